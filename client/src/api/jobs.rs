@@ -1,0 +1,153 @@
+//! The unary calls on jobs.
+
+use std::{fmt, str::FromStr};
+
+use dual16_proto::v1::{
+    CancelJobRequest, CreateJobRequest, DeleteJobRequest, GetJobRequest, Job, JobState,
+    ListJobsRequest, RetryJobRequest, job_service_client::JobServiceClient,
+};
+
+use super::{ApiError, Client};
+
+/// A job's resource name, "jobs/{id}".
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JobName(String);
+
+impl JobName {
+    /// "jobs/{id}".
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id alone.
+    pub fn id(&self) -> &str {
+        self.0.strip_prefix(PREFIX).unwrap_or(&self.0)
+    }
+}
+
+const PREFIX: &str = "jobs/";
+
+impl FromStr for JobName {
+    type Err = String;
+
+    /// Takes "jobs/{id}" and "{id}".
+    fn from_str(text: &str) -> Result<Self, String> {
+        let id = text.strip_prefix(PREFIX).unwrap_or(text);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if id.is_empty() || !id.chars().all(plain) {
+            return Err("a job is named jobs/ID or ID, as `dual16 jobs` prints it".to_owned());
+        }
+        Ok(Self(format!("{PREFIX}{id}")))
+    }
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Every call fails with [`ApiError::Unreachable`] when the server stays away and with
+/// [`ApiError::Refused`] when it says no.
+impl Client {
+    /// Queues a job, or only checks it (`validate_only`). Give a `request_id`: only then is a call
+    /// that was repeated after an outage sure to queue one job.
+    pub async fn create_job(&self, request: CreateJobRequest) -> Result<Job, ApiError> {
+        self.unary("CreateJob", request, |channel, request| async move {
+            JobServiceClient::new(channel).create_job(request).await
+        })
+        .await
+    }
+
+    /// The job as it stands.
+    pub async fn get_job(&self, name: &JobName) -> Result<Job, ApiError> {
+        let request = GetJobRequest {
+            name: name.to_string(),
+        };
+        self.unary("GetJob", request, |_, request| {
+            let mut jobs = self.jobs();
+            async move { jobs.get_job(request).await }
+        })
+        .await
+    }
+
+    /// Up to `limit` jobs, newest first, following page tokens; no `states` = all.
+    pub async fn list_jobs(&self, states: &[JobState], limit: usize) -> Result<Vec<Job>, ApiError> {
+        let mut jobs = Vec::new();
+        let mut page_token = String::new();
+        while jobs.len() < limit {
+            let request = ListJobsRequest {
+                page_size: u32::try_from(limit - jobs.len())
+                    .unwrap_or(u32::MAX)
+                    .min(100),
+                page_token,
+                states: states.iter().map(|state| i32::from(*state)).collect(),
+            };
+            let page = self
+                .unary("ListJobs", request, |_, request| {
+                    let mut jobs = self.jobs();
+                    async move { jobs.list_jobs(request).await }
+                })
+                .await?;
+            jobs.extend(page.jobs);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        jobs.truncate(limit);
+        Ok(jobs)
+    }
+
+    /// Stops a job; one that has ended stays as it is.
+    pub async fn cancel_job(&self, name: &JobName) -> Result<Job, ApiError> {
+        let request = CancelJobRequest {
+            name: name.to_string(),
+        };
+        self.unary("CancelJob", request, |_, request| {
+            let mut jobs = self.jobs();
+            async move { jobs.cancel_job(request).await }
+        })
+        .await
+    }
+
+    /// Queues the failed tasks of a FAILED or CANCELLED job again; what succeeded is kept.
+    pub async fn retry_job(&self, name: &JobName) -> Result<Job, ApiError> {
+        let request = RetryJobRequest {
+            name: name.to_string(),
+        };
+        self.unary("RetryJob", request, |_, request| {
+            let mut jobs = self.jobs();
+            async move { jobs.retry_job(request).await }
+        })
+        .await
+    }
+
+    /// Removes a job that has ended, with its events.
+    pub async fn delete_job(&self, name: &JobName) -> Result<(), ApiError> {
+        let request = DeleteJobRequest {
+            name: name.to_string(),
+        };
+        self.unary("DeleteJob", request, |_, request| {
+            let mut jobs = self.jobs();
+            async move { jobs.delete_job(request).await }
+        })
+        .await
+        .map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_with_and_without_their_collection() {
+        let name: JobName = "0199-ab".parse().unwrap();
+        assert_eq!(name, "jobs/0199-ab".parse().unwrap());
+        assert_eq!((name.as_str(), name.id()), ("jobs/0199-ab", "0199-ab"));
+        for bad in ["", "jobs/", "jobs/a/b", "a b"] {
+            assert!(bad.parse::<JobName>().is_err(), "{bad:?}");
+        }
+    }
+}

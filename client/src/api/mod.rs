@@ -1,0 +1,29 @@
+//! A typed client of the `dual16.v1` API: every call retried while the server is away, blobs
+//! resumed where they stopped, watches resumed where they were.
+//!
+//! Usable as a library by other programs. It must not know about the command line, the terminal or
+//! the local cluster; whoever owns a [`Client`] hears about outages through [`ConnectOptions::on_retry`].
+
+mod artifacts;
+mod connect;
+mod download;
+mod error;
+mod jobs;
+mod retry;
+mod upload;
+mod watch;
+
+pub use artifacts::Fetched;
+pub use connect::{Client, ConnectOptions};
+pub use error::{ApiError, Violation};
+pub use jobs::JobName;
+pub use retry::{RetryPolicy, Retrying};
+pub use upload::SourceBlob;
+pub use watch::Watch;
+
+/// Largest piece of a blob in one message: the API's limit, 1 MiB.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// Told how many bytes of a transfer have moved; negative when an interrupted transfer goes back
+/// to what the other side kept.
+pub type Moved<'a> = &'a (dyn Fn(i64) + Send + Sync);

@@ -1,0 +1,218 @@
+//! Getting input files to the server: only what it lacks, in 1 MiB chunks, from where an
+//! interrupted upload stopped.
+
+use std::{
+    collections::HashSet,
+    io::SeekFrom,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use dual16_proto::v1::{
+    FindMissingRequest, QueryUploadRequest, QueryUploadResponse, UploadRequest,
+};
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, AsyncSeekExt as _},
+    sync::mpsc,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+use super::{ApiError, CHUNK_BYTES, Client, Moved, retry::Outage};
+
+/// Chunks read ahead of the network.
+const CHUNKS_AHEAD: usize = 4;
+/// Digests in one FindMissing, so that the request stays far below message limits.
+const DIGESTS_PER_CALL: usize = 10_000;
+
+/// A local file whose bytes a job needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceBlob {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// "sha256:" and 64 hex digits.
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Client {
+    /// Those of `blobs` that the server does not have, each once.
+    ///
+    /// # Errors
+    /// [`ApiError::Unreachable`], [`ApiError::Refused`].
+    pub async fn find_missing(&self, blobs: &[SourceBlob]) -> Result<Vec<SourceBlob>, ApiError> {
+        let mut missing = HashSet::new();
+        for group in blobs.chunks(DIGESTS_PER_CALL) {
+            let request = FindMissingRequest {
+                digests: group.iter().map(|blob| blob.digest.clone()).collect(),
+            };
+            let response = self
+                .unary("FindMissing", request, |_, request| {
+                    let mut blobs = self.blobs();
+                    async move { blobs.find_missing(request).await }
+                })
+                .await?;
+            missing.extend(response.missing);
+        }
+        // remove() also drops the second of two files with the same bytes.
+        let absent = |blob: &&SourceBlob| missing.remove(&blob.digest);
+        Ok(blobs.iter().filter(absent).cloned().collect())
+    }
+
+    /// Uploads one file, going on from what an earlier try left on the server.
+    ///
+    /// # Errors
+    /// [`ApiError::Read`], [`ApiError::InputChanged`], [`ApiError::Unreachable`], [`ApiError::Refused`].
+    pub async fn upload(&self, blob: &SourceBlob, moved: Moved<'_>) -> Result<(), ApiError> {
+        let mut outage = Outage::new(self, "Upload");
+        let mut reported = 0i64;
+        let mut report = |position: i64| {
+            moved(position - reported);
+            reported = position;
+        };
+        let mut furthest = 0;
+        loop {
+            let kept = self.query_upload(blob).await?;
+            if kept.complete {
+                report(blob.size as i64);
+                return Ok(());
+            }
+            if kept.committed > blob.size {
+                return Err(ApiError::Protocol {
+                    call: "QueryUpload",
+                    message: format!("{} bytes kept of a blob of {}", kept.committed, blob.size),
+                });
+            }
+            if kept.committed > furthest {
+                furthest = kept.committed;
+                outage.over();
+            }
+            report(kept.committed as i64);
+            match self.send_from(blob, kept.committed, &mut report).await? {
+                Ok(()) => return Ok(()),
+                Err(status) if status.code() == Code::DataLoss => {
+                    return Err(ApiError::InputChanged {
+                        path: blob.path.clone(),
+                        message: status.message().to_owned(),
+                    });
+                }
+                Err(status) => outage
+                    .pause(&status)
+                    .await
+                    .map_err(|error| naming(error, blob))?,
+            }
+        }
+    }
+
+    async fn query_upload(&self, blob: &SourceBlob) -> Result<QueryUploadResponse, ApiError> {
+        let request = QueryUploadRequest {
+            digest: blob.digest.clone(),
+        };
+        self.unary("QueryUpload", request, |_, request| {
+            let mut blobs = self.blobs();
+            async move { blobs.query_upload(request).await }
+        })
+        .await
+    }
+
+    /// One stream. The outer error is this side's (the file), the inner one the server's.
+    async fn send_from(
+        &self,
+        blob: &SourceBlob,
+        offset: u64,
+        report: &mut (dyn FnMut(i64) + Send),
+    ) -> Result<Result<(), Status>, ApiError> {
+        let sent = Arc::new(AtomicI64::new(offset as i64));
+        let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
+        let reader = tokio::spawn(read_chunks(blob.clone(), offset, chunks, Arc::clone(&sent)));
+        let mut client = self.blobs();
+        let call = client.upload(ReceiverStream::new(stream));
+        tokio::pin!(call);
+        let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
+        let response = loop {
+            tokio::select! {
+                response = &mut call => break response,
+                _ = tick.tick() => report(sent.load(Ordering::Relaxed)),
+            }
+        };
+        report(sent.load(Ordering::Relaxed));
+        if response.is_err() && !reader.is_finished() {
+            reader.abort();
+        }
+        if let Ok(Err(error)) = reader.await {
+            return Err(error);
+        }
+        Ok(response.map(|_| ()))
+    }
+}
+
+/// Reads `blob` from `offset` to its end into `chunks`; stops quietly when the stream is gone.
+async fn read_chunks(
+    blob: SourceBlob,
+    offset: u64,
+    chunks: mpsc::Sender<UploadRequest>,
+    sent: Arc<AtomicI64>,
+) -> Result<(), ApiError> {
+    let failed = |source| ApiError::Read {
+        path: blob.path.clone(),
+        source,
+    };
+    let mut file = File::open(&blob.path).await.map_err(failed)?;
+    file.seek(SeekFrom::Start(offset)).await.map_err(failed)?;
+    let mut first = Some(UploadRequest {
+        digest: blob.digest.clone(),
+        size: blob.size,
+        offset,
+        ..UploadRequest::default()
+    });
+    let mut left = blob.size - offset;
+    // The first message goes out even when there is nothing left to send: it completes the blob.
+    while left > 0 || first.is_some() {
+        let length = left.min(CHUNK_BYTES as u64) as usize;
+        let mut data = vec![0; length];
+        file.read_exact(&mut data)
+            .await
+            .map_err(|source| match source.kind() {
+                std::io::ErrorKind::UnexpectedEof => ApiError::InputChanged {
+                    path: blob.path.clone(),
+                    message: format!("it had {} bytes and now has fewer", blob.size),
+                },
+                _ => failed(source),
+            })?;
+        let message = UploadRequest {
+            data: data.into(),
+            ..first.take().unwrap_or_default()
+        };
+        if chunks.send(message).await.is_err() {
+            return Ok(());
+        }
+        left -= length as u64;
+        sent.fetch_add(length as i64, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// A refused upload must say which file it was.
+fn naming(error: ApiError, blob: &SourceBlob) -> ApiError {
+    match error {
+        ApiError::Refused {
+            call,
+            code,
+            message,
+            reason,
+            violations,
+        } => ApiError::Refused {
+            call,
+            code,
+            message: format!("{}: {message}", blob.path.display()),
+            reason,
+            violations,
+        },
+        other => other,
+    }
+}

@@ -1,0 +1,238 @@
+//! The command line: what there is to type, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use dual16_proto::v1::JobState;
+
+use super::quantize_args::{InputArgs, SettingArgs};
+use crate::api::JobName;
+
+const LONG_ABOUT: &str = "\
+Quantizes the Linear layers of a float model for Horizon J6E/M (NASH_M), each in the way that costs \
+it least accuracy, and reports the error of every layer.
+
+Without --server everything runs on this machine; with it, on a dual16-server and its workers.";
+
+const AFTER_HELP: &str = "\
+EXAMPLES
+  A model, its calibration batches, results in out/:
+    dual16 quantize model.onnx --calib calib/ --out out/
+  One layer by a chosen way, every attention layer by the best one:
+    dual16 quantize model.onnx --calib calib/ --out out/ --linear head=split --linear '*.attn.*=auto'
+  What would be done, without doing it:
+    dual16 plan model.onnx --calib calib/
+  On a server: submit, leave, come back:
+    export DUAL16_SERVER=http://quant.example:7016
+    dual16 quantize model.onnx --calib calib/ --detach
+    dual16 watch JOB
+    dual16 fetch JOB --out out/
+
+SETTINGS
+  Every flag is also an environment variable (--fixed-scale is DUAL16_FIXED_SCALE; several values
+  are separated by ';') and a key of the file --config names (fixed-scale = [\"mul=7/32767\"]).
+  A flag wins over the environment, the environment over the file.
+
+EXIT CODES
+  0  done                          3  the server could not be reached
+  1  the job failed                4  the job was cancelled
+  2  wrong usage or bad input    130  interrupted
+
+`dual16 help ways` explains the five ways of a Linear.";
+
+/// The five ways, for someone who has never seen them.
+pub(super) const WAYS: &str = "\
+A Linear multiplies an activation x by a weight W and adds a bias. The chip multiplies int8 by int8 \
+cheaply; where that loses too much, a layer can run in one of these ways:
+
+  a16w8    int16 activation, int8 weight, one matrix product. Right where the activation has outliers:
+           int16 steps are 256 times finer. The usual start.
+  a8w16    int8 activation, int16 weight, one matrix product. Right where the weight is the
+           difficult half.
+  mul_sum  both int16, but as a multiplication followed by a sum, on the vector unit. Works on every
+           toolchain; slow, and where products are small against the largest one, many round to 0.
+  split    the int16 weight as two int8 halves (W = 256 hi + lo): two matrix products and an addition.
+           As exact as a16w16 in practice, on every toolchain, at twice the product's cost.
+  a16w16   both int16, one matrix product. Only toolchains from OE 3.2 on can compile it.
+
+Without --linear, a layer keeps its template's way while its error alone stays above \
+--min-layer-sqnr (30 dB); below that, every way is measured and the best legal one is taken (within \
+0.5 dB, the one with fewer multiplications). --linear NAME=auto does so for a layer in any case, \
+--linear NAME=WAY decides. A way that the toolchain cannot compile is an error when asked for by \
+name; everywhere else it is measured, shown and marked as not legal.";
+
+/// Quantization as a service for Linear layers on Horizon J6E/M
+#[derive(Debug, Clone, Parser)]
+#[command(name = "dual16", version, long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
+#[command(propagate_version = false, max_term_width = 110)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct GlobalArgs {
+    /// Server to use; "local" = this machine [default: local]
+    #[arg(long, global = true, env = "DUAL16_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+    /// State of local jobs; kept [default: OUT/.dual16, removed after success]
+    #[arg(long, global = true, env = "DUAL16_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Tasks that run at the same time on this machine [default: its cores]
+    #[arg(long, global = true, env = "DUAL16_WORKERS", value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub workers: Option<u32>,
+    /// What to print on stdout
+    #[arg(long, global = true, env = "DUAL16_OUTPUT", value_enum, default_value_t = OutputFormat::Table)]
+    pub output: OutputFormat,
+    /// Whether to colour
+    #[arg(long, global = true, env = "DUAL16_COLOR", value_enum, default_value_t = ColorWhen::Auto)]
+    pub color: ColorWhen,
+    /// TOML file with a key for each flag
+    #[arg(long, global = true, env = "DUAL16_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Seconds to go on trying when the server goes away
+    #[arg(long, global = true, env = "DUAL16_RECONNECT_TIMEOUT", value_name = "SECONDS",
+          default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub reconnect_timeout: u64,
+}
+
+/// What stdout carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Tables for people.
+    Table,
+    /// One JSON document at the end.
+    Json,
+    /// One JSON object a line: every event as it happens, or every job.
+    Jsonl,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On terminals, unless NO_COLOR is set.
+    Auto,
+    /// In any case.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// What there is to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Quantize a model and write the results
+    Quantize(QuantizeArgs),
+    /// Show what quantize would do: ways, legality, tasks, bytes
+    Plan(PlanArgs),
+    /// List jobs, newest first
+    Jobs(JobsArgs),
+    /// Show one job
+    Show(JobArgs),
+    /// Follow a job until it ends
+    Watch(JobArgs),
+    /// Bring the results of a job
+    Fetch(FetchArgs),
+    /// Stop a job
+    Cancel(JobArgs),
+    /// Queue the failed tasks of a job again; what succeeded is kept
+    Retry(JobArgs),
+    /// Remove a job that has ended
+    Delete(JobArgs),
+    /// Show the server's version, limits and load
+    Info,
+    /// Explain the five ways of a Linear
+    #[command(long_about = WAYS)]
+    Ways,
+}
+
+/// Arguments of `quantize`.
+#[derive(Debug, Clone, Args)]
+pub struct QuantizeArgs {
+    /// The model and the batches.
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// Folder for the results
+    #[arg(long, env = "DUAL16_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Submit to the server, print the job's name and leave
+    #[arg(long, env = "DUAL16_DETACH", value_parser = BoolishValueParser::new())]
+    pub detach: bool,
+    /// How to quantize.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// The model and the batches.
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// Folder to write plan.json to as well
+    #[arg(long, env = "DUAL16_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How to quantize.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+}
+
+/// Arguments of `jobs`.
+#[derive(Debug, Clone, Args)]
+pub struct JobsArgs {
+    /// Only jobs in this state (repeatable)
+    #[arg(long, env = "DUAL16_STATE", value_enum, value_delimiter = ';')]
+    pub state: Vec<StateFilter>,
+    /// At most this many
+    #[arg(long, env = "DUAL16_LIMIT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+/// A job's state, for filtering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the states are the API's, documented there")]
+pub enum StateFilter {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl From<StateFilter> for JobState {
+    fn from(filter: StateFilter) -> Self {
+        match filter {
+            StateFilter::Pending => Self::Pending,
+            StateFilter::Running => Self::Running,
+            StateFilter::Succeeded => Self::Succeeded,
+            StateFilter::Failed => Self::Failed,
+            StateFilter::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// Arguments of the commands on one job.
+#[derive(Debug, Clone, Args)]
+pub struct JobArgs {
+    /// The job's name, as `dual16 jobs` prints it
+    #[arg(env = "DUAL16_JOB")]
+    pub job: JobName,
+}
+
+/// Arguments of `fetch`.
+#[derive(Debug, Clone, Args)]
+pub struct FetchArgs {
+    /// The job's name, as `dual16 jobs` prints it
+    #[arg(env = "DUAL16_JOB")]
+    pub job: JobName,
+    /// Folder for the results
+    #[arg(long, env = "DUAL16_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}

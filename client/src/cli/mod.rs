@@ -1,0 +1,70 @@
+//! The command line: arguments, and one file for each command.
+//!
+//! A command gets a [`Context`] and ends in `Ok` or an [`Error`]; it never exits the process and
+//! never touches stdout but through [`Terminal`].
+
+mod args;
+mod cancel;
+mod delete;
+mod fetch;
+mod follow;
+mod info;
+mod jobs;
+mod plan;
+mod quantize;
+mod quantize_args;
+mod retry;
+mod session;
+mod show;
+mod signals;
+mod submit;
+mod values;
+mod watch;
+mod ways;
+
+pub use args::{
+    Cli, ColorWhen, Command, FetchArgs, GlobalArgs, JobArgs, JobsArgs, OutputFormat, PlanArgs,
+    QuantizeArgs, StateFilter,
+};
+pub use quantize_args::{InputArgs, SettingArgs};
+pub use signals::{Signal, Signals};
+pub use values::{Dtype, March, Merge, Observer, Rounding, ScaleRule, Template, Toolchain, Way};
+
+use crate::{
+    error::Error,
+    render::{Progress, Terminal},
+};
+
+/// What every command has.
+struct Context<'a> {
+    global: &'a GlobalArgs,
+    terminal: &'a Terminal,
+    progress: Progress,
+    signals: Signals,
+}
+
+/// Runs a parsed command line.
+///
+/// # Errors
+/// [`Error`]; [`Error::exit_code`] is the process's exit code.
+pub async fn run(cli: Cli, terminal: &Terminal, signals: Signals) -> Result<(), Error> {
+    let context = Context {
+        global: &cli.global,
+        terminal,
+        progress: Progress::new(terminal),
+        signals,
+    };
+    match &cli.command {
+        Command::Quantize(args) => quantize::run(args, context).await,
+        Command::Plan(args) => plan::run(args, context).await,
+        Command::Jobs(args) => jobs::run(args, context).await,
+        Command::Show(args) => show::run(args, context).await,
+        Command::Watch(args) => watch::run(args, context).await,
+        Command::Fetch(args) => fetch::run(args, context).await,
+        Command::Cancel(args) => cancel::run(args, context).await,
+        Command::Retry(args) => retry::run(args, context).await,
+        Command::Delete(args) => delete::run(args, context).await,
+        Command::Info => info::run(context).await,
+        Command::Ways => ways::run(context),
+    }
+}

@@ -1,0 +1,181 @@
+//! `dual16 plan`: what quantize would do, by a job that ends after its plan stage.
+
+use dual16_proto::v1::{Artifact, Job, JobSpec, job_spec::Model};
+use indicatif::HumanBytes;
+
+use super::{
+    Context, OutputFormat, PlanArgs,
+    fetch::{files_text, make_folder},
+    follow::{Ended, follow},
+    quantize::{job_name, submit_or_resume},
+    session::{Session, Target, Work},
+    submit,
+};
+use crate::{api::Client, error::Error, inputs::PreparedJob, render::Plan};
+
+const PLAN: &str = "plan.json";
+
+pub(super) async fn run(args: &PlanArgs, mut context: Context<'_>) -> Result<(), Error> {
+    // Nothing in a plan's state is worth keeping: it is made again in no time.
+    let state = tempfile::Builder::new()
+        .prefix("dual16-plan-")
+        .tempdir()
+        .map_err(|source| Error::Write {
+            path: std::env::temp_dir(),
+            source,
+        })?;
+    let target = Target::of_new_job(context.global, || Ok(state.path().to_owned()))?;
+    let spec = args.settings.spec(true);
+    let prepare = submit::prepare(&args.inputs, spec, &context.progress);
+    let job = context
+        .signals
+        .or_interrupted("nothing was submitted", prepare)
+        .await?;
+    if let Some(out) = &args.out {
+        make_folder(out)?;
+    }
+    let open = Session::open(&target, Work::Tasks, context.global, &context.progress);
+    let session = context
+        .signals
+        .or_interrupted("nothing was submitted", open)
+        .await?;
+    let result = in_session(&session.client, job, args, &target, &mut context).await;
+    session.close().await;
+    result
+}
+
+async fn in_session(
+    client: &Client,
+    prepared: PreparedJob,
+    args: &PlanArgs,
+    target: &Target,
+    context: &mut Context<'_>,
+) -> Result<(), Error> {
+    let inputs = inputs_text(&prepared.spec);
+    let job = submit_or_resume(client, prepared, target, context).await?;
+    let ended = follow(client, &job_name(&job)?, target, context).await?;
+    let artifact = plan_artifact(&ended.job)?;
+    let read = async {
+        let bytes = client.read_artifact(artifact).await?;
+        let files = match &args.out {
+            Some(out) => {
+                client
+                    .fetch(std::slice::from_ref(artifact), out, &|_| {})
+                    .await?
+            }
+            None => Vec::new(),
+        };
+        Ok((bytes, files))
+    };
+    let (bytes, files) = context
+        .signals
+        .or_interrupted("the plan was not read", read)
+        .await?;
+    if !files.is_empty() {
+        context.progress.line(&files_text(&files));
+    }
+    present(&bytes, &inputs, &ended, context)
+}
+
+fn plan_artifact(job: &Job) -> Result<&Artifact, Error> {
+    job.artifacts
+        .iter()
+        .find(|artifact| artifact.name == PLAN)
+        .ok_or_else(|| Error::Artifact {
+            name: PLAN.to_owned(),
+            reason: format!(
+                "{} did not make it; are server and workers of this version?",
+                job.name
+            ),
+        })
+}
+
+fn present(bytes: &[u8], inputs: &str, ended: &Ended, context: &Context<'_>) -> Result<(), Error> {
+    match context.global.output {
+        OutputFormat::Table => {
+            let plan = Plan::parse(bytes).map_err(|error| Error::Artifact {
+                name: PLAN.to_owned(),
+                reason: format!("not a plan that this version reads ({error})"),
+            })?;
+            let paint = context.terminal.stdout_paint();
+            let parts = [
+                plan.tables(paint),
+                inputs.to_owned(),
+                ended.report.notices(paint),
+            ];
+            context.terminal.result(&parts.join("\n"))
+        }
+        OutputFormat::Json => context.terminal.result(&String::from_utf8_lossy(bytes)),
+        OutputFormat::Jsonl => Ok(()),
+    }
+}
+
+/// What the job would read.
+fn inputs_text(spec: &JobSpec) -> String {
+    let sum = |files: &[dual16_proto::v1::InputFile]| {
+        HumanBytes(files.iter().map(|file| file.size).sum())
+    };
+    let model = match &spec.model {
+        Some(Model::Onnx(onnx)) => {
+            let model = onnx.model.as_ref().map_or(0, |file| file.size);
+            match onnx.external_data.as_slice() {
+                [] => format!("model {}", HumanBytes(model)),
+                files => {
+                    format!(
+                        "model {} and external data {}",
+                        HumanBytes(model),
+                        sum(files)
+                    )
+                }
+            }
+        }
+        Some(Model::Layers(layers)) => {
+            format!(
+                "weights {}",
+                HumanBytes(layers.weights.as_ref().map_or(0, |file| file.size))
+            )
+        }
+        None => String::new(),
+    };
+    let batches = |name: &str, files: &[dual16_proto::v1::InputFile]| {
+        format!(
+            ", {name} {} batches of {} together",
+            files.len(),
+            sum(files)
+        )
+    };
+    let mut text = format!(
+        "inputs: {model}{}",
+        batches("calibration", &spec.calibration)
+    );
+    if !spec.evaluation.is_empty() {
+        text += &batches("evaluation", &spec.evaluation);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use dual16_proto::v1::{InputFile, LayerModel};
+
+    use super::*;
+
+    #[test]
+    fn the_inputs_are_counted() {
+        let file = InputFile {
+            size: 1024,
+            ..InputFile::default()
+        };
+        let spec = JobSpec {
+            model: Some(Model::Layers(LayerModel {
+                weights: Some(file.clone()),
+            })),
+            calibration: vec![file.clone(), file],
+            ..JobSpec::default()
+        };
+        assert_eq!(
+            inputs_text(&spec),
+            "inputs: weights 1.00 KiB, calibration 2 batches of 2.00 KiB together"
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! `dual16 quantize`: the whole way from a model to its results.
+
+use std::path::Path;
+
+use dual16_proto::v1::{Job, JobState};
+
+use super::{
+    Context, OutputFormat, QuantizeArgs,
+    fetch::{files_text, make_folder},
+    follow::{Ended, follow},
+    session::{Session, Target, Work},
+    submit,
+};
+use crate::{
+    api::{Client, Fetched, JobName},
+    error::Error,
+    inputs::PreparedJob,
+    render::job_json,
+};
+
+/// The folder of local state inside `--out`.
+pub(super) const STATE_FOLDER: &str = ".dual16";
+const RESULT: &str = "result.json";
+
+pub(super) async fn run(args: &QuantizeArgs, mut context: Context<'_>) -> Result<(), Error> {
+    let target = Target::of_new_job(context.global, || Ok(out_of(args)?.join(STATE_FOLDER)))?;
+    if args.detach && target.is_local() {
+        return Err(Error::usage(
+            "--detach needs a server: a local job ends with its command",
+            "name one with --server URL, or leave --detach out",
+        ));
+    }
+    // The folder is tried now rather than after hours of work.
+    let out = match args.detach {
+        true => None,
+        false => Some(out_of(args)?),
+    };
+    let spec = args.settings.spec(false);
+    let prepare = submit::prepare(&args.inputs, spec, &context.progress);
+    let job = context
+        .signals
+        .or_interrupted("nothing was submitted", prepare)
+        .await?;
+    if let Some(out) = out {
+        make_folder(out)?;
+    }
+    let open = Session::open(&target, Work::Tasks, context.global, &context.progress);
+    let session = context
+        .signals
+        .or_interrupted("nothing was submitted", open)
+        .await?;
+    let result = in_session(&session.client, job, out, &target, &mut context).await;
+    session.close().await;
+    clean_up(&target, result.is_ok(), &context);
+    result
+}
+
+async fn in_session(
+    client: &Client,
+    prepared: PreparedJob,
+    out: Option<&Path>,
+    target: &Target,
+    context: &mut Context<'_>,
+) -> Result<(), Error> {
+    let job = submit_or_resume(client, prepared, target, context).await?;
+    let Some(out) = out else {
+        return match context.global.output {
+            OutputFormat::Table => context.terminal.result(&job.name),
+            _ => context.terminal.result(&job_json(&job).to_string()),
+        };
+    };
+    let name = job_name(&job)?;
+    let ended = follow(client, &name, target, context).await?;
+    let bytes = ended
+        .job
+        .artifacts
+        .iter()
+        .map(|artifact| artifact.size)
+        .sum();
+    let files = {
+        let transfer = context.progress.transfer("download", bytes);
+        let moved = |bytes| transfer.moved(bytes);
+        let fetch = async { Ok(client.fetch(&ended.job.artifacts, out, &moved).await?) };
+        let advice = match target {
+            Target::Local(_) => "the job is done; the same command brings its results".to_owned(),
+            Target::Remote(_) => format!(
+                "the job is done; `dual16 fetch {} {} --out {}` brings its results",
+                name.id(),
+                target.flags(),
+                out.display()
+            ),
+        };
+        context.signals.or_interrupted(&advice, fetch).await?
+    };
+    present(&ended, &files, out, context)
+}
+
+/// A local command that is run again finds the job it began; on a server each command is a new job.
+pub(super) async fn submit_or_resume(
+    client: &Client,
+    prepared: PreparedJob,
+    target: &Target,
+    context: &mut Context<'_>,
+) -> Result<Job, Error> {
+    let request_id = match target.is_local() {
+        true => prepared.request_id(),
+        false => uuid::Uuid::new_v4().to_string(),
+    };
+    let progress = context.progress.clone();
+    let work = async {
+        let job = submit::submit(client, prepared, request_id, &progress).await?;
+        if job.stages.iter().any(|stage| stage.done > 0) {
+            progress.line(&format!(
+                "going on with {}, which an earlier run began",
+                job.name
+            ));
+        }
+        match job.state() {
+            JobState::Failed | JobState::Cancelled => {
+                Ok(client.retry_job(&job_name(&job)?).await?)
+            }
+            _ => Ok(job),
+        }
+    };
+    context
+        .signals
+        .or_interrupted("the same command goes on with the upload", work)
+        .await
+}
+
+pub(super) fn job_name(job: &Job) -> Result<JobName, Error> {
+    job.name.parse().map_err(|_| Error::Artifact {
+        name: format!("the job name {:?}", job.name),
+        reason: "the server broke the protocol; it must be jobs/ID".to_owned(),
+    })
+}
+
+fn present(
+    ended: &Ended,
+    files: &[Fetched],
+    out: &Path,
+    context: &Context<'_>,
+) -> Result<(), Error> {
+    match context.global.output {
+        OutputFormat::Table => {
+            let tables = ended.report.tables(context.terminal.stdout_paint());
+            context
+                .terminal
+                .result(&format!("{tables}\n\n{}", files_text(files)))
+        }
+        OutputFormat::Json => {
+            let path = out.join(RESULT);
+            let text = std::fs::read_to_string(&path).map_err(|error| Error::Artifact {
+                name: path.display().to_string(),
+                reason: error.to_string(),
+            })?;
+            context.terminal.result(&text)
+        }
+        OutputFormat::Jsonl => {
+            context.progress.line(&files_text(files));
+            Ok(())
+        }
+    }
+}
+
+/// The state inside --out goes once it is of no more use; a folder that the user named stays.
+fn clean_up(target: &Target, succeeded: bool, context: &Context<'_>) {
+    let Target::Local(state) = target else { return };
+    if !succeeded || context.global.data.is_some() {
+        return;
+    }
+    if let Err(error) = std::fs::remove_dir_all(state) {
+        let state = state.display();
+        context
+            .progress
+            .warning(&format!("cannot remove {state}, it can go: {error}"));
+    }
+}
+
+fn out_of(args: &QuantizeArgs) -> Result<&Path, Error> {
+    args.out
+        .as_deref()
+        .ok_or_else(|| Error::usage("it is not said where the results go", "add --out DIR"))
+}

@@ -1,0 +1,186 @@
+//! What `quantize` and `plan` have in common: the inputs and the settings.
+
+use std::path::PathBuf;
+
+use clap::{Args, builder::BoolishValueParser};
+use dual16_proto::v1::{LayerSetting, QuantizeSpec};
+
+use super::values::{
+    March, Merge, Observer, Rounding, ScaleRule, Template, Toolchain, dtype_setting, finite,
+    high_precision_setting, observer_setting, percentile, scale_setting, way_setting, wire_name,
+};
+use crate::{
+    error::Error,
+    inputs::{ModelPath, Sources},
+};
+
+/// The model and the batches.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Inputs")]
+pub struct InputArgs {
+    /// ONNX model; external data must lie in its folder
+    #[arg(env = "DUAL16_MODEL", value_name = "MODEL.onnx")]
+    pub model: Option<PathBuf>,
+    /// Folder of calibration batches (.safetensors or .npz), one batch a file, one array for each input
+    #[arg(long, env = "DUAL16_CALIB", value_name = "DIR")]
+    pub calib: Option<PathBuf>,
+    /// Layer mode: checkpoint with NAME.weight and NAME.bias, instead of a model
+    #[arg(long, env = "DUAL16_WEIGHTS", value_name = "CKPT.safetensors")]
+    pub weights: Option<PathBuf>,
+    /// Layer mode: folder of captured layer inputs, one batch a file, one array for each layer
+    #[arg(long, env = "DUAL16_ACTIVATIONS", value_name = "DIR")]
+    pub activations: Option<PathBuf>,
+    /// Batches to measure the errors on [default: the calibration batches]
+    #[arg(long, env = "DUAL16_EVAL", value_name = "FILE|DIR")]
+    pub eval: Option<PathBuf>,
+    /// What to call the job [default: the model's file name]
+    #[arg(long, env = "DUAL16_NAME")]
+    pub name: Option<String>,
+}
+
+/// How to quantize. NAME is a module or value name, or a glob over them.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Quantization")]
+pub struct SettingArgs {
+    /// Way of the Linears NAME: a8w8, a16w8, a8w16, mul_sum, split, a16w16 or auto (repeatable)
+    #[arg(long, env = "DUAL16_LINEAR", value_name = "NAME=WAY", value_delimiter = ';',
+          value_parser = way_setting)]
+    pub linear: Vec<LayerSetting>,
+    /// Type of the outputs NAME: int8 or int16 (repeatable)
+    #[arg(long, env = "DUAL16_DTYPE", value_name = "NAME=DTYPE", value_delimiter = ';',
+          value_parser = dtype_setting)]
+    pub dtype: Vec<LayerSetting>,
+    /// Scale of the values NAME, a number > 0 or a fraction like 7/32767 (repeatable)
+    #[arg(long, env = "DUAL16_FIXED_SCALE", value_name = "NAME=SCALE", value_delimiter = ';',
+          value_parser = scale_setting)]
+    pub fixed_scale: Vec<LayerSetting>,
+    /// Observer of the values NAME: minmax, mse, percentile or kl (repeatable)
+    #[arg(long, env = "DUAL16_LAYER_OBSERVER", value_name = "NAME=OBSERVER", value_delimiter = ';',
+          value_parser = observer_setting)]
+    pub layer_observer: Vec<LayerSetting>,
+    /// Keep the output of the Linears NAME in high precision (repeatable)
+    #[arg(long, env = "DUAL16_HIGH_PRECISION", value_name = "NAME", value_delimiter = ';',
+          value_parser = high_precision_setting)]
+    pub high_precision: Vec<LayerSetting>,
+    /// Starting dtypes of every tensor
+    #[arg(long, env = "DUAL16_TEMPLATE", value_enum, default_value_t = Template::A16w8)]
+    pub template: Template,
+    /// How ranges are taken from the batches
+    #[arg(long, env = "DUAL16_OBSERVER", value_enum, default_value_t = Observer::Minmax)]
+    pub observer: Observer,
+    /// Share of |x| in percent that the percentile observer keeps, in (0, 100]
+    #[arg(long, env = "DUAL16_PERCENTILE", default_value = "99.99", value_parser = percentile)]
+    pub percentile: f64,
+    /// How the ranges of batches are merged
+    #[arg(long, env = "DUAL16_MERGE", value_enum, default_value_t = Merge::Exact)]
+    pub merge: Merge,
+    /// Toolchain whose rules say what is legal
+    #[arg(long, env = "DUAL16_TOOLCHAIN", value_enum, default_value_t = Toolchain::Oe31)]
+    pub toolchain: Toolchain,
+    /// Chip
+    #[arg(long, env = "DUAL16_MARCH", value_enum, default_value_t = March::NashM)]
+    pub march: March,
+    /// Rounding of quantize
+    #[arg(long, env = "DUAL16_ROUNDING", value_enum, default_value_t = Rounding::Rne)]
+    pub rounding: Rounding,
+    /// Rule from range to scale
+    #[arg(long, env = "DUAL16_SCALE_RULE", value_enum, default_value_t = ScaleRule::Range)]
+    pub scale_rule: ScaleRule,
+    /// Round every scale up to a power of two
+    #[arg(long, env = "DUAL16_POWER_OF_TWO", value_parser = BoolishValueParser::new())]
+    pub power_of_two: bool,
+    /// A Linear below this many dB alone is measured every way and takes the best legal one
+    #[arg(long, env = "DUAL16_MIN_LAYER_SQNR", value_name = "DB", default_value = "30",
+          allow_negative_numbers = true, value_parser = finite)]
+    pub min_layer_sqnr: f64,
+    /// Also write outputs.safetensors: the model's outputs, float, validation and converted
+    #[arg(long, env = "DUAL16_SAVE_OUTPUTS", value_parser = BoolishValueParser::new())]
+    pub save_outputs: bool,
+}
+
+impl InputArgs {
+    /// Finds the files.
+    ///
+    /// # Errors
+    /// A usage error when it is not one model with its batches, an input error when a file is wrong.
+    pub fn sources(&self) -> Result<Sources, Error> {
+        let (model, batches) = match (&self.model, &self.weights) {
+            (Some(_), Some(_)) => {
+                return Err(Error::usage(
+                    "both a model and --weights were given",
+                    "give MODEL.onnx with --calib, or --weights with --activations",
+                ));
+            }
+            (Some(model), None) => (ModelPath::Onnx(model.clone()), self.batches_of_a_model()?),
+            (None, Some(weights)) => (
+                ModelPath::Weights(weights.clone()),
+                self.batches_of_layers()?,
+            ),
+            (None, None) => {
+                return Err(Error::usage(
+                    "no model was given",
+                    "give MODEL.onnx with --calib DIR, or --weights CKPT.safetensors with \
+                     --activations DIR",
+                ));
+            }
+        };
+        Ok(Sources::find(model, batches, self.eval.as_deref())?)
+    }
+
+    fn batches_of_a_model(&self) -> Result<&PathBuf, Error> {
+        match (&self.calib, &self.activations) {
+            (Some(calib), None) => Ok(calib),
+            (_, Some(_)) => Err(Error::usage(
+                "--activations belongs to --weights",
+                "calibrate a model with --calib DIR",
+            )),
+            (None, None) => Err(Error::usage(
+                "no calibration batches were given",
+                "add --calib DIR, a folder of .safetensors or .npz files",
+            )),
+        }
+    }
+
+    fn batches_of_layers(&self) -> Result<&PathBuf, Error> {
+        match (&self.activations, &self.calib) {
+            (Some(activations), None) => Ok(activations),
+            (_, Some(_)) => Err(Error::usage(
+                "--calib belongs to a model",
+                "give the inputs of the layers with --activations DIR",
+            )),
+            (None, None) => Err(Error::usage(
+                "no activations were given",
+                "add --activations DIR, a folder of .safetensors or .npz files with one array for \
+                 each layer",
+            )),
+        }
+    }
+}
+
+impl SettingArgs {
+    /// The settings as the API has them.
+    pub fn spec(&self, plan_only: bool) -> QuantizeSpec {
+        let settings = [
+            &self.linear,
+            &self.dtype,
+            &self.fixed_scale,
+            &self.layer_observer,
+            &self.high_precision,
+        ];
+        QuantizeSpec {
+            template: wire_name(self.template),
+            observer: wire_name(self.observer),
+            percentile: self.percentile,
+            merge: wire_name(self.merge),
+            toolchain: wire_name(self.toolchain),
+            march: wire_name(self.march),
+            rounding: wire_name(self.rounding),
+            scale_rule: wire_name(self.scale_rule),
+            power_of_two: self.power_of_two,
+            min_layer_sqnr: Some(self.min_layer_sqnr),
+            settings: settings.into_iter().flatten().cloned().collect(),
+            save_outputs: self.save_outputs,
+            plan_only,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The one error of the command line, and the exit code of each kind.
+
+use std::{io, path::PathBuf};
+
+use dual16_proto::v1::JobError;
+use tonic::Code;
+
+use crate::{api::ApiError, config::ConfigError, inputs::InputError};
+
+/// Why a command ended without doing what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line, the environment or the configuration file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A combination of arguments that makes no sense.
+    #[error("{problem}; {remedy}")]
+    Usage {
+        /// What is wrong.
+        problem: String,
+        /// What would be right.
+        remedy: String,
+    },
+    /// A file or folder of the job.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A call, a transfer or a watch.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The cluster in this process.
+    #[error("the local cluster: {0}")]
+    Local(String),
+    /// The job ended as FAILED.
+    #[error("{}", failure(.job, .error))]
+    JobFailed {
+        /// The job's name.
+        job: String,
+        /// Its error.
+        error: Box<JobError>,
+    },
+    /// The job ended as CANCELLED.
+    #[error("{job} was cancelled")]
+    Cancelled {
+        /// The job's name.
+        job: String,
+    },
+    /// The job has not succeeded, so there is nothing to fetch.
+    #[error("{job} is {state} and has no results; {remedy}")]
+    NoResults {
+        /// The job's name.
+        job: String,
+        /// Its state.
+        state: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Ctrl-C or a request to terminate.
+    #[error("interrupted; {0}")]
+    Interrupted(String),
+    /// A file or folder of the client's own.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// An artifact is not what this version can read.
+    #[error("{name}: {reason}")]
+    Artifact {
+        /// The artifact.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Stdout is gone.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(#[from] io::Error),
+}
+
+impl Error {
+    /// A usage error: what is wrong, and what would be right.
+    pub fn usage(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Usage {
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// The process's exit code; stable, and documented in the help.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(ConfigError::Arguments(error)) => error.exit_code() as u8,
+            Self::Config(_) | Self::Usage { .. } | Self::Input(_) | Self::NoResults { .. } => 2,
+            Self::Api(error) => api_exit_code(error),
+            Self::Cancelled { .. } => 4,
+            Self::Interrupted(_) => 130,
+            // A closed pipe ends a command as `head` wants it to.
+            Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::JobFailed { .. }
+            | Self::Local(_)
+            | Self::Write { .. }
+            | Self::Artifact { .. }
+            | Self::Stdout(_) => 1,
+        }
+    }
+}
+
+fn api_exit_code(error: &ApiError) -> u8 {
+    match error {
+        ApiError::Unreachable { .. } | ApiError::NotDual16 { .. } => 3,
+        ApiError::InvalidUrl { .. } | ApiError::Read { .. } | ApiError::InputChanged { .. } => 2,
+        ApiError::Refused { code, .. } => match code {
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::OutOfRange => 2,
+            _ => 1,
+        },
+        ApiError::Protocol { .. } | ApiError::Corrupt { .. } | ApiError::Write { .. } => 1,
+    }
+}
+
+fn failure(job: &str, error: &JobError) -> String {
+    let mut text = format!("{job} failed: {} [{}]", error.message, error.code);
+    if !error.task.is_empty() {
+        text += &format!("\n  in task {}", error.task);
+    }
+    for attempt in &error.attempts {
+        text += &format!(
+            "\n  attempt {} on {}: {}",
+            attempt.attempt, attempt.worker, attempt.message
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use dual16_proto::v1::AttemptError;
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_exit_code() {
+        let refused = |status: &Status| Error::Api(ApiError::refused("GetJob", status));
+        let unreachable = ApiError::Unreachable {
+            url: "http://h:1".to_owned(),
+            call: "GetInfo",
+            waited: std::time::Duration::from_secs(5),
+            last: "refused".to_owned(),
+        };
+        let cases = [
+            (Error::usage("a", "b"), 2),
+            (refused(&Status::not_found("jobs/x")), 2),
+            (refused(&Status::invalid_argument("x")), 2),
+            (refused(&Status::internal("x")), 1),
+            (Error::Api(unreachable), 3),
+            (
+                Error::Cancelled {
+                    job: "jobs/x".to_owned(),
+                },
+                4,
+            ),
+            (Error::Interrupted("bye".to_owned()), 130),
+            (
+                Error::JobFailed {
+                    job: "jobs/x".to_owned(),
+                    error: Box::default(),
+                },
+                1,
+            ),
+        ];
+        for (error, code) in cases {
+            assert_eq!(error.exit_code(), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failed_job_tells_code_message_task_and_attempts() {
+        let error = JobError {
+            code: "INVALID_MODEL".to_owned(),
+            message: "node \"x\": no such op".to_owned(),
+            task: "jobs/1/tasks/0-0".to_owned(),
+            attempts: vec![AttemptError {
+                attempt: 2,
+                worker: "w1".to_owned(),
+                message: "lease ran out".to_owned(),
+                time: None,
+            }],
+        };
+        let text = Error::JobFailed {
+            job: "jobs/1".to_owned(),
+            error: Box::new(error),
+        }
+        .to_string();
+        for part in [
+            "INVALID_MODEL",
+            "no such op",
+            "jobs/1/tasks/0-0",
+            "attempt 2 on w1: lease",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What can be wrong with the files that a job is given.
+
+use std::{io, path::PathBuf};
+
+/// An input that cannot be submitted. Every message names the file and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// The file or folder does not exist.
+    #[error("{what} {}: no such file or folder", .path.display())]
+    Missing {
+        /// What it was to be: "the model", "the calibration folder".
+        what: &'static str,
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A file where a folder belongs, or the other way round.
+    #[error("{what} {}: expected {expected}", .path.display())]
+    WrongKind {
+        /// What it was to be.
+        what: &'static str,
+        /// The path as given.
+        path: PathBuf,
+        /// "a folder", "a file" …
+        expected: &'static str,
+    },
+    /// A folder without a single batch.
+    #[error(
+        "{what} {} has no batches: put .safetensors or .npz files into it, one batch a file, with \
+         one array for each {keys}", .path.display()
+    )]
+    NoBatches {
+        /// What it was to be.
+        what: &'static str,
+        /// The folder.
+        path: PathBuf,
+        /// What the arrays in a batch are named after.
+        keys: &'static str,
+    },
+    /// The system refused to read it.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A name that the API cannot carry.
+    #[error("{}: the file name is not valid UTF-8; rename it", .0.display())]
+    NotUtf8(PathBuf),
+    /// Not an ONNX model, or one that was cut off.
+    #[error("{}: not a whole ONNX model: {reason}", .path.display())]
+    NotOnnx {
+        /// The file.
+        path: PathBuf,
+        /// How it shows.
+        reason: String,
+    },
+    /// Not a safetensors file, or one that was cut off.
+    #[error("{}: not a whole safetensors file: {reason}", .path.display())]
+    NotSafetensors {
+        /// The file.
+        path: PathBuf,
+        /// How it shows.
+        reason: String,
+    },
+    /// External data that the model may not use or that is not there.
+    #[error(
+        "{}: tensor {tensor:?} has its data in {location:?}, which {reason}; external data must be \
+         a file in the model's own folder, named by a relative path", .model.display()
+    )]
+    ExternalData {
+        /// The model.
+        model: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The path that the model names.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}

@@ -1,0 +1,32 @@
+//! From paths that a person typed to a [`JobSpec`]'s files: which files a job needs, what they are
+//! called in it, and their digests.
+//!
+//! Looks inside a file only as far as that takes (external data of ONNX, lengths in a safetensors
+//! header), so that a wrong path or a truncated file is told before anything is uploaded. What the
+//! tensors mean is the worker's business.
+//!
+//! [`JobSpec`]: dual16_proto::v1::JobSpec
+
+mod batches;
+pub mod digest;
+mod error;
+mod external;
+mod onnx;
+mod prepare;
+mod safetensors;
+
+pub use batches::{Batches, collect_batches};
+pub use error::InputError;
+pub use external::{ExternalFile, external_files};
+pub use prepare::{ModelPath, PreparedJob, Sources, prepare};
+
+use std::path::PathBuf;
+
+/// A file on this disk and its name in the job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Relative, '/'-separated: "calib/000.safetensors".
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+}

@@ -1,0 +1,134 @@
+//! The few fields of ONNX that say where tensors keep their data. Everything else in a model is
+//! skipped unread.
+//!
+//! Field numbers: onnx.proto3 of <https://github.com/onnx/onnx>.
+
+use prost::Message;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ModelProto {
+    #[prost(int64, tag = "1")]
+    pub(super) ir_version: i64,
+    #[prost(message, optional, tag = "7")]
+    pub(super) graph: Option<GraphProto>,
+    #[prost(message, repeated, tag = "25")]
+    pub(super) functions: Vec<FunctionProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FunctionProto {
+    #[prost(message, repeated, tag = "7")]
+    pub(super) node: Vec<NodeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct GraphProto {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) node: Vec<NodeProto>,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) initializer: Vec<TensorProto>,
+    #[prost(message, repeated, tag = "15")]
+    pub(super) sparse_initializer: Vec<SparseTensorProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct NodeProto {
+    #[prost(message, repeated, tag = "5")]
+    pub(super) attribute: Vec<AttributeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AttributeProto {
+    #[prost(message, optional, tag = "5")]
+    pub(super) t: Option<TensorProto>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub(super) g: Option<Box<GraphProto>>,
+    #[prost(message, repeated, tag = "10")]
+    pub(super) tensors: Vec<TensorProto>,
+    #[prost(message, repeated, tag = "11")]
+    pub(super) graphs: Vec<GraphProto>,
+    #[prost(message, optional, tag = "22")]
+    pub(super) sparse_tensor: Option<SparseTensorProto>,
+    #[prost(message, repeated, tag = "23")]
+    pub(super) sparse_tensors: Vec<SparseTensorProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SparseTensorProto {
+    #[prost(message, optional, tag = "1")]
+    pub(super) values: Option<TensorProto>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) indices: Option<TensorProto>,
+}
+
+/// `TensorProto.data_location`: the data is in another file.
+pub(super) const EXTERNAL: i32 = 1;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TensorProto {
+    #[prost(string, tag = "8")]
+    pub(super) name: String,
+    #[prost(message, repeated, tag = "13")]
+    pub(super) external_data: Vec<StringStringEntryProto>,
+    #[prost(int32, tag = "14")]
+    pub(super) data_location: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct StringStringEntryProto {
+    #[prost(string, tag = "1")]
+    pub(super) key: String,
+    #[prost(string, tag = "2")]
+    pub(super) value: String,
+}
+
+impl ModelProto {
+    /// Every tensor of the model, subgraphs and functions included.
+    pub(super) fn tensors(&self) -> Vec<&TensorProto> {
+        let mut found = Vec::new();
+        if let Some(graph) = &self.graph {
+            graph.collect(&mut found);
+        }
+        for node in self.functions.iter().flat_map(|function| &function.node) {
+            node.collect(&mut found);
+        }
+        found
+    }
+}
+
+// The recursion is as deep as the decoded message, and prost decodes at most 100 levels.
+impl GraphProto {
+    fn collect<'a>(&'a self, found: &mut Vec<&'a TensorProto>) {
+        found.extend(&self.initializer);
+        for sparse in &self.sparse_initializer {
+            sparse.collect(found);
+        }
+        for node in &self.node {
+            node.collect(found);
+        }
+    }
+}
+
+impl NodeProto {
+    fn collect<'a>(&'a self, found: &mut Vec<&'a TensorProto>) {
+        for attribute in &self.attribute {
+            found.extend(attribute.t.iter().chain(&attribute.tensors));
+            for sparse in attribute
+                .sparse_tensor
+                .iter()
+                .chain(&attribute.sparse_tensors)
+            {
+                sparse.collect(found);
+            }
+            for graph in attribute.g.iter().map(Box::as_ref).chain(&attribute.graphs) {
+                graph.collect(found);
+            }
+        }
+    }
+}
+
+impl SparseTensorProto {
+    fn collect<'a>(&'a self, found: &mut Vec<&'a TensorProto>) {
+        found.extend(self.values.iter().chain(&self.indices));
+    }
+}

@@ -1,0 +1,105 @@
+//! Errors as text.
+
+use dual16_proto::v1::{LayerMeasured, Metrics, WayMeasured};
+
+/// The ways in the order in which every table shows them.
+const WAYS: [&str; 6] = ["a8w8", "a16w8", "a8w16", "mul_sum", "split", "a16w16"];
+
+/// SQNR in dB with one decimal; "exact" where there is no error at all, "-" where nothing was measured.
+pub(super) fn sqnr(metrics: Option<&Metrics>) -> String {
+    match metrics {
+        None => "-".to_owned(),
+        Some(Metrics { sqnr_db: None, .. }) => "exact".to_owned(),
+        Some(Metrics {
+            sqnr_db: Some(db), ..
+        }) => format!("{db:.1}"),
+    }
+}
+
+/// Cosine with enough digits to tell good from perfect.
+pub(super) fn cosine(metrics: Option<&Metrics>) -> String {
+    metrics.map_or_else(
+        || "-".to_owned(),
+        |metrics| format!("{:.6}", metrics.cosine),
+    )
+}
+
+/// A magnitude in four significant digits.
+pub(super) fn magnitude(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3e}"))
+}
+
+/// Every way that any of the layers tried, in the usual order.
+pub(super) fn ways_of<'a>(layers: impl Iterator<Item = &'a LayerMeasured> + Clone) -> Vec<String> {
+    let tried = || {
+        layers
+            .clone()
+            .flat_map(|layer| &layer.ways)
+            .map(|measured| &measured.way)
+    };
+    let mut ways: Vec<String> = tried().cloned().collect();
+    ways.sort_by_key(|way| {
+        (
+            WAYS.iter()
+                .position(|known| known == way)
+                .unwrap_or(WAYS.len()),
+            way.clone(),
+        )
+    });
+    ways.dedup();
+    ways
+}
+
+/// A layer's measurement of one way.
+pub(super) fn measured<'a>(layer: &'a LayerMeasured, way: &str) -> Option<&'a WayMeasured> {
+    layer.ways.iter().find(|measured| measured.way == way)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::render) fn metrics(sqnr_db: f64) -> Option<Metrics> {
+        Some(Metrics {
+            sqnr_db: Some(sqnr_db),
+            cosine: 0.999,
+            ..Metrics::default()
+        })
+    }
+
+    pub(in crate::render) fn layer(name: &str, ways: &[(&str, f64)]) -> LayerMeasured {
+        LayerMeasured {
+            layer: name.to_owned(),
+            op: "Linear".to_owned(),
+            requested: "a16w8".to_owned(),
+            effective: "split".to_owned(),
+            reason: "13.4 dB is below 30 dB".to_owned(),
+            ways: ways
+                .iter()
+                .map(|(way, db)| WayMeasured {
+                    way: (*way).to_owned(),
+                    legal: *way != "a16w16",
+                    metrics: metrics(*db),
+                    accumulator_bits: 28,
+                    ..WayMeasured::default()
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn ways_come_in_the_usual_order_and_once() {
+        let layers = [
+            layer("a", &[("split", 1.0), ("a8w8", 2.0)]),
+            layer("b", &[("split", 3.0)]),
+        ];
+        assert_eq!(ways_of(layers.iter()), ["a8w8", "split"]);
+    }
+
+    #[test]
+    fn no_error_and_no_measurement_are_told_apart() {
+        assert_eq!(sqnr(None), "-");
+        assert_eq!(sqnr(Some(&Metrics::default())), "exact");
+        assert_eq!(sqnr(metrics(48.66).as_ref()), "48.7");
+    }
+}

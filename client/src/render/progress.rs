@@ -1,0 +1,148 @@
+//! Progress on stderr: bars on a terminal, plain lines elsewhere.
+
+use std::{
+    io::{self, Write as _},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::terminal::{Paint, Terminal};
+
+const STAGE: &str = "{prefix:>10} [{bar:32}] {pos}/{len}  {per_sec}  {eta} left";
+const BYTES: &str = "{prefix:>10} [{bar:32}] {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+
+/// The progress display of a command. Clones draw on the same one.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    paint: Paint,
+    bars: Option<MultiProgress>,
+    stage: Arc<Mutex<Option<Stage>>>,
+}
+
+#[derive(Debug)]
+struct Stage {
+    name: String,
+    bar: ProgressBar,
+    /// Percentage of the newest plain line.
+    percent: u64,
+}
+
+impl Progress {
+    /// Bars where stderr is a terminal, lines elsewhere.
+    pub fn new(terminal: &Terminal) -> Self {
+        Self {
+            paint: terminal.stderr_paint(),
+            bars: terminal
+                .can_draw()
+                .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr())),
+            stage: Arc::default(),
+        }
+    }
+
+    /// Colours of what is printed here.
+    pub fn paint(&self) -> Paint {
+        self.paint
+    }
+
+    /// Prints a line, above the bars where there are any.
+    pub fn line(&self, text: &str) {
+        // Progress is a courtesy: when stderr is gone the work goes on.
+        let _ = match &self.bars {
+            Some(bars) => bars.suspend(|| writeln!(io::stderr(), "{text}")),
+            None => writeln!(io::stderr(), "{text}"),
+        };
+    }
+
+    /// Prints a line that needs attention.
+    pub fn warning(&self, text: &str) {
+        self.line(&format!("{} {text}", self.paint.warn("warning:")));
+    }
+
+    /// A stage of the job has `done` of `tasks` tasks behind it.
+    pub fn stage(&self, name: &str, done: u32, tasks: u32) {
+        let mut current = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_none_or(|stage| stage.name != name) {
+            if let Some(old) = current.take() {
+                old.bar.abandon();
+            }
+            let bar = self.bar(name, u64::from(tasks), STAGE);
+            *current = Some(Stage {
+                name: name.to_owned(),
+                bar,
+                percent: 0,
+            });
+        }
+        let Some(stage) = current.as_mut() else {
+            return;
+        };
+        stage.bar.set_length(u64::from(tasks));
+        stage.bar.set_position(u64::from(done));
+        if self.bars.is_none() && done > 0 {
+            // One line a task, but of many tasks no more than a hundred.
+            let percent = u64::from(done) * 100 / u64::from(tasks.max(1));
+            if tasks <= 100 || percent > stage.percent {
+                self.line(&format!("{name} {done}/{tasks}"));
+            }
+            stage.percent = percent;
+        }
+        if done >= tasks {
+            stage.bar.finish();
+            *current = None;
+        }
+    }
+
+    /// Leaves no bar behind that still moves.
+    pub fn end(&self) {
+        let mut current = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stage) = current.take() {
+            stage.bar.abandon();
+        }
+    }
+
+    /// Begins a transfer, or another passage over `bytes` bytes.
+    pub fn transfer(&self, name: &'static str, bytes: u64) -> Transfer {
+        if self.bars.is_none() && bytes > 0 {
+            self.line(&format!("{name} {}", indicatif::HumanBytes(bytes)));
+        }
+        Transfer {
+            bar: self.bar(name, bytes, BYTES),
+        }
+    }
+
+    fn bar(&self, name: &str, length: u64, template: &str) -> ProgressBar {
+        let Some(bars) = &self.bars else {
+            return ProgressBar::hidden();
+        };
+        let style = ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ");
+        let bar = bars.add(ProgressBar::new(length).with_style(style));
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+}
+
+/// A running transfer; its bar goes away with it.
+#[derive(Debug)]
+pub struct Transfer {
+    bar: ProgressBar,
+}
+
+impl Transfer {
+    /// Some bytes moved, or have to move again.
+    pub fn moved(&self, bytes: i64) {
+        match u64::try_from(bytes) {
+            Ok(forward) => self.bar.inc(forward),
+            Err(_) => self.bar.dec(bytes.unsigned_abs()),
+        }
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

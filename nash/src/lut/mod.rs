@@ -1,0 +1,202 @@
+//! Functions of one variable as look-up tables: 256 entries for int8 -> int8, exact; a segment
+//! table for everything else `[pub]`. The table acts only in CONVERTED; VALIDATION uses
+//! [`LutFunction::eval_f32`] and an output fake quant `[pub]`.
+//!
+//! Building is float (f64, `libm`: the same table on every machine); applying is integer only.
+
+mod division;
+mod function;
+mod segment;
+
+pub use division::Division;
+pub use function::LutFunction;
+pub use segment::{ENTRIES, SEGMENTS, SegmentLut};
+
+use std::ops::RangeInclusive;
+
+use crate::dtype::{IntDtype, QInt};
+use crate::error::{LutError, check_len};
+use crate::scale::Scale;
+
+/// What a table is built for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LutSpec {
+    /// The function.
+    pub function: LutFunction,
+    /// Format of the input.
+    pub input: IntDtype,
+    /// Scale of the input.
+    pub input_scale: Scale,
+    /// Format of the output.
+    pub output: IntDtype,
+    /// Scale of the output.
+    pub output_scale: Scale,
+    /// Real range (min, max) that inputs were seen in; the six segments cover it and the tails the
+    /// rest. `None` = everything that the input can express.
+    pub observed: Option<(f32, f32)>,
+}
+
+/// A table with its formats.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lut {
+    input: IntDtype,
+    output: IntDtype,
+    kind: Kind,
+    max_error_lsb: f64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Kind {
+    /// One entry for each int8, from -128 up.
+    Direct(Vec<i8>),
+    Segments(Box<SegmentLut>),
+}
+
+impl Lut {
+    /// Builds the table; for a segment table the best of the candidates of [`Division`] by measured
+    /// error.
+    ///
+    /// # Errors
+    /// [`LutError::InvalidRange`] for an observed range that is not finite and ordered;
+    /// [`LutError::NotFinite`] for a parameter (eps) that makes the function NaN.
+    pub fn build(spec: &LutSpec) -> Result<Self, LutError> {
+        let ideal = Ideal::new(spec)?;
+        let domain = spec.domain()?;
+        let (kind, error) = if (spec.input, spec.output) == (IntDtype::Int8, IntDtype::Int8) {
+            let entry = |q: i32| i8::saturate(ideal.at(q).round_ties_even() as i64);
+            let entries: Vec<i8> = spec.input_values().map(entry).collect();
+            let at = |q: i32| entries[(q - spec.input.qmin()) as usize].into();
+            let error = ideal.max_error(domain, at);
+            (Kind::Direct(entries), error)
+        } else {
+            let (table, error) = division::best(&ideal, domain);
+            (Kind::Segments(Box::new(table)), error)
+        };
+        Ok(Self {
+            input: spec.input,
+            output: spec.output,
+            kind,
+            max_error_lsb: error,
+        })
+    }
+
+    /// Looks every value up.
+    ///
+    /// # Errors
+    /// [`LutError::Dtype`] for another format than the table's, [`LutError::Shape`] if the lengths
+    /// differ.
+    pub fn apply<A: QInt, Y: QInt>(&self, x: &[A], y: &mut [Y]) -> Result<(), LutError> {
+        check_dtype("input", self.input, A::DTYPE)?;
+        check_dtype("output", self.output, Y::DTYPE)?;
+        check_len("output", y.len(), x.len())?;
+        match &self.kind {
+            Kind::Direct(entries) => {
+                for (y, q) in y.iter_mut().zip(x) {
+                    let at = q.to_i32() - IntDtype::Int8.qmin();
+                    *y = Y::saturate_i32(entries[at as usize].into());
+                }
+            }
+            Kind::Segments(table) => {
+                for (y, q) in y.iter_mut().zip(x) {
+                    *y = Y::saturate_i32(table.eval(q.to_i32()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Largest |table - function| over the observed range, in output LSB, the function saturated
+    /// to the output's format but not rounded: 0.5 is the best an exact table can do.
+    pub fn max_error_lsb(&self) -> f64 {
+        self.max_error_lsb
+    }
+
+    /// The segments, where the table has any.
+    pub fn segments(&self) -> Option<&SegmentLut> {
+        match &self.kind {
+            Kind::Direct(_) => None,
+            Kind::Segments(table) => Some(table),
+        }
+    }
+}
+
+impl LutSpec {
+    fn input_values(&self) -> RangeInclusive<i32> {
+        self.input.qmin()..=self.input.qmax()
+    }
+
+    /// Integer inputs that the observed range covers, at least [`SEGMENTS`] steps wide.
+    fn domain(&self) -> Result<(i32, i32), LutError> {
+        let (qmin, qmax) = (self.input.qmin(), self.input.qmax());
+        let Some((min, max)) = self.observed else {
+            return Ok((qmin, qmax));
+        };
+        if !(min.is_finite() && max.is_finite() && min <= max) {
+            return Err(LutError::InvalidRange { min, max });
+        }
+        let steps = |real: f32| f64::from(real) / self.input_scale.to_f64();
+        let width = SEGMENTS as i32;
+        let low = (steps(min).floor() as i32).clamp(qmin, qmax - width);
+        let high = (steps(max).ceil() as i32).clamp(low + width, qmax);
+        Ok((low, high))
+    }
+}
+
+fn check_dtype(port: &'static str, expected: IntDtype, got: IntDtype) -> Result<(), LutError> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(LutError::Dtype {
+            port,
+            expected,
+            got,
+        })
+    }
+}
+
+/// The function in units of the output's LSB over positions in units of the input's, saturated to
+/// the output's format: what a table is measured against.
+struct Ideal {
+    spec: LutSpec,
+    /// At every integer input, from qmin up.
+    values: Vec<f64>,
+}
+
+impl Ideal {
+    fn new(spec: &LutSpec) -> Result<Self, LutError> {
+        let mut ideal = Self {
+            spec: *spec,
+            values: Vec::new(),
+        };
+        ideal.values = spec
+            .input_values()
+            .map(|q| ideal.between(q.into()))
+            .collect();
+        match ideal.values.iter().position(|v| v.is_nan()) {
+            None => Ok(ideal),
+            Some(at) => Err(LutError::NotFinite {
+                function: spec.function.name(),
+                input: f64::from(spec.input.qmin() + at as i32) * spec.input_scale.to_f64(),
+            }),
+        }
+    }
+
+    /// At an integer input of the format.
+    fn at(&self, q: i32) -> f64 {
+        self.values[(q - self.spec.input.qmin()) as usize]
+    }
+
+    /// At any position.
+    fn between(&self, position: f64) -> f64 {
+        let step = self.spec.input_scale.to_f64();
+        let real = self.spec.function.eval_on_grid(position * step, step);
+        let (qmin, qmax) = (self.spec.output.qmin(), self.spec.output.qmax());
+        (real / self.spec.output_scale.to_f64()).clamp(qmin.into(), qmax.into())
+    }
+
+    fn max_error(&self, (low, high): (i32, i32), table: impl Fn(i32) -> i32) -> f64 {
+        (low..=high).fold(0.0, |worst, q| {
+            (f64::from(table(q)) - self.at(q)).abs().max(worst)
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! Scalar reference of the fused mul+sum. Buffers are checked by the caller.
+//!
+//! Wrapping operations only keep debug builds free of checks that would undo vectorization; nothing
+//! wraps, by the bounds given with `BLOCK` and `Narrow`.
+
+use super::MulSumCounts;
+use crate::linear::GemmShape;
+use crate::requant::Rescale;
+
+/// Requantized products that are summed in i32 before they are widened: 2^14 * 2^15 < 2^31.
+const BLOCK: usize = 1 << 14;
+
+/// Weight rows that stay in the first-level cache while all rows of x pass by.
+const ROW_BLOCK: usize = 8;
+
+/// Shifts from here on go without 64-bit arithmetic, see [`Narrow`].
+const NARROW_SHIFT: i32 = 17;
+
+/// From this shift on `|product * m| < 2^45 <= 2^(k-1)`, so every product rounds to 0.
+const ZERO_SHIFT: i32 = 46;
+
+/// See [`super::mul_sum`], which checks the buffers first.
+///
+/// # Panics
+/// Where a buffer is smaller than `shape` asks for.
+pub fn mul_sum(
+    x: &[i16],
+    w: &[i16],
+    shape: GemmShape,
+    product: Rescale,
+    sum: Rescale,
+    out: &mut [i16],
+) -> MulSumCounts {
+    match product.shift() {
+        ZERO_SHIFT.. => {
+            out.fill(0);
+            MulSumCounts {
+                zero: (shape.n * shape.o) as u64 * shape.k as u64,
+                clipped: 0,
+            }
+        }
+        NARROW_SHIFT.. => {
+            let narrow = Narrow::new(product);
+            fused(x, w, shape, product, sum, out, |p| narrow.apply(p))
+        }
+        // Ratios of about 1/4 and more: products far beyond int16, rare and slow.
+        _ => fused(x, w, shape, product, sum, out, |p| wide(product, p)),
+    }
+}
+
+/// Result clamped just outside of int16, so that clipping stays visible.
+#[inline(always)]
+fn wide(product: Rescale, p: i32) -> i32 {
+    product
+        .apply(p.into())
+        .clamp(i64::from(i16::MIN) - 1, i64::from(i16::MAX) + 1) as i32
+}
+
+/// [`Rescale::apply`] of a product of two int16 in 32 bits, exact for shifts 17 to 45.
+///
+/// With p = hi * 2^16 + lo, `(p * m + 2^(k-1)) >> k` is
+/// `(hi * m + ((lo * m) >> 16) + 2^(k-17)) >> (k - 16)`: the low 16 bits of `p * m + 2^(k-1)` are
+/// those of `lo * m`, and a right shift drops them first. Bounds: |hi * m| < 2^29,
+/// lo * m < 2^31, 2^(k-17) <= 2^28.
+#[derive(Clone, Copy)]
+struct Narrow {
+    m: i16,
+    half: i32,
+    shift: u32,
+}
+
+impl Narrow {
+    fn new(rescale: Rescale) -> Self {
+        let k = rescale.shift();
+        // A multiplier is below 2^15.
+        Self {
+            m: rescale.multiplier() as i16,
+            half: 1 << (k - 17),
+            shift: (k - 16) as u32,
+        }
+    }
+
+    #[inline(always)]
+    fn apply(self, p: i32) -> i32 {
+        // Spelled with 16-bit factors, so that 16-bit multiplications are recognised.
+        let (hi, lo) = ((p >> 16) as i16, p as u16);
+        let low_part = u32::from(lo).wrapping_mul(u32::from(self.m as u16)) >> 16;
+        let high_part = i32::from(hi).wrapping_mul(i32::from(self.m));
+        high_part
+            .wrapping_add(low_part as i32)
+            .wrapping_add(self.half)
+            >> self.shift
+    }
+}
+
+#[inline(always)]
+fn fused(
+    x: &[i16],
+    w: &[i16],
+    GemmShape { n, k, o }: GemmShape,
+    product: Rescale,
+    sum: Rescale,
+    out: &mut [i16],
+    rescale: impl Fn(i32) -> i32,
+) -> MulSumCounts {
+    let mut counts = MulSumCounts::default();
+    let (x_amax, w_amax) = (row_amax(x, n, k), row_amax(w, o, k));
+    for block in (0..o).step_by(ROW_BLOCK) {
+        for row in 0..n {
+            let x_row = &x[row * k..(row + 1) * k];
+            for channel in block..o.min(block + ROW_BLOCK) {
+                let w_row = &w[channel * k..(channel + 1) * k];
+                // Most pairs of rows cannot clip, and then nothing needs to be clamped.
+                let (acc, row_counts) = if fits(x_amax[row] * w_amax[channel], product) {
+                    sum_row::<false>(x_row, w_row, &rescale)
+                } else {
+                    sum_row::<true>(x_row, w_row, &rescale)
+                };
+                counts = counts.merge(row_counts);
+                out[row * o + channel] = sum.requant(acc);
+            }
+        }
+    }
+    counts
+}
+
+/// Largest magnitude in each row.
+fn row_amax(rows: &[i16], count: usize, k: usize) -> Vec<i64> {
+    let amax = |row: &[i16]| {
+        row.iter()
+            .map(|v| v.unsigned_abs())
+            .max()
+            .unwrap_or(0)
+            .into()
+    };
+    (0..count)
+        .map(|row| amax(&rows[row * k..(row + 1) * k]))
+        .collect()
+}
+
+/// Whether no product up to this magnitude can leave int16.
+fn fits(amax: i64, product: Rescale) -> bool {
+    product.apply(amax) <= i16::MAX.into() && product.apply(-amax) >= i16::MIN.into()
+}
+
+#[inline(always)]
+fn sum_row<const CLIPS: bool>(
+    x: &[i16],
+    w: &[i16],
+    rescale: &impl Fn(i32) -> i32,
+) -> (i64, MulSumCounts) {
+    let mut acc = 0i64;
+    let mut counts = MulSumCounts::default();
+    for (x, w) in x.chunks(BLOCK).zip(w.chunks(BLOCK)) {
+        let (mut sum, mut zero, mut clipped) = (0i32, 0u32, 0u32);
+        for (&a, &b) in x.iter().zip(w) {
+            let q = rescale(i32::from(a).wrapping_mul(i32::from(b)));
+            zero = zero.wrapping_add(u32::from(q == 0));
+            if CLIPS {
+                let saturated = q.clamp(i16::MIN.into(), i16::MAX.into());
+                sum = sum.wrapping_add(saturated);
+                clipped = clipped.wrapping_add(u32::from(q != saturated));
+            } else {
+                sum = sum.wrapping_add(q);
+            }
+        }
+        acc += i64::from(sum);
+        counts.zero += u64::from(zero);
+        counts.clipped += u64::from(clipped);
+    }
+    (acc, counts)
+}

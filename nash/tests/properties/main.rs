@@ -1,0 +1,18 @@
+//! The kernels against plain definitions, over random and extreme inputs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper that fails fails its test"
+)]
+
+mod decompose;
+mod elementwise;
+mod linear;
+mod lut;
+mod moves;
+mod mul_sum;
+mod quantize;
+mod reduce;
+mod requant;
+mod ways;

@@ -1,0 +1,26 @@
+//! Compiles the protos with protox, so that building needs no protoc, and writes the
+//! descriptor set that the server offers by reflection.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const PROTOS: [&str; 5] = [
+    "dual16/v1/quantize.proto",
+    "dual16/v1/jobs.proto",
+    "dual16/v1/blobs.proto",
+    "dual16/v1/workers.proto",
+    "dual16/v1/info.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=dual16");
+    let descriptors = protox::compile(PROTOS, ["."])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("dual16_v1.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .bytes(".dual16.v1.UploadRequest.data")
+        .bytes(".dual16.v1.DownloadResponse.data")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

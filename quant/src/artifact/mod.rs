@@ -1,0 +1,80 @@
+//! The files a job leaves. Each is a pure function of a [`Report`]: equal jobs leave equal bytes,
+//! so no file holds a time, a path, a host or a job's random name.
+
+pub mod outputs;
+pub mod per_layer;
+pub mod plan_json;
+pub mod result_json;
+pub mod statistics;
+pub mod weights;
+
+use crate::{
+    flow::{JobInput, LayerMeasured, ModelInput},
+    flow::payload::{Measured, PairedSums},
+    graph::Graph,
+    metrics::Metrics,
+    plan::Calibration,
+    ways::RunCounts,
+};
+
+/// Everything that the files are written from.
+pub(crate) struct Report<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) job: &'a JobInput,
+    /// Names of the model's outputs as the ONNX graph has them.
+    pub(crate) output_names: &'a [String],
+    pub(crate) measured: &'a Measured,
+    pub(crate) calibration: &'a Calibration,
+}
+
+/// Errors of both kinds of run.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub(crate) struct Paired {
+    pub(crate) validation: Metrics,
+    pub(crate) converted: Metrics,
+}
+
+impl Paired {
+    pub(crate) fn of(sums: &PairedSums, scale: Option<f32>) -> Self {
+        Paired {
+            validation: sums.validation.finish(scale),
+            converted: sums.converted.finish(scale),
+        }
+    }
+}
+
+/// One Linear as the tables show it.
+pub(crate) struct LayerRow<'a> {
+    pub(crate) layer: &'a LayerMeasured,
+    pub(crate) accumulated: Paired,
+    pub(crate) counts: RunCounts,
+}
+
+impl Report<'_> {
+    /// The model's file name.
+    pub(crate) fn model_name(&self) -> &str {
+        match &self.job.model {
+            ModelInput::Onnx { model, .. } => &model.name,
+            ModelInput::Layers { weights } => &weights.name,
+        }
+    }
+
+    /// Every Linear in execution order.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = LayerRow<'_>> {
+        self.measured.planned.layers.iter().filter_map(|(id, layer)| {
+            let (_, sums, counts) = self.measured.linears.iter().find(|(own, ..)| own == id)?;
+            let scale = crate::flow::linear_scale(&self.measured.planned.plan, *id);
+            Some(LayerRow { layer, accumulated: Paired::of(sums, scale), counts: *counts })
+        })
+    }
+}
+
+impl LayerRow<'_> {
+    pub(crate) fn zero_fraction(&self) -> f64 {
+        self.counts.zero as f64 / self.counts.total.max(1) as f64
+    }
+
+    pub(crate) fn clip_fraction(&self) -> f64 {
+        self.counts.clipped as f64 / self.counts.total.max(1) as f64
+    }
+}

@@ -1,0 +1,97 @@
+//! `result.json`: what was measured.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{Paired, Report};
+use crate::{Result, error::json_error, flow::WayMeasured, metrics::Metrics};
+
+#[derive(Serialize)]
+struct ResultJson<'a> {
+    /// Digest of the job's spec: equal for equal work, whatever the job is called.
+    job: &'a str,
+    model: &'a str,
+    outputs: Vec<OutputJson<'a>>,
+    layers: Vec<LayerJson<'a>>,
+    notices: &'a [crate::flow::Notice],
+}
+
+#[derive(Serialize)]
+struct OutputJson<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    errors: Paired,
+}
+
+#[derive(Serialize)]
+struct LayerJson<'a> {
+    name: &'a str,
+    op: &'a str,
+    way: String,
+    requested: &'a str,
+    effective: String,
+    reason: &'a str,
+    isolated: Map<String, Value>,
+    accumulated: Paired,
+    accumulator_bits: u32,
+    zero_fraction: f64,
+    clip_fraction: f64,
+}
+
+/// The file's text.
+pub(crate) fn text(report: &Report<'_>) -> Result<String> {
+    let plan = &report.measured.planned.plan;
+    let outputs = report
+        .graph
+        .outputs
+        .iter()
+        .zip(report.output_names)
+        .zip(&report.measured.outputs)
+        .map(|((&id, name), sums)| OutputJson {
+            name,
+            errors: Paired::of(sums, plan.params(id).map(|params| params.scale)),
+        });
+    let layers = report.layers().map(|row| LayerJson {
+        name: &row.layer.layer,
+        op: &row.layer.op,
+        way: row.layer.effective.to_string(),
+        requested: &row.layer.requested,
+        effective: row.layer.effective.to_string(),
+        reason: &row.layer.reason,
+        isolated: row.layer.ways.iter().map(isolated).collect(),
+        accumulated: row.accumulated,
+        accumulator_bits: row.counts.accumulator_bits(),
+        zero_fraction: row.zero_fraction(),
+        clip_fraction: row.clip_fraction(),
+    });
+    let result = ResultJson {
+        job: &report.job.digest,
+        model: report.model_name(),
+        outputs: outputs.collect(),
+        layers: layers.collect(),
+        notices: &report.measured.planned.notices,
+    };
+    let mut text = serde_json::to_string_pretty(&result).map_err(|e| json_error("result.json", &e))?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// Errors of a way, with what tells whether it may and should run.
+fn isolated(way: &WayMeasured) -> (String, Value) {
+    let Metrics { sqnr_db, cosine, l1, mse, atol, lsb } = way.metrics;
+    let value = json!({
+        "sqnr_db": sqnr_db,
+        "cosine": cosine,
+        "l1": l1,
+        "mse": mse,
+        "atol": atol,
+        "lsb": lsb,
+        "legal": way.legal,
+        "reason": way.reason,
+        "macs": way.macs,
+        "accumulator_bits": way.accumulator_bits,
+        "zero_fraction": way.zero_fraction,
+        "clip_fraction": way.clip_fraction,
+    });
+    (way.way.to_string(), value)
+}

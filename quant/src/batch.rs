@@ -1,0 +1,224 @@
+//! Batches: files of named tensors, checked against a model's inputs and read one batch at a time.
+//!
+//! A file is `.safetensors` or `.npz`. A key is the name of a graph input; other keys are ignored
+//! and reported. An input with one more leading axis than the model has holds that many batches.
+//! This module knows what a batch must look like and nothing of what is done with it.
+
+mod npz;
+mod safetensors;
+mod stack;
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{
+    error::{Error, Result},
+    model::{ElementKind, InputSpec},
+    tensor::Datum,
+};
+
+pub(crate) use safetensors::SafetensorsFile;
+
+use npz::NpzFile;
+
+/// One batch: a tensor for each input of the model.
+pub type Batch = BTreeMap<String, Datum>;
+
+/// Suffix that a key may have or leave out: layer mode names a layer's input `NAME.input`.
+const INPUT_SUFFIX: &str = ".input";
+
+/// A file of one or more batches, open for reading.
+#[derive(Debug)]
+pub struct BatchFile {
+    name: String,
+    source: Source,
+    entries: Vec<Entry>,
+    count: usize,
+    stacked: bool,
+    ignored: Vec<String>,
+}
+
+/// An input of the model and where the file has it.
+#[derive(Debug)]
+struct Entry {
+    spec: InputSpec,
+    key: String,
+    shape: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Safetensors(SafetensorsFile),
+    Npz(NpzFile),
+}
+
+impl BatchFile {
+    /// Opens a file and checks keys, types and shapes; elements of safetensors are read only by
+    /// [`Self::read`]. `name` is what errors call the file, and its extension tells the format.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] for a damaged file, a missing input (with the keys there are), a shape or
+    /// type that does not fit; [`Error::Io`] where the file cannot be read.
+    pub fn open(name: &str, path: &Path, inputs: &[InputSpec]) -> Result<BatchFile> {
+        let source = Source::open(name, path)?;
+        let keys = source.keys();
+        let entries = inputs
+            .iter()
+            .map(|spec| entry(name, &source, &keys, spec))
+            .collect::<Result<Vec<_>>>()?;
+        let depth = stack::depth(name, &entries)?;
+        let used = |key: &String| entries.iter().any(|entry| entry.key == *key);
+        Ok(BatchFile {
+            name: name.to_owned(),
+            ignored: keys.iter().filter(|key| !used(key)).cloned().collect(),
+            count: depth.unwrap_or(1),
+            stacked: depth.is_some(),
+            source,
+            entries,
+        })
+    }
+
+    /// File name as the user gave it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of batches, at least 1.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Keys of the file that are no input of the model, sorted.
+    pub fn ignored_keys(&self) -> &[String] {
+        &self.ignored
+    }
+
+    /// Reads batch `index`, in `0..count`.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] naming file, tensor and index (within the batch, the stack axis first
+    /// where there is one); [`Error::Batch`] for an integer beyond 32 bits.
+    pub fn read(&mut self, index: usize) -> Result<Batch> {
+        if index >= self.count {
+            let reason = format!("it holds {} batches, there is none at {index}", self.count);
+            return Err(Error::Batch { file: self.name.clone(), reason });
+        }
+        let part = self.stacked.then_some(index);
+        let mut batch = Batch::new();
+        for entry in &self.entries {
+            let datum = self.source.read(&entry.key, entry.spec.kind, part)?;
+            stack::check_finite(&self.name, &entry.key, &datum, part)?;
+            batch.insert(entry.spec.name.clone(), datum);
+        }
+        Ok(batch)
+    }
+
+    /// Every batch in order, each read when it is asked for.
+    pub fn batches(&mut self) -> impl Iterator<Item = Result<Batch>> {
+        (0..self.count).map(|index| self.read(index))
+    }
+}
+
+/// Keys of a batch file, sorted; layer mode finds its layers by them.
+///
+/// # Errors
+/// As [`BatchFile::open`].
+pub fn keys(name: &str, path: &Path) -> Result<Vec<String>> {
+    Ok(Source::open(name, path)?.keys())
+}
+
+fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Result<Entry> {
+    let bad = |reason: String| Error::Batch { file: file.to_owned(), reason };
+    let plain = spec.name.strip_suffix(INPUT_SUFFIX);
+    let has = |name: &str| keys.iter().any(|key| key == name);
+    let key = [Some(spec.name.as_str()), plain].into_iter().flatten().find(|name| has(name));
+    let key = key.ok_or_else(|| {
+        bad(format!("input '{}' is missing; the file has {}", spec.name, listed(keys)))
+    })?;
+    if let Some(problem) = source.problem(key) {
+        return Err(bad(format!("tensor '{key}': {problem}")));
+    }
+    let shape = source.shape(key).ok_or_else(|| bad(format!("tensor '{key}' has no shape")))?;
+    if shape.contains(&0) {
+        return Err(bad(format!("tensor '{key}' is empty: its shape is {shape:?}")));
+    }
+    if !source.readable_as(key, spec.kind) {
+        return Err(bad(format!(
+            "tensor '{key}' has dtype {}; input '{}' needs {}",
+            source.dtype(key),
+            spec.name,
+            stack::readable_dtypes(spec.kind)
+        )));
+    }
+    Ok(Entry { spec: spec.clone(), key: key.to_owned(), shape })
+}
+
+fn listed(keys: &[String]) -> String {
+    match keys {
+        [] => "no tensor".to_owned(),
+        keys => format!("'{}'", keys.join("', '")),
+    }
+}
+
+impl Source {
+    fn open(name: &str, path: &Path) -> Result<Source> {
+        if has_extension(name, "safetensors") {
+            return SafetensorsFile::open(name, path).map(Source::Safetensors);
+        }
+        if has_extension(name, "npz") {
+            return NpzFile::open(name, path).map(Source::Npz);
+        }
+        let reason = "batches are .safetensors or .npz files".to_owned();
+        Err(Error::Batch { file: name.to_owned(), reason })
+    }
+
+    fn keys(&self) -> Vec<String> {
+        match self {
+            Source::Safetensors(file) => file.keys(),
+            Source::Npz(file) => file.keys(),
+        }
+    }
+
+    fn problem(&self, key: &str) -> Option<&str> {
+        match self {
+            Source::Safetensors(_) => None,
+            Source::Npz(file) => file.problem(key),
+        }
+    }
+
+    fn shape(&self, key: &str) -> Option<Vec<usize>> {
+        match self {
+            Source::Safetensors(file) => file.shape(key),
+            Source::Npz(file) => file.shape(key),
+        }
+    }
+
+    fn dtype(&self, key: &str) -> String {
+        match self {
+            Source::Safetensors(file) => file.dtype(key),
+            Source::Npz(file) => file.dtype(key),
+        }
+    }
+
+    fn readable_as(&self, key: &str, kind: ElementKind) -> bool {
+        match self {
+            Source::Safetensors(file) => file.readable_as(key, kind),
+            Source::Npz(file) => file.readable_as(key, kind),
+        }
+    }
+
+    fn read(
+        &mut self,
+        key: &str,
+        kind: ElementKind,
+        part: Option<usize>,
+    ) -> Result<Datum> {
+        match self {
+            Source::Safetensors(file) => file.read(key, kind, part),
+            Source::Npz(file) => file.read(key, part),
+        }
+    }
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}

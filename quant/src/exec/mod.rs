@@ -1,0 +1,24 @@
+//! The three ways to run a model: CALIBRATION ([`Calibration`]: float, every tensor observed),
+//! VALIDATION ([`Validation`]: f32 with fake quantization after every operation) and CONVERTED
+//! ([`Converted`]: integers only, float islands aside). They share one [`walk`].
+
+mod calibration;
+mod converted;
+mod gemm;
+mod ops_f32;
+mod ops_int;
+mod prepared;
+mod qtensor;
+mod validation;
+mod walk;
+
+pub use calibration::Calibration;
+pub use converted::{Converted, Flow};
+pub use prepared::Prepared;
+pub use qtensor::{QData, QTensor};
+pub use validation::Validation;
+pub use walk::{Capture, Machine, walk};
+
+pub(crate) use gemm::gemm_f32;
+pub(crate) use qtensor::each_dtype;
+pub(crate) use walk::captured;

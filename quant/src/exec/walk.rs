@@ -1,0 +1,161 @@
+//! The walk over a graph that all three kinds of run share: values are made in order, handed to a
+//! visitor, and dropped after their last use. What a value is and how an operation runs is the
+//! [`Machine`]'s affair.
+
+use std::collections::HashMap;
+
+use crate::{
+    Error, Result,
+    float::FloatModel,
+    graph::{Graph, Island, Node, NodeId, Op, ValueId, ValueKind},
+    tensor::{Datum, Tensor},
+};
+
+/// What a float run of one batch left, by ONNX name: reference tensors, shapes that moves take,
+/// and the non-float operands of islands.
+pub type Capture = HashMap<String, Datum>;
+
+/// One way to compute: float, fake-quantized or integer.
+pub trait Machine {
+    /// What flows between operations.
+    type Value;
+
+    /// A float tensor enters: a model input, a constant or an island's output.
+    fn enter(&mut self, id: ValueId, tensor: &Tensor) -> Result<Self::Value>;
+
+    /// The float tensor that a value stands for.
+    fn leave(&self, value: &Self::Value) -> Tensor;
+
+    /// Runs one node that is no island. `shapes` are those of its outputs in the float run, where
+    /// they are known. Returns one value for each output.
+    fn run(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        inputs: &[&Self::Value],
+        shapes: &[Option<&[usize]>],
+    ) -> Result<Vec<Self::Value>>;
+}
+
+/// Runs a batch through a machine. `visit` sees every input and every output of a node once.
+pub fn walk<M: Machine>(
+    graph: &Graph,
+    float: &FloatModel,
+    capture: &Capture,
+    machine: &mut M,
+    mut visit: impl FnMut(ValueId, &M::Value) -> Result<()>,
+) -> Result<()> {
+    let last_use = last_uses(graph);
+    let mut live: HashMap<ValueId, M::Value> = HashMap::new();
+    for &input in &graph.inputs {
+        let tensor = captured(graph, capture, input)?;
+        let value = machine.enter(input, tensor)?;
+        visit(input, &value)?;
+        live.insert(input, value);
+    }
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for &input in &node.inputs {
+            if let ValueKind::Constant(tensor) = &graph.value(input).kind
+                && !live.contains_key(&input)
+            {
+                let value = machine.enter(input, tensor)?;
+                live.insert(input, value);
+            }
+        }
+        let outputs = {
+            let inputs = node
+                .inputs
+                .iter()
+                .map(|id| live.get(id).ok_or_else(|| not_made(graph, node, *id)))
+                .collect::<Result<Vec<_>>>()?;
+            match &node.op {
+                Op::Island(island) => {
+                    run_island(graph, float, capture, machine, node, island, &inputs)?
+                }
+                _ => {
+                    let shapes: Vec<_> =
+                        node.outputs.iter().map(|id| shape(graph, capture, *id)).collect();
+                    machine.run(NodeId(index), node, &inputs, &shapes)?
+                }
+            }
+        };
+        for (&id, value) in node.outputs.iter().zip(outputs) {
+            visit(id, &value)?;
+            if last_use[id.0].is_some() {
+                live.insert(id, value);
+            }
+        }
+        live.retain(|id, _| last_use[id.0].is_some_and(|last| last > index));
+    }
+    Ok(())
+}
+
+/// Dequantize, run in float, quantize.
+fn run_island<M: Machine>(
+    graph: &Graph,
+    float: &FloatModel,
+    capture: &Capture,
+    machine: &mut M,
+    node: &Node,
+    island: &Island,
+    inputs: &[&M::Value],
+) -> Result<Vec<M::Value>> {
+    // What is no value of the graph (shapes, indices, masks) comes from the float run;
+    // quantization never touches it.
+    let mut operands: HashMap<String, Datum> = float
+        .feeds(island.onnx_node)
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), capture.get(name)?.clone())))
+        .collect();
+    for (id, value) in node.inputs.iter().zip(inputs) {
+        if let Some(name) = &graph.value(*id).onnx {
+            operands.insert(name.clone(), Datum::F32(machine.leave(value)));
+        }
+    }
+    let results = float.run_node(island.onnx_node, &operands)?;
+    let mut floats = results.iter().filter_map(Datum::as_f32);
+    node.outputs
+        .iter()
+        .map(|&id| {
+            let tensor = floats.next().ok_or_else(|| not_made(graph, node, id))?;
+            machine.enter(id, tensor)
+        })
+        .collect()
+}
+
+/// Index of the last node that reads each value.
+fn last_uses(graph: &Graph) -> Vec<Option<usize>> {
+    let mut last = vec![None; graph.values.len()];
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for input in &node.inputs {
+            last[input.0] = Some(index);
+        }
+    }
+    last
+}
+
+fn shape<'c>(graph: &Graph, capture: &'c Capture, id: ValueId) -> Option<&'c [usize]> {
+    let name = graph.value(id).onnx.as_ref()?;
+    capture.get(name).map(Datum::shape)
+}
+
+/// The float tensor of a value in the float run.
+pub(crate) fn captured<'c>(
+    graph: &Graph,
+    capture: &'c Capture,
+    id: ValueId,
+) -> Result<&'c Tensor> {
+    let value = graph.value(id);
+    let datum = value.onnx.as_ref().and_then(|name| capture.get(name));
+    datum.and_then(Datum::as_f32).ok_or_else(|| Error::FloatRun {
+        node: value.name.clone(),
+        reason: "the float run did not give this value".to_owned(),
+    })
+}
+
+fn not_made(graph: &Graph, node: &Node, id: ValueId) -> Error {
+    Error::FloatRun {
+        node: node.name.clone(),
+        reason: format!("value '{}' was not made before it is used", graph.value(id).name),
+    }
+}

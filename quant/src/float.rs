@@ -1,0 +1,189 @@
+//! Float execution through rten: a whole model with any of its values as results, or one node.
+//!
+//! The model is loaded without graph optimization, so every value of the ONNX file exists under its
+//! name. Nothing here knows of quantization or of the lowered graph.
+
+mod convert;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use rten::{ModelOptions, NodeId, RunOptions, ThreadPool, ValueOrView};
+
+use crate::{
+    batch::Batch,
+    error::{Error, Result},
+    model::{Model, OnnxNode},
+    tensor::Datum,
+};
+
+/// A model ready to run. Results do not depend on the number of threads.
+pub struct FloatModel {
+    file: String,
+    model: rten::Model,
+    threads: Arc<ThreadPool>,
+    nodes: Arc<[OnnxNode]>,
+    value_names: Vec<String>,
+    constants: BTreeSet<String>,
+}
+
+impl FloatModel {
+    /// Prepares a model to run on `threads` threads (at least one) of its own.
+    ///
+    /// # Errors
+    /// [`Error::Model`] naming the node and the operator that rten cannot run.
+    pub fn load(model: &Model, threads: usize) -> Result<FloatModel> {
+        let bad = |reason: String| Error::Model { file: model.file().to_owned(), reason };
+        let mut options = ModelOptions::with_all_ops();
+        options.enable_optimization(false);
+        for (location, bytes) in model.external_files()? {
+            options.external_data(&location, bytes);
+        }
+        let load = || options.load(model.bytes().to_vec());
+        let loaded = guarded(load)
+            .map_err(|panic| bad(format!("float execution cannot load it: {panic}")))?
+            .map_err(|error| bad(refusal(model, &error)))?;
+        let used = model.nodes().iter().flat_map(OnnxNode::uses);
+        let constants = used.filter(|name| model.is_constant(name)).map(str::to_owned).collect();
+        Ok(FloatModel {
+            file: model.file().to_owned(),
+            model: loaded,
+            threads: Arc::new(ThreadPool::with_num_threads(threads.max(1))),
+            nodes: Arc::clone(model.nodes()),
+            value_names: model.value_names().into_iter().map(str::to_owned).collect(),
+            constants,
+        })
+    }
+
+    /// Runs the model and returns the values named. Any value of the model can be asked for, and
+    /// any value in `inputs` is taken as given instead of being computed.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for a name the model does not have, [`Error::FloatRun`] for whatever
+    /// goes wrong in the run.
+    pub fn run(&self, inputs: &Batch, outputs: &[&str]) -> Result<HashMap<String, Datum>> {
+        let names: BTreeSet<&str> = outputs.iter().copied().collect();
+        let given = inputs.iter().map(|(name, datum)| (name.as_str(), datum));
+        let values = self.execute(&self.file, given, &names)?;
+        let convert = |(name, value): (&str, rten::Value)| {
+            let datum = convert::from_rten(value).ok_or_else(|| self.sequence(name))?;
+            Ok((name.to_owned(), datum))
+        };
+        names.iter().copied().zip(values).map(convert).collect()
+    }
+
+    /// Runs the model and returns all its values: inputs and the outputs of nodes. Sequences are
+    /// left out, since they are no tensors.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn probe(&self, inputs: &Batch) -> Result<HashMap<String, Datum>> {
+        let names: BTreeSet<&str> = self.value_names.iter().map(String::as_str).collect();
+        let given = inputs.iter().map(|(name, datum)| (name.as_str(), datum));
+        let values = self.execute(&self.file, given, &names)?;
+        let named = names.iter().zip(values);
+        Ok(named
+            .filter_map(|(&name, value)| Some((name.to_owned(), convert::from_rten(value)?)))
+            .collect())
+    }
+
+    /// The values a node needs to run alone, captured ones included; constants are not among them,
+    /// for they come from the model.
+    pub fn feeds(&self, onnx_node: usize) -> Vec<&str> {
+        let uses = self.nodes.get(onnx_node).into_iter().flat_map(OnnxNode::uses);
+        uses.filter(|name| !self.constants.contains(*name)).collect()
+    }
+
+    /// Runs one node, given all its [`feeds`](Self::feeds) by name (more are ignored). Returns its
+    /// outputs in order, those left out ("") not counted.
+    ///
+    /// # Errors
+    /// [`Error::FloatRun`] naming the node.
+    pub fn run_node(
+        &self,
+        onnx_node: usize,
+        inputs: &HashMap<String, Datum>,
+    ) -> Result<Vec<Datum>> {
+        let failed = |node: String, reason: String| Error::FloatRun { node, reason };
+        let node = self.nodes.get(onnx_node).ok_or_else(|| {
+            failed(self.file.clone(), format!("it has {} nodes, not {onnx_node}", self.nodes.len()))
+        })?;
+        let label = node.label();
+        let mut given: HashMap<&str, &Datum> = HashMap::new();
+        for name in self.feeds(onnx_node) {
+            let datum = inputs
+                .get(name)
+                .ok_or_else(|| failed(label.clone(), format!("its input '{name}' is missing")))?;
+            given.insert(name, datum);
+        }
+        let names: BTreeSet<&str> = node.made().collect();
+        let values = self.execute(&label, given.into_iter(), &names)?;
+        let mut by_name: HashMap<&str, rten::Value> = names.into_iter().zip(values).collect();
+        let take = |name: &str| by_name.remove(name).and_then(convert::from_rten);
+        let mut take = take;
+        node.made().map(|name| take(name).ok_or_else(|| self.sequence(name))).collect()
+    }
+
+    fn execute<'a>(
+        &self,
+        what: &str,
+        inputs: impl Iterator<Item = (&'a str, &'a Datum)>,
+        outputs: &BTreeSet<&str>,
+    ) -> Result<Vec<rten::Value>> {
+        let failed = |reason: String| Error::FloatRun { node: what.to_owned(), reason };
+        let given = inputs
+            .map(|(name, datum)| Ok((self.node_id(name)?, convert::to_rten(datum)?)))
+            .collect::<Result<Vec<(NodeId, ValueOrView<'a>)>>>()?;
+        let wanted = outputs.iter().map(|name| self.node_id(name)).collect::<Result<Vec<_>>>()?;
+        let mut options = RunOptions::default();
+        options.thread_pool = Some(Arc::clone(&self.threads));
+        guarded(|| self.model.run(given, &wanted, Some(options)))
+            .map_err(failed)?
+            .map_err(|error| failed(error.to_string()))
+    }
+
+    fn node_id(&self, name: &str) -> Result<NodeId> {
+        self.model.find_node(name).ok_or_else(|| Error::UnknownName {
+            what: "value",
+            name: name.to_owned(),
+            near: Vec::new(),
+        })
+    }
+
+    fn sequence(&self, name: &str) -> Error {
+        let reason = format!("value '{name}' is a sequence; only tensors are supported");
+        Error::FloatRun { node: self.file.clone(), reason }
+    }
+}
+
+impl std::fmt::Debug for FloatModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FloatModel").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// rten asserts some things about a model that a file can violate; that is the model's fault and
+/// must not take the process down.
+fn guarded<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        format!("internal error of rten: {}", text.unwrap_or("no message"))
+    })
+}
+
+/// Names the node and its operator, which rten does not always do.
+fn refusal(model: &Model, error: &rten::LoadError) -> String {
+    let named = error.node().filter(|name| !name.is_empty());
+    let node = named.and_then(|name| model.nodes().iter().find(|node| node.name == name));
+    match node {
+        Some(node) => format!(
+            "float execution cannot run node '{}' (operator {}): {error}",
+            node.name, node.op_type
+        ),
+        None => format!("float execution cannot load it: {error}"),
+    }
+}

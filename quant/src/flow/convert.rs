@@ -1,0 +1,121 @@
+//! Stage convert: the integer weights of every layer; the reduce writes the job's files.
+
+use super::{
+    Blobs, FileRef, Next, Stage, TaskInput, TaskOutput, evaluate,
+    payload::{
+        ConvertMap, ConvertReduce, ConvertedPart, Measured, decode, encode, load,
+    },
+    session::Session,
+};
+use crate::{
+    Error, Result,
+    artifact::{Report, outputs, per_layer, plan_json, result_json, statistics, weights},
+    graph::{NodeId, Op},
+    plan::Calibration,
+    ways::QuantizedLinear,
+};
+
+/// The stage: the same groups of layers as in evaluate.
+pub(super) fn stage(session: &Session, measured: &str) -> Result<Stage> {
+    let maps: Result<Vec<Vec<u8>>> = evaluate::groups(session)
+        .into_iter()
+        .map(|linears| {
+            encode("convert task", &ConvertMap { linears, measured: measured.to_owned() })
+        })
+        .collect();
+    let reduce = ConvertReduce { measured: measured.to_owned() };
+    Ok(Stage { name: "convert", maps: maps?, reduce: encode("convert reduce", &reduce)? })
+}
+
+/// Integer weights of a group of layers.
+pub(super) fn map(
+    session: &Session,
+    task: &TaskInput<'_>,
+    blobs: &dyn Blobs,
+) -> Result<TaskOutput> {
+    let ConvertMap { linears, measured } = decode("convert task", task.payload)?;
+    let Measured { planned, .. } = load("measurements", &measured, blobs)?;
+    let mut made = Vec::new();
+    for id in linears {
+        let node = session.graph.node(NodeId(id));
+        let (Op::Linear(linear), Some(plan)) = (&node.op, planned.plan.linears.get(&id)) else {
+            continue;
+        };
+        let settings = &session.job.settings;
+        let quantized = QuantizedLinear::new(&node.name, linear, plan.way, &plan.params, settings)?;
+        made.push((node.name.clone(), quantized));
+    }
+    let bytes = weights::part(&made)?;
+    let io = |source| Error::Io { what: "converted weights".to_owned(), source };
+    let part = ConvertedPart { weights: blobs.put(bytes).map_err(io)? };
+    Ok(TaskOutput { result: encode("converted weights", &part)?, ..TaskOutput::default() })
+}
+
+/// Writes every file of the job.
+pub(super) fn reduce(
+    session: &Session,
+    task: &TaskInput<'_>,
+    blobs: &dyn Blobs,
+) -> Result<TaskOutput> {
+    let ConvertReduce { measured } = decode("convert reduce", task.payload)?;
+    let measured: Measured = load("measurements", &measured, blobs)?;
+    let calibration: Calibration = load("calibration", &measured.planned.calibration, blobs)?;
+    let report = Report {
+        graph: &session.graph,
+        job: &session.job,
+        output_names: &session.output_names(),
+        measured: &measured,
+        calibration: &calibration,
+    };
+    let mut files = Files { blobs, written: Vec::new() };
+    let plan = plan_json::text(&report)?;
+    let parts: Result<Vec<String>> = task
+        .inputs
+        .iter()
+        .map(|input| decode::<ConvertedPart>("converted weights", input).map(|part| part.weights))
+        .collect();
+    files.put_file("converted.safetensors", |path| {
+        weights::join(&parts?, &plan, blobs, path)
+    })?;
+    files.put("plan.json", plan.into_bytes())?;
+    files.put("result.json", result_json::text(&report)?.into_bytes())?;
+    files.put("per_layer.csv", per_layer::text(&report).into_bytes())?;
+    files.put("statistics.csv", statistics::text(&report).into_bytes())?;
+    if session.job.settings.save_outputs {
+        files.put_file("outputs.safetensors", |path| outputs::join(&measured.saved, blobs, path))?;
+    }
+    Ok(TaskOutput { next: Some(Next::Finish(files.written)), ..TaskOutput::default() })
+}
+
+/// The artifacts so far.
+pub(super) struct Files<'a> {
+    pub(super) blobs: &'a dyn Blobs,
+    pub(super) written: Vec<FileRef>,
+}
+
+impl Files<'_> {
+    /// Adds a small file.
+    pub(super) fn put(&mut self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        let size = bytes.len() as u64;
+        let io = |source| Error::Io { what: name.to_owned(), source };
+        let digest = self.blobs.put(bytes).map_err(io)?;
+        self.written.push(FileRef { name: name.to_owned(), digest, size });
+        Ok(())
+    }
+
+    /// Adds a file that may be large, written to a temporary path first.
+    fn put_file(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&std::path::Path) -> Result<()>,
+    ) -> Result<()> {
+        let io = |source| Error::Io { what: name.to_owned(), source };
+        let directory = tempfile::tempdir().map_err(io)?;
+        let path = directory.path().join(name);
+        write(&path)?;
+        let size = std::fs::metadata(&path).map_err(io)?.len();
+        let digest = self.blobs.put_file(&path).map_err(io)?;
+        self.written.push(FileRef { name: name.to_owned(), digest, size });
+        Ok(())
+    }
+}

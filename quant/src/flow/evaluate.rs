@@ -1,0 +1,272 @@
+//! Stage evaluate: every Linear alone, its first way and, where that is not enough, every way;
+//! the layer's choice is made and reported as soon as its figures are known. The reduce turns the
+//! choices into the plan.
+
+use std::collections::BTreeMap;
+
+use dual16_nash::{legality::Rules, ways::Way};
+
+use super::{
+    Blobs, Control, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured,
+    payload::{
+        Evaluated, EvaluateMap, EvaluateReduce, Planned, decode, encode, load, store,
+    },
+    session::Session,
+    validate,
+};
+use crate::{
+    Error, Result,
+    exec::captured,
+    graph::{NodeId, Op},
+    plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose},
+    settings::WayChoice,
+    ways::isolated::IsolatedWay,
+};
+
+/// Tasks that the layers are cut into, at most. More would repeat the float runs, fewer would
+/// leave workers idle; it must not depend on the number of workers.
+const GROUPS: usize = 16;
+
+/// The stage: groups of consecutive layers.
+pub(super) fn stage(session: &Session, calibration: &str) -> Result<Stage> {
+    let maps: Result<Vec<Vec<u8>>> = groups(session)
+        .into_iter()
+        .map(|linears| {
+            let calibration = calibration.to_owned();
+            encode("evaluate task", &EvaluateMap { linears, calibration })
+        })
+        .collect();
+    let reduce = EvaluateReduce { calibration: calibration.to_owned() };
+    Ok(Stage { name: "evaluate", maps: maps?, reduce: encode("evaluate reduce", &reduce)? })
+}
+
+/// The Linears in groups of consecutive ones, as even as can be.
+pub(super) fn groups(session: &Session) -> Vec<Vec<usize>> {
+    let linears: Vec<usize> = session.graph.linears().map(|(id, _, _)| id.0).collect();
+    let size = linears.len().div_ceil(GROUPS).max(1);
+    linears.chunks(size).map(<[usize]>::to_vec).collect()
+}
+
+/// Measures a group of layers and chooses for each.
+pub(super) fn map(
+    session: &Session,
+    task: &TaskInput<'_>,
+    blobs: &dyn Blobs,
+    control: &dyn Control,
+) -> Result<TaskOutput> {
+    let EvaluateMap { linears, calibration } = decode("evaluate task", task.payload)?;
+    let calibration: Calibration = load("calibration", &calibration, blobs)?;
+    let source = session.scale_source(&calibration);
+    let mut group = Group { session, source, blobs, control, notices: Vec::new() };
+    let mut layers = Vec::new();
+    let first: BTreeMap<usize, Vec<Way>> =
+        linears.iter().map(|&id| (id, group.first_ways(id))).collect();
+    let mut measured = group.measure(&first)?;
+    let rest: BTreeMap<usize, Vec<Way>> = linears
+        .iter()
+        .map(|&id| (id, group.further_ways(id, measured.get(&id).map_or(&[], Vec::as_slice))))
+        .filter(|(_, ways)| !ways.is_empty())
+        .collect();
+    if !rest.is_empty() {
+        for (id, ways) in group.measure(&rest)? {
+            measured.entry(id).or_default().extend(ways);
+        }
+    }
+    for (id, mut ways) in measured {
+        ways.sort_by_key(|measured| measured.way);
+        layers.push((id, group.decide(id, ways)?));
+    }
+    let mut events: Vec<Event> = group.notices.iter().cloned().map(Event::Notice).collect();
+    events.extend(layers.iter().map(|(_, layer)| Event::Layer(layer.clone())));
+    let result = encode("measured layers", &Evaluated { layers, notices: group.notices })?;
+    Ok(TaskOutput { result, events, next: None })
+}
+
+/// Gathers the choices, makes the plan, starts the next stage.
+pub(super) fn reduce(
+    session: &Session,
+    task: &TaskInput<'_>,
+    blobs: &dyn Blobs,
+) -> Result<TaskOutput> {
+    let EvaluateReduce { calibration: digest } = decode("evaluate reduce", task.payload)?;
+    let calibration: Calibration = load("calibration", &digest, blobs)?;
+    let mut layers = Vec::new();
+    let mut notices = session.notices();
+    for input in task.inputs {
+        let evaluated: Evaluated = decode("measured layers", input)?;
+        layers.extend(evaluated.layers);
+        notices.extend(evaluated.notices);
+    }
+    let chosen = |(id, layer): &(usize, LayerMeasured)| {
+        let chosen = Chosen {
+            way: layer.effective,
+            requested: layer.requested.clone(),
+            reason: layer.reason.clone(),
+        };
+        (*id, chosen)
+    };
+    let chosen: BTreeMap<usize, Chosen> = layers.iter().map(chosen).collect();
+    let (plan, fallbacks) = Plan::build(&session.scale_source(&calibration), &chosen)?;
+    let events = fallbacks.iter().cloned().map(Event::Notice).collect();
+    notices.extend(fallbacks);
+    let planned = Planned { plan, layers, notices, calibration: digest };
+    let planned = store("plan", &planned, blobs)?;
+    let next = Some(Next::Stage(validate::stage(session, &planned)?));
+    Ok(TaskOutput { events, next, ..TaskOutput::default() })
+}
+
+struct Group<'a> {
+    session: &'a Session,
+    source: ScaleSource<'a>,
+    blobs: &'a dyn Blobs,
+    control: &'a dyn Control,
+    notices: Vec<Notice>,
+}
+
+impl Group<'_> {
+    /// What is measured of every layer: every way under auto, the one way otherwise.
+    fn first_ways(&self, id: usize) -> Vec<Way> {
+        match self.session.request.linears.get(&id) {
+            Some(request) if request.requested == WayChoice::Auto => self.all_ways(request.start),
+            Some(request) => vec![request.start],
+            None => Vec::new(),
+        }
+    }
+
+    /// What else is measured where the template's way is not good enough.
+    fn further_ways(&self, id: usize, measured: &[WayMeasured]) -> Vec<Way> {
+        let Some(request) = self.session.request.linears.get(&id) else {
+            return Vec::new();
+        };
+        let poor = measured.iter().any(|way| sqnr(way) < self.session.job.settings.min_layer_sqnr);
+        if request.explicit || !poor {
+            return Vec::new();
+        }
+        let done = |way: &Way| measured.iter().any(|measured| measured.way == *way);
+        self.all_ways(request.start).into_iter().filter(|way| !done(way)).collect()
+    }
+
+    /// The five ways, and the layer's own where it is another.
+    fn all_ways(&self, start: Way) -> Vec<Way> {
+        let mut ways: Vec<Way> = Way::FIVE.to_vec();
+        if !ways.contains(&start) {
+            ways.push(start);
+        }
+        ways
+    }
+
+    /// One pass over all measured batches for all layers of the group.
+    fn measure(
+        &mut self,
+        wanted: &BTreeMap<usize, Vec<Way>>,
+    ) -> Result<BTreeMap<usize, Vec<WayMeasured>>> {
+        let session = self.session;
+        let mut running: BTreeMap<usize, Vec<IsolatedWay>> = BTreeMap::new();
+        for (&id, ways) in wanted {
+            for &way in ways {
+                running.entry(id).or_default().extend(self.isolated(id, way)?);
+            }
+        }
+        let values: Vec<_> = wanted
+            .keys()
+            .map(|&id| session.graph.node(NodeId(id)))
+            .flat_map(|node| [node.inputs[0], node.outputs[0]])
+            .collect();
+        let files = session.measured_files();
+        for file in 0..files.len() {
+            session.for_each_batch(files, file, self.blobs, self.control, |_, batch| {
+                let capture = session.float_run(batch, &session.names_of(&values))?;
+                for (&id, ways) in &mut running {
+                    let node = session.graph.node(NodeId(id));
+                    let x = captured(&session.graph, &capture, node.inputs[0])?;
+                    let reference = captured(&session.graph, &capture, node.outputs[0])?;
+                    for way in ways {
+                        way.update(&node.name, x, reference)?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        let settings = &session.job.settings;
+        let rules = Rules::of(settings.march, settings.toolchain);
+        let finish = |way: IsolatedWay| {
+            let legality = rules.check(way.way());
+            way.finish(&legality)
+        };
+        Ok(running
+            .into_iter()
+            .map(|(id, ways)| (id, ways.into_iter().map(finish).collect()))
+            .collect())
+    }
+
+    /// A way ready to measure. One of several that the chip's multiplier cannot hold is left out
+    /// with a notice; a way that alone was asked for is an error.
+    fn isolated(&mut self, id: usize, way: Way) -> Result<Option<IsolatedWay>> {
+        let node = self.session.graph.node(NodeId(id));
+        let Op::Linear(linear) = &node.op else {
+            return Ok(None);
+        };
+        let request = self.session.request.linears.get(&id);
+        let only = request.is_some_and(|request| request.start == way);
+        match IsolatedWay::new(&self.source, id, node, linear, way) {
+            Ok(isolated) => Ok(Some(isolated)),
+            Err(Error::Kernel { source, .. }) if !only => {
+                self.notices.push(Notice {
+                    warning: true,
+                    code: "WAY_NOT_MEASURED".to_owned(),
+                    subject: node.name.clone(),
+                    message: format!("{way} cannot be set up here: {source}"),
+                });
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn decide(&self, id: usize, ways: Vec<WayMeasured>) -> Result<LayerMeasured> {
+        let node = self.session.graph.node(NodeId(id));
+        let unknown = || Error::Payload {
+            what: "evaluate task",
+            reason: format!("node {id} is no Linear of this model"),
+        };
+        let request = self.session.request.linears.get(&id).ok_or_else(unknown)?;
+        let threshold = self.session.job.settings.min_layer_sqnr;
+        let start = ways.iter().find(|measured| measured.way == request.start);
+        let auto = request.requested == WayChoice::Auto;
+        let replace = auto || ways.len() > 1;
+        let candidate = |measured: &WayMeasured| Candidate {
+            way: measured.way,
+            legal: measured.legal,
+            sqnr_db: sqnr(measured),
+            macs: measured.macs,
+        };
+        let candidates: Vec<Candidate> = ways.iter().map(candidate).collect();
+        let effective = match replace {
+            true => choose(&candidates).unwrap_or(request.start),
+            false => request.start,
+        };
+        let reason = match start {
+            _ if !replace => request.reason.clone(),
+            _ if auto => format!("{effective} is the best legal way"),
+            Some(_) if effective == request.start => request.reason.clone(),
+            Some(start) => format!(
+                "isolated SQNR of {} is {:.1} dB, below {threshold} dB; {effective} is the best legal way",
+                request.start,
+                sqnr(start),
+            ),
+            None => request.reason.clone(),
+        };
+        Ok(LayerMeasured {
+            layer: node.name.clone(),
+            op: "Linear".to_owned(),
+            requested: request.requested.to_string(),
+            effective,
+            reason,
+            ways,
+        })
+    }
+}
+
+fn sqnr(measured: &WayMeasured) -> f64 {
+    measured.metrics.sqnr_db.unwrap_or(f64::INFINITY)
+}

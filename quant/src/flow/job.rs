@@ -1,0 +1,46 @@
+//! What a job works on, apart from any wire format.
+
+use crate::settings::Settings;
+
+/// Everything a job depends on.
+#[derive(Debug, Clone)]
+pub struct JobInput {
+    /// The model.
+    pub model: ModelInput,
+    /// Calibration batches, in order.
+    pub calibration: Vec<FileRef>,
+    /// Batches the errors are measured on; empty = the calibration batches.
+    pub evaluation: Vec<FileRef>,
+    /// What was asked.
+    pub settings: Settings,
+    /// Digest of all of the above: the `job` of `result.json`, equal for equal work.
+    pub digest: String,
+}
+
+/// Where the layers come from.
+#[derive(Debug, Clone)]
+pub enum ModelInput {
+    /// An ONNX file and the external data it names by relative path.
+    Onnx {
+        /// The model.
+        model: FileRef,
+        /// Name = the `location` in the model.
+        external_data: Vec<FileRef>,
+    },
+    /// Layer mode: named weights; the batches are keyed by layer.
+    Layers {
+        /// A safetensors file with `NAME.weight` and optionally `NAME.bias`.
+        weights: FileRef,
+    },
+}
+
+/// A named blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRef {
+    /// What the user calls it.
+    pub name: String,
+    /// "sha256:" and 64 hex digits.
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
+}

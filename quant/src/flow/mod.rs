@@ -1,0 +1,126 @@
+//! A job cut into tasks. A stage is map tasks that run anywhere in any order, then one reduce that
+//! folds their results in map order and names what comes next:
+//!
+//! ```text
+//! plan -> observe (batches) -> evaluate (groups of layers) -> validate (batches) -> convert (layers)
+//! ```
+//!
+//! A task is a pure function of its payload, its inputs and the job's blobs, so a job's artifacts
+//! do not depend on the number of workers, on order, on retries or on kills. This module knows
+//! nothing of queues and leases: whoever runs the tasks hands in a [`Blobs`] and a [`Control`].
+
+mod convert;
+mod evaluate;
+mod event;
+mod job;
+mod observe;
+pub(crate) mod payload;
+mod plan;
+mod session;
+mod validate;
+
+use std::{io, path::PathBuf};
+
+pub use event::{Event, LayerAccumulated, LayerMeasured, Notice, OutputMeasured, WayMeasured};
+pub use job::{FileRef, JobInput, ModelInput};
+
+pub(crate) use validate::linear_scale;
+
+use session::Session;
+
+use crate::{Error, Result};
+
+/// The content-addressed bytes a task reads and writes.
+pub trait Blobs: Send + Sync {
+    /// A local, verified copy of a blob; it stays readable while the task runs.
+    fn path(&self, digest: &str) -> io::Result<PathBuf>;
+    /// Stores bytes and returns their digest.
+    fn put(&self, bytes: Vec<u8>) -> io::Result<String>;
+    /// Stores a file's bytes and returns their digest.
+    fn put_file(&self, file: &std::path::Path) -> io::Result<String>;
+}
+
+/// What a running task asks of its surroundings.
+pub trait Control: Send + Sync {
+    /// True once the task should stop; asked between batches and layers.
+    fn cancelled(&self) -> bool;
+}
+
+/// Which part of a stage a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// One of the independent parts.
+    Map,
+    /// The fold over the results of the maps.
+    Reduce,
+}
+
+/// One task, as leased.
+#[derive(Debug)]
+pub struct TaskInput<'a> {
+    /// The job it belongs to.
+    pub job: &'a JobInput,
+    /// Stage name: "plan", "observe", "evaluate", "validate", "convert".
+    pub stage: &'a str,
+    /// Map or reduce.
+    pub part: Part,
+    /// What the stage's creator wrote for this task.
+    pub payload: &'a [u8],
+    /// Reduce: results of the maps, in map order.
+    pub inputs: &'a [Vec<u8>],
+}
+
+/// What a finished task hands in.
+#[derive(Debug, Default)]
+pub struct TaskOutput {
+    /// For the reduce (maps), or nothing.
+    pub result: Vec<u8>,
+    /// To append to the job's events, in order.
+    pub events: Vec<Event>,
+    /// Reduce only: what comes next.
+    pub next: Option<Next>,
+}
+
+/// What a reduce decides.
+#[derive(Debug)]
+pub enum Next {
+    /// Another stage.
+    Stage(Stage),
+    /// The job is done; these are its files.
+    Finish(Vec<FileRef>),
+}
+
+/// A stage to start.
+#[derive(Debug)]
+pub struct Stage {
+    /// Name, shown to people.
+    pub name: &'static str,
+    /// One payload a map task.
+    pub maps: Vec<Vec<u8>>,
+    /// Payload of the reduce.
+    pub reduce: Vec<u8>,
+}
+
+/// Runs one task. Cancellation shows as [`Error::Cancelled`].
+///
+/// # Errors
+/// Bad input, named; a stage this version does not know.
+pub fn run(task: &TaskInput<'_>, blobs: &dyn Blobs, control: &dyn Control) -> Result<TaskOutput> {
+    let session = Session::of(task.job, blobs)?;
+    let session = session.as_ref();
+    match (task.stage, task.part) {
+        ("plan", Part::Reduce) => plan::reduce(session, blobs),
+        ("observe", Part::Map) => observe::map(session, task, blobs, control),
+        ("observe", Part::Reduce) => observe::reduce(session, task, blobs),
+        ("evaluate", Part::Map) => evaluate::map(session, task, blobs, control),
+        ("evaluate", Part::Reduce) => evaluate::reduce(session, task, blobs),
+        ("validate", Part::Map) => validate::map(session, task, blobs, control),
+        ("validate", Part::Reduce) => validate::reduce(session, task, blobs),
+        ("convert", Part::Map) => convert::map(session, task, blobs),
+        ("convert", Part::Reduce) => convert::reduce(session, task, blobs),
+        (stage, part) => Err(Error::Payload {
+            what: "stage",
+            reason: format!("there is no {part:?} task of a stage '{stage}'"),
+        }),
+    }
+}

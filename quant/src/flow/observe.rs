@@ -1,0 +1,218 @@
+//! Stage observe: a float run of every calibration batch, every tensor that may need a scale
+//! reduced to a sketch; the reduce folds the batches in order into the calibration.
+
+use std::collections::BTreeMap;
+
+use dual16_nash::{
+    linear::GemmShape,
+    mul_sum::{for_each_products, product_range},
+    split::SplitWeight,
+    ways::Way,
+};
+
+use super::{
+    Control, Next, Stage, TaskInput, TaskOutput, evaluate,
+    payload::{Observed, ObserveMap, decode, encode, store},
+    session::Session,
+};
+use crate::{
+    Error, Result,
+    error::KernelContext,
+    exec::{Capture, captured, gemm_f32, walk},
+    flow::Blobs,
+    graph::{Linear, NodeId},
+    observe::{NonFiniteAt, Sketch, SketchBuilder, Statistics, Wants},
+    plan::{Calibration, Key, Slot, origin},
+    tensor::Tensor,
+};
+
+/// The stage: one map a calibration file.
+pub(super) fn stage(session: &Session) -> Result<Stage> {
+    let files = 0..session.job.calibration.len();
+    let maps: Result<Vec<Vec<u8>>> =
+        files.map(|file| encode("observe task", &ObserveMap { file })).collect();
+    Ok(Stage { name: "observe", maps: maps?, reduce: Vec::new() })
+}
+
+/// Observes every batch of one file.
+pub(super) fn map(
+    session: &Session,
+    task: &TaskInput<'_>,
+    blobs: &dyn Blobs,
+    control: &dyn Control,
+) -> Result<TaskOutput> {
+    let ObserveMap { file } = decode("observe task", task.payload)?;
+    let mut batches = Vec::new();
+    session.for_each_batch(&session.job.calibration, file, blobs, control, |name, batch| {
+        let capture = session.float_run(batch, &session.all_values())?;
+        batches.push(observe_batch(session, name, &capture)?);
+        Ok(())
+    })?;
+    let result = encode("observations", &Observed { batches })?;
+    Ok(TaskOutput { result, ..TaskOutput::default() })
+}
+
+/// Folds all batches in order and starts the next stage.
+pub(super) fn reduce(
+    session: &Session,
+    task: &TaskInput<'_>,
+    blobs: &dyn Blobs,
+) -> Result<TaskOutput> {
+    let mut by_key: BTreeMap<Key, Vec<Sketch>> = BTreeMap::new();
+    for input in task.inputs {
+        let observed: Observed = decode("observations", input)?;
+        for (key, sketch) in observed.batches.into_iter().flatten() {
+            by_key.entry(key).or_default().push(sketch);
+        }
+    }
+    let merge = session.job.settings.merge;
+    let statistics =
+        by_key.into_iter().map(|(key, sketches)| (key, Statistics::fold(sketches, merge)));
+    let calibration = store("calibration", &Calibration { statistics: statistics.collect() }, blobs)?;
+    let next = Some(Next::Stage(evaluate::stage(session, &calibration)?));
+    Ok(TaskOutput { next, ..TaskOutput::default() })
+}
+
+fn observe_batch(
+    session: &Session,
+    name: &str,
+    capture: &Capture,
+) -> Result<Vec<(Key, Sketch)>> {
+    let graph = &session.graph;
+    let mut sketches = Vec::new();
+    let mut machine = crate::exec::Calibration::new(graph, capture);
+    walk(graph, &session.float, capture, &mut machine, |id, value: &Tensor| {
+        // A moved tensor shares the scale of what it was moved from.
+        if origin(graph, id) == id {
+            let sketch = sketch(value, session.wants(id))
+                .map_err(|at| non_finite(name, &graph.value(id).name, value, at))?;
+            sketches.push((Key::Value(id.0), sketch));
+        }
+        Ok(())
+    })?;
+    for (id, node, linear) in graph.linears() {
+        let x = captured(graph, capture, node.inputs[0])?;
+        let inside = Inside { session, name, node: id, layer: &node.name, linear, x };
+        inside.observe(&mut sketches)?;
+    }
+    Ok(sketches)
+}
+
+/// The tensors inside a Linear that some way may need a scale for.
+struct Inside<'a> {
+    session: &'a Session,
+    name: &'a str,
+    node: NodeId,
+    layer: &'a str,
+    linear: &'a Linear,
+    x: &'a Tensor,
+}
+
+impl Inside<'_> {
+    fn observe(&self, sketches: &mut Vec<(Key, Sketch)>) -> Result<()> {
+        let ways = self.session.ways_in_play(self.node);
+        let x = self.x.as_standard_layout();
+        let x = x.as_slice().unwrap_or_default();
+        let weight = self.linear.weight.as_standard_layout();
+        let weight = weight.as_slice().unwrap_or_default();
+        let (o, k) = self.linear.weight.dim();
+        let shape = GemmShape { n: x.len() / k.max(1), k, o };
+        if ways.contains(&Way::MulSum) {
+            sketches.push(self.keyed(Slot::Product, self.products(x, weight, shape)?));
+            sketches.push(self.keyed(Slot::Sum, self.sketch(Slot::Sum, x, weight, shape, false)?));
+        }
+        if ways.contains(&Way::Split) {
+            let planes = SplitWeight::new(weight, [o, k]).of(self.layer)?;
+            let high = planes.hi_scales().of(self.layer)?;
+            let float = |plane: &[i8], scales: &[dual16_nash::Scale]| -> Vec<f32> {
+                let rows = plane.chunks(k.max(1)).zip(scales);
+                rows.flat_map(|(row, s)| row.iter().map(|&q| f32::from(q) * s.get())).collect()
+            };
+            let high = float(&planes.hi, &high);
+            let low = float(&planes.lo, &planes.scales);
+            sketches.push(self.keyed(Slot::High, self.sketch(Slot::High, x, &high, shape, true)?));
+            sketches.push(self.keyed(Slot::Low, self.sketch(Slot::Low, x, &low, shape, false)?));
+        }
+        Ok(())
+    }
+
+    fn keyed(&self, slot: Slot, sketch: Sketch) -> (Key, Sketch) {
+        (Key::Slot(self.node.0, slot), sketch)
+    }
+
+    /// Products of x and the weight. Where the observer needs only their range, that is exact
+    /// without forming one; otherwise they stream by in chunks.
+    fn products(&self, x: &[f32], weight: &[f32], shape: GemmShape) -> Result<Sketch> {
+        let wants = self.session.slot_wants(self.node, Slot::Product);
+        let dims = [shape.n, shape.o, shape.k];
+        let overflow = |at: NonFiniteAt| self.overflow(Slot::Product, at);
+        if !wants.histogram {
+            let (min, max) = product_range(x, weight, shape).of(self.layer)?;
+            return Sketch::of_range(&dims, min, max).map_err(overflow);
+        }
+        let mut builder = SketchBuilder::new(&dims, wants.histogram);
+        let mut failed = None;
+        for_each_products(x, weight, shape, |products| {
+            if failed.is_none() {
+                failed = builder.update(products).err();
+            }
+        })
+        .of(self.layer)?;
+        match failed {
+            Some(at) => Err(overflow(at)),
+            None => Ok(builder.finish()),
+        }
+    }
+
+    /// Output of one product of matrices, with the bias or without.
+    fn sketch(
+        &self,
+        slot: Slot,
+        x: &[f32],
+        weight: &[f32],
+        shape: GemmShape,
+        with_bias: bool,
+    ) -> Result<Sketch> {
+        let mut y = gemm_f32(x, weight, shape);
+        if let Some(bias) = self.linear.bias.as_ref().filter(|_| with_bias) {
+            for row in y.chunks_exact_mut(shape.o.max(1)) {
+                row.iter_mut().zip(bias.iter()).for_each(|(y, b)| *y += b);
+            }
+        }
+        let wants = self.session.slot_wants(self.node, slot);
+        Sketch::of(&y, &[shape.n, shape.o], wants).map_err(|at| self.overflow(slot, at))
+    }
+
+    fn overflow(&self, slot: Slot, at: NonFiniteAt) -> Error {
+        Error::NonFinite {
+            file: format!("float run on {}", self.name),
+            tensor: format!("{}.{}", self.layer, slot.suffix()),
+            value: at.value,
+            index: vec![at.index],
+        }
+    }
+}
+
+fn sketch(tensor: &Tensor, wants: Wants) -> Result<Sketch, NonFiniteAt> {
+    let standard = tensor.as_standard_layout();
+    Sketch::of(standard.as_slice().unwrap_or_default(), tensor.shape(), wants)
+}
+
+fn non_finite(file: &str, value: &str, tensor: &Tensor, at: NonFiniteAt) -> Error {
+    Error::NonFinite {
+        file: format!("float run on {file}"),
+        tensor: value.to_owned(),
+        value: at.value,
+        index: unravel(at.index, tensor.shape()),
+    }
+}
+
+/// Row-major flat index to one index an axis.
+fn unravel(mut flat: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (at, &size) in index.iter_mut().zip(shape).rev() {
+        *at = flat % size.max(1);
+        flat /= size.max(1);
+    }
+    index
+}

@@ -1,0 +1,191 @@
+//! What tasks and stages hand to each other. Private to this version: server and workers run the
+//! same one, and a payload that does not decode says so.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{Blobs, LayerMeasured, Notice};
+use crate::{
+    Error, Result,
+    metrics::ErrorSums,
+    observe::Sketch,
+    plan::{Key, Plan},
+    ways::RunCounts,
+};
+
+/// Map of observe: one calibration file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ObserveMap {
+    /// Index into the job's calibration files.
+    pub(super) file: usize,
+}
+
+/// Result of a map of observe: what each batch of the file left.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Observed {
+    /// In batch order.
+    pub(super) batches: Vec<Vec<(Key, Sketch)>>,
+}
+
+/// Map of evaluate: some Linears over all batches.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct EvaluateMap {
+    /// Node indices, in execution order.
+    pub(super) linears: Vec<usize>,
+    /// Blob of the [`Calibration`](crate::plan::Calibration).
+    pub(super) calibration: String,
+}
+
+/// Reduce of evaluate.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct EvaluateReduce {
+    /// Blob of the [`Calibration`](crate::plan::Calibration).
+    pub(super) calibration: String,
+}
+
+/// Result of a map of evaluate.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Evaluated {
+    /// By node index.
+    pub(super) layers: Vec<(usize, LayerMeasured)>,
+    /// Ways that could not be measured, for one.
+    pub(super) notices: Vec<Notice>,
+}
+
+/// Map of validate: one measured file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ValidateMap {
+    /// Index into the job's measured files.
+    pub(super) file: usize,
+    /// Blob of the [`Planned`].
+    pub(super) planned: String,
+}
+
+/// Reduce of validate.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ValidateReduce {
+    /// Blob of the [`Planned`].
+    pub(super) planned: String,
+}
+
+/// The final plan and everything that led to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Planned {
+    /// What runs.
+    pub(crate) plan: Plan,
+    /// By node index of each Linear.
+    pub(crate) layers: Vec<(usize, LayerMeasured)>,
+    /// Fallbacks, islands and the like.
+    pub(crate) notices: Vec<Notice>,
+    /// Blob of the [`Calibration`](crate::plan::Calibration).
+    pub(crate) calibration: String,
+}
+
+/// Errors of one tensor in both kinds of run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct PairedSums {
+    /// VALIDATION against float.
+    pub(crate) validation: ErrorSums,
+    /// CONVERTED against float.
+    pub(crate) converted: ErrorSums,
+}
+
+impl PairedSums {
+    /// The sums of one kind of run.
+    pub(crate) fn side(&mut self, converted: bool) -> &mut ErrorSums {
+        match converted {
+            true => &mut self.converted,
+            false => &mut self.validation,
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.validation.merge(&other.validation);
+        self.converted.merge(&other.converted);
+    }
+}
+
+/// Result of a map of validate: one for each batch of the file, in order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Validated {
+    pub(super) batches: Vec<BatchErrors>,
+    /// Blobs of the saved outputs, one for each batch, where they were asked for.
+    pub(super) outputs: Vec<String>,
+}
+
+/// Errors of one batch.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct BatchErrors {
+    /// By node index of each Linear, ascending.
+    pub(super) linears: Vec<(usize, PairedSums, RunCounts)>,
+    /// By position among the model's outputs.
+    pub(super) outputs: Vec<PairedSums>,
+    /// Largest |accumulator| of each MatMul, by node index.
+    pub(super) matmuls: Vec<(usize, u64)>,
+}
+
+/// Map of convert: integer weights of some Linears.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ConvertMap {
+    /// Node indices, in execution order.
+    pub(super) linears: Vec<usize>,
+    /// Blob of the [`Measured`].
+    pub(super) measured: String,
+}
+
+/// Result of a map of convert.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ConvertedPart {
+    /// Blob of a safetensors file.
+    pub(super) weights: String,
+}
+
+/// Reduce of convert.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ConvertReduce {
+    /// Blob of the [`Measured`].
+    pub(super) measured: String,
+}
+
+/// Everything that the files are written from.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    pub(crate) planned: Planned,
+    /// Sums over all batches, by node index of each Linear.
+    pub(crate) linears: Vec<(usize, PairedSums, RunCounts)>,
+    /// By position among the model's outputs.
+    pub(crate) outputs: Vec<PairedSums>,
+    /// Blobs of the saved outputs of all batches, in order.
+    pub(crate) saved: Vec<String>,
+}
+
+/// Encodes a payload or a result.
+pub(super) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>> {
+    postcard::to_stdvec(value)
+        .map_err(|error| Error::Payload { what, reason: error.to_string() })
+}
+
+/// Decodes a payload or a result.
+pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T> {
+    postcard::from_bytes(bytes).map_err(|error| Error::Payload { what, reason: error.to_string() })
+}
+
+/// Stores a value as a blob.
+pub(super) fn store<T: Serialize>(
+    what: &'static str,
+    value: &T,
+    blobs: &dyn Blobs,
+) -> Result<String> {
+    let bytes = encode(what, value)?;
+    blobs.put(bytes).map_err(|source| Error::Io { what: what.to_owned(), source })
+}
+
+/// Reads a value back from its blob.
+pub(super) fn load<T: DeserializeOwned>(
+    what: &'static str,
+    digest: &str,
+    blobs: &dyn Blobs,
+) -> Result<T> {
+    let io = |source| Error::Io { what: what.to_owned(), source };
+    let path = blobs.path(digest).map_err(io)?;
+    decode(what, &std::fs::read(path).map_err(io)?)
+}

@@ -1,0 +1,124 @@
+//! Stage plan: the model is loaded, the request bound to its names, every batch file checked, and
+//! what cannot run said, before any work is queued. With `plan_only` it is all that is done.
+
+use std::collections::BTreeMap;
+
+use dual16_nash::legality::Rules;
+use serde::Serialize;
+
+use super::{
+    Blobs, Event, Next, Notice, TaskOutput,
+    convert::Files,
+    evaluate, observe,
+    session::Session,
+};
+use crate::{Result, artifact::plan_json::RequestJson, error::json_error, flow::ModelInput};
+
+/// Checks everything and starts the first stage.
+pub(super) fn reduce(session: &Session, blobs: &dyn Blobs) -> Result<TaskOutput> {
+    for file in session.job.calibration.iter().chain(&session.job.evaluation) {
+        session.check_file(file, blobs)?;
+    }
+    let events = session.notices().into_iter().map(Event::Notice).collect();
+    let next = match session.job.settings.plan_only {
+        true => {
+            let mut files = Files { blobs, written: Vec::new() };
+            files.put("plan.json", dry_run(session)?.into_bytes())?;
+            Next::Finish(files.written)
+        }
+        false => Next::Stage(observe::stage(session)?),
+    };
+    Ok(TaskOutput { events, next: Some(next), ..TaskOutput::default() })
+}
+
+#[derive(Serialize)]
+struct DryRun<'a> {
+    format: &'static str,
+    model: &'a str,
+    request: RequestJson,
+    layers: Vec<LayerJson<'a>>,
+    /// Tasks of each stage, its reduce included.
+    tasks: BTreeMap<&'static str, usize>,
+    bytes: BytesJson,
+    notices: Vec<Notice>,
+}
+
+#[derive(Serialize)]
+struct LayerJson<'a> {
+    name: &'a str,
+    op: &'static str,
+    shape: [usize; 2],
+    /// Multiply-accumulates of one batch.
+    macs: u64,
+    requested: String,
+    /// The way it starts with; it may be replaced once its error is known.
+    way: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    legal: Vec<String>,
+    /// Way and the rule it breaks.
+    illegal: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct BytesJson {
+    model: u64,
+    calibration: u64,
+    evaluation: u64,
+}
+
+fn dry_run(session: &Session) -> Result<String> {
+    let settings = &session.job.settings;
+    let rules = Rules::of(settings.march, settings.toolchain);
+    let legal: Vec<String> = rules.legal_ways().map(|way| way.to_string()).collect();
+    let checked = dual16_nash::ways::Way::ALL.into_iter().map(|way| (way, rules.check(way)));
+    let illegal: BTreeMap<String, String> = checked
+        .filter(|(_, legality)| !legality.legal)
+        .map(|(way, legality)| (way.to_string(), legality.reason))
+        .collect();
+    let macs = session.macs();
+    let layers = session.graph.linears().filter_map(|(id, node, linear)| {
+        let request = session.request.linears.get(&id.0)?;
+        Some(LayerJson {
+            name: &node.name,
+            op: "Linear",
+            shape: linear.weight.dim().into(),
+            macs: macs.get(&id.0).copied().unwrap_or(0),
+            requested: request.requested.to_string(),
+            way: request.start.to_string(),
+            reason: &request.reason,
+            legal: legal.clone(),
+            illegal: illegal.clone(),
+        })
+    });
+    let groups = evaluate::groups(session).len();
+    let tasks = BTreeMap::from([
+        ("plan", 1),
+        ("observe", session.job.calibration.len() + 1),
+        ("evaluate", groups + 1),
+        ("validate", session.measured_files().len() + 1),
+        ("convert", groups + 1),
+    ]);
+    let (model, model_bytes) = match &session.job.model {
+        ModelInput::Onnx { model, external_data } => {
+            (&model.name, model.size + external_data.iter().map(|file| file.size).sum::<u64>())
+        }
+        ModelInput::Layers { weights } => (&weights.name, weights.size),
+    };
+    let plan = DryRun {
+        format: "dual16 dry run 1",
+        model,
+        request: RequestJson::of(settings),
+        layers: layers.collect(),
+        tasks,
+        bytes: BytesJson {
+            model: model_bytes,
+            calibration: session.job.calibration.iter().map(|file| file.size).sum(),
+            evaluation: session.job.evaluation.iter().map(|file| file.size).sum(),
+        },
+        notices: session.notices(),
+    };
+    let mut text = serde_json::to_string_pretty(&plan).map_err(|e| json_error("plan.json", &e))?;
+    text.push('\n');
+    Ok(text)
+}

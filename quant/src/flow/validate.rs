@@ -1,0 +1,224 @@
+//! Stage validate: the whole model under the final plan, VALIDATION and CONVERTED against float,
+//! batch by batch; the reduce folds the batches in order and reports.
+
+use dual16_nash::linear::AccumulatorPeak;
+
+use super::{
+    Blobs, Control, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
+    TaskOutput, convert,
+    payload::{
+        BatchErrors, Measured, PairedSums, Planned, Validated, ValidateMap, ValidateReduce, decode,
+        encode, load, store,
+    },
+    session::Session,
+};
+use crate::{
+    Error, Result,
+    artifact::outputs::{SavedOutput, save_batch},
+    exec::{Capture, Converted, Flow, Prepared, Validation, captured, walk},
+    graph::{NodeId, ValueId},
+    plan::Plan,
+    tensor::Tensor,
+    ways::isolated::add_errors,
+};
+
+/// Accumulators wider than this deserve a warning: an int32 holds 31 bits of magnitude.
+const WIDE_ACCUMULATOR_BITS: u32 = 31;
+
+/// The stage: one map a measured file.
+pub(super) fn stage(session: &Session, planned: &str) -> Result<Stage> {
+    let maps: Result<Vec<Vec<u8>>> = (0..session.measured_files().len())
+        .map(|file| {
+            encode("validate task", &ValidateMap { file, planned: planned.to_owned() })
+        })
+        .collect();
+    let reduce = ValidateReduce { planned: planned.to_owned() };
+    Ok(Stage { name: "validate", maps: maps?, reduce: encode("validate reduce", &reduce)? })
+}
+
+/// Runs every batch of one file all three ways.
+pub(super) fn map(
+    session: &Session,
+    task: &TaskInput<'_>,
+    blobs: &dyn Blobs,
+    control: &dyn Control,
+) -> Result<TaskOutput> {
+    let ValidateMap { file, planned } = decode("validate task", task.payload)?;
+    let Planned { plan, .. } = load("plan", &planned, blobs)?;
+    let prepared = Prepared::new(&session.graph, &plan, &session.job.settings)?;
+    let mut validated = Validated { batches: Vec::new(), outputs: Vec::new() };
+    session.for_each_batch(session.measured_files(), file, blobs, control, |_, batch| {
+        let capture = session.float_run(batch, &session.reference_values())?;
+        let mut run = BatchRun::new(session, &capture);
+        run.validation(&plan, &prepared)?;
+        run.converted(&plan, &prepared)?;
+        if session.job.settings.save_outputs {
+            let bytes = save_batch(&run.saved)?;
+            let io = |source| Error::Io { what: "outputs".to_owned(), source };
+            validated.outputs.push(blobs.put(bytes).map_err(io)?);
+        }
+        validated.batches.push(run.errors);
+        Ok(())
+    })?;
+    let result = encode("validation", &validated)?;
+    Ok(TaskOutput { result, ..TaskOutput::default() })
+}
+
+/// Folds the batches in order, reports, starts the next stage.
+pub(super) fn reduce(
+    session: &Session,
+    task: &TaskInput<'_>,
+    blobs: &dyn Blobs,
+) -> Result<TaskOutput> {
+    let ValidateReduce { planned } = decode("validate reduce", task.payload)?;
+    let mut planned: Planned = load("plan", &planned, blobs)?;
+    let mut total: Option<BatchErrors> = None;
+    let mut saved = Vec::new();
+    for input in task.inputs {
+        let validated: Validated = decode("validation", input)?;
+        saved.extend(validated.outputs);
+        for batch in validated.batches {
+            match &mut total {
+                Some(total) => merge(total, &batch),
+                None => total = Some(batch),
+            }
+        }
+    }
+    let total = total.unwrap_or_default();
+    let notices = wide_accumulators(session, &total);
+    let mut events: Vec<Event> = notices.iter().cloned().map(Event::Notice).collect();
+    planned.notices.extend(notices);
+    for (id, sums, _) in &total.linears {
+        events.push(Event::Accumulated(LayerAccumulated {
+            layer: session.graph.node(NodeId(*id)).name.clone(),
+            validation: sums.validation.finish(linear_scale(&planned.plan, *id)),
+            converted: sums.converted.finish(linear_scale(&planned.plan, *id)),
+        }));
+    }
+    for (&id, sums) in session.graph.outputs.iter().zip(&total.outputs) {
+        let scale = planned.plan.params(id).map(|params| params.scale);
+        events.push(Event::Output(OutputMeasured {
+            output: session.output_name(id),
+            validation: sums.validation.finish(scale),
+            converted: sums.converted.finish(scale),
+        }));
+    }
+    let BatchErrors { linears, outputs, .. } = total;
+    let measured = store("measurements", &Measured { planned, linears, outputs, saved }, blobs)?;
+    let next = Some(Next::Stage(convert::stage(session, &measured)?));
+    Ok(TaskOutput { events, next, ..TaskOutput::default() })
+}
+
+/// Scale of a Linear's output in the plan, where it is requantized.
+pub(crate) fn linear_scale(plan: &Plan, node: usize) -> Option<f32> {
+    let output = plan.linears.get(&node)?.params.output?;
+    Some(output.scale)
+}
+
+fn merge(total: &mut BatchErrors, batch: &BatchErrors) {
+    for ((_, sums, counts), (_, more, new)) in total.linears.iter_mut().zip(&batch.linears) {
+        sums.merge(more);
+        *counts = counts.merge(*new);
+    }
+    for (sums, more) in total.outputs.iter_mut().zip(&batch.outputs) {
+        sums.merge(more);
+    }
+    for ((_, peak), (_, new)) in total.matmuls.iter_mut().zip(&batch.matmuls) {
+        *peak = (*peak).max(*new);
+    }
+}
+
+fn wide_accumulators(session: &Session, total: &BatchErrors) -> Vec<Notice> {
+    let linears =
+        total.linears.iter().map(|(id, _, counts)| (*id, AccumulatorPeak::new(counts.peak)));
+    let matmuls = total.matmuls.iter().map(|(id, peak)| (*id, AccumulatorPeak::new(*peak)));
+    let mut peaks: Vec<(usize, AccumulatorPeak)> = linears.chain(matmuls).collect();
+    peaks.sort_by_key(|(id, _)| *id);
+    peaks.retain(|(_, peak)| peak.bits() > WIDE_ACCUMULATOR_BITS);
+    let notice = |(id, peak): (usize, AccumulatorPeak)| Notice {
+        warning: true,
+        code: "WIDE_ACCUMULATOR".to_owned(),
+        subject: session.graph.node(NodeId(id)).name.clone(),
+        message: format!(
+            "its largest accumulator needs {} bits beside the sign; the width of the chip's is not public",
+            peak.bits()
+        ),
+    };
+    peaks.into_iter().map(notice).collect()
+}
+
+/// One batch, compared with its float run.
+struct BatchRun<'a> {
+    session: &'a Session,
+    capture: &'a Capture,
+    errors: BatchErrors,
+    saved: Vec<SavedOutput>,
+}
+
+impl<'a> BatchRun<'a> {
+    fn new(session: &'a Session, capture: &'a Capture) -> Self {
+        let linears = session.graph.linears();
+        let errors = BatchErrors {
+            linears: linears.map(|(id, ..)| (id.0, PairedSums::default(), <_>::default())).collect(),
+            outputs: vec![PairedSums::default(); session.graph.outputs.len()],
+            matmuls: Vec::new(),
+        };
+        BatchRun { session, capture, errors, saved: Vec::new() }
+    }
+
+    fn validation(&mut self, plan: &Plan, prepared: &Prepared) -> Result<()> {
+        let Session { graph, float, .. } = self.session;
+        let mut machine = Validation::new(graph, plan, prepared);
+        walk(graph, float, self.capture, &mut machine, |id, value: &Tensor| {
+            self.compare(id, value, false)
+        })
+    }
+
+    fn converted(&mut self, plan: &Plan, prepared: &Prepared) -> Result<()> {
+        let Session { graph, float, .. } = self.session;
+        let mut machine = Converted::new(graph, plan, prepared);
+        walk(graph, float, self.capture, &mut machine, |id, value: &Flow| {
+            match self.is_compared(id) {
+                true => self.compare(id, &value.to_float(), true),
+                false => Ok(()),
+            }
+        })?;
+        for (id, _, counts) in &mut self.errors.linears {
+            *counts = machine.counts.get(id).copied().unwrap_or_default();
+        }
+        let peaks = machine.peaks.into_iter().filter(|(_, peak)| peak.max_abs() > 0);
+        self.errors.matmuls = peaks.map(|(id, peak)| (id, peak.max_abs())).collect();
+        Ok(())
+    }
+
+    fn is_compared(&self, id: ValueId) -> bool {
+        let graph = &self.session.graph;
+        graph.outputs.contains(&id) || graph.linears().any(|(_, node, _)| node.outputs[0] == id)
+    }
+
+    fn compare(&mut self, id: ValueId, value: &Tensor, converted: bool) -> Result<()> {
+        let graph = &self.session.graph;
+        let name = &graph.value(id).name;
+        for (node, sums, _) in &mut self.errors.linears {
+            if graph.node(NodeId(*node)).outputs[0] == id {
+                let reference = captured(graph, self.capture, id)?;
+                add_errors(sums.side(converted), name, reference, value)?;
+            }
+        }
+        for (position, output) in graph.outputs.iter().enumerate() {
+            if *output == id {
+                let reference = captured(graph, self.capture, id)?;
+                add_errors(self.errors.outputs[position].side(converted), name, reference, value)?;
+                if self.session.job.settings.save_outputs {
+                    let name = self.session.output_name(id);
+                    let kind = if converted { "converted" } else { "validation" };
+                    self.saved.push(SavedOutput::new(&name, kind, value));
+                    if !converted {
+                        self.saved.push(SavedOutput::new(&name, "float", reference));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

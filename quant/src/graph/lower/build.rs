@@ -1,0 +1,227 @@
+//! The graph under construction: values by their ONNX name, constants made on first use, nodes in
+//! order.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ndarray::Dimension as _;
+
+use super::{facts::Facts, names::Unique, units::LiveUnit, units::Pattern};
+use crate::{
+    error::{Error, Result},
+    graph::{Graph, Island, Node, Op, Value, ValueId, ValueKind},
+    model::OnnxNode,
+    tensor::Tensor,
+};
+
+/// A unit about to be lowered.
+pub(super) struct Unit<'a> {
+    /// Index of its last node.
+    pub(super) index: usize,
+    /// Its last node.
+    pub(super) node: &'a OnnxNode,
+    /// What it is.
+    pub(super) pattern: &'a Pattern<'a>,
+    /// Unique name.
+    pub(super) name: String,
+}
+
+impl<'a> Unit<'a> {
+    pub(super) fn new(facts: &Facts<'a>, unit: &'a LiveUnit<'a>, name: String) -> Unit<'a> {
+        // The index was taken from the same list.
+        let node = &facts.model.nodes()[unit.last];
+        Unit { index: unit.last, node, pattern: &unit.pattern, name }
+    }
+
+    /// Name of the first output, which every unit has.
+    pub(super) fn output(&self) -> &'a str {
+        self.node.made().next().unwrap_or_default()
+    }
+}
+
+/// The graph so far.
+pub(super) struct Build<'a> {
+    pub(super) facts: &'a Facts<'a>,
+    graph: Graph,
+    by_onnx: HashMap<&'a str, ValueId>,
+    value_names: Unique,
+    node_names: Unique,
+}
+
+impl<'a> Build<'a> {
+    /// Starts with the model's float inputs.
+    pub(super) fn new(facts: &'a Facts<'a>) -> Result<Build<'a>> {
+        let graph =
+            Graph { values: Vec::new(), nodes: Vec::new(), inputs: Vec::new(), outputs: Vec::new() };
+        let (value_names, node_names) = (Unique::default(), Unique::default());
+        let mut build =
+            Build { facts, graph, by_onnx: HashMap::new(), value_names, node_names };
+        for name in facts.float_inputs() {
+            let shape = facts.shape(name)?.to_vec();
+            let id = build.value(name, Some(name), ValueKind::Input, shape);
+            build.by_onnx.insert(name, id);
+            build.graph.inputs.push(id);
+        }
+        Ok(build)
+    }
+
+    /// Ends with the model's float outputs.
+    pub(super) fn finish(mut self, outputs: &[&str]) -> Result<Graph> {
+        for name in outputs {
+            let id = self.by_onnx.get(name).copied().ok_or_else(|| self.lost(name))?;
+            self.graph.outputs.push(id);
+        }
+        Ok(self.graph)
+    }
+
+    /// The value of an ONNX name: made by an earlier unit, or a constant.
+    pub(super) fn input(&mut self, name: &'a str) -> Result<ValueId> {
+        if let Some(&id) = self.by_onnx.get(name) {
+            return Ok(id);
+        }
+        let tensor = self.facts.f32_constant(name)?.ok_or_else(|| self.lost(name))?;
+        let id = self.constant(name, Some(name), tensor)?;
+        self.by_onnx.insert(name, id);
+        Ok(id)
+    }
+
+    /// A constant that the model does not have as such.
+    pub(super) fn literal(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
+        self.constant(name, None, tensor)
+    }
+
+    fn constant(&mut self, name: &str, onnx: Option<&str>, tensor: Tensor) -> Result<ValueId> {
+        if let Some((index, &value)) = tensor.indexed_iter().find(|(_, x)| !x.is_finite()) {
+            return Err(Error::NonFinite {
+                file: self.facts.model.file().to_owned(),
+                tensor: name.to_owned(),
+                value,
+                index: index.as_array_view().to_vec(),
+            });
+        }
+        let shape = tensor.shape().to_vec();
+        Ok(self.value(name, onnx, ValueKind::Constant(Arc::new(tensor)), shape))
+    }
+
+    /// Adds a node whose one output is the unit's.
+    pub(super) fn output(&mut self, unit: &Unit<'a>, op: Op, inputs: Vec<ValueId>) -> Result<()> {
+        self.named_output(unit, &unit.name, op, inputs)
+    }
+
+    /// The same for the last of several nodes: the value has the unit's name, the node one of its
+    /// own.
+    pub(super) fn named_output(
+        &mut self,
+        unit: &Unit<'a>,
+        node_name: &str,
+        op: Op,
+        inputs: Vec<ValueId>,
+    ) -> Result<()> {
+        let onnx = unit.output();
+        let shape = self.facts.shape(onnx)?.to_vec();
+        let id = self.value(&unit.name, Some(onnx), ValueKind::Activation, shape);
+        self.by_onnx.insert(onnx, id);
+        self.node(unit, node_name, op, inputs, vec![id]);
+        Ok(())
+    }
+
+    /// Adds a node in the middle of a decomposition, `NAME.suffix`; its value has no ONNX name.
+    pub(super) fn inner(
+        &mut self,
+        unit: &Unit<'a>,
+        suffix: &str,
+        op: Op,
+        inputs: Vec<ValueId>,
+        shape: Vec<usize>,
+    ) -> ValueId {
+        let name = format!("{}.{suffix}", unit.name);
+        let id = self.value(&name, None, ValueKind::Activation, shape);
+        self.node(unit, &name, op, inputs, vec![id]);
+        id
+    }
+
+    /// Adds a node with each of these ONNX values as an output.
+    pub(super) fn outputs(
+        &mut self,
+        unit: &Unit<'a>,
+        op: Op,
+        inputs: Vec<ValueId>,
+        onnx: &[&'a str],
+    ) -> Result<()> {
+        let mut ids = Vec::with_capacity(onnx.len());
+        for (index, &onnx_name) in onnx.iter().enumerate() {
+            let name = match onnx {
+                [_] => unit.name.clone(),
+                _ => format!("{}.{index}", unit.name),
+            };
+            let shape = self.facts.shape(onnx_name)?.to_vec();
+            let id = self.value(&name, Some(onnx_name), ValueKind::Activation, shape);
+            self.by_onnx.insert(onnx_name, id);
+            ids.push(id);
+        }
+        self.node(unit, &unit.name, op, inputs, ids);
+        Ok(())
+    }
+
+    /// Adds a node that runs in float.
+    pub(super) fn island(&mut self, unit: &Unit<'a>) -> Result<()> {
+        let facts = self.facts;
+        let mut inputs = Vec::new();
+        let mut from_float_run: Vec<String> = Vec::new();
+        for name in unit.node.uses() {
+            if facts.is_activation(name) {
+                let id = self.input(name)?;
+                if !inputs.contains(&id) {
+                    inputs.push(id);
+                }
+            } else if !facts.model.is_constant(name)
+                && !from_float_run.iter().any(|known| known == name)
+            {
+                from_float_run.push(name.to_owned());
+            }
+        }
+        let island = Island {
+            onnx_node: unit.index,
+            op_type: unit.node.op_type.clone(),
+            from_float_run,
+        };
+        let made: Vec<&str> = unit.node.made().filter(|name| facts.is_activation(name)).collect();
+        self.outputs(unit, Op::Island(island), inputs, &made)
+    }
+
+    /// Shape of a value already in the graph.
+    pub(super) fn shape(&self, id: ValueId) -> &[usize] {
+        &self.graph.value(id).shape
+    }
+
+    fn value(
+        &mut self,
+        name: &str,
+        onnx: Option<&str>,
+        kind: ValueKind,
+        shape: Vec<usize>,
+    ) -> ValueId {
+        let name = self.value_names.take(name);
+        self.graph.values.push(Value { name, onnx: onnx.map(str::to_owned), kind, shape });
+        ValueId(self.graph.values.len() - 1)
+    }
+
+    fn node(
+        &mut self,
+        unit: &Unit<'a>,
+        name: &str,
+        op: Op,
+        inputs: Vec<ValueId>,
+        outputs: Vec<ValueId>,
+    ) {
+        let name = self.node_names.take(name);
+        let module = unit.node.scope.module.clone();
+        self.graph.nodes.push(Node { name, module, op, inputs, outputs });
+    }
+
+    fn lost(&self, name: &str) -> Error {
+        Error::Model {
+            file: self.facts.model.file().to_owned(),
+            reason: format!("value '{name}' is no float tensor where one is needed"),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Linear layers: MatMul with a constant, with or without the Add of a constant vector, and Gemm.
+//! A MatMul of two activations is lowered here too.
+
+use std::sync::Arc;
+
+use ndarray::{Array1, Array2, Ix2};
+
+use super::{
+    build::{Build, Unit},
+    facts::Facts,
+};
+use crate::{
+    error::{Error, Result},
+    graph::{Linear, Op},
+    model::OnnxNode,
+};
+
+/// Where the parts of a Linear are in the ONNX graph: `scale * x * weight + bias_scale * bias`.
+#[derive(Debug)]
+pub(super) struct LinearParts<'a> {
+    /// The MatMul or Gemm.
+    pub(super) product: &'a OnnxNode,
+    /// `[.., K]`.
+    pub(super) x: &'a str,
+    /// Constant of rank 2.
+    weight: &'a str,
+    /// `[O, K]` rather than `[K, O]`.
+    output_first: bool,
+    /// Constant that broadcasts to `[O]`.
+    bias: Option<&'a str>,
+    scale: f32,
+    bias_scale: f32,
+}
+
+/// The Linear whose last node this is.
+pub(super) fn recognise<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LinearParts<'a>> {
+    match node.standard_op() {
+        "MatMul" => matmul(facts, node),
+        "Gemm" => gemm(facts, node),
+        "Add" => {
+            let (a, b) = (node.input(0)?, node.input(1)?);
+            add(facts, a, b).or_else(|| add(facts, b, a))
+        }
+        _ => None,
+    }
+}
+
+fn matmul<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LinearParts<'a>> {
+    let (x, weight) = (node.input(0)?, node.input(1)?);
+    let fits = facts.is_activation(x) && facts.is_constant(weight) && facts.rank(weight) == Some(2);
+    fits.then_some(LinearParts {
+        product: node,
+        x,
+        weight,
+        output_first: false,
+        bias: None,
+        scale: 1.0,
+        bias_scale: 1.0,
+    })
+}
+
+fn gemm<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LinearParts<'a>> {
+    let (x, weight) = (node.input(0)?, node.input(1)?);
+    let bias = node.input(2);
+    let output_first = node.int("transB").unwrap_or(0) != 0;
+    let fits = node.int("transA").unwrap_or(0) == 0
+        && facts.is_activation(x)
+        && facts.is_constant(weight)
+        && facts.rank(weight) == Some(2)
+        && bias.is_none_or(|bias| is_bias(facts, bias, outputs_of(facts, weight, output_first)));
+    fits.then_some(LinearParts {
+        product: node,
+        x,
+        weight,
+        output_first,
+        bias,
+        scale: node.float("alpha").unwrap_or(1.0),
+        bias_scale: node.float("beta").unwrap_or(1.0),
+    })
+}
+
+/// A MatMul that only this Add uses, and a constant vector.
+fn add<'a>(facts: &Facts<'a>, product: &'a str, bias: &'a str) -> Option<LinearParts<'a>> {
+    if !facts.used_once(product) {
+        return None;
+    }
+    let parts = matmul(facts, facts.made_by(product, "MatMul")?)?;
+    let rank = facts.rank(product)?;
+    let fits = is_bias(facts, bias, outputs_of(facts, parts.weight, false))
+        && facts.rank(bias).is_some_and(|bias_rank| bias_rank <= rank);
+    fits.then_some(LinearParts { bias: Some(bias), ..parts })
+}
+
+fn outputs_of(facts: &Facts<'_>, weight: &str, output_first: bool) -> Option<usize> {
+    let shape = facts.constant_shape(weight)?;
+    shape.get(usize::from(!output_first)).copied()
+}
+
+/// Whether a value is a constant that adds one number to each output channel.
+fn is_bias(facts: &Facts<'_>, name: &str, outputs: Option<usize>) -> bool {
+    let Some(shape) = facts.constant_shape(name) else { return false };
+    match shape.split_last() {
+        None => true,
+        Some((&length, others)) => {
+            others.iter().all(|&dim| dim == 1) && (length == 1 || Some(length) == outputs)
+        }
+    }
+}
+
+pub(super) fn lower<'a>(
+    build: &mut Build<'a>,
+    unit: &Unit<'a>,
+    parts: &LinearParts<'a>,
+) -> Result<()> {
+    let bad = |reason: String| Error::Model { file: build.facts.model.file().to_owned(), reason };
+    let lost = |name: &str| bad(format!("constant '{name}' of layer '{}' is missing", unit.name));
+    let weight = build.facts.f32_constant(parts.weight)?.ok_or_else(|| lost(parts.weight))?;
+    let weight = weight.into_dimensionality::<Ix2>().map_err(|_| lost(parts.weight))?;
+    let mut weight: Array2<f32> = if parts.output_first {
+        weight
+    } else {
+        weight.t().as_standard_layout().into_owned()
+    };
+    if parts.scale != 1.0 {
+        weight.mapv_inplace(|w| parts.scale * w);
+    }
+    let bias = match parts.bias {
+        None => None,
+        Some(name) => {
+            let tensor = build.facts.f32_constant(name)?.ok_or_else(|| lost(name))?;
+            let vector: Array1<f32> = tensor.iter().map(|b| parts.bias_scale * b).collect();
+            let vector = vector.broadcast(weight.nrows()).ok_or_else(|| lost(name))?.to_owned();
+            Some(Arc::new(vector))
+        }
+    };
+    let finite = weight.iter().chain(bias.iter().flat_map(|bias| bias.iter())).all(|x| x.is_finite());
+    if !finite {
+        return Err(bad(format!("weights of '{}' times its alpha or beta are not finite", unit.name)));
+    }
+    let x = build.input(parts.x)?;
+    build.output(unit, Op::Linear(Linear { weight: Arc::new(weight), bias }), vec![x])
+}
+
+/// A product of two activations, or of an activation and a constant on the left.
+pub(super) fn lower_matmul<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<bool> {
+    if unit.node.standard_op() != "MatMul" {
+        return Ok(false);
+    }
+    let (Some(a), Some(b)) = (unit.node.input(0), unit.node.input(1)) else { return Ok(false) };
+    let (a, b) = (build.input(a)?, build.input(b)?);
+    if build.shape(a).len() < 2 || build.shape(b).len() < 2 {
+        return Ok(false);
+    }
+    build.output(unit, Op::MatMul, vec![a, b])?;
+    Ok(true)
+}

@@ -1,0 +1,33 @@
+//! The quantization flow for NASH_M, as a library: no network, no queue, no async runtime.
+//!
+//! # Layout
+//! - [`onnx`], [`model`], [`layers`], [`batch`]: what comes in. A model is ONNX (or, in layer mode,
+//!   an ONNX model made from named weights), a batch is named tensors.
+//! - [`float`]: float execution through rten, whole or node by node.
+//! - [`graph`]: the model as operations that NASH_M has, each Linear, LayerNorm, Softmax and Gelu
+//!   recognised; whatever is left is a float island.
+//! - [`observe`]: ranges and statistics of every value, merged over batches.
+//! - [`settings`], [`plan`]: what was asked, and what will run: dtypes, scales, the way of each Linear.
+//! - [`exec`]: VALIDATION and CONVERTED runs of a plan; [`ways`]: one Linear alone, each way.
+//! - [`metrics`]: how far a tensor is from its reference.
+//! - [`artifact`]: the files a job leaves.
+//! - [`flow`]: the job cut into stages of independent tasks, each a pure function of its inputs.
+
+pub mod artifact;
+pub mod batch;
+pub mod error;
+pub mod exec;
+pub mod float;
+pub mod flow;
+pub mod graph;
+pub mod layers;
+pub mod metrics;
+pub mod model;
+pub mod observe;
+pub mod onnx;
+pub mod plan;
+pub mod settings;
+pub mod tensor;
+pub mod ways;
+
+pub use error::{Error, Result};

@@ -1,0 +1,127 @@
+//! The sums that all cheap metrics come from.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Metrics, MetricsError, error::check};
+
+/// Elements that are summed lane by lane before they join the total.
+const BLOCK: usize = 1024;
+
+/// A mergeable accumulator of errors: count, sums and maximum, all in f64.
+///
+/// The last bits of a sum depend on the order of calls, so a caller that wants equal bytes updates
+/// and merges in a fixed order (map order, batch order).
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct ErrorSums {
+    count: u64,
+    reference_squares: f64,
+    got_squares: f64,
+    products: f64,
+    error_abs: f64,
+    error_squares: f64,
+    error_max: f64,
+}
+
+impl ErrorSums {
+    /// Takes in two tensors, or matching parts of them, element by element.
+    ///
+    /// # Errors
+    /// [`MetricsError::Length`], or [`MetricsError::NonFinite`] for a NaN or infinity on either side;
+    /// the sums are then as they were.
+    pub fn update(&mut self, reference: &[f32], got: &[f32]) -> Result<(), MetricsError> {
+        check(reference, got)?;
+        for (reference, got) in reference.chunks(BLOCK).zip(got.chunks(BLOCK)) {
+            self.merge(&Self::of_block(reference, got));
+        }
+        Ok(())
+    }
+
+    /// Adds the sums of other elements.
+    pub fn merge(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.reference_squares += other.reference_squares;
+        self.got_squares += other.got_squares;
+        self.products += other.products;
+        self.error_abs += other.error_abs;
+        self.error_squares += other.error_squares;
+        self.error_max = self.error_max.max(other.error_max);
+    }
+
+    /// The metrics of everything taken in; of nothing, those of a perfect match.
+    ///
+    /// `output_scale` is the step of the quantized output, > 0; `None` for a high-precision one.
+    pub fn finish(&self, output_scale: Option<f32>) -> Metrics {
+        let mean = |sum: f64| {
+            if self.count == 0 {
+                0.0
+            } else {
+                sum / self.count as f64
+            }
+        };
+        Metrics {
+            sqnr_db: self.sqnr_db(),
+            cosine: self.cosine(),
+            l1: mean(self.error_abs),
+            mse: mean(self.error_squares),
+            atol: self.error_max,
+            lsb: output_scale.map(|scale| self.error_max / f64::from(scale)),
+        }
+    }
+
+    /// Number of elements taken in.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// See [`Metrics::sqnr_db`].
+    pub(super) fn sqnr_db(&self) -> Option<f64> {
+        if self.error_squares == 0.0 {
+            return None;
+        }
+        // A difference of logarithms, because the ratio could leave the range of f64.
+        let signal = self.reference_squares.max(f64::MIN_POSITIVE);
+        Some(10.0 * (libm::log10(signal) - libm::log10(self.error_squares)))
+    }
+
+    fn cosine(&self) -> f64 {
+        match (self.reference_squares == 0.0, self.got_squares == 0.0) {
+            (true, true) => 1.0,
+            (true, false) | (false, true) => 0.0,
+            (false, false) => {
+                let norms = self.reference_squares.sqrt() * self.got_squares.sqrt();
+                if self.error_squares == 0.0 {
+                    1.0
+                } else {
+                    (self.products / norms).clamp(-1.0, 1.0)
+                }
+            }
+        }
+    }
+
+    /// One pair of finite values.
+    #[inline(always)]
+    pub(super) fn add_pair(&mut self, reference: f32, got: f32) {
+        let (reference, got) = (f64::from(reference), f64::from(got));
+        self.count += 1;
+        let error = got - reference;
+        self.reference_squares += reference * reference;
+        self.got_squares += got * got;
+        self.products += reference * got;
+        self.error_abs += error.abs();
+        self.error_squares += error * error;
+        self.error_max = self.error_max.max(error.abs());
+    }
+
+    /// Four lanes break the chain of additions; their order is fixed.
+    fn of_block(reference: &[f32], got: &[f32]) -> Self {
+        let mut lanes = [Self::default(); 4];
+        for (reference, got) in reference.chunks(4).zip(got.chunks(4)) {
+            for (lane, (&r, &g)) in lanes.iter_mut().zip(reference.iter().zip(got)) {
+                lane.add_pair(r, g);
+            }
+        }
+        let mut block = Self::default();
+        lanes.iter().for_each(|lane| block.merge(lane));
+        block
+    }
+}

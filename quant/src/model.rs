@@ -1,0 +1,223 @@
+//! An ONNX model as the rest of the crate reads it: nodes with their module names, constants
+//! decoded on demand, inputs and outputs. Everything that can be wrong with the file itself is an
+//! error here. A [`Model`] knows no operator; [`crate::graph`] gives the nodes a meaning and
+//! [`crate::float`] runs them.
+
+mod constants;
+mod external;
+mod input;
+mod node;
+mod scope;
+
+use std::{collections::HashSet, path::Path, path::PathBuf, sync::Arc};
+
+use ndarray::ArrayD;
+use prost::{Message, bytes::Bytes};
+
+use crate::{
+    error::{Error, Result},
+    onnx::{GraphProto, ModelProto},
+    tensor::Tensor,
+};
+
+pub use external::external_locations;
+pub use input::{ElementKind, InputShape, InputSpec, TRAILING_DIMS};
+pub(crate) use node::NAME_SCOPES;
+pub use node::OnnxNode;
+pub use scope::Scope;
+
+use constants::Constants;
+use external::ExternalData;
+
+/// A parsed model. Its weights share the file's bytes until they are asked for.
+#[derive(Debug, Clone)]
+pub struct Model {
+    file: String,
+    bytes: Bytes,
+    external: ExternalData,
+    opset: i64,
+    nodes: Arc<[OnnxNode]>,
+    constants: Constants,
+    inputs: Vec<InputSpec>,
+    outputs: Vec<String>,
+}
+
+impl Model {
+    /// Reads and checks a model. `file_name` is what errors call it; `external_data` maps each
+    /// location the model may name to a file, and no other file is ever opened.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where a file cannot be read; [`Error::Model`] for a damaged file, one without a
+    /// graph, a node that uses a value nothing has made, an unknown or unsafe external location, a
+    /// tensor whose data does not fill its shape; [`Error::NonFinite`] for a weight that is NaN or
+    /// infinite. A lone infinite scalar is let through: it is how exports write a mask.
+    pub fn load(
+        file_name: &str,
+        path: &Path,
+        external_data: &[(String, PathBuf)],
+    ) -> Result<Model> {
+        let bytes = std::fs::read(path)
+            .map_err(|source| Error::Io { what: file_name.to_owned(), source })?;
+        Model::from_bytes(file_name, bytes.into(), external_data)
+    }
+
+    /// The same for a model in memory, as layer mode makes one.
+    pub fn from_bytes(
+        file_name: &str,
+        bytes: Bytes,
+        external_data: &[(String, PathBuf)],
+    ) -> Result<Model> {
+        let (proto, graph) = decode(file_name, &bytes)?;
+        let external = ExternalData::new(file_name, external_data);
+        let constants = Constants::collect(file_name, &graph, &external)?;
+        let inputs = input::specs(file_name, &graph, &constants)?;
+        let nodes: Vec<OnnxNode> = graph.node.into_iter().map(OnnxNode::from).collect();
+        check_order(file_name, &nodes, &inputs, &constants)?;
+        let outputs: Vec<String> = graph.output.into_iter().map(|output| output.name).collect();
+        check_outputs(file_name, &outputs, &nodes, &inputs, &constants)?;
+        let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+        let opset = proto.opset_import.iter().find(|set| standard(&set.domain));
+        Ok(Model {
+            file: file_name.to_owned(),
+            bytes,
+            external,
+            opset: opset.map_or(1, |set| set.version),
+            nodes: nodes.into(),
+            constants,
+            inputs,
+            outputs,
+        })
+    }
+
+    /// File name as the user gave it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The file as it was read.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Version of the standard operator set.
+    pub fn opset(&self) -> i64 {
+        self.opset
+    }
+
+    /// Nodes, producers before consumers; their index is the `onnx_node` of a float island.
+    pub fn nodes(&self) -> &Arc<[OnnxNode]> {
+        &self.nodes
+    }
+
+    /// What a batch must hold: the graph's inputs that are no initializers.
+    pub fn inputs(&self) -> &[InputSpec] {
+        &self.inputs
+    }
+
+    /// Names of the graph's outputs.
+    pub fn outputs(&self) -> &[String] {
+        &self.outputs
+    }
+
+    /// Names of every value a float run makes or is given, in order: inputs, then outputs of nodes.
+    pub fn value_names(&self) -> Vec<&str> {
+        let inputs = self.inputs.iter().map(|input| input.name.as_str());
+        inputs.chain(self.nodes.iter().flat_map(OnnxNode::made)).collect()
+    }
+
+    /// Whether a value is an initializer or the output of a Constant node.
+    pub fn is_constant(&self, name: &str) -> bool {
+        self.constants.get(name).is_some()
+    }
+
+    /// Shape of a constant; None where there is none of this name.
+    pub fn constant_shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.constants.get(name)?.shape().ok()
+    }
+
+    /// A float constant; None where there is no constant of this name or it is not of a float type.
+    pub fn f32_constant(&self, name: &str) -> Result<Option<Tensor>> {
+        match self.constants.get(name) {
+            Some(tensor) if tensor.is_float() => {
+                constants::f32_elements(&self.file, name, tensor, &self.external).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// An INT64, INT32 or BOOL constant; None where there is none of this name and type.
+    pub fn i64_constant(&self, name: &str) -> Result<Option<ArrayD<i64>>> {
+        match self.constants.get(name) {
+            Some(tensor) => constants::i64_elements(&self.file, name, tensor, &self.external),
+            None => Ok(None),
+        }
+    }
+
+    /// The external files with their whole content, for whoever runs the model.
+    pub(crate) fn external_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        self.external.read_all()
+    }
+}
+
+fn decode(file_name: &str, bytes: &Bytes) -> Result<(ModelProto, GraphProto)> {
+    let bad = |reason: String| Error::Model { file: file_name.to_owned(), reason };
+    if bytes.is_empty() {
+        return Err(bad("the file is empty; an ONNX model is wanted".to_owned()));
+    }
+    let mut proto = ModelProto::decode(bytes.clone()).map_err(|error| {
+        bad(format!("no ONNX model, or a truncated one: {error}; export or copy it again"))
+    })?;
+    let graph = proto.graph.take().ok_or_else(|| {
+        bad("no ONNX model: it has no graph; export it again, for one with torch.onnx".to_owned())
+    })?;
+    Ok((proto, graph))
+}
+
+/// Nodes must follow what they consume, as ONNX demands and everything after this relies on.
+fn check_order(
+    file: &str,
+    nodes: &[OnnxNode],
+    inputs: &[InputSpec],
+    constants: &Constants,
+) -> Result<()> {
+    let mut made: HashSet<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+    for node in nodes {
+        let missing = node.uses().find(|&name| !made.contains(name) && constants.get(name).is_none());
+        if let Some(name) = missing {
+            let label = node.label();
+            let reason = format!("node '{label}' uses '{name}', which nothing before it makes");
+            return Err(Error::Model { file: file.to_owned(), reason });
+        }
+        for name in node.made() {
+            let new = made.insert(name);
+            if !new && constants.get(name).is_none() {
+                let reason = format!("value '{name}' is made twice; names of values are unique");
+                return Err(Error::Model { file: file.to_owned(), reason });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_outputs(
+    file: &str,
+    outputs: &[String],
+    nodes: &[OnnxNode],
+    inputs: &[InputSpec],
+    constants: &Constants,
+) -> Result<()> {
+    let bad = |reason: String| Err(Error::Model { file: file.to_owned(), reason });
+    if outputs.is_empty() {
+        return bad("the graph has no output".to_owned());
+    }
+    let made: HashSet<&str> = nodes
+        .iter()
+        .flat_map(OnnxNode::made)
+        .chain(inputs.iter().map(|input| input.name.as_str()))
+        .collect();
+    let known = |name: &str| made.contains(name) || constants.get(name).is_some();
+    match outputs.iter().find(|name| !known(name)) {
+        Some(name) => bad(format!("output '{name}' is made by no node")),
+        None => Ok(()),
+    }
+}

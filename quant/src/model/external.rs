@@ -1,0 +1,127 @@
+//! Tensor data outside the model file. A location is looked up in the list that came with the
+//! model and nowhere else, so a model can make nobody read a file that was not handed over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Component, Path, PathBuf},
+};
+
+use prost::Message;
+
+use crate::{
+    error::{Error, Result},
+    onnx::{GraphProto, ModelProto, TensorProto},
+};
+
+/// The files a model's external data may come from.
+#[derive(Debug, Clone)]
+pub(super) struct ExternalData {
+    model: String,
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl ExternalData {
+    pub(super) fn new(model: &str, files: &[(String, PathBuf)]) -> ExternalData {
+        ExternalData { model: model.to_owned(), files: files.iter().cloned().collect() }
+    }
+
+    /// The bytes of one tensor.
+    pub(super) fn read(&self, name: &str, tensor: &TensorProto) -> Result<Vec<u8>> {
+        let bad = |reason: String| Error::Model {
+            file: self.model.clone(),
+            reason: format!("tensor '{name}': {reason}"),
+        };
+        let location = location(tensor).map_err(bad)?;
+        let path = self.files.get(location).ok_or_else(|| {
+            let known: Vec<&str> = self.files.keys().map(String::as_str).collect();
+            bad(format!("its data is in '{location}', which is not among the files given {known:?}"))
+        })?;
+        let offset = number(tensor, "offset").map_err(bad)?.unwrap_or(0);
+        let io = |source| Error::Io { what: location.to_owned(), source };
+        let mut file = File::open(path).map_err(io)?;
+        let size = file.metadata().map_err(io)?.len();
+        let length = number(tensor, "length").map_err(bad)?.unwrap_or(size.saturating_sub(offset));
+        if offset.checked_add(length).is_none_or(|end| end > size) {
+            return Err(bad(format!(
+                "its data is bytes {offset}..{} of '{location}', which has only {size}",
+                offset.saturating_add(length)
+            )));
+        }
+        file.seek(SeekFrom::Start(offset)).map_err(io)?;
+        // In range of a file that exists, so the length is no invitation to allocate at will.
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        file.read_exact(&mut bytes).map_err(io)?;
+        Ok(bytes)
+    }
+
+    /// Every file with its whole content.
+    pub(super) fn read_all(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let read = |(location, path): (&String, &PathBuf)| match std::fs::read(path) {
+            Ok(bytes) => Ok((location.clone(), bytes)),
+            Err(source) => Err(Error::Io { what: location.clone(), source }),
+        };
+        self.files.iter().map(read).collect()
+    }
+}
+
+/// The files a model needs beside itself, as it names them: relative, below its own folder, sorted.
+/// Whoever submits a model uses this to find them.
+///
+/// # Errors
+/// [`Error::Model`] for a file that is no ONNX model or names a file outside its folder.
+pub fn external_locations(file_name: &str, path: &Path) -> Result<Vec<String>> {
+    let bytes =
+        std::fs::read(path).map_err(|source| Error::Io { what: file_name.to_owned(), source })?;
+    let bad = |reason: String| Error::Model { file: file_name.to_owned(), reason };
+    let proto = ModelProto::decode(bytes.as_slice())
+        .map_err(|error| bad(format!("no ONNX model, or a truncated one: {error}")))?;
+    let mut locations = BTreeSet::new();
+    for tensor in proto.graph.iter().flat_map(tensors).filter(|tensor| tensor.is_external()) {
+        let location = location(tensor)
+            .map_err(|reason| bad(format!("tensor '{}': {reason}", tensor.name)))?;
+        locations.insert(location.to_owned());
+    }
+    Ok(locations.into_iter().collect())
+}
+
+/// Every tensor of a graph, those of attributes and subgraphs included.
+fn tensors(graph: &GraphProto) -> Vec<&TensorProto> {
+    let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
+    let mut all: Vec<&TensorProto> = graph.initializer.iter().collect();
+    all.extend(attributes().filter_map(|attribute| attribute.t.as_ref()));
+    for attribute in attributes() {
+        all.extend(attribute.g.iter().chain(&attribute.graphs).flat_map(tensors));
+    }
+    all
+}
+
+/// The location, if it is one that cannot lead out of the model's folder.
+fn location(tensor: &TensorProto) -> Result<&str, String> {
+    let location = entry(tensor, "location")
+        .ok_or("its data is external, but no location is given; export the model again")?;
+    let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    let safe = !location.is_empty()
+        && !location.contains('\\')
+        && Path::new(location).components().all(inside);
+    if !safe {
+        return Err(format!(
+            "its data is in '{location}', outside the model's folder; only relative paths below it \
+             are read"
+        ));
+    }
+    Ok(location)
+}
+
+fn number(tensor: &TensorProto, key: &str) -> Result<Option<u64>, String> {
+    let parse = |text: &str| {
+        text.parse().map_err(|_| format!("external {key} '{text}' is no number of bytes"))
+    };
+    entry(tensor, key).map(parse).transpose()
+}
+
+fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
+    let found = tensor.external_data.iter().find(|entry| entry.key == key)?;
+    Some(&found.value)
+}

@@ -1,0 +1,71 @@
+//! Module names as PyTorch's exporter writes them: the Python `repr` of a list of strings, such as
+//! `['', 'blocks.0', 'blocks.0.norm1', 'layer_norm']`. The first is the root module, the last the
+//! function (the fx node), between them the modules from the outside in.
+
+/// Modules and function that an ONNX node was exported from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Innermost module; empty at the root.
+    pub module: String,
+    /// Function in the module's `forward`: "linear_3", "gelu"; None where the file does not say.
+    pub function: Option<String>,
+}
+
+impl Scope {
+    /// Parses the list; None where it is no such list.
+    pub fn parse(repr: &str) -> Option<Scope> {
+        let mut names = parse_list(repr)?;
+        let function = names.pop()?;
+        Some(Scope { module: names.pop().unwrap_or_default(), function: Some(function) })
+    }
+}
+
+fn parse_list(repr: &str) -> Option<Vec<String>> {
+    let inner = repr.trim().strip_prefix('[')?.strip_suffix(']')?;
+    let mut names = Vec::new();
+    let mut chars = inner.chars().peekable();
+    loop {
+        while chars.next_if(|c| c.is_whitespace() || *c == ',').is_some() {}
+        let Some(quote) = chars.next() else { return Some(names) };
+        if quote != '\'' && quote != '"' {
+            return None;
+        }
+        let mut name = String::new();
+        loop {
+            match chars.next()? {
+                c if c == quote => break,
+                // Names of modules are identifiers: only the quotes and the backslash are escaped.
+                '\\' => name.push(chars.next()?),
+                c => name.push(c),
+            }
+        }
+        names.push(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn innermost_module_and_function() {
+        let cases = [
+            ("['', 'blocks.0', 'blocks.0.norm1', 'layer_norm']", "blocks.0.norm1", "layer_norm"),
+            ("['', 'add']", "", "add"),
+            ("['add']", "", "add"),
+            (r#"['', "it's", 'a\'b']"#, "it's", "a'b"),
+            (r"[ '' ,'a\\b','f' ]", r"a\b", "f"),
+        ];
+        for (repr, module, function) in cases {
+            let scope = Scope::parse(repr).unwrap();
+            assert_eq!((scope.module.as_str(), scope.function.as_deref()), (module, Some(function)));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_scope() {
+        for repr in ["", "[]", "blocks.0", "['unclosed]", "['a', b]", "[1, 2]", r"['a\"] {
+            assert_eq!(Scope::parse(repr), None, "{repr}");
+        }
+    }
+}

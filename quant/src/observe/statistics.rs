@@ -1,0 +1,228 @@
+//! All batches of one value: what `statistics.csv` shows and what scales are derived from.
+
+use serde::{Deserialize, Serialize};
+
+use dual16_nash::dtype::IntDtype;
+
+use super::{
+    Histogram, MergeMode, Moments, MseChoice, ObserveError, ObserverKind, Range, Sketch,
+    kl_threshold, percentile_threshold,
+};
+
+/// A range, and what was used in place of what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RangeChoice {
+    /// The range.
+    pub range: Range,
+    /// One sentence on the fallback, where there was one.
+    pub fell_back: Option<&'static str>,
+}
+
+/// Why KL at int16 gives what MinMax gives.
+const KL_IS_INT8: &str = "observer 'kl' is defined for int8 only; 'minmax' was used";
+
+/// The batches of one value, in batch order.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Statistics {
+    shape: Vec<usize>,
+    moments: Moments,
+    batches: Vec<Batch>,
+    histograms: Histograms,
+}
+
+/// What is kept of a batch that holds at least one element.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Batch {
+    range: Range,
+    mse_int8: Option<MseChoice>,
+    mse_int16: Option<MseChoice>,
+}
+
+/// Histograms of the batches, as far as every batch has one.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+enum Histograms {
+    #[default]
+    Missing,
+    Summed(Histogram),
+    PerBatch(Vec<Histogram>),
+}
+
+impl Statistics {
+    /// Folds the sketches of all batches, which must come in batch order.
+    ///
+    /// Under merge `exact` the histograms are summed as they come, so memory does not grow with the
+    /// number of batches but for some ten numbers each. Merge `ema` needs every batch's histogram:
+    /// statistics folded for it keep them all, and serve `exact` as well.
+    pub fn fold(sketches: impl IntoIterator<Item = Sketch>, merge: MergeMode) -> Self {
+        let mut statistics = Self::default();
+        for (index, sketch) in sketches.into_iter().enumerate() {
+            if index == 0 {
+                statistics.shape.clone_from(&sketch.shape);
+            }
+            // A batch without elements says nothing of ranges.
+            let Some(range) = sketch.range else { continue };
+            let first = statistics.batches.is_empty();
+            statistics.histograms.push(sketch.histogram, first, merge);
+            statistics.moments.merge(&sketch.moments);
+            statistics.batches.push(Batch {
+                range,
+                mse_int8: sketch.mse_int8,
+                mse_int16: sketch.mse_int16,
+            });
+        }
+        statistics
+    }
+
+    /// The range that an observer gives under a merge.
+    ///
+    /// Under `exact`, MinMax and MSE take the union of the batches' ranges, Percentile and KL clip that
+    /// union by the summed histogram. Under `ema`, every batch's own range is taken first, then
+    /// [`Range::ema_step`] folds them in batch order.
+    ///
+    /// # Errors
+    /// [`ObserveError::Empty`] where no batch held an element, the others where the sketches or the
+    /// fold left out what is needed.
+    pub fn range(
+        &self,
+        kind: ObserverKind,
+        dtype: IntDtype,
+        merge: MergeMode,
+    ) -> Result<RangeChoice, ObserveError> {
+        let mut fell_back = None;
+        let range = match (kind, dtype) {
+            (ObserverKind::MinMax, _) => self.merged(merge, |batch| Ok(batch.range)),
+            (ObserverKind::Mse, dtype) => self.merged(merge, |batch| batch.mse_range(dtype)),
+            (ObserverKind::Percentile(p), _) => {
+                self.clipped(kind, merge, |histogram| percentile_threshold(histogram, p))
+            }
+            (ObserverKind::Kl, IntDtype::Int8) => self.clipped(kind, merge, kl_threshold),
+            (ObserverKind::Kl, IntDtype::Int16) => {
+                fell_back = Some(KL_IS_INT8);
+                self.merged(merge, |batch| Ok(batch.range))
+            }
+        }?;
+        Ok(RangeChoice { range, fell_back })
+    }
+
+    /// Shape in the first batch; a later one may be shorter.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of elements that the moments are of: all of all batches, but for those of
+    /// [`Sketch::of_range`], whose values were never formed.
+    pub const fn count(&self) -> u64 {
+        self.moments.count()
+    }
+
+    /// Smallest and largest value of all batches; `None` where there was no element.
+    pub fn observed(&self) -> Option<Range> {
+        self.batches
+            .iter()
+            .map(|batch| batch.range)
+            .reduce(Range::union)
+    }
+
+    /// Arithmetic mean over the counted elements; 0 where there are none.
+    pub const fn mean(&self) -> f64 {
+        self.moments.mean()
+    }
+
+    /// Population variance (divisor n) over the counted elements; 0 where there are none.
+    pub fn variance(&self) -> f64 {
+        self.moments.variance()
+    }
+
+    /// Merges one range per batch.
+    fn merged(
+        &self,
+        merge: MergeMode,
+        range_of: impl Fn(&Batch) -> Result<Range, ObserveError>,
+    ) -> Result<Range, ObserveError> {
+        merge_ranges(merge, self.batches.iter().map(range_of))
+    }
+
+    /// Merges ranges clipped by a threshold of |x| taken from a histogram.
+    fn clipped(
+        &self,
+        kind: ObserverKind,
+        merge: MergeMode,
+        threshold: impl Fn(&Histogram) -> Option<f32>,
+    ) -> Result<Range, ObserveError> {
+        let observed = self.observed().ok_or(ObserveError::Empty)?;
+        let observer = kind.name();
+        let clip = |range: Range, histogram: &Histogram| {
+            threshold(histogram)
+                .map(|t| range.clip(t))
+                .ok_or(ObserveError::Empty)
+        };
+        match (&self.histograms, merge) {
+            (Histograms::Missing, _) => Err(ObserveError::Missing {
+                part: "histogram",
+                observer,
+            }),
+            (Histograms::Summed(histogram), MergeMode::Exact) => clip(observed, histogram),
+            (Histograms::PerBatch(all), MergeMode::Exact) => {
+                let mut sum = Histogram::default();
+                all.iter().for_each(|histogram| sum.merge(histogram));
+                clip(observed, &sum)
+            }
+            (Histograms::Summed(_), MergeMode::Ema) => Err(ObserveError::NotPerBatch { observer }),
+            (Histograms::PerBatch(all), MergeMode::Ema) => {
+                let batches = self.batches.iter().zip(all);
+                merge_ranges(
+                    merge,
+                    batches.map(|(batch, histogram)| clip(batch.range, histogram)),
+                )
+            }
+        }
+    }
+}
+
+impl Batch {
+    fn mse_range(&self, dtype: IntDtype) -> Result<Range, ObserveError> {
+        let (choice, part) = match dtype {
+            IntDtype::Int8 => (self.mse_int8, "mse choice for int8"),
+            IntDtype::Int16 => (self.mse_int16, "mse choice for int16"),
+        };
+        let observer = ObserverKind::Mse.name();
+        choice
+            .map(|choice| choice.range)
+            .ok_or(ObserveError::Missing { part, observer })
+    }
+}
+
+impl Histograms {
+    /// Takes in the next batch's; one that is missing makes all of no use.
+    fn push(&mut self, histogram: Option<Histogram>, first: bool, merge: MergeMode) {
+        *self = match (std::mem::take(self), histogram, merge) {
+            (Self::Missing, Some(histogram), MergeMode::Exact) if first => Self::Summed(histogram),
+            (Self::Missing, Some(histogram), MergeMode::Ema) if first => {
+                Self::PerBatch(vec![histogram])
+            }
+            (Self::Summed(mut sum), Some(histogram), _) => {
+                sum.merge(&histogram);
+                Self::Summed(sum)
+            }
+            (Self::PerBatch(mut all), Some(histogram), _) => {
+                all.push(histogram);
+                Self::PerBatch(all)
+            }
+            _ => Self::Missing,
+        };
+    }
+}
+
+/// Union, or moving average in the order given.
+fn merge_ranges(
+    merge: MergeMode,
+    ranges: impl IntoIterator<Item = Result<Range, ObserveError>>,
+) -> Result<Range, ObserveError> {
+    let step = match merge {
+        MergeMode::Exact => Range::union,
+        MergeMode::Ema => Range::ema_step,
+    };
+    let mut ranges = ranges.into_iter();
+    let first = ranges.next().ok_or(ObserveError::Empty)??;
+    ranges.try_fold(first, |merged, range| Ok(step(merged, range?)))
+}

@@ -1,0 +1,17 @@
+//! ONNX files as protocol buffer messages, to read and to write, and the tensors inside them.
+//!
+//! The messages carry the public field numbers of ONNX and only the fields that matter here, so no
+//! protoc is needed. Whatever else a file holds is dropped when it is decoded: float execution is
+//! always given the original bytes. Nothing here knows what an operator means.
+
+mod build;
+mod proto;
+mod tensor;
+
+pub use build::{attribute_int, f32_initializer, f32_value, int64_initializer, node};
+pub use proto::{
+    AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto,
+    OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto,
+    TypeProto, ValueInfoProto,
+};
+pub use tensor::{Payload, TensorError};

@@ -1,0 +1,226 @@
+//! Dtypes and scales of a whole model, given the way of each Linear.
+
+use std::collections::BTreeMap;
+
+use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
+
+use super::{
+    InnerParams, LinearParams, LinearPlan, Plan, QParams, ScaleSource, Slot, ValuePlan,
+    request::feeds_only_outputs,
+    scales::{exact_range, origin},
+};
+use crate::{
+    Result,
+    flow::Notice,
+    graph::{Graph, Linear, Node, Op, ReduceKind, ValueId},
+};
+
+/// The way of one Linear, and how it came to it.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// What runs.
+    pub way: Way,
+    /// What was asked for: a way or "auto".
+    pub requested: String,
+    /// Why they differ; empty where they do not.
+    pub reason: String,
+}
+
+impl Plan {
+    /// Gives every tensor its dtype and scale. `chosen` is by node index of each Linear. The
+    /// notices say where a tensor did not get what was asked for.
+    pub fn build(
+        source: &ScaleSource<'_>,
+        chosen: &BTreeMap<usize, Chosen>,
+    ) -> Result<(Plan, Vec<Notice>)> {
+        let graph = source.graph;
+        let empty = Plan::default();
+        let mut builder = Builder { source, plan: empty, notices: Vec::new() };
+        builder.start_values(chosen)?;
+        for (index, node) in graph.nodes.iter().enumerate() {
+            match &node.op {
+                Op::Linear(linear) => {
+                    if let Some(chosen) = chosen.get(&index) {
+                        builder.linear(index, node, linear, chosen)?;
+                    }
+                }
+                Op::MatMul => builder.matmul(index, node)?,
+                Op::Move(_) | Op::Reduce { kind: ReduceKind::Max, .. } => builder.keep_scale(node),
+                Op::Lut(_) => {
+                    let range = source.observed_range(node.inputs[0]);
+                    builder.plan.table_ranges.extend(range.map(|range| (index, range)));
+                }
+                _ => {}
+            }
+        }
+        Ok((builder.plan, builder.notices))
+    }
+}
+
+struct Builder<'a> {
+    source: &'a ScaleSource<'a>,
+    plan: Plan,
+    notices: Vec<Notice>,
+}
+
+impl Builder<'_> {
+    /// Every value by its own request, raised to int16 where a Linear's way reads int16.
+    fn start_values(&mut self, chosen: &BTreeMap<usize, Chosen>) -> Result<()> {
+        let graph = self.source.graph;
+        let raised = raised_to_int16(self.source, chosen);
+        for index in 0..graph.values.len() {
+            let request = &self.source.request.values[index];
+            let id = ValueId(index);
+            let (dtype, reason) = match raised.get(&index) {
+                Some(layer) => (IntDtype::Int16, format!("{layer} reads int16")),
+                None => (request.dtype, String::new()),
+            };
+            let effective = match observed_own_scale(graph, id) {
+                true => Some(self.source.value(id, dtype)?),
+                false => None,
+            };
+            self.plan.values.push(ValuePlan { requested: request.dtype, effective, reason });
+        }
+        Ok(())
+    }
+
+    fn linear(
+        &mut self,
+        index: usize,
+        node: &Node,
+        linear: &Linear,
+        chosen: &Chosen,
+    ) -> Result<()> {
+        let input = self.linear_input(index, node, chosen.way)?;
+        let output_id = node.outputs[0];
+        let high_precision =
+            self.source.request.linears.get(&index).is_some_and(|request| request.high_precision);
+        if high_precision && chosen.way.can_keep_high_precision() {
+            self.plan.values[output_id.0].effective = None;
+            self.plan.values[output_id.0].reason =
+                "high-precision output: feeds only the model's output".to_owned();
+        }
+        let params = LinearParams {
+            input,
+            output: self.plan.params(output_id),
+            inner: inner_params(self.source, index, linear, chosen.way)?,
+        };
+        let plan = LinearPlan {
+            requested: chosen.requested.clone(),
+            way: chosen.way,
+            reason: chosen.reason.clone(),
+            params,
+        };
+        self.plan.linears.insert(index, plan);
+        Ok(())
+    }
+
+    /// The input as the way takes it: the value's own parameters, or a requantized operand.
+    fn linear_input(&mut self, index: usize, node: &Node, way: Way) -> Result<QParams> {
+        let wanted = way.activation_dtype();
+        let own = self.plan.params(node.inputs[0]);
+        let overridden = self.source.request.slot(index, Slot::Input).fixed_scale.is_some();
+        if let Some(own) = own.filter(|own| own.dtype == wanted && !overridden) {
+            return Ok(own);
+        }
+        let params = self.source.linear_input(index, wanted)?;
+        let requested = own.map_or(wanted, |own| own.dtype);
+        let reason = format!("{way} reads {wanted}");
+        self.operand(index, 0, ValuePlan { requested, effective: Some(params), reason });
+        Ok(params)
+    }
+
+    /// A GEMM of two activations: where the toolchain allows one int16 operand, the second one
+    /// is taken as int8.
+    fn matmul(&mut self, index: usize, node: &Node) -> Result<()> {
+        let settings = self.source.settings;
+        let rules = Rules::of(settings.march, settings.toolchain);
+        let int16 = |id: &ValueId| {
+            self.plan.params(*id).is_some_and(|params| params.dtype == IntDtype::Int16)
+        };
+        let wide = node.inputs.iter().filter(|id| int16(id)).count();
+        if wide > rules.max_int16_gemm_operands as usize && node.inputs.len() == 2 {
+            let params = self.source.operand(node.inputs[1], IntDtype::Int8)?;
+            let reason = format!(
+                "{} allows {} int16 operand in a GEMM",
+                settings.toolchain,
+                rules.max_int16_gemm_operands
+            );
+            self.notices.push(Notice {
+                warning: true,
+                code: "DTYPE_FALLBACK".to_owned(),
+                subject: node.name.clone(),
+                message: format!("its second operand was requested int16 and runs int8: {reason}"),
+            });
+            let requested = IntDtype::Int16;
+            self.operand(index, 1, ValuePlan { requested, effective: Some(params), reason });
+        }
+        if feeds_only_outputs(self.source.graph, node.outputs[0]) {
+            self.plan.values[node.outputs[0].0].effective = None;
+        }
+        Ok(())
+    }
+
+    /// Outputs of a move or a maximum take the parameters of what they are made from.
+    fn keep_scale(&mut self, node: &Node) {
+        let from = self.plan.params(node.inputs[0]);
+        for output in &node.outputs {
+            self.plan.values[output.0].effective = from;
+        }
+    }
+
+    fn operand(&mut self, node: usize, operand: usize, plan: ValuePlan) {
+        self.plan.operands.insert((node, operand), plan);
+    }
+}
+
+/// Values asked to be int8 that a Linear reads as int16, with the name of the first such layer.
+/// The producer then makes int16: requantizing its int8 could not bring back what it lost.
+fn raised_to_int16(
+    source: &ScaleSource<'_>,
+    chosen: &BTreeMap<usize, Chosen>,
+) -> BTreeMap<usize, String> {
+    let graph = source.graph;
+    let mut raised = BTreeMap::new();
+    for (id, node, _) in graph.linears() {
+        let wants = |chosen: &Chosen| chosen.way.activation_dtype() == IntDtype::Int16;
+        let from = origin(graph, node.inputs[0]);
+        let request = &source.request.values[from.0];
+        let may = request.dtype == IntDtype::Int8 && !request.explicit;
+        if may && chosen.get(&id.0).is_some_and(wants) {
+            raised.entry(from.0).or_insert_with(|| node.name.clone());
+        }
+    }
+    raised
+}
+
+/// Whether a value has a scale of its own, rather than that of what it was moved from.
+fn observed_own_scale(graph: &Graph, id: ValueId) -> bool {
+    origin(graph, id) == id
+}
+
+/// Scales of the tensors inside a way.
+pub(crate) fn inner_params(
+    source: &ScaleSource<'_>,
+    index: usize,
+    linear: &Linear,
+    way: Way,
+) -> Result<InnerParams> {
+    let scale = |slot, range| source.slot(index, slot, range).map(|params| params.scale);
+    Ok(match way {
+        Way::A8W8 | Way::A16W8 | Way::A8W16 | Way::A16W16 => InnerParams::Gemm,
+        Way::MulSum => InnerParams::MulSum {
+            weight: scale(Slot::Weight, Some(exact_range(linear.weight.iter())))?,
+            product: scale(Slot::Product, None)?,
+            sum: scale(Slot::Sum, None)?,
+            bias: match &linear.bias {
+                Some(bias) => Some(scale(Slot::Bias, Some(exact_range(bias.iter())))?),
+                None => None,
+            },
+        },
+        Way::Split => InnerParams::Split {
+            high: scale(Slot::High, None)?,
+            low: scale(Slot::Low, None)?,
+        },
+    })
+}

@@ -1,0 +1,329 @@
+//! The settings bound to a graph: who was asked for what, before any data is seen.
+
+use std::collections::BTreeMap;
+
+use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
+
+use super::{
+    Slot,
+    names::{Pattern, unknown},
+};
+use crate::{
+    Error, Result,
+    flow::Notice,
+    graph::{Graph, Node, Op, ValueId, ValueKind},
+    observe::ObserverKind,
+    settings::{SettingValue, Settings, WayChoice},
+};
+
+/// What was asked of each Linear, value and inner tensor.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// By node index of each Linear.
+    pub linears: BTreeMap<usize, LinearRequest>,
+    /// By [`ValueId`].
+    pub values: Vec<ValueRequest>,
+    /// Settings of tensors inside a Linear, where there are any.
+    pub slots: BTreeMap<(usize, Slot), SlotRequest>,
+    /// Fallbacks already known.
+    pub notices: Vec<Notice>,
+}
+
+/// What was asked of one Linear.
+#[derive(Debug, Clone)]
+pub struct LinearRequest {
+    /// The template's way, or the one set by name.
+    pub requested: WayChoice,
+    /// Set by name rather than by the template.
+    pub explicit: bool,
+    /// The way to start with: `requested` where that is one legal way, else its fallback.
+    pub start: Way,
+    /// Why `start` is not `requested`; empty where it is.
+    pub reason: String,
+    /// The output stays high precision where the way can (see [`Way`]).
+    pub high_precision: bool,
+}
+
+/// What was asked of one value.
+#[derive(Debug, Clone)]
+pub struct ValueRequest {
+    /// Dtype asked for.
+    pub dtype: IntDtype,
+    /// The dtype was set by name, so no plan may raise it.
+    pub explicit: bool,
+    /// How its range is observed.
+    pub observer: ObserverKind,
+    /// Scale given outright.
+    pub fixed_scale: Option<f32>,
+}
+
+/// What was asked of a tensor inside a Linear.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SlotRequest {
+    /// Another observer than the layer's output has.
+    pub observer: Option<ObserverKind>,
+    /// Scale given outright.
+    pub fixed_scale: Option<f32>,
+}
+
+impl Request {
+    /// Binds `settings` to the names of `graph`. With `layer_mode` the graph is a set of layers
+    /// taken out of a model, so an output of the graph is no output of the model.
+    ///
+    /// # Errors
+    /// A name that matches nothing, a way that the toolchain cannot run, a scale that is not
+    /// finite and > 0, a dtype for a tensor that cannot take it.
+    pub fn resolve(graph: &Graph, settings: &Settings, layer_mode: bool) -> Result<Self> {
+        let mut request = Request {
+            linears: BTreeMap::new(),
+            values: default_values(graph, settings),
+            slots: BTreeMap::new(),
+            notices: Vec::new(),
+        };
+        request.start_linears(graph, settings, layer_mode);
+        for setting in &settings.by_name {
+            request.apply(graph, settings, &setting.name, &setting.value)?;
+        }
+        Ok(request)
+    }
+
+    /// The template's way for every Linear, replaced loudly where the toolchain cannot run it.
+    fn start_linears(&mut self, graph: &Graph, settings: &Settings, layer_mode: bool) {
+        let rules = Rules::of(settings.march, settings.toolchain);
+        let template = settings.template.way();
+        let legality = rules.check(template);
+        for (id, node, _) in graph.linears() {
+            let (start, reason) = match &legality {
+                legality if legality.legal => (template, String::new()),
+                legality => (Way::A16W8, legality.reason.clone()),
+            };
+            if !reason.is_empty() {
+                self.notices.push(Notice {
+                    warning: true,
+                    code: "DTYPE_FALLBACK".to_owned(),
+                    subject: node.name.clone(),
+                    message: format!("{template} was requested and {start} runs: {reason}"),
+                });
+            }
+            let request = LinearRequest {
+                requested: WayChoice::Fixed(template),
+                explicit: false,
+                start,
+                reason,
+                high_precision: !layer_mode && feeds_only_outputs(graph, node.outputs[0]),
+            };
+            self.linears.insert(id.0, request);
+        }
+    }
+
+    fn apply(
+        &mut self,
+        graph: &Graph,
+        settings: &Settings,
+        name: &str,
+        value: &SettingValue,
+    ) -> Result<()> {
+        match *value {
+            SettingValue::Way(choice) => self.set_way(graph, settings, name, choice),
+            SettingValue::HighPrecision(keep) => {
+                self.each_linear(graph, "high_precision", name, |request, node| {
+                    if keep && !feeds_only_outputs(graph, node.outputs[0]) {
+                        return Err(Error::Setting {
+                            setting: format!("high_precision of '{}'", node.name),
+                            reason: "its output is read by other layers, which need integers; only \
+                                     a layer that feeds the model's output can keep it"
+                                .to_owned(),
+                        });
+                    }
+                    request.high_precision = keep;
+                    Ok(())
+                })
+            }
+            SettingValue::Dtype(dtype) => self.each_value(graph, "dtype", name, |value| {
+                value.dtype = dtype;
+                value.explicit = true;
+            }),
+            SettingValue::FixedScale(scale) => {
+                let scale = checked_scale(name, scale)?;
+                self.each_tensor(
+                    graph,
+                    "fixed_scale",
+                    name,
+                    |value| value.fixed_scale = Some(scale),
+                    |slot| slot.fixed_scale = Some(scale),
+                )
+            }
+            SettingValue::Observer(observer) => self.each_tensor(
+                graph,
+                "observer",
+                name,
+                |value| value.observer = observer,
+                |slot| slot.observer = Some(observer),
+            ),
+        }
+    }
+
+    fn set_way(
+        &mut self,
+        graph: &Graph,
+        settings: &Settings,
+        name: &str,
+        choice: WayChoice,
+    ) -> Result<()> {
+        let rules = Rules::of(settings.march, settings.toolchain);
+        let template = settings.template.way();
+        self.each_linear(graph, "way", name, |request, node| {
+            request.requested = choice;
+            request.explicit = true;
+            request.reason = String::new();
+            request.start = match choice {
+                WayChoice::Auto => template,
+                WayChoice::Fixed(way) => {
+                    let legality = rules.check(way);
+                    if !legality.legal {
+                        let layer = node.name.clone();
+                        return Err(Error::IllegalWay { layer, reason: legality.reason });
+                    }
+                    way
+                }
+            };
+            Ok(())
+        })?;
+        // A layer that is set by name falls back no more.
+        let linears = &self.linears;
+        let explicit: Vec<&str> = linears
+            .iter()
+            .filter(|(_, request)| request.explicit)
+            .map(|(&id, _)| graph.nodes[id].name.as_str())
+            .collect();
+        self.notices.retain(|notice| !explicit.contains(&notice.subject.as_str()));
+        Ok(())
+    }
+
+    fn each_linear(
+        &mut self,
+        graph: &Graph,
+        setting: &str,
+        name: &str,
+        mut set: impl FnMut(&mut LinearRequest, &Node) -> Result<()>,
+    ) -> Result<()> {
+        let pattern = Pattern::new(setting, name)?;
+        let mut found = false;
+        for (&id, request) in &mut self.linears {
+            let node = &graph.nodes[id];
+            if pattern.matches(&node.name) {
+                found = true;
+                set(request, node)?;
+            }
+        }
+        if found {
+            return Ok(());
+        }
+        let known = graph.linears().map(|(_, node, _)| node.name.as_str());
+        Err(unknown("Linear layer", name, known))
+    }
+
+    fn each_value(
+        &mut self,
+        graph: &Graph,
+        setting: &str,
+        name: &str,
+        mut set: impl FnMut(&mut ValueRequest),
+    ) -> Result<()> {
+        let pattern = Pattern::new(setting, name)?;
+        let mut found = false;
+        for (value, request) in graph.values.iter().zip(&mut self.values) {
+            if pattern.matches(&value.name) {
+                found = true;
+                set(request);
+            }
+        }
+        if found {
+            return Ok(());
+        }
+        Err(unknown("tensor", name, graph.values.iter().map(|value| value.name.as_str())))
+    }
+
+    /// Values and the inner tensors of Linears alike.
+    fn each_tensor(
+        &mut self,
+        graph: &Graph,
+        setting: &str,
+        name: &str,
+        set_value: impl FnMut(&mut ValueRequest),
+        mut set_slot: impl FnMut(&mut SlotRequest),
+    ) -> Result<()> {
+        let pattern = Pattern::new(setting, name)?;
+        let mut found = false;
+        for (id, node, _) in graph.linears() {
+            for slot in Slot::ALL {
+                if pattern.matches(&format!("{}.{}", node.name, slot.suffix())) {
+                    found = true;
+                    set_slot(self.slots.entry((id.0, slot)).or_default());
+                }
+            }
+        }
+        match self.each_value(graph, setting, name, set_value) {
+            Err(Error::UnknownName { .. }) if found => Ok(()),
+            result => result,
+        }
+    }
+
+    /// What was asked of an inner tensor, if anything.
+    pub fn slot(&self, linear: usize, slot: Slot) -> SlotRequest {
+        self.slots.get(&(linear, slot)).copied().unwrap_or_default()
+    }
+}
+
+fn checked_scale(name: &str, scale: f64) -> Result<f32> {
+    let narrow = scale as f32;
+    if narrow.is_finite() && narrow > 0.0 {
+        return Ok(narrow);
+    }
+    Err(Error::Setting {
+        setting: format!("fixed_scale of '{name}'"),
+        reason: format!("{scale} is no scale; it must be finite and > 0, such as 7/32767"),
+    })
+}
+
+/// The template's dtype, except that every tensor inside a decomposition is int16.
+fn default_values(graph: &Graph, settings: &Settings) -> Vec<ValueRequest> {
+    let template = settings.template.activation();
+    let inner = |id: usize| is_inner(graph, ValueId(id));
+    let dtype = |id: usize| if inner(id) { IntDtype::Int16 } else { template };
+    let request = |id: usize| ValueRequest {
+        dtype: dtype(id),
+        explicit: false,
+        observer: settings.observer,
+        fixed_scale: None,
+    };
+    (0..graph.values.len()).map(request).collect()
+}
+
+/// Whether a value lies inside a LayerNorm or Softmax: an activation without a name in the ONNX
+/// graph, or a constant that such an activation meets.
+fn is_inner(graph: &Graph, id: ValueId) -> bool {
+    let made_inside = |id: &ValueId| {
+        let value = graph.value(*id);
+        matches!(value.kind, ValueKind::Activation) && value.onnx.is_none()
+    };
+    match graph.value(id).kind {
+        ValueKind::Constant(_) => graph
+            .consumers(id)
+            .any(|consumer| graph.node(consumer).inputs.iter().any(made_inside)),
+        _ => made_inside(&id),
+    }
+}
+
+/// Whether a value reaches the model's outputs and nothing else, moves aside.
+pub(super) fn feeds_only_outputs(graph: &Graph, id: ValueId) -> bool {
+    let mut consumers = graph.consumers(id).peekable();
+    if consumers.peek().is_none() {
+        return graph.outputs.contains(&id);
+    }
+    consumers.all(|consumer| {
+        let node = graph.node(consumer);
+        let only = |output: &ValueId| feeds_only_outputs(graph, *output);
+        matches!(node.op, Op::Move(_)) && node.outputs.iter().all(only)
+    })
+}

@@ -1,0 +1,156 @@
+//! Scales from what was observed: one rule for every tensor of the plan.
+
+use std::collections::BTreeMap;
+
+use dual16_nash::{dtype::IntDtype, scale::scale_from_range};
+use serde::{Deserialize, Serialize};
+
+use super::{QParams, Request, Slot};
+use crate::{
+    Error, Result,
+    error::KernelContext,
+    graph::{Graph, Op, ReduceKind, ValueId, ValueKind},
+    observe::{ObserverKind, Range, Statistics},
+    settings::Settings,
+};
+
+/// What statistics are of: a value of the graph, or a tensor inside a Linear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Key {
+    /// By [`ValueId`].
+    Value(usize),
+    /// By node index of the Linear.
+    Slot(usize, Slot),
+}
+
+/// Statistics of every observed tensor, merged over the calibration batches.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Calibration {
+    /// By tensor.
+    pub statistics: BTreeMap<Key, Statistics>,
+}
+
+/// Derives scales on demand.
+#[derive(Clone, Copy)]
+pub struct ScaleSource<'a> {
+    /// The model.
+    pub graph: &'a Graph,
+    /// What was asked.
+    pub settings: &'a Settings,
+    /// The same, by tensor.
+    pub request: &'a Request,
+    /// What was observed.
+    pub calibration: &'a Calibration,
+}
+
+impl ScaleSource<'_> {
+    /// Parameters of a value in a dtype.
+    pub fn value(&self, id: ValueId, dtype: IntDtype) -> Result<QParams> {
+        let request = &self.request.values[id.0];
+        if let Some(scale) = request.fixed_scale {
+            return Ok(QParams { dtype, scale });
+        }
+        let range = self.value_range(id, request.observer, dtype)?;
+        self.params(&self.graph.value(id).name, range, dtype)
+    }
+
+    /// Parameters of a value as one operand takes it, in another dtype than the value's own.
+    pub fn operand(&self, id: ValueId, dtype: IntDtype) -> Result<QParams> {
+        let range = self.value_range(id, self.request.values[id.0].observer, dtype)?;
+        self.params(&self.graph.value(id).name, range, dtype)
+    }
+
+    /// Parameters of a tensor inside a Linear. `range` is the exact one where the tensor is a
+    /// parameter; the observed one is used where it is `None`.
+    pub fn slot(&self, linear: usize, slot: Slot, range: Option<Range>) -> Result<QParams> {
+        let name = format!("{}.{}", self.graph.nodes[linear].name, slot.suffix());
+        let request = self.request.slot(linear, slot);
+        let dtype = IntDtype::Int16;
+        if let Some(scale) = request.fixed_scale {
+            return Ok(QParams { dtype, scale });
+        }
+        let range = match range {
+            Some(range) => range,
+            None => {
+                let observer = request.observer.unwrap_or(self.settings.observer);
+                self.observed(&name, Key::Slot(linear, slot), observer, dtype)?
+            }
+        };
+        self.params(&name, range, dtype)
+    }
+
+    /// Parameters of a Linear's input in the dtype of its way.
+    pub fn linear_input(&self, linear: usize, dtype: IntDtype) -> Result<QParams> {
+        let id = self.graph.nodes[linear].inputs[0];
+        let request = self.request.slot(linear, Slot::Input);
+        if let Some(scale) = request.fixed_scale {
+            return Ok(QParams { dtype, scale });
+        }
+        let own = &self.request.values[id.0];
+        if let Some(scale) = own.fixed_scale.filter(|_| own.dtype == dtype) {
+            return Ok(QParams { dtype, scale });
+        }
+        let range = self.value_range(id, request.observer.unwrap_or(own.observer), dtype)?;
+        self.params(&self.graph.nodes[linear].name, range, dtype)
+    }
+
+    /// What was observed of a value, as (min, max), where anything was.
+    pub fn observed_range(&self, id: ValueId) -> Option<(f32, f32)> {
+        let statistics = self.calibration.statistics.get(&Key::Value(origin(self.graph, id).0))?;
+        statistics.observed().map(|range| (range.min(), range.max()))
+    }
+
+    fn value_range(&self, id: ValueId, observer: ObserverKind, dtype: IntDtype) -> Result<Range> {
+        let id = origin(self.graph, id);
+        let value = self.graph.value(id);
+        match &value.kind {
+            ValueKind::Constant(tensor) => Ok(exact_range(tensor.iter())),
+            _ => self.observed(&value.name, Key::Value(id.0), observer, dtype),
+        }
+    }
+
+    fn observed(
+        &self,
+        name: &str,
+        key: Key,
+        observer: ObserverKind,
+        dtype: IntDtype,
+    ) -> Result<Range> {
+        let missing = |reason: String| Error::Setting { setting: format!("scale of '{name}'"), reason };
+        let statistics = self
+            .calibration
+            .statistics
+            .get(&key)
+            .ok_or_else(|| missing("it was not observed in calibration".to_owned()))?;
+        let choice = statistics.range(observer, dtype, self.settings.merge);
+        choice.map(|choice| choice.range).map_err(|error| missing(error.to_string()))
+    }
+
+    fn params(&self, name: &str, range: Range, dtype: IntDtype) -> Result<QParams> {
+        let Settings { scale_rule, power_of_two, .. } = *self.settings;
+        scale_from_range(range.min(), range.max(), dtype, scale_rule, power_of_two)
+            .map(|scale| QParams { dtype, scale: scale.get() })
+            .of(name)
+    }
+}
+
+/// The value whose scale a value shares: itself, or what a move or a maximum was made from.
+pub(crate) fn origin(graph: &Graph, mut id: ValueId) -> ValueId {
+    let keeps_scale =
+        |op: &Op| matches!(op, Op::Move(_) | Op::Reduce { kind: ReduceKind::Max, .. });
+    // The chain is at most as long as the graph, whose nodes are in execution order.
+    while let Some(node) = producer(graph, id).filter(|&node| keeps_scale(&graph.nodes[node].op)) {
+        id = graph.nodes[node].inputs[0];
+    }
+    id
+}
+
+fn producer(graph: &Graph, id: ValueId) -> Option<usize> {
+    graph.nodes.iter().position(|node| node.outputs.contains(&id))
+}
+
+/// Smallest and largest of a parameter's values, which loading has found finite; [0, 0] of none.
+pub(crate) fn exact_range<'v>(values: impl Iterator<Item = &'v f32>) -> Range {
+    let points = values.filter_map(|&x| Range::new(x, x));
+    points.reduce(Range::union).unwrap_or(Range::ZERO)
+}

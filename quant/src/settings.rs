@@ -1,0 +1,170 @@
+//! What a job was asked to do, parsed and checked; nothing here depends on the model.
+
+use std::{fmt, str::FromStr};
+
+use dual16_nash::{
+    dtype::IntDtype,
+    legality::{March, Toolchain},
+    quantize::Rounding,
+    scale::ScaleRule,
+    ways::Way,
+};
+use crate::observe::{MergeMode, ObserverKind};
+
+/// Default of [`Settings::min_layer_sqnr`], dB.
+pub const DEFAULT_MIN_LAYER_SQNR: f64 = 30.0;
+
+/// A whole request, defaults filled in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Starting dtypes.
+    pub template: Template,
+    /// How a range is taken from what was observed.
+    pub observer: ObserverKind,
+    /// How batches merge.
+    pub merge: MergeMode,
+    /// What the toolchain allows.
+    pub toolchain: Toolchain,
+    /// Which chip.
+    pub march: March,
+    /// Rounding of quantize.
+    pub rounding: Rounding,
+    /// Range to scale.
+    pub scale_rule: ScaleRule,
+    /// Scales are rounded up to a power of two.
+    pub power_of_two: bool,
+    /// Below this isolated SQNR, in dB, a layer of the template's way is measured every way.
+    pub min_layer_sqnr: f64,
+    /// By name, later wins.
+    pub by_name: Vec<NamedSetting>,
+    /// Also write the model outputs.
+    pub save_outputs: bool,
+    /// Stop after the plan.
+    pub plan_only: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            template: Template::default(),
+            observer: ObserverKind::default(),
+            merge: MergeMode::default(),
+            toolchain: Toolchain::default(),
+            march: March::default(),
+            rounding: Rounding::default(),
+            scale_rule: ScaleRule::default(),
+            power_of_two: false,
+            min_layer_sqnr: DEFAULT_MIN_LAYER_SQNR,
+            by_name: Vec::new(),
+            save_outputs: false,
+            plan_only: false,
+        }
+    }
+}
+
+/// One setting for every name that matches.
+#[derive(Debug, Clone)]
+pub struct NamedSetting {
+    /// Name or glob.
+    pub name: String,
+    /// What it sets.
+    pub value: SettingValue,
+}
+
+/// What a named setting sets.
+#[derive(Debug, Clone)]
+pub enum SettingValue {
+    /// Way of a Linear.
+    Way(WayChoice),
+    /// Dtype of an output.
+    Dtype(IntDtype),
+    /// Scale of a value, given outright; finite and > 0.
+    FixedScale(f64),
+    /// Observer of a value.
+    Observer(ObserverKind),
+    /// The Linear's output is not requantized.
+    HighPrecision(bool),
+}
+
+/// A way, or the best of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayChoice {
+    /// This one.
+    Fixed(Way),
+    /// Measure every way, take the best legal one.
+    Auto,
+}
+
+/// Starting dtypes of activations and weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Template {
+    /// Everything int8.
+    A8W8,
+    /// int16 activations, int8 weights: the article's `calibration_8bit_weight_16bit_act`.
+    #[default]
+    A16W8,
+    /// Everything int16.
+    A16W16,
+}
+
+impl Template {
+    /// Every template.
+    pub const ALL: [Template; 3] = [Template::A8W8, Template::A16W8, Template::A16W16];
+
+    /// Dtype of activations.
+    pub fn activation(self) -> IntDtype {
+        match self {
+            Template::A8W8 => IntDtype::Int8,
+            Template::A16W8 | Template::A16W16 => IntDtype::Int16,
+        }
+    }
+
+    /// The way every Linear starts with.
+    pub fn way(self) -> Way {
+        match self {
+            Template::A8W8 => Way::A8W8,
+            Template::A16W8 => Way::A16W8,
+            Template::A16W16 => Way::A16W16,
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.way().fmt(f)
+    }
+}
+
+impl FromStr for Template {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = |template: &Template| template.to_string() == text;
+        Template::ALL
+            .into_iter()
+            .find(named)
+            .ok_or_else(|| format!("unknown template '{text}'; one of a8w8, a16w8, a16w16"))
+    }
+}
+
+impl fmt::Display for WayChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WayChoice::Fixed(way) => way.fmt(f),
+            WayChoice::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+impl FromStr for WayChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(WayChoice::Auto);
+        }
+        text.parse().map(WayChoice::Fixed).map_err(|_| {
+            format!("unknown way '{text}'; one of a8w8, a16w8, a8w16, mul_sum, split, a16w16, auto")
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! The tensor types that cross module borders: dense, row-major, owned.
+
+use ndarray::ArrayD;
+
+/// A float tensor of any rank in standard (row-major, contiguous) layout.
+pub type Tensor = ArrayD<f32>;
+
+/// A value of a float run. Quantization only ever concerns [`Datum::F32`]; the rest are shapes,
+/// indices and masks that travel along.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Datum {
+    /// A float tensor.
+    F32(Tensor),
+    /// An integer tensor (ONNX int64, int32 and bool all run as this in rten).
+    I32(ArrayD<i32>),
+    /// A signed byte tensor.
+    I8(ArrayD<i8>),
+    /// A byte tensor.
+    U8(ArrayD<u8>),
+}
+
+impl Datum {
+    /// The float tensor, if it is one.
+    pub fn as_f32(&self) -> Option<&Tensor> {
+        match self {
+            Datum::F32(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// The dimensions.
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Datum::F32(t) => t.shape(),
+            Datum::I32(t) => t.shape(),
+            Datum::I8(t) => t.shape(),
+            Datum::U8(t) => t.shape(),
+        }
+    }
+
+    /// Bytes of the elements.
+    pub fn byte_len(&self) -> usize {
+        match self {
+            Datum::F32(t) => 4 * t.len(),
+            Datum::I32(t) => 4 * t.len(),
+            Datum::I8(t) => t.len(),
+            Datum::U8(t) => t.len(),
+        }
+    }
+}

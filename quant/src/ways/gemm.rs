@@ -1,0 +1,157 @@
+//! The ways that are one integer GEMM: a8w8, a16w8, a8w16 and a16w16.
+
+use dual16_nash::{
+    dtype::{IntDtype, QInt},
+    linear::{AccumulatorPeak, GemmShape, channel_rescales, linear, linear_acc, quantize_bias},
+    quantize::{dequantize_per_channel, quantize_per_channel},
+    requant::Rescale,
+    scale::{Scale, per_channel_scales},
+};
+
+use super::{
+    integers::{IntegerWeights, Parameter},
+    linear::{Making, RawOutput, RunCounts, linear_f32, output_counts},
+};
+use crate::{
+    Result,
+    error::KernelContext,
+    exec::{QData, QTensor, each_dtype},
+};
+
+/// Weight, bias and multipliers.
+#[derive(Debug)]
+pub(super) struct Gemm {
+    weight: QData,
+    scales: Vec<Scale>,
+    bias: Option<Vec<i32>>,
+    input: Scale,
+    /// `None` leaves the accumulators as they are.
+    requant: Option<(IntDtype, Vec<Rescale>)>,
+    /// The weight after quantization, in floats, and the float bias: the VALIDATION run.
+    fake_weight: Vec<f32>,
+    float_bias: Option<Vec<f32>>,
+    shape: [usize; 2],
+}
+
+impl Gemm {
+    pub(super) fn new(making: &Making<'_>, dtype: IntDtype) -> Result<Self> {
+        let Making { name, weight, shape, rounding, .. } = *making;
+        let scales =
+            per_channel_scales(weight, shape, dtype, making.scale_rule, making.power_of_two)
+                .of(name)?;
+        let mut fake_weight = vec![0.0; weight.len()];
+        let weight = match dtype {
+            IntDtype::Int8 => {
+                let mut data = vec![0i8; weight.len()];
+                quantize_per_channel(weight, shape, &scales, rounding, &mut data).of(name)?;
+                QData::I8(data)
+            }
+            IntDtype::Int16 => {
+                let mut data = vec![0i16; weight.len()];
+                quantize_per_channel(weight, shape, &scales, rounding, &mut data).of(name)?;
+                QData::I16(data)
+            }
+        };
+        each_dtype!(&weight, data => {
+            dequantize_per_channel(data, shape, &scales, &mut fake_weight).of(name)?
+        });
+        let bias = match making.bias {
+            Some(bias) => Some(quantize_bias(bias, making.input, &scales).of(name)?),
+            None => None,
+        };
+        let requant = match making.output {
+            Some(_) => {
+                let (dtype, output) = making.requantized_output()?;
+                Some((dtype, channel_rescales(making.input, &scales, output).of(name)?))
+            }
+            None => None,
+        };
+        Ok(Gemm {
+            weight,
+            scales,
+            bias,
+            input: making.input,
+            requant,
+            fake_weight,
+            float_bias: making.bias.map(<[f32]>::to_vec),
+            shape,
+        })
+    }
+
+    pub(super) fn run(
+        &self,
+        name: &str,
+        x: &QTensor,
+        shape: GemmShape,
+    ) -> Result<(RawOutput, RunCounts)> {
+        match &self.requant {
+            Some((IntDtype::Int8, rescales)) => {
+                let (data, peak) = self.requantized::<i8>(name, x, shape, rescales)?;
+                let data = QData::I8(data);
+                let counts = output_counts(&data, peak);
+                Ok((RawOutput::Quantized(data), counts))
+            }
+            Some((IntDtype::Int16, rescales)) => {
+                let (data, peak) = self.requantized::<i16>(name, x, shape, rescales)?;
+                let data = QData::I16(data);
+                let counts = output_counts(&data, peak);
+                Ok((RawOutput::Quantized(data), counts))
+            }
+            None => self.high_precision(name, x, shape),
+        }
+    }
+
+    fn requantized<Y: QInt>(
+        &self,
+        name: &str,
+        x: &QTensor,
+        shape: GemmShape,
+        rescales: &[Rescale],
+    ) -> Result<(Vec<Y>, AccumulatorPeak)> {
+        let bias = self.bias.as_deref();
+        let mut y = vec![Y::default(); shape.n * shape.o];
+        let peak = each_dtype!(&x.data, x => each_dtype!(&self.weight, w => {
+            linear(x, w, shape, bias, rescales, &mut y)
+        }))
+        .of(name)?;
+        Ok((y, peak))
+    }
+
+    fn high_precision(
+        &self,
+        name: &str,
+        x: &QTensor,
+        shape: GemmShape,
+    ) -> Result<(RawOutput, RunCounts)> {
+        let bias = self.bias.as_deref();
+        let mut acc = vec![0i64; shape.n * shape.o];
+        let peak = each_dtype!(&x.data, x => each_dtype!(&self.weight, w => {
+            linear_acc(x, w, shape, bias, &mut acc)
+        }))
+        .of(name)?;
+        let zero = acc.iter().filter(|&&acc| acc == 0).count() as u64;
+        let steps: Vec<f64> =
+            self.scales.iter().map(|s| self.input.to_f64() * s.to_f64()).collect();
+        let value = |(&acc, step): (&i64, &f64)| (acc as f64 * step) as f32;
+        let y = acc.iter().zip(steps.iter().cycle()).map(value).collect();
+        let counts = RunCounts { total: acc.len() as u64, zero, clipped: 0, peak: peak.max_abs() };
+        Ok((RawOutput::Float(y), counts))
+    }
+
+    pub(super) fn run_fake_quant(&self, x: &[f32], shape: GemmShape) -> Vec<f32> {
+        linear_f32(x, &self.fake_weight, self.float_bias.as_deref(), shape)
+    }
+
+    pub(super) fn integers(&self) -> IntegerWeights<'_> {
+        let [outputs, inputs] = self.shape;
+        let scales = self.scales.iter().map(|scale| scale.get()).collect();
+        let mut parameters = vec![
+            Parameter::quantized("weight", &self.weight, vec![outputs, inputs]),
+            Parameter::scales("weight_scale", scales),
+        ];
+        if let Some(bias) = &self.bias {
+            parameters.push(Parameter::bias32("bias", bias));
+        }
+        IntegerWeights { parameters }
+    }
+}

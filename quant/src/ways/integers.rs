@@ -1,0 +1,104 @@
+//! The integers of one layer as a converted model stores them.
+
+use std::borrow::Cow;
+
+use safetensors::{Dtype, View};
+
+use crate::exec::QData;
+
+/// Everything a chip needs of one Linear, by name without the layer's own.
+#[derive(Debug)]
+pub struct IntegerWeights<'a> {
+    /// In the order they are written.
+    pub parameters: Vec<Parameter<'a>>,
+}
+
+/// One stored tensor.
+#[derive(Debug)]
+pub struct Parameter<'a> {
+    /// Name after the layer's name and a dot.
+    pub name: &'static str,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Elements.
+    pub data: ParameterData<'a>,
+}
+
+/// Elements of a stored tensor.
+#[derive(Debug)]
+pub enum ParameterData<'a> {
+    /// int8 weights.
+    I8(&'a [i8]),
+    /// int16 weights.
+    I16(&'a [i16]),
+    /// int32 biases.
+    I32(&'a [i32]),
+    /// Scales.
+    F32(Vec<f32>),
+}
+
+impl<'a> Parameter<'a> {
+    pub(super) fn quantized(name: &'static str, data: &'a QData, shape: Vec<usize>) -> Self {
+        let data = match data {
+            QData::I8(data) => ParameterData::I8(data),
+            QData::I16(data) => ParameterData::I16(data),
+        };
+        Parameter { name, shape, data }
+    }
+
+    pub(super) fn int8(name: &'static str, data: &'a [i8], shape: Vec<usize>) -> Self {
+        Parameter { name, shape, data: ParameterData::I8(data) }
+    }
+
+    pub(super) fn int16(name: &'static str, data: &'a [i16], shape: Vec<usize>) -> Self {
+        Parameter { name, shape, data: ParameterData::I16(data) }
+    }
+
+    pub(super) fn bias32(name: &'static str, data: &'a [i32]) -> Self {
+        Parameter { name, shape: vec![data.len()], data: ParameterData::I32(data) }
+    }
+
+    pub(crate) fn scales(name: &'static str, scales: Vec<f32>) -> Self {
+        Parameter { name, shape: vec![scales.len()], data: ParameterData::F32(scales) }
+    }
+}
+
+impl View for &Parameter<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.data {
+            ParameterData::I8(_) => Dtype::I8,
+            ParameterData::I16(_) => Dtype::I16,
+            ParameterData::I32(_) => Dtype::I32,
+            ParameterData::F32(_) => Dtype::F32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match &self.data {
+            ParameterData::I8(data) => little_endian(data, |q| q.to_le_bytes()),
+            ParameterData::I16(data) => little_endian(data, |q| q.to_le_bytes()),
+            ParameterData::I32(data) => little_endian(data, |q| q.to_le_bytes()),
+            ParameterData::F32(data) => little_endian(data, |x| x.to_le_bytes()),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        match &self.data {
+            ParameterData::I8(data) => data.len(),
+            ParameterData::I16(data) => 2 * data.len(),
+            ParameterData::I32(data) => 4 * data.len(),
+            ParameterData::F32(data) => 4 * data.len(),
+        }
+    }
+}
+
+fn little_endian<T: Copy, const N: usize>(
+    data: &[T],
+    bytes: impl Fn(T) -> [u8; N],
+) -> Cow<'static, [u8]> {
+    data.iter().flat_map(|&element| bytes(element)).collect::<Vec<u8>>().into()
+}

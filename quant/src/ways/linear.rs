@@ -1,0 +1,272 @@
+//! A Linear made ready to run one way.
+
+use dual16_nash::{
+    dtype::IntDtype,
+    linear::{AccumulatorPeak, GemmShape},
+    quantize::Rounding,
+    scale::{Scale, ScaleRule},
+    ways::Way,
+};
+use ndarray::IxDyn;
+use serde::{Deserialize, Serialize};
+
+use super::{gemm::Gemm, integers::IntegerWeights, mul_sum::MulSum, split::Split};
+use crate::{
+    Error, Result,
+    error::KernelContext,
+    exec::{QData, QTensor, gemm_f32},
+    graph::Linear,
+    plan::{InnerParams, LinearParams, QParams},
+    settings::Settings,
+    tensor::Tensor,
+};
+
+/// What a way counted and what its accumulators needed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunCounts {
+    /// Values looked at: products of `mul_sum`, outputs of the others.
+    pub total: u64,
+    /// Of these, how many are 0.
+    pub zero: u64,
+    /// Of these, how many saturated.
+    pub clipped: u64,
+    /// Largest |accumulator|.
+    pub peak: u64,
+}
+
+impl RunCounts {
+    /// Magnitude bits that the largest accumulator needs.
+    pub fn accumulator_bits(self) -> u32 {
+        AccumulatorPeak::new(self.peak).bits()
+    }
+
+    /// Sums of both, and the larger peak.
+    pub fn merge(self, other: Self) -> Self {
+        RunCounts {
+            total: self.total + other.total,
+            zero: self.zero + other.zero,
+            clipped: self.clipped + other.clipped,
+            peak: self.peak.max(other.peak),
+        }
+    }
+}
+
+/// What a CONVERTED run of one Linear gives.
+#[derive(Debug)]
+pub struct LinearRun {
+    /// The output.
+    pub output: LinearOutput,
+    /// Zeros, clips and the accumulator.
+    pub counts: RunCounts,
+}
+
+/// An output, requantized or not.
+#[derive(Debug, Clone)]
+pub enum LinearOutput {
+    /// Integers at the output's scale.
+    Quantized(QTensor),
+    /// High precision: the accumulator times its scale.
+    Float(Tensor),
+}
+
+impl LinearOutput {
+    /// The float tensor it stands for.
+    pub fn to_float(&self) -> Tensor {
+        match self {
+            LinearOutput::Quantized(tensor) => tensor.dequantize(),
+            LinearOutput::Float(tensor) => tensor.clone(),
+        }
+    }
+}
+
+/// A Linear in one way: integer weights, multipliers, and the same in fake-quantized floats.
+#[derive(Debug)]
+pub struct QuantizedLinear {
+    name: String,
+    params: LinearParams,
+    rounding: Rounding,
+    inputs: usize,
+    outputs: usize,
+    kernel: Kernel,
+}
+
+#[derive(Debug)]
+enum Kernel {
+    Gemm(Gemm),
+    MulSum(MulSum),
+    Split(Split),
+}
+
+/// Scales and shapes that the kernels share while they are made.
+pub(super) struct Making<'a> {
+    pub(super) name: &'a str,
+    pub(super) weight: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) shape: [usize; 2],
+    pub(super) input: Scale,
+    pub(super) output: Option<QParams>,
+    pub(super) rounding: Rounding,
+    pub(super) scale_rule: ScaleRule,
+    pub(super) power_of_two: bool,
+}
+
+impl Making<'_> {
+    /// The output's parameters, for a way that always requantizes.
+    pub(super) fn requantized_output(&self) -> Result<(IntDtype, Scale)> {
+        let output = self.output.ok_or_else(|| Error::Setting {
+            setting: format!("output of '{}'", self.name),
+            reason: "this way has no high-precision output".to_owned(),
+        })?;
+        Ok((output.dtype, Scale::new(output.scale).of(self.name)?))
+    }
+}
+
+impl QuantizedLinear {
+    /// Quantizes weight and bias for `way` with the scales in `params`.
+    ///
+    /// # Errors
+    /// A ratio of scales that the chip's multiplier cannot hold, naming the layer.
+    pub fn new(
+        name: &str,
+        linear: &Linear,
+        way: Way,
+        params: &LinearParams,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let weight = linear.weight.as_standard_layout();
+        let (outputs, inputs) = linear.weight.dim();
+        let making = Making {
+            name,
+            weight: weight.as_slice().unwrap_or_default(),
+            bias: linear.bias.as_ref().and_then(|bias| bias.as_slice()),
+            shape: [outputs, inputs],
+            input: Scale::new(params.input.scale).of(name)?,
+            output: params.output,
+            rounding: settings.rounding,
+            scale_rule: settings.scale_rule,
+            power_of_two: settings.power_of_two,
+        };
+        let kernel = match params.inner {
+            InnerParams::Gemm => Kernel::Gemm(Gemm::new(&making, way.weight_dtype())?),
+            InnerParams::MulSum { weight, product, sum, bias } => {
+                Kernel::MulSum(MulSum::new(&making, weight, product, sum, bias)?)
+            }
+            InnerParams::Split { high, low } => Kernel::Split(Split::new(&making, high, low)?),
+        };
+        Ok(QuantizedLinear {
+            name: name.to_owned(),
+            params: params.clone(),
+            rounding: settings.rounding,
+            inputs,
+            outputs,
+            kernel,
+        })
+    }
+
+    /// The scales it was made with.
+    pub fn params(&self) -> &LinearParams {
+        &self.params
+    }
+
+    /// The integers that a converted model holds.
+    pub fn integers(&self) -> IntegerWeights<'_> {
+        match &self.kernel {
+            Kernel::Gemm(kernel) => kernel.integers(),
+            Kernel::MulSum(kernel) => kernel.integers(),
+            Kernel::Split(kernel) => kernel.integers(),
+        }
+    }
+
+    /// CONVERTED: integers in, `[.., K]`, at the parameters' input scale and dtype.
+    pub fn run(&self, x: &QTensor) -> Result<LinearRun> {
+        let (gemm, shape) = self.shapes(&x.shape)?;
+        let (data, counts) = match &self.kernel {
+            Kernel::Gemm(kernel) => kernel.run(&self.name, x, gemm)?,
+            Kernel::MulSum(kernel) => kernel.run(&self.name, x, gemm)?,
+            Kernel::Split(kernel) => kernel.run(&self.name, x, gemm)?,
+        };
+        let output = match (data, self.params.output) {
+            (RawOutput::Quantized(data), Some(output)) => {
+                let scale = Scale::new(output.scale).of(&self.name)?;
+                LinearOutput::Quantized(QTensor { data, shape, scale })
+            }
+            (RawOutput::Float(values), _) => LinearOutput::Float(self.tensor(shape, values)?),
+            (RawOutput::Quantized(_), None) => return Err(self.mismatch(&shape)),
+        };
+        Ok(LinearRun { output, counts })
+    }
+
+    /// Quantizes a float input `[.., K]` as the way takes it.
+    pub fn quantize_input(&self, x: &Tensor) -> Result<QTensor> {
+        QTensor::quantize(&self.name, x, self.params.input, self.rounding)
+    }
+
+    /// VALIDATION: a fake-quantized input `[.., K]`; the output is not fake-quantized yet (its own
+    /// fake quant is the caller's next step).
+    pub fn run_fake_quant(&self, x: &Tensor) -> Result<Tensor> {
+        let (gemm, shape) = self.shapes(x.shape())?;
+        let x = x.as_standard_layout();
+        let x = x.as_slice().unwrap_or_default();
+        let values = match &self.kernel {
+            Kernel::Gemm(kernel) => kernel.run_fake_quant(x, gemm),
+            Kernel::MulSum(kernel) => kernel.run_fake_quant(&self.name, x, gemm)?,
+            Kernel::Split(kernel) => kernel.run_fake_quant(&self.name, x, gemm)?,
+        };
+        self.tensor(shape, values)
+    }
+
+    /// Rows, K and O of an input's shape, and the output's shape.
+    fn shapes(&self, input: &[usize]) -> Result<(GemmShape, Vec<usize>)> {
+        match input.split_last() {
+            Some((&k, rows)) if k == self.inputs => {
+                let n = rows.iter().product();
+                let mut shape = rows.to_vec();
+                shape.push(self.outputs);
+                Ok((GemmShape { n, k, o: self.outputs }, shape))
+            }
+            _ => Err(self.mismatch(input)),
+        }
+    }
+
+    fn tensor(&self, shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor> {
+        Tensor::from_shape_vec(IxDyn(&shape), values).map_err(|_| self.mismatch(&shape))
+    }
+
+    fn mismatch(&self, shape: &[usize]) -> Error {
+        Error::FloatRun {
+            node: self.name.clone(),
+            reason: format!("a tensor of shape {shape:?} does not fit [.., {}]", self.inputs),
+        }
+    }
+}
+
+/// What a kernel gives, before it has a shape.
+pub(super) enum RawOutput {
+    Quantized(QData),
+    Float(Vec<f32>),
+}
+
+/// Counts over a requantized output.
+pub(super) fn output_counts(data: &QData, peak: AccumulatorPeak) -> RunCounts {
+    fn count<T: Copy + PartialEq>(data: &[T], zero: T, min: T, max: T) -> (u64, u64) {
+        data.iter().fold((0, 0), |(zeros, clips), &q| {
+            (zeros + u64::from(q == zero), clips + u64::from(q == min || q == max))
+        })
+    }
+    let (total, (zero, clipped)) = match data {
+        QData::I8(data) => (data.len(), count(data, 0, i8::MIN, i8::MAX)),
+        QData::I16(data) => (data.len(), count(data, 0, i16::MIN, i16::MAX)),
+    };
+    RunCounts { total: total as u64, zero, clipped, peak: peak.max_abs() }
+}
+
+/// `x [n, k] * w [o, k]^T + bias [o]` in f32.
+pub(super) fn linear_f32(x: &[f32], w: &[f32], bias: Option<&[f32]>, shape: GemmShape) -> Vec<f32> {
+    let mut y = gemm_f32(x, w, shape);
+    if let Some(bias) = bias {
+        for row in y.chunks_exact_mut(shape.o.max(1)) {
+            row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+    }
+    y
+}

@@ -1,0 +1,12 @@
+//! One Linear in one way: its integers, its CONVERTED run and its VALIDATION run
+//! ([`QuantizedLinear`]), and its error measured alone ([`isolated`]).
+
+mod gemm;
+mod integers;
+pub mod isolated;
+mod linear;
+mod mul_sum;
+mod split;
+
+pub use integers::{IntegerWeights, Parameter};
+pub use linear::{LinearOutput, LinearRun, QuantizedLinear, RunCounts};

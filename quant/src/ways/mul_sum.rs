@@ -1,0 +1,158 @@
+//! The way `mul_sum`: Mul, ReduceSum and Add, every tensor int16 with one scale.
+
+use dual16_nash::{
+    dtype::{IntDtype, QInt},
+    linear::GemmShape,
+    mul_sum::{mul_sum, mul_sum_fake_quant},
+    quantize::{dequantize, fake_quantize_in_place, quantize},
+    requant::Rescale,
+    scale::Scale,
+};
+
+use super::{
+    integers::{IntegerWeights, Parameter},
+    linear::{Making, RawOutput, RunCounts},
+};
+use crate::{
+    Result,
+    error::KernelContext,
+    exec::{QData, QTensor},
+};
+
+/// Weight, bias and multipliers.
+#[derive(Debug)]
+pub(super) struct MulSum {
+    weight: Vec<i16>,
+    weight_scale: Scale,
+    product_scale: Scale,
+    sum_scale: Scale,
+    bias: Option<Bias>,
+    product: Rescale,
+    sum: Rescale,
+    /// From the sum's scale to the output's.
+    sum_to_output: Rescale,
+    output: IntDtype,
+    rounding: dual16_nash::quantize::Rounding,
+    fake_weight: Vec<f32>,
+    shape: [usize; 2],
+}
+
+#[derive(Debug)]
+struct Bias {
+    data: Vec<i16>,
+    scale: Scale,
+    to_output: Rescale,
+    fake: Vec<f32>,
+}
+
+impl MulSum {
+    pub(super) fn new(
+        making: &Making<'_>,
+        weight_scale: f32,
+        product: f32,
+        sum: f32,
+        bias: Option<f32>,
+    ) -> Result<Self> {
+        let Making { name, shape, rounding, .. } = *making;
+        let scale = |value: f32| Scale::new(value).of(name);
+        let (weight_scale, product_scale, sum_scale) =
+            (scale(weight_scale)?, scale(product)?, scale(sum)?);
+        let (output, output_scale) = making.requantized_output()?;
+        let quantized = |values: &[f32], scale: Scale| -> Result<(Vec<i16>, Vec<f32>)> {
+            let mut data = vec![0i16; values.len()];
+            let mut fake = vec![0.0; values.len()];
+            quantize(values, scale, rounding, &mut data).of(name)?;
+            dequantize(&data, scale, &mut fake).of(name)?;
+            Ok((data, fake))
+        };
+        let (weight, fake_weight) = quantized(making.weight, weight_scale)?;
+        let bias = match (making.bias, bias) {
+            (Some(values), Some(value)) => {
+                let scale = scale(value)?;
+                let (data, fake) = quantized(values, scale)?;
+                let to_output = Rescale::between(scale, output_scale).of(name)?;
+                Some(Bias { data, scale, to_output, fake })
+            }
+            _ => None,
+        };
+        Ok(MulSum {
+            weight,
+            weight_scale,
+            product_scale,
+            sum_scale,
+            bias,
+            product: Rescale::of_product(making.input, weight_scale, product_scale).of(name)?,
+            sum: Rescale::between(product_scale, sum_scale).of(name)?,
+            sum_to_output: Rescale::between(sum_scale, output_scale).of(name)?,
+            output,
+            rounding,
+            fake_weight,
+            shape,
+        })
+    }
+
+    pub(super) fn run(
+        &self,
+        name: &str,
+        x: &QTensor,
+        shape: GemmShape,
+    ) -> Result<(RawOutput, RunCounts)> {
+        let mut sums = vec![0i16; shape.n * shape.o];
+        let x = x.as_i16(name)?;
+        let counts =
+            mul_sum(x, &self.weight, shape, self.product, self.sum, &mut sums).of(name)?;
+        let data = match self.output {
+            IntDtype::Int8 => QData::I8(self.add_bias(&sums)),
+            IntDtype::Int16 => QData::I16(self.add_bias(&sums)),
+        };
+        // A sum of K int16 products; the largest it can be, since the kernel keeps no peak.
+        let counts = RunCounts {
+            total: (shape.n * shape.o * shape.k) as u64,
+            zero: counts.zero,
+            clipped: counts.clipped,
+            peak: (shape.k as u64) << 15,
+        };
+        Ok((RawOutput::Quantized(data), counts))
+    }
+
+    fn add_bias<Y: QInt>(&self, sums: &[i16]) -> Vec<Y> {
+        let at_output = |&sum: &i16| self.sum_to_output.apply(sum.into());
+        let Some(bias) = &self.bias else {
+            return sums.iter().map(|sum| Y::saturate(at_output(sum))).collect();
+        };
+        let bias: Vec<i64> = bias.data.iter().map(|&b| bias.to_output.apply(b.into())).collect();
+        sums.iter().zip(bias.iter().cycle()).map(|(sum, b)| Y::saturate(at_output(sum) + b)).collect()
+    }
+
+    pub(super) fn run_fake_quant(
+        &self,
+        name: &str,
+        x: &[f32],
+        shape: GemmShape,
+    ) -> Result<Vec<f32>> {
+        let mut y = vec![0.0; shape.n * shape.o];
+        mul_sum_fake_quant(x, &self.fake_weight, shape, self.product_scale, &mut y).of(name)?;
+        fake_quantize_in_place(&mut y, self.sum_scale, IntDtype::Int16, self.rounding).of(name)?;
+        if let Some(bias) = &self.bias {
+            for row in y.chunks_exact_mut(shape.o.max(1)) {
+                row.iter_mut().zip(&bias.fake).for_each(|(y, b)| *y += b);
+            }
+        }
+        Ok(y)
+    }
+
+    pub(super) fn integers(&self) -> IntegerWeights<'_> {
+        let [outputs, inputs] = self.shape;
+        let mut parameters = vec![
+            Parameter::int16("weight", &self.weight, vec![outputs, inputs]),
+            Parameter::scales("weight_scale", vec![self.weight_scale.get()]),
+            Parameter::scales("mul_scale", vec![self.product_scale.get()]),
+            Parameter::scales("sum_scale", vec![self.sum_scale.get()]),
+        ];
+        if let Some(bias) = &self.bias {
+            parameters.push(Parameter::int16("bias", &bias.data, vec![outputs]));
+            parameters.push(Parameter::scales("bias_scale", vec![bias.scale.get()]));
+        }
+        IntegerWeights { parameters }
+    }
+}

@@ -1,0 +1,153 @@
+//! The way `split`: an int16 weight as two int8 planes, two Linears and an int16 Add.
+
+use dual16_nash::{
+    dtype::{IntDtype, QInt},
+    linear::{GemmShape, channel_rescales, linear, quantize_bias},
+    quantize::{Rounding, dequantize_per_channel, fake_quantize_in_place},
+    requant::Rescale,
+    scale::Scale,
+    split::SplitWeight,
+};
+
+use super::{
+    integers::{IntegerWeights, Parameter},
+    linear::{Making, RawOutput, RunCounts, linear_f32, output_counts},
+};
+use crate::{
+    Result,
+    error::KernelContext,
+    exec::{QData, QTensor},
+};
+
+/// Both planes.
+#[derive(Debug)]
+pub(super) struct Split {
+    high: Plane,
+    low: Plane,
+    /// The bias rides on the high plane.
+    bias: Option<Vec<i32>>,
+    float_bias: Option<Vec<f32>>,
+    output: IntDtype,
+    rounding: Rounding,
+    shape: [usize; 2],
+}
+
+/// One int8 Linear with an int16 output.
+#[derive(Debug)]
+struct Plane {
+    weight: Vec<i8>,
+    scales: Vec<Scale>,
+    output: Scale,
+    rescales: Vec<Rescale>,
+    to_output: Rescale,
+    fake_weight: Vec<f32>,
+}
+
+impl Plane {
+    fn new(
+        making: &Making<'_>,
+        weight: Vec<i8>,
+        scales: Vec<Scale>,
+        plane: f32,
+        output: Scale,
+    ) -> Result<Self> {
+        let name = making.name;
+        let plane = Scale::new(plane).of(name)?;
+        let mut fake_weight = vec![0.0; weight.len()];
+        dequantize_per_channel(&weight, making.shape, &scales, &mut fake_weight).of(name)?;
+        Ok(Plane {
+            rescales: channel_rescales(making.input, &scales, plane).of(name)?,
+            to_output: Rescale::between(plane, output).of(name)?,
+            output: plane,
+            weight,
+            scales,
+            fake_weight,
+        })
+    }
+}
+
+impl Split {
+    pub(super) fn new(making: &Making<'_>, high: f32, low: f32) -> Result<Self> {
+        let name = making.name;
+        let planes = SplitWeight::new(making.weight, making.shape).of(name)?;
+        let high_scales = planes.hi_scales().of(name)?;
+        let (output_dtype, output) = making.requantized_output()?;
+        let bias = match making.bias {
+            Some(bias) => Some(quantize_bias(bias, making.input, &high_scales).of(name)?),
+            None => None,
+        };
+        Ok(Split {
+            high: Plane::new(making, planes.hi, high_scales, high, output)?,
+            low: Plane::new(making, planes.lo, planes.scales, low, output)?,
+            bias,
+            float_bias: making.bias.map(<[f32]>::to_vec),
+            output: output_dtype,
+            rounding: making.rounding,
+            shape: making.shape,
+        })
+    }
+
+    pub(super) fn run(
+        &self,
+        name: &str,
+        x: &QTensor,
+        shape: GemmShape,
+    ) -> Result<(RawOutput, RunCounts)> {
+        let x = x.as_i16(name)?;
+        let mut high = vec![0i16; shape.n * shape.o];
+        let mut low = high.clone();
+        let Split { high: h, low: l, .. } = self;
+        let bias = self.bias.as_deref();
+        let peak = linear(x, &h.weight, shape, bias, &h.rescales, &mut high).of(name)?;
+        let low_peak = linear(x, &l.weight, shape, None, &l.rescales, &mut low).of(name)?;
+        let data = match self.output {
+            IntDtype::Int8 => QData::I8(self.add(&high, &low)),
+            IntDtype::Int16 => QData::I16(self.add(&high, &low)),
+        };
+        let counts = output_counts(&data, peak.merge(low_peak));
+        Ok((RawOutput::Quantized(data), counts))
+    }
+
+    fn add<Y: QInt>(&self, high: &[i16], low: &[i16]) -> Vec<Y> {
+        let sum = |(&high, &low): (&i16, &i16)| {
+            Y::saturate(
+                self.high.to_output.apply(high.into()) + self.low.to_output.apply(low.into()),
+            )
+        };
+        high.iter().zip(low).map(sum).collect()
+    }
+
+    pub(super) fn run_fake_quant(
+        &self,
+        name: &str,
+        x: &[f32],
+        shape: GemmShape,
+    ) -> Result<Vec<f32>> {
+        let plane = |plane: &Plane, bias: Option<&[f32]>| -> Result<Vec<f32>> {
+            let mut y = linear_f32(x, &plane.fake_weight, bias, shape);
+            fake_quantize_in_place(&mut y, plane.output, IntDtype::Int16, self.rounding).of(name)?;
+            Ok(y)
+        };
+        let mut y = plane(&self.high, self.float_bias.as_deref())?;
+        let low = plane(&self.low, None)?;
+        y.iter_mut().zip(&low).for_each(|(y, low)| *y += low);
+        Ok(y)
+    }
+
+    pub(super) fn integers(&self) -> IntegerWeights<'_> {
+        let [outputs, inputs] = self.shape;
+        let scales = |plane: &Plane| plane.scales.iter().map(|scale| scale.get()).collect();
+        let mut parameters = vec![
+            Parameter::int8("weight_hi", &self.high.weight, vec![outputs, inputs]),
+            Parameter::int8("weight_lo", &self.low.weight, vec![outputs, inputs]),
+            Parameter::scales("weight_hi_scale", scales(&self.high)),
+            Parameter::scales("weight_lo_scale", scales(&self.low)),
+            Parameter::scales("hi_scale", vec![self.high.output.get()]),
+            Parameter::scales("lo_scale", vec![self.low.output.get()]),
+        ];
+        if let Some(bias) = &self.bias {
+            parameters.push(Parameter::bias32("bias", bias));
+        }
+        IntegerWeights { parameters }
+    }
+}

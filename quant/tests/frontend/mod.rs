@@ -1,0 +1,67 @@
+//! What the tests of the front end share: the sample models, small models made by hand, and a
+//! plain f64 interpreter of the lowered graph.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod made;
+pub mod reference;
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use dual16_quant::{
+    batch::{Batch, BatchFile},
+    float::FloatModel,
+    graph::{self, Graph},
+    model::Model,
+    tensor::Datum,
+};
+
+/// A file of `tests/data`.
+pub fn data(relative: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(relative)
+}
+
+/// A model too large for the tree, where the checkout has it beside itself.
+pub fn large(relative: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models").join(relative);
+    path.exists().then_some(path)
+}
+
+/// A model, its first calibration batch, and everything made of them.
+pub struct Sample {
+    pub model: Model,
+    pub float: FloatModel,
+    pub batch: Batch,
+    pub probe: HashMap<String, Datum>,
+    pub graph: Graph,
+}
+
+impl Sample {
+    /// From a folder with `model.onnx` and `calib/000.safetensors`.
+    pub fn load(folder: &Path) -> Sample {
+        let model = Model::load("model.onnx", &folder.join("model.onnx"), &[]).unwrap();
+        let calibration = folder.join("calib/000.safetensors");
+        let mut file = BatchFile::open("000.safetensors", &calibration, model.inputs()).unwrap();
+        assert_eq!(file.count(), 1);
+        Sample::new(model, file.read(0).unwrap())
+    }
+
+    pub fn new(model: Model, batch: Batch) -> Sample {
+        let float = FloatModel::load(&model, 1).unwrap();
+        let probe = float.probe(&batch).unwrap();
+        let graph = graph::lower(&model, &probe).unwrap();
+        Sample { model, float, batch, probe, graph }
+    }
+
+    /// Names and operators of the nodes, in order: "fc1 Linear".
+    pub fn listing(&self) -> Vec<String> {
+        let nodes = self.graph.nodes.iter();
+        nodes.map(|node| format!("{} {}", node.name, reference::kind(&node.op))).collect()
+    }
+
+    pub fn linear_names(&self) -> Vec<&str> {
+        self.graph.linears().map(|(_, node, _)| node.name.as_str()).collect()
+    }
+}

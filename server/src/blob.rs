@@ -1,0 +1,148 @@
+//! Content-addressed bytes of any size, behind a trait that an object store can implement too.
+//!
+//! A blob is named by its digest, never changes, and exists only once all of its bytes were
+//! checked against that name and are on disk. What a blob means, this module must not know.
+
+mod local;
+mod part;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tonic::async_trait;
+
+pub use self::local::LocalBlobs;
+use crate::digest::Digest;
+
+/// Bytes in one piece of a download.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// A store of blobs.
+#[async_trait]
+pub trait BlobStore: Send + Sync + 'static {
+    /// Size in bytes of each blob that is stored, in the order asked.
+    async fn sizes(&self, digests: Vec<Digest>) -> Result<Vec<Option<u64>>, BlobError>;
+
+    /// Size of one blob in bytes, if it is stored.
+    async fn size(&self, digest: Digest) -> Result<Option<u64>, BlobError> {
+        Ok(self.sizes(vec![digest]).await?.into_iter().next().flatten())
+    }
+
+    /// Bytes kept of an upload that was not finished.
+    async fn committed(&self, digest: Digest) -> Result<u64, BlobError>;
+
+    /// Begins an upload of `size` bytes at `offset`, at most what is committed. There is one upload
+    /// of a digest at a time: this waits for the one under way. `None` if the blob is stored.
+    async fn begin(
+        &self,
+        digest: Digest,
+        size: u64,
+        offset: u64,
+    ) -> Result<Option<Box<dyn Upload>>, BlobError>;
+
+    /// Size of the blob and its bytes from `offset` on, in pieces of [`CHUNK_BYTES`] at most. The
+    /// channel is bounded: a slow reader slows down the reading.
+    async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError>;
+}
+
+/// A download.
+#[derive(Debug)]
+pub struct BlobReader {
+    /// Size of the whole blob in bytes.
+    pub size: u64,
+    /// The bytes, until the end or an error.
+    pub chunks: mpsc::Receiver<Result<Bytes, BlobError>>,
+}
+
+/// An upload under way. Dropping it keeps what was written, for another to go on from.
+#[async_trait]
+pub trait Upload: Send {
+    /// Appends bytes; more than the declared size is refused.
+    async fn write(&mut self, data: Bytes) -> Result<(), BlobError>;
+
+    /// Checks size and digest; the blob exists from then on. If the digest does not match,
+    /// everything is discarded.
+    async fn finish(self: Box<Self>) -> Result<(), BlobError>;
+}
+
+/// Stores `data` as a blob of the server's own making.
+pub(crate) async fn store(blobs: &dyn BlobStore, data: Bytes) -> Result<Digest, BlobError> {
+    let digest = Digest::of(&data);
+    if let Some(mut upload) = blobs.begin(digest, data.len() as u64, 0).await? {
+        upload.write(data).await?;
+        upload.finish().await?;
+    }
+    Ok(digest)
+}
+
+/// Why an operation on a blob failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// No such blob.
+    #[error("blob {0} does not exist")]
+    NotFound(Digest),
+    /// The offset is behind the end.
+    #[error("offset {offset} is beyond the {end} bytes of {digest}")]
+    OffsetOutOfRange {
+        /// The blob.
+        digest: Digest,
+        /// What was asked for.
+        offset: u64,
+        /// What there is.
+        end: u64,
+    },
+    /// The upload goes beyond its declared size.
+    #[error("the upload of {digest} has more than its declared {size} bytes")]
+    TooLong {
+        /// The blob.
+        digest: Digest,
+        /// The declared size.
+        size: u64,
+    },
+    /// The upload ended early; what came is kept.
+    #[error("the upload of {digest} ended at byte {written} of {size}; go on from there")]
+    Incomplete {
+        /// The blob.
+        digest: Digest,
+        /// Bytes that came.
+        written: u64,
+        /// The declared size.
+        size: u64,
+    },
+    /// The bytes are not those that the digest names; nothing of them is kept.
+    #[error("the bytes sent as {expected} have the digest {found}: upload them again")]
+    DigestMismatch {
+        /// The name.
+        expected: Digest,
+        /// The digest of what came.
+        found: Digest,
+    },
+    /// The disk is full.
+    #[error("no space is left for blobs")]
+    StorageFull,
+    /// The disk failed.
+    #[error("the blob storage failed: {0}")]
+    Io(std::io::Error),
+}
+
+impl BlobError {
+    /// The same call may succeed later.
+    pub fn retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::StorageFull | Self::Io(_) | Self::Incomplete { .. }
+        )
+    }
+}
+
+impl From<std::io::Error> for BlobError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::StorageFull
+            }
+            _ => Self::Io(error),
+        }
+    }
+}

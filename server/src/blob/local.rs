@@ -1,0 +1,229 @@
+//! Blobs as local files: `sha256/ab/cdef…`, and `uploads/….part` while they come in.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedMutexGuard, mpsc};
+use tonic::async_trait;
+
+use super::{BlobError, BlobReader, BlobStore, CHUNK_BYTES, Upload, part::Part};
+use crate::digest::Digest;
+
+/// Pieces of a download that may wait for a slow reader.
+const READ_AHEAD: usize = 4;
+
+/// Blobs in a directory of their own.
+#[derive(Clone, Debug)]
+pub struct LocalBlobs {
+    layout: Arc<Layout>,
+    /// One lock for each digest being uploaded.
+    uploads: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
+}
+
+/// Where the files lie.
+#[derive(Debug)]
+pub(super) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn blob(&self, digest: Digest) -> PathBuf {
+        let hex = digest.hex();
+        let (shard, name) = hex.split_at(2);
+        self.root.join("sha256").join(shard).join(name)
+    }
+
+    pub(super) fn part(&self, digest: Digest) -> PathBuf {
+        self.root
+            .join("uploads")
+            .join(format!("{}.part", digest.hex()))
+    }
+
+    fn size(&self, digest: Digest) -> io::Result<Option<u64>> {
+        file_size(&self.blob(digest))
+    }
+}
+
+impl LocalBlobs {
+    /// Opens the directory, or makes it.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root.join("sha256"))?;
+        fs::create_dir_all(root.join("uploads"))?;
+        sync_dir(root)?;
+        let layout = Arc::new(Layout {
+            root: root.to_owned(),
+        });
+        Ok(Self {
+            layout,
+            uploads: Arc::default(),
+        })
+    }
+
+    /// Waits for the upload of `digest` under way, if there is one.
+    async fn lock(&self, digest: Digest) -> UploadLock {
+        let lock = {
+            let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+            // Locks that nobody holds or waits for are only in the map.
+            uploads.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(uploads.entry(digest).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Layout) -> Result<T, BlobError> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        let layout = Arc::clone(&self.layout);
+        blocking(move || run(&layout)).await
+    }
+}
+
+type UploadLock = OwnedMutexGuard<()>;
+
+#[async_trait]
+impl BlobStore for LocalBlobs {
+    async fn sizes(&self, digests: Vec<Digest>) -> Result<Vec<Option<u64>>, BlobError> {
+        self.blocking(move |layout| {
+            Ok(digests
+                .into_iter()
+                .map(|digest| layout.size(digest))
+                .collect::<io::Result<_>>()?)
+        })
+        .await
+    }
+
+    async fn committed(&self, digest: Digest) -> Result<u64, BlobError> {
+        self.blocking(move |layout| Ok(file_size(&layout.part(digest))?.unwrap_or(0)))
+            .await
+    }
+
+    async fn begin(
+        &self,
+        digest: Digest,
+        size: u64,
+        offset: u64,
+    ) -> Result<Option<Box<dyn Upload>>, BlobError> {
+        let lock = self.lock(digest).await;
+        self.blocking(move |layout| {
+            if layout.size(digest)?.is_some() {
+                return Ok(None);
+            }
+            let part = Part::open(layout, digest, size, offset)?;
+            let upload = LocalUpload {
+                part: Some(part),
+                _lock: lock,
+            };
+            Ok(Some(Box::new(upload) as Box<dyn Upload>))
+        })
+        .await
+    }
+
+    async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError> {
+        let (mut file, size) = self
+            .blocking(move |layout| {
+                let mut file = match File::open(layout.blob(digest)) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Err(BlobError::NotFound(digest));
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                let size = file.metadata()?.len();
+                if offset > size {
+                    return Err(BlobError::OffsetOutOfRange {
+                        digest,
+                        offset,
+                        end: size,
+                    });
+                }
+                file.seek(SeekFrom::Start(offset))?;
+                Ok((file, size))
+            })
+            .await?;
+        let (sender, chunks) = mpsc::channel(READ_AHEAD);
+        tokio::spawn(async move {
+            // A slot first: nothing is read ahead of what the channel can hold.
+            while let Ok(slot) = sender.reserve().await {
+                let read = blocking(move || read_chunk(file)).await;
+                match read {
+                    Ok((_, chunk)) if chunk.is_empty() => return,
+                    Ok((rest, chunk)) => {
+                        file = rest;
+                        slot.send(Ok(chunk));
+                    }
+                    Err(error) => {
+                        slot.send(Err(error));
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(BlobReader { size, chunks })
+    }
+}
+
+fn read_chunk(mut file: File) -> Result<(File, Bytes), BlobError> {
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+    file.by_ref()
+        .take(CHUNK_BYTES as u64)
+        .read_to_end(&mut chunk)?;
+    Ok((file, chunk.into()))
+}
+
+struct LocalUpload {
+    /// Away while a blocking thread has it; gone for good if that failed.
+    part: Option<Part>,
+    _lock: UploadLock,
+}
+
+impl LocalUpload {
+    fn take(&mut self) -> Result<Part, BlobError> {
+        let failed = || BlobError::Io(io::Error::other("the upload has failed already"));
+        self.part.take().ok_or_else(failed)
+    }
+}
+
+#[async_trait]
+impl Upload for LocalUpload {
+    async fn write(&mut self, data: Bytes) -> Result<(), BlobError> {
+        let mut part = self.take()?;
+        let part = blocking(move || part.append(&data).map(|()| part)).await?;
+        self.part = Some(part);
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
+        let part = self.take()?;
+        blocking(move || part.finish()).await
+    }
+}
+
+/// Runs file work off the runtime.
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, BlobError> {
+    match tokio::task::spawn_blocking(run).await {
+        Ok(outcome) => outcome,
+        Err(stopped) => Err(BlobError::Io(io::Error::other(stopped))),
+    }
+}
+
+pub(super) fn file_size(path: &Path) -> io::Result<Option<u64>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,134 @@
+//! One unfinished upload on disk: appended to, hashed as it comes, renamed when whole.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    path::PathBuf,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    BlobError,
+    local::{Layout, sync_dir},
+};
+use crate::digest::Digest;
+
+pub(super) struct Part {
+    digest: Digest,
+    size: u64,
+    written: u64,
+    hasher: Sha256,
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Part {
+    /// Opens what is kept of an upload and goes on at `offset`; what is kept beyond is dropped.
+    pub(super) fn open(
+        layout: &Layout,
+        digest: Digest,
+        size: u64,
+        offset: u64,
+    ) -> Result<Self, BlobError> {
+        let path = layout.part(digest);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)?;
+        let end = file.metadata()?.len();
+        if offset > end {
+            return Err(BlobError::OffsetOutOfRange {
+                digest,
+                offset,
+                end,
+            });
+        }
+        if offset > size {
+            return Err(BlobError::TooLong { digest, size });
+        }
+        file.set_len(offset)?;
+        let hasher = hash(&mut file)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let target = layout.blob(digest);
+        Ok(Self {
+            digest,
+            size,
+            written: offset,
+            hasher,
+            file,
+            path,
+            target,
+        })
+    }
+
+    pub(super) fn append(&mut self, data: &[u8]) -> Result<(), BlobError> {
+        let written = self.written.saturating_add(data.len() as u64);
+        if written > self.size {
+            return Err(BlobError::TooLong {
+                digest: self.digest,
+                size: self.size,
+            });
+        }
+        self.file.write_all(data)?;
+        self.hasher.update(data);
+        self.written = written;
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<(), BlobError> {
+        let Self {
+            digest,
+            size,
+            written,
+            hasher,
+            file,
+            path,
+            target,
+        } = self;
+        if written < size {
+            return Err(BlobError::Incomplete {
+                digest,
+                written,
+                size,
+            });
+        }
+        let found = Digest::finish(hasher);
+        if found != digest {
+            drop(file);
+            fs::remove_file(&path)?;
+            return Err(BlobError::DigestMismatch {
+                expected: digest,
+                found,
+            });
+        }
+        // Bytes before name, name before acknowledgement: a blob that exists is whole.
+        file.sync_all()?;
+        if let Some(shard) = target.parent() {
+            fs::create_dir_all(shard)?;
+            fs::rename(&path, &target)?;
+            sync_dir(shard)?;
+            if let Some(root) = shard.parent() {
+                sync_dir(root)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hash(file: &mut File) -> Result<Sha256, BlobError> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    file.seek(SeekFrom::Start(0))?;
+    loop {
+        let read = file.read(&mut buffer)?;
+        let Some(data) = buffer.get(..read).filter(|data| !data.is_empty()) else {
+            break;
+        };
+        hasher.update(data);
+    }
+    Ok(hasher)
+}

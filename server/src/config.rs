@@ -1,0 +1,90 @@
+//! The command line and the environment of the `dual16-server` binary, parsed in one place.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+use crate::{ServerOptions, limits::Limits};
+
+/// Keeps dual16 jobs and blobs, and hands tasks to workers.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "dual16-server", version)]
+pub struct Config {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, env = "DUAL16_LISTEN", default_value = "127.0.0.1:7016")]
+    pub listen: SocketAddr,
+    /// Directory of the job store and the blobs; made if it is not there
+    #[arg(long, env = "DUAL16_DATA", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Write the address listened on to this file, once the server is ready
+    #[arg(long, env = "DUAL16_PORT_FILE", value_name = "FILE")]
+    pub port_file: Option<PathBuf>,
+    /// Seconds a worker may be silent before its tasks go to others
+    #[arg(
+        long,
+        env = "DUAL16_LEASE_TTL",
+        value_name = "SECONDS",
+        default_value_t = 30
+    )]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub lease_ttl: u64,
+    /// Seconds that calls under way have to end at shutdown
+    #[arg(
+        long,
+        env = "DUAL16_DRAIN_DEADLINE",
+        value_name = "SECONDS",
+        default_value_t = 10
+    )]
+    pub drain_deadline: u64,
+    /// How log lines look
+    #[arg(long, env = "DUAL16_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
+    pub log_format: LogFormat,
+    /// What is logged, such as "info" or "dual16_server=debug"
+    #[arg(
+        long,
+        env = "DUAL16_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+    /// What the server accepts
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Pretty,
+    /// One JSON object a line
+    Json,
+}
+
+impl Config {
+    /// The options of the server itself.
+    pub fn options(&self) -> ServerOptions {
+        ServerOptions {
+            limits: self.limits.clone(),
+            lease_ttl: Duration::from_secs(self.lease_ttl),
+            ..ServerOptions::new(&self.data)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_its_defaults_are_the_servers() {
+        Config::command().debug_assert();
+        let config = Config::parse_from(["dual16-server", "--data", "d"]);
+        let (options, defaults) = (config.options(), ServerOptions::new("d"));
+        assert_eq!(options.lease_ttl, defaults.lease_ttl);
+        assert_eq!(options.limits, defaults.limits);
+        assert_eq!(config.listen.port(), 7016);
+    }
+}

@@ -1,0 +1,23 @@
+//! The life of a job as a pure state machine: no I/O, no clock, no randomness.
+//!
+//! A job is a chain of stages; a stage is map tasks in parallel and then one reduce, which names
+//! the next stage or finishes the job. The [`Machine`] takes what is stored, an event and the
+//! time, and answers with what is to be stored and the [`Effect`]s on the indexes beside it. Which
+//! database holds them, who calls and what the payloads mean, this module must not know.
+
+mod event;
+mod id;
+mod machine;
+mod record;
+mod step;
+mod task;
+
+pub use event::{Completion, FailureReport, JobEvent, Next, PlannedStage, TaskEvent};
+pub use id::{JobId, LeaseId, LeaseRef, Slot, TaskId, TaskName};
+pub use machine::{Machine, Refusal};
+pub use record::{Artifact, Failure, Job, JobError, NewJob, Phase, Stage, State};
+pub use step::{Effect, Step};
+pub use task::{Fence, Grant, Task, TaskState};
+
+#[cfg(test)]
+mod properties;

@@ -1,0 +1,185 @@
+//! The job itself: what is stored of it besides its tasks, events and spec.
+
+use serde::{Deserialize, Serialize};
+
+use super::{JobId, TaskName};
+use crate::{clock::Timestamp, digest::Digest};
+
+/// What a new job starts from.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// A fresh id.
+    pub id: JobId,
+    /// What people call it.
+    pub display_name: String,
+    /// Digest of the encoded spec.
+    pub spec_digest: Digest,
+    /// Makes creation idempotent.
+    pub request_id: Option<String>,
+}
+
+/// A job's header. Small whatever the job's size: tasks, results and events are counted here and
+/// stored elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Which job.
+    pub id: JobId,
+    /// What people call it.
+    pub display_name: String,
+    /// Digest of the encoded spec.
+    pub spec_digest: Digest,
+    /// The request that made it.
+    pub request_id: Option<String>,
+    /// When it was queued.
+    pub created: Timestamp,
+    /// When its first task was leased.
+    pub started: Option<Timestamp>,
+    /// In the order they started; the last one is the current one.
+    pub stages: Vec<Stage>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Sequence of the newest event; events count 1, 2, 3 … without a gap.
+    pub last_sequence: u64,
+}
+
+impl Job {
+    /// The task's name among all jobs.
+    pub fn task_name(&self, task: super::TaskId) -> TaskName {
+        TaskName { job: self.id, task }
+    }
+}
+
+/// Progress of one stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its name, chosen by the reduce before it.
+    pub name: String,
+    /// Number of map tasks.
+    pub maps: u32,
+    /// Maps that are done.
+    pub maps_done: u32,
+    /// The reduce is done, and so is the stage.
+    pub reduce_done: bool,
+    /// Tasks leased now.
+    pub running: u32,
+}
+
+impl Stage {
+    /// The reduce can run.
+    pub fn maps_are_done(&self) -> bool {
+        self.maps_done == self.maps
+    }
+
+    /// Tasks done, the reduce included.
+    pub fn done(&self) -> u32 {
+        self.maps_done.saturating_add(u32::from(self.reduce_done))
+    }
+
+    /// Tasks in all, the reduce included.
+    pub fn tasks(&self) -> u32 {
+        self.maps.saturating_add(1)
+    }
+}
+
+/// Where a job stands, with what only that phase has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Queued; no task was leased yet.
+    Pending,
+    /// Some task was leased.
+    Running,
+    /// Every stage is done.
+    Succeeded {
+        /// When.
+        ended: Timestamp,
+        /// What came out.
+        artifacts: Vec<Artifact>,
+    },
+    /// A task failed for good.
+    Failed {
+        /// When.
+        ended: Timestamp,
+        /// Which task, and why.
+        error: JobError,
+    },
+    /// Stopped on request.
+    Cancelled {
+        /// When.
+        ended: Timestamp,
+    },
+}
+
+/// The phase alone, to select jobs by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// [`Phase::Pending`]
+    Pending,
+    /// [`Phase::Running`]
+    Running,
+    /// [`Phase::Succeeded`]
+    Succeeded,
+    /// [`Phase::Failed`]
+    Failed,
+    /// [`Phase::Cancelled`]
+    Cancelled,
+}
+
+impl Phase {
+    /// The phase without its details.
+    pub fn state(&self) -> State {
+        match self {
+            Self::Pending => State::Pending,
+            Self::Running => State::Running,
+            Self::Succeeded { .. } => State::Succeeded,
+            Self::Failed { .. } => State::Failed,
+            Self::Cancelled { .. } => State::Cancelled,
+        }
+    }
+
+    /// When the job ended; `None` while it is still to be worked on.
+    pub fn ended(&self) -> Option<Timestamp> {
+        match self {
+            Self::Pending | Self::Running => None,
+            Self::Succeeded { ended, .. }
+            | Self::Failed { ended, .. }
+            | Self::Cancelled { ended } => Some(*ended),
+        }
+    }
+}
+
+/// A file that a job produced; the bytes are a blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// File name.
+    pub name: String,
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// Why a job failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// Upper snake case, stable.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// Name of the task that failed.
+    pub task: String,
+    /// The error of each attempt, oldest first.
+    pub attempts: Vec<Failure>,
+}
+
+/// One failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Number of the grant that failed.
+    pub attempt: u32,
+    /// Who held it.
+    pub worker: String,
+    /// What went wrong.
+    pub message: String,
+    /// When the server learned of it.
+    pub time: Timestamp,
+}

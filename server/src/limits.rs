@@ -1,0 +1,118 @@
+//! Every limit of the server, once: its default, its flag, its variable, and its name in Info.
+
+use std::collections::HashMap;
+
+/// Declares [`Limits`] so that no limit can miss its flag or its line in Info.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $default:literal, $flag:literal, $env:literal;)+) => {
+        /// What the server accepts. Beyond a limit a request is refused, with the limit's name.
+        #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+        pub struct Limits {
+            $(
+                $(#[doc = $doc])+
+                #[arg(long = $flag, env = $env, default_value_t = $default, value_name = "N")]
+                #[arg(help_heading = "Limits")]
+                pub $name: u64,
+            )+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// Every limit by its name.
+            pub fn report(&self) -> HashMap<String, u64> {
+                HashMap::from([$((stringify!($name).to_owned(), self.$name),)+])
+            }
+        }
+    };
+}
+
+limits! {
+    /// Jobs that may be pending or running
+    queued_jobs: 10_000, "limit-queued-jobs", "DUAL16_LIMIT_QUEUED_JOBS";
+    /// Bytes of one job spec as encoded
+    spec_bytes: 1_048_576, "limit-spec-bytes", "DUAL16_LIMIT_SPEC_BYTES";
+    /// Files in one list of a job spec
+    spec_files: 10_000, "limit-spec-files", "DUAL16_LIMIT_SPEC_FILES";
+    /// Settings by name in a job spec
+    spec_settings: 10_000, "limit-spec-settings", "DUAL16_LIMIT_SPEC_SETTINGS";
+    /// Bytes of a file, stage, worker, request or display name
+    name_bytes: 256, "limit-name-bytes", "DUAL16_LIMIT_NAME_BYTES";
+    /// Bytes of an error message; longer ones are cut
+    error_bytes: 2_048, "limit-error-bytes", "DUAL16_LIMIT_ERROR_BYTES";
+    /// Failed attempts of one task that end its job
+    attempts: 3, "limit-attempts", "DUAL16_LIMIT_ATTEMPTS";
+    /// Stages of one job
+    stages: 64, "limit-stages", "DUAL16_LIMIT_STAGES";
+    /// Map tasks of one stage
+    stage_maps: 10_000, "limit-stage-maps", "DUAL16_LIMIT_STAGE_MAPS";
+    /// Artifacts of one job
+    artifacts: 32, "limit-artifacts", "DUAL16_LIMIT_ARTIFACTS";
+    /// Bytes of an inline payload; larger ones are uploaded as blobs
+    inline_bytes: 16_384, "limit-inline-bytes", "DUAL16_LIMIT_INLINE_BYTES";
+    /// Bytes of payloads and specs in one lease response; what does not fit becomes blobs
+    lease_bytes: 3_145_728, "limit-lease-bytes", "DUAL16_LIMIT_LEASE_BYTES";
+    /// Tasks in one lease response
+    lease_tasks: 64, "limit-lease-tasks", "DUAL16_LIMIT_LEASE_TASKS";
+    /// Seconds that a lease request may wait
+    lease_wait_seconds: 60, "limit-lease-wait-seconds", "DUAL16_LIMIT_LEASE_WAIT_SECONDS";
+    /// Events that one result may carry
+    result_events: 10_000, "limit-result-events", "DUAL16_LIMIT_RESULT_EVENTS";
+    /// Bytes of one event as encoded
+    event_bytes: 16_384, "limit-event-bytes", "DUAL16_LIMIT_EVENT_BYTES";
+    /// Bytes of one blob
+    blob_bytes: 17_179_869_184, "limit-blob-bytes", "DUAL16_LIMIT_BLOB_BYTES";
+    /// Bytes of data in one message of an upload
+    chunk_bytes: 1_048_576, "limit-chunk-bytes", "DUAL16_LIMIT_CHUNK_BYTES";
+    /// Digests in one request about blobs
+    blob_digests: 20_000, "limit-blob-digests", "DUAL16_LIMIT_BLOB_DIGESTS";
+    /// Seconds that an upload may stay silent
+    upload_idle_seconds: 30, "limit-upload-idle-seconds", "DUAL16_LIMIT_UPLOAD_IDLE_SECONDS";
+    /// Event streams open at a time
+    watchers: 4_096, "limit-watchers", "DUAL16_LIMIT_WATCHERS";
+    /// Bytes of one message
+    message_bytes: 4_194_304, "limit-message-bytes", "DUAL16_LIMIT_MESSAGE_BYTES";
+}
+
+impl Limits {
+    /// A limit as a length in memory.
+    pub(crate) fn len(limit: u64) -> usize {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+
+    /// A limit as a count of a message.
+    pub(crate) fn count(limit: u64) -> u32 {
+        u32::try_from(limit).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        limits: Limits,
+    }
+
+    #[test]
+    fn flags_default_to_the_defaults_and_info_reports_them() {
+        let limits = Flags::parse_from(["server", "--limit-queued-jobs", "7"]).limits;
+        assert_eq!(
+            limits,
+            Limits {
+                queued_jobs: 7,
+                ..Limits::default()
+            }
+        );
+        assert_eq!(limits.report().get("queued_jobs"), Some(&7));
+        assert_eq!(limits.report().get("chunk_bytes"), Some(&(1 << 20)));
+    }
+}

@@ -1,0 +1,83 @@
+//! The `dual16-server` binary: flags, logs and signals around [`dual16_server::start`].
+
+use std::{
+    fs,
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use dual16_server::config::{Config, LogFormat};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = Config::parse();
+    let outcome = match start_logging(&config) {
+        Ok(()) => run(&config).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may be what failed, and a filter may hide it: this line is for the operator.
+            let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("error: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: &Config) -> anyhow::Result<()> {
+    // Before anything listens, so that no signal finds the default handler.
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let mut server = dual16_server::start(config.options(), listener).await?;
+    let addr = server.addr();
+    tracing::info!(%addr, data = %config.data.display(), "listening");
+    if let Some(file) = &config.port_file {
+        write_whole(file, &format!("{addr}\n"))
+            .with_context(|| format!("cannot write --port-file {}", file.display()))?;
+    }
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+        reason = server.stopped() => anyhow::bail!("the server stopped: {reason}"),
+    }
+    server
+        .shutdown(Duration::from_secs(config.drain_deadline))
+        .await;
+    Ok(())
+}
+
+fn start_logging(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("--log `{}` is not a filter such as \"info\"", config.log))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    match config.log_format {
+        LogFormat::Pretty => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// Writes a file that a reader sees whole or not at all.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, path)
+}

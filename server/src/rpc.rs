@@ -1,0 +1,17 @@
+//! The gRPC services: judge the request, call the store or the blobs, translate the answer.
+//!
+//! Thin on purpose. What a job may do is decided by `job`, what survives by `store`; here is only
+//! what has to do with the wire: validation, waiting, streaming, and one mapping of errors.
+
+mod app;
+mod blobs;
+mod error;
+mod info;
+mod jobs;
+mod validate;
+mod watch;
+mod workers;
+
+pub(crate) use self::{
+    app::App, blobs::BlobApi, error::ApiError, info::InfoApi, jobs::JobApi, workers::WorkerApi,
+};

@@ -1,0 +1,87 @@
+//! What every service shares, and the one way from async code to the blocking store.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::ApiError;
+use crate::{
+    blob::BlobStore,
+    clock::{Clock, Timestamp},
+    digest::Digest,
+    limits::Limits,
+    store::{Changes, Store, StoreError},
+    wake::Wakeups,
+};
+
+/// The server behind its services.
+pub(crate) struct App {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: Limits,
+    /// Time a worker has between two heartbeats.
+    pub(crate) lease_ttl: Duration,
+    pub(crate) wakeups: Arc<Wakeups>,
+    /// Open event streams.
+    pub(crate) watchers: Arc<Semaphore>,
+    /// Ends long polls and event streams.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl App {
+    /// Runs a verb of the store where it may block.
+    pub(crate) async fn store<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&dyn Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let store = Arc::clone(&self.store);
+        let clock = Arc::clone(&self.clock);
+        let outcome = tokio::task::spawn_blocking(move || verb(&*store, clock.now())).await;
+        // The task fails only when the runtime stops or the verb panicked.
+        outcome.map_err(|_| StoreError::Closed)?.map_err(Into::into)
+    }
+
+    /// Runs a verb whose only answer is what it changed, and wakes those concerned.
+    ///
+    /// The verb is a task of its own: a caller that hangs up in the middle does not keep others
+    /// from hearing of the change.
+    pub(crate) async fn change(
+        self: &Arc<Self>,
+        verb: impl FnOnce(&dyn Store, Timestamp) -> Result<Changes, StoreError> + Send + 'static,
+    ) -> Result<(), ApiError> {
+        self.change_with(move |store, now| Ok(((), verb(store, now)?)))
+            .await
+    }
+
+    /// As [`App::change`], for a verb with an answer of its own.
+    pub(crate) async fn change_with<T: Send + 'static>(
+        self: &Arc<Self>,
+        verb: impl FnOnce(&dyn Store, Timestamp) -> Result<(T, Changes), StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let app = Arc::clone(self);
+        self.store(move |store, now| {
+            let (answer, changes) = verb(store, now)?;
+            app.wakeups.announce(&changes);
+            Ok(answer)
+        })
+        .await
+    }
+
+    /// Sizes of the blobs that a request names by field, in order; refuses it if some are not
+    /// stored.
+    pub(crate) async fn require_blobs(
+        &self,
+        needed: &[(String, Digest)],
+    ) -> Result<Vec<u64>, ApiError> {
+        let digests = needed.iter().map(|(_, digest)| *digest).collect();
+        let found = self.blobs.sizes(digests).await?;
+        let missing = needed.iter().zip(&found).filter(|(_, size)| size.is_none());
+        let missing: Vec<_> = missing.map(|(blob, _)| blob.clone()).collect();
+        if !missing.is_empty() {
+            return Err(ApiError::MissingBlobs(missing));
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+}

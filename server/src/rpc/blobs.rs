@@ -1,0 +1,173 @@
+//! BlobService: bytes in and out, in chunks, resumable.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use dual16_proto::v1::{self, blob_service_server::BlobService};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    ApiError, App,
+    validate::{self, Checker},
+};
+use crate::digest::Digest;
+
+/// The service over the shared [`App`].
+pub(crate) struct BlobApi(pub(crate) Arc<App>);
+
+#[tonic::async_trait]
+impl BlobService for BlobApi {
+    type DownloadStream =
+        Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::DownloadResponse, Status>> + Send>>;
+
+    async fn find_missing(
+        &self,
+        request: Request<v1::FindMissingRequest>,
+    ) -> Result<Response<v1::FindMissingResponse>, Status> {
+        let digests = validate::digests(&self.0.limits, &request.get_ref().digests)?;
+        let sizes = self
+            .0
+            .blobs
+            .sizes(digests.clone())
+            .await
+            .map_err(ApiError::from)?;
+        let missing = digests.iter().zip(sizes).filter(|(_, size)| size.is_none());
+        let missing = missing.map(|(digest, _)| digest.to_string()).collect();
+        Ok(Response::new(v1::FindMissingResponse { missing }))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<v1::UploadRequest>>,
+    ) -> Result<Response<v1::UploadResponse>, Status> {
+        let mut messages = request.into_inner();
+        let Some(first) = self.next(&mut messages).await? else {
+            return Err(Status::from(self.first_missing()));
+        };
+        let (digest, size, offset) = self.check_first(&first)?;
+        let upload = self
+            .0
+            .blobs
+            .begin(digest, size, offset)
+            .await
+            .map_err(ApiError::from)?;
+        let Some(mut upload) = upload else {
+            // Stored already, perhaps by another a moment ago. The rest is read and dropped: to
+            // cut off a client that is still sending would look like a failure to it.
+            while self.next(&mut messages).await?.is_some() {}
+            return Ok(Response::new(v1::UploadResponse { size }));
+        };
+        let mut next = Some(first.data);
+        while let Some(data) = next {
+            self.check_chunk(&data)?;
+            if !data.is_empty() {
+                upload.write(data).await.map_err(ApiError::from)?;
+            }
+            next = self.next(&mut messages).await?.map(|message| message.data);
+        }
+        upload.finish().await.map_err(ApiError::from)?;
+        Ok(Response::new(v1::UploadResponse { size }))
+    }
+
+    async fn query_upload(
+        &self,
+        request: Request<v1::QueryUploadRequest>,
+    ) -> Result<Response<v1::QueryUploadResponse>, Status> {
+        let digest = validate::digest(&self.0.limits, &request.get_ref().digest)?;
+        let whole = self.0.blobs.size(digest).await.map_err(ApiError::from)?;
+        let committed = match whole {
+            Some(size) => size,
+            None => self
+                .0
+                .blobs
+                .committed(digest)
+                .await
+                .map_err(ApiError::from)?,
+        };
+        Ok(Response::new(v1::QueryUploadResponse {
+            committed,
+            complete: whole.is_some(),
+        }))
+    }
+
+    async fn download(
+        &self,
+        request: Request<v1::DownloadRequest>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
+        let v1::DownloadRequest { digest, offset } = request.into_inner();
+        let digest = validate::digest(&self.0.limits, &digest)?;
+        let reader = self
+            .0
+            .blobs
+            .read(digest, offset)
+            .await
+            .map_err(ApiError::from)?;
+        let head = v1::DownloadResponse {
+            size: reader.size,
+            data: Bytes::new(),
+        };
+        let body = ReceiverStream::new(reader.chunks).map(|chunk| match chunk {
+            Ok(data) => Ok(v1::DownloadResponse { size: 0, data }),
+            Err(error) => Err(ApiError::from(error).into()),
+        });
+        Ok(Response::new(Box::pin(
+            tokio_stream::once(Ok(head)).chain(body),
+        )))
+    }
+}
+
+impl BlobApi {
+    /// The next message, unless the client has fallen silent: another may wait for this upload.
+    async fn next(
+        &self,
+        messages: &mut Streaming<v1::UploadRequest>,
+    ) -> Result<Option<v1::UploadRequest>, Status> {
+        let seconds = self.0.limits.upload_idle_seconds;
+        tokio::select! {
+            () = self.0.shutdown.cancelled() => Err(ApiError::ShuttingDown.into()),
+            message = tokio::time::timeout(Duration::from_secs(seconds), messages.message()) => {
+                message.map_err(|_| ApiError::UploadIdle(seconds))?
+            }
+        }
+    }
+
+    fn first_missing(&self) -> ApiError {
+        let mut checker = Checker::new(&self.0.limits);
+        checker.reject(
+            "digest",
+            "REQUIRED",
+            "is missing: the first message names the blob",
+        );
+        checker.finish().err().unwrap_or(ApiError::ShuttingDown)
+    }
+
+    fn check_first(&self, first: &v1::UploadRequest) -> Result<(Digest, u64, u64), ApiError> {
+        let max = self.0.limits.blob_bytes;
+        validate::check(&self.0.limits, |checker| {
+            if first.size > max {
+                let description = format!("is {} bytes, at most {max} may be", first.size);
+                checker.reject("size", "BLOB_TOO_LARGE", description);
+            }
+            if first.offset > first.size {
+                let description = format!("is beyond the size of {} bytes", first.size);
+                checker.reject("offset", "OFFSET_OUT_OF_RANGE", description);
+            }
+            Some((
+                checker.digest("digest", &first.digest)?,
+                first.size,
+                first.offset,
+            ))
+        })
+    }
+
+    fn check_chunk(&self, data: &Bytes) -> Result<(), ApiError> {
+        let max = self.0.limits.chunk_bytes;
+        let mut checker = Checker::new(&self.0.limits);
+        if data.len() as u64 > max {
+            let description = format!("has {} bytes, at most {max} may be", data.len());
+            checker.reject("data", "CHUNK_TOO_LARGE", description);
+        }
+        checker.finish()
+    }
+}

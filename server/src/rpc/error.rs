@@ -1,0 +1,182 @@
+//! The one mapping from the server's errors to gRPC: a status code, and always an ErrorInfo.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use crate::{
+    blob::BlobError,
+    digest::Digest,
+    job::{JobId, Refusal},
+    store::StoreError,
+};
+
+/// Domain of every ErrorInfo.
+const DOMAIN: &str = "dual16";
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Violations told at once: the details travel in a header, and headers are small.
+const MAX_TOLD: usize = 16;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// The request is malformed; at least one violation.
+    #[error("{}", told(.0))]
+    Invalid(Vec<FieldViolation>),
+    /// Blobs that the request names, by field, are not stored.
+    #[error("{} of the named blobs must be uploaded first", .0.len())]
+    MissingBlobs(Vec<(String, Digest)>),
+    /// A watch begins beyond the end.
+    #[error("after_sequence is {after}, but the newest event of {job} is {last}")]
+    AfterSequence {
+        /// The job.
+        job: JobId,
+        /// What was asked for.
+        after: u64,
+        /// What there is.
+        last: u64,
+    },
+    /// Too many event streams.
+    #[error("{0} event streams are open, the most this server serves")]
+    TooManyWatchers(u64),
+    /// An upload fell silent.
+    #[error("no data came for {0} s; query the upload and go on from there")]
+    UploadIdle(u64),
+    /// The server is going away.
+    #[error("the server is shutting down: connect again")]
+    ShuttingDown,
+    /// From the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// From the blobs.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+}
+
+fn told(violations: &[FieldViolation]) -> String {
+    let mut message = violations
+        .iter()
+        .take(3)
+        .map(|violation| format!("{}: {}", violation.field, violation.description))
+        .collect::<Vec<_>>()
+        .join("; ");
+    if let Some(more) = violations.len().checked_sub(3).filter(|more| *more > 0) {
+        message.push_str(&format!("; and {more} more"));
+    }
+    message
+}
+
+impl ApiError {
+    /// Status code and stable reason, the two things a program may act on.
+    fn kind(&self) -> (Code, String) {
+        let (code, reason) = match self {
+            Self::Invalid(violations) => {
+                let reason = violations.first().map(|violation| violation.reason.clone());
+                return (Code::InvalidArgument, reason.unwrap_or_default());
+            }
+            Self::MissingBlobs(_) => (Code::FailedPrecondition, "BLOBS_MISSING"),
+            Self::AfterSequence { .. } => (Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE"),
+            Self::TooManyWatchers(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHERS"),
+            Self::UploadIdle(_) => (Code::Aborted, "UPLOAD_IDLE"),
+            Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
+            Self::Store(error) => store_kind(error),
+            Self::Blob(error) => blob_kind(error),
+        };
+        (code, reason.to_owned())
+    }
+
+    fn retryable(&self) -> bool {
+        match self {
+            Self::TooManyWatchers(_) | Self::UploadIdle(_) | Self::ShuttingDown => true,
+            Self::Store(error) => error.retryable(),
+            Self::Blob(error) => error.retryable(),
+            Self::Invalid(_) | Self::MissingBlobs(_) | Self::AfterSequence { .. } => false,
+        }
+    }
+
+    /// What a stranger may read: no paths and no inner workings of the machine.
+    fn public_message(&self) -> String {
+        match self {
+            Self::Store(StoreError::Failed(_) | StoreError::Corrupt(_)) => {
+                "the job store failed; the server's log says why".into()
+            }
+            Self::Blob(BlobError::Io(_)) => {
+                "the blob storage failed; the server's log says why".into()
+            }
+            error => error.to_string(),
+        }
+    }
+}
+
+fn store_kind(error: &StoreError) -> (Code, &'static str) {
+    match error {
+        StoreError::NotFound(_) => (Code::NotFound, "JOB_NOT_FOUND"),
+        StoreError::RequestIdReused(_) => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
+        StoreError::QueueFull { .. } => (Code::ResourceExhausted, "QUEUE_FULL"),
+        StoreError::NotEnded(_) => (Code::FailedPrecondition, "JOB_NOT_ENDED"),
+        StoreError::Refused(refusal) => match refusal {
+            Refusal::LeaseLost(_) => (Code::FailedPrecondition, "LEASE_LOST"),
+            Refusal::NotClaimable(_) => (Code::Internal, "NOT_CLAIMABLE"),
+            Refusal::NextMissing(_) => (Code::InvalidArgument, "NEXT_MISSING"),
+            Refusal::NextUnexpected(_) => (Code::InvalidArgument, "NEXT_UNEXPECTED"),
+            Refusal::TooManyStages { .. } => (Code::InvalidArgument, "TOO_MANY_STAGES"),
+            Refusal::NotRetryable { .. } => (Code::FailedPrecondition, "JOB_NOT_RETRYABLE"),
+        },
+        StoreError::RecordTooLarge { .. } => (Code::InvalidArgument, "RECORD_TOO_LARGE"),
+        StoreError::Corrupt(_) => (Code::DataLoss, "STORE_CORRUPT"),
+        StoreError::Format { .. } => (Code::Internal, "STORE_FORMAT"),
+        StoreError::Failed(_) => (Code::Unavailable, "STORE_FAILED"),
+        StoreError::Closed => (Code::Unavailable, "SHUTTING_DOWN"),
+    }
+}
+
+fn blob_kind(error: &BlobError) -> (Code, &'static str) {
+    match error {
+        BlobError::NotFound(_) => (Code::NotFound, "BLOB_NOT_FOUND"),
+        BlobError::OffsetOutOfRange { .. } => (Code::OutOfRange, "OFFSET_OUT_OF_RANGE"),
+        BlobError::TooLong { .. } => (Code::InvalidArgument, "UPLOAD_TOO_LONG"),
+        BlobError::Incomplete { .. } => (Code::Aborted, "UPLOAD_INCOMPLETE"),
+        BlobError::DigestMismatch { .. } => (Code::DataLoss, "DIGEST_MISMATCH"),
+        BlobError::StorageFull => (Code::ResourceExhausted, "STORAGE_FULL"),
+        BlobError::Io(_) => (Code::Unavailable, "BLOB_STORAGE_FAILED"),
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let (code, reason) = error.kind();
+        if matches!(code, Code::Internal | Code::DataLoss)
+            || matches!(
+                error,
+                ApiError::Store(StoreError::Failed(_)) | ApiError::Blob(BlobError::Io(_))
+            )
+        {
+            tracing::error!(%reason, %error, "a call failed");
+        }
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, DOMAIN, HashMap::new());
+        if error.retryable() {
+            details.set_retry_info(Some(RETRY_DELAY));
+        }
+        let message = error.public_message();
+        match error {
+            ApiError::Invalid(mut violations) => {
+                violations.truncate(MAX_TOLD);
+                details.set_bad_request(violations);
+            }
+            ApiError::MissingBlobs(missing) => {
+                for (field, digest) in missing.into_iter().take(MAX_TOLD) {
+                    let description = format!("{field} is not stored: upload it, then call again");
+                    details.add_precondition_failure_violation(
+                        "BLOB_MISSING",
+                        digest.to_string(),
+                        description,
+                    );
+                }
+            }
+            _ => {}
+        }
+        Self::with_error_details(code, message, details)
+    }
+}

@@ -1,0 +1,214 @@
+//! JobService: submit, look at, stop, repeat, watch.
+
+use std::{pin::Pin, sync::Arc};
+
+use dual16_proto::v1::{self, job_service_server::JobService};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{
+    ApiError, App,
+    validate::{self, CheckedSpec, Checker},
+    watch,
+};
+use crate::{
+    job::{JobId, NewJob},
+    store::{JobQuery, StoredJob},
+    wire,
+};
+
+const DEFAULT_PAGE: u32 = 50;
+const MAX_PAGE: u32 = 1000;
+/// Specs in one page: it must fit a message with room for the rest.
+const PAGE_BYTES: usize = 2 << 20;
+
+/// The service over the shared [`App`].
+pub(crate) struct JobApi(pub(crate) Arc<App>);
+
+#[tonic::async_trait]
+impl JobService for JobApi {
+    type WatchJobStream =
+        Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::JobEvent, Status>> + Send>>;
+
+    async fn create_job(
+        &self,
+        request: Request<v1::CreateJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        let request = request.into_inner();
+        let validate_only = request.validate_only;
+        let checked = validate::create_job(&self.0.limits, request)?;
+        self.require_files(&checked).await?;
+        if validate_only {
+            return Ok(Response::new(v1::Job {
+                display_name: checked.display_name,
+                spec_digest: checked.digest.to_string(),
+                spec: Some(checked.spec),
+                ..v1::Job::default()
+            }));
+        }
+        let CheckedSpec {
+            spec,
+            digest,
+            display_name,
+            request_id,
+            ..
+        } = checked;
+        let create = self.0.change_with(move |store, now| {
+            let id = JobId::generate();
+            let new = NewJob {
+                id,
+                display_name,
+                spec_digest: digest,
+                request_id,
+            };
+            let created = store.create_job(new, &spec, now)?;
+            Ok((created.job, created.changes))
+        });
+        let job = create.await?;
+        tracing::info!(job = %job.job.id, "job queued");
+        Ok(answer(job))
+    }
+
+    async fn get_job(
+        &self,
+        request: Request<v1::GetJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        let id = validate::job_name(&self.0.limits, &request.get_ref().name)?;
+        Ok(answer(
+            self.0.store(move |store, _| store.get_job(id)).await?,
+        ))
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<v1::ListJobsRequest>,
+    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let v1::ListJobsRequest {
+            page_size,
+            page_token,
+            states,
+        } = request.into_inner();
+        let limit = if page_size == 0 {
+            DEFAULT_PAGE
+        } else {
+            page_size.min(MAX_PAGE)
+        };
+        let before = validate::check(&self.0.limits, |checker| {
+            if page_token.is_empty() {
+                return Some(None);
+            }
+            let before = read_page_token(&page_token);
+            if before.is_none() {
+                let description = "is not a token of this server: begin with an empty one";
+                checker.reject("page_token", "INVALID_PAGE_TOKEN", description);
+            }
+            before.map(Some)
+        })?;
+        let states = validate::states(&self.0.limits, &states)?;
+        let query = JobQuery {
+            before,
+            states,
+            limit: limit as usize,
+            max_bytes: PAGE_BYTES,
+        };
+        let page = self
+            .0
+            .store(move |store, _| store.list_jobs(&query))
+            .await?;
+        let oldest = page.jobs.last().filter(|_| page.more);
+        let next_page_token = oldest
+            .map(|oldest| page_token_of(oldest.job.id))
+            .unwrap_or_default();
+        let jobs = page
+            .jobs
+            .into_iter()
+            .map(|stored| wire::job(stored.job, stored.spec));
+        Ok(Response::new(v1::ListJobsResponse {
+            jobs: jobs.collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<v1::CancelJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        let id = validate::job_name(&self.0.limits, &request.get_ref().name)?;
+        let job = self
+            .0
+            .change_with(move |store, now| store.cancel(id, now))
+            .await?;
+        tracing::info!(job = %id, "job cancelled");
+        Ok(answer(job))
+    }
+
+    async fn retry_job(
+        &self,
+        request: Request<v1::RetryJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        let id = validate::job_name(&self.0.limits, &request.get_ref().name)?;
+        let job = self
+            .0
+            .change_with(move |store, now| store.retry(id, now))
+            .await?;
+        tracing::info!(job = %id, "job retried");
+        Ok(answer(job))
+    }
+
+    async fn delete_job(
+        &self,
+        request: Request<v1::DeleteJobRequest>,
+    ) -> Result<Response<()>, Status> {
+        let id = validate::job_name(&self.0.limits, &request.get_ref().name)?;
+        self.0.change(move |store, _| store.delete(id)).await?;
+        tracing::info!(job = %id, "job deleted");
+        Ok(Response::new(()))
+    }
+
+    async fn watch_job(
+        &self,
+        request: Request<v1::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
+        let v1::WatchJobRequest {
+            name,
+            after_sequence,
+        } = request.into_inner();
+        let id = validate::job_name(&self.0.limits, &name)?;
+        let events = watch::start(Arc::clone(&self.0), id, after_sequence).await?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(events))))
+    }
+}
+
+impl JobApi {
+    /// Every file of the spec is stored, with the size that the spec claims.
+    async fn require_files(&self, checked: &CheckedSpec) -> Result<(), ApiError> {
+        let fields = checked
+            .files
+            .iter()
+            .map(|file| (format!("{}.digest", file.field), file.digest));
+        let sizes = self.0.require_blobs(&fields.collect::<Vec<_>>()).await?;
+        let mut checker = Checker::new(&self.0.limits);
+        for (file, found) in checked.files.iter().zip(sizes) {
+            if found != file.size {
+                let description = format!("is {}, but the blob has {found} bytes", file.size);
+                checker.reject(format!("{}.size", file.field), "SIZE_MISMATCH", description);
+            }
+        }
+        checker.finish()
+    }
+}
+
+fn answer(stored: StoredJob) -> Response<v1::Job> {
+    Response::new(wire::job(stored.job, stored.spec))
+}
+
+/// A page goes on with the jobs older than the last one told.
+fn page_token_of(oldest: JobId) -> String {
+    hex::encode(oldest.as_bytes())
+}
+
+fn read_page_token(token: &str) -> Option<JobId> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(token, &mut id).ok()?;
+    Some(JobId::from_bytes(id))
+}

@@ -1,0 +1,223 @@
+//! Judging requests: every violation of a request is found and told with the path of its field.
+//!
+//! What a checked request contains is the server's own types. Numbers, layers and ways are the
+//! workers' business and not looked at.
+
+mod result;
+mod spec;
+
+use std::fmt::Display;
+
+use dual16_proto::v1;
+use tonic_types::FieldViolation;
+
+pub(super) use self::{
+    result::{completion, failure},
+    spec::{CheckedSpec, create_job},
+};
+use super::ApiError;
+use crate::{
+    digest::Digest,
+    job::{Fence, JobId, LeaseRef, State},
+    limits::Limits,
+};
+
+/// Collects what is wrong with a request.
+#[derive(Debug)]
+pub(super) struct Checker<'a> {
+    limits: &'a Limits,
+    violations: Vec<FieldViolation>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(limits: &'a Limits) -> Self {
+        Self {
+            limits,
+            violations: Vec::new(),
+        }
+    }
+
+    /// Notes a violation; `reason` is upper snake case and stable.
+    pub(super) fn reject(
+        &mut self,
+        field: impl Into<String>,
+        reason: &str,
+        description: impl Into<String>,
+    ) {
+        let mut violation = FieldViolation::new(field, description);
+        violation.reason = reason.to_owned();
+        self.violations.push(violation);
+    }
+
+    /// The verdict.
+    pub(super) fn finish(self) -> Result<(), ApiError> {
+        if self.violations.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::Invalid(self.violations))
+        }
+    }
+
+    /// A count within its limit.
+    pub(super) fn count(&mut self, field: &str, found: usize, max: u64) {
+        if found as u64 > max {
+            self.reject(
+                field,
+                "TOO_MANY",
+                format!("has {found} entries, at most {max} may be"),
+            );
+        }
+    }
+
+    /// A text for people: within the limit, without control characters. May be empty.
+    pub(super) fn label(&mut self, field: &str, text: &str) {
+        let max = self.limits.name_bytes;
+        if text.len() as u64 > max {
+            let description = format!("has {} bytes, at most {max} may be", text.len());
+            self.reject(field, "TOO_LONG", description);
+        } else if text.chars().any(char::is_control) {
+            self.reject(
+                field,
+                "INVALID_NAME",
+                "has control characters; it must be plain text",
+            );
+        }
+    }
+
+    /// As [`Checker::label`], and not empty.
+    pub(super) fn name(&mut self, field: &str, text: &str) {
+        if text.is_empty() {
+            self.reject(field, "REQUIRED", "is empty; it must be given");
+        }
+        self.label(field, text);
+    }
+
+    /// A relative path that stays inside its folder on every system.
+    pub(super) fn path(&mut self, field: &str, path: &str) {
+        self.name(field, path);
+        if path.is_empty() {
+            return;
+        }
+        let leaves = path.split('/').any(|part| matches!(part, "" | "." | ".."));
+        if leaves || path.contains(['\\', ':']) {
+            let description = format!(
+                "`{path}` must be a relative path such as \"calib/000.safetensors\": parts \
+                 separated by single '/', none of them \".\" or \"..\", no '\\' and no ':'"
+            );
+            self.reject(field, "INVALID_PATH", description);
+        }
+    }
+
+    pub(super) fn digest(&mut self, field: &str, text: &str) -> Option<Digest> {
+        self.parse(field, "INVALID_DIGEST", text)
+    }
+
+    pub(super) fn parse<T>(&mut self, field: &str, reason: &str, text: &str) -> Option<T>
+    where
+        T: std::str::FromStr,
+        T::Err: Display,
+    {
+        text.parse()
+            .map_err(|error: T::Err| self.reject(field, reason, error.to_string()))
+            .ok()
+    }
+
+    pub(super) fn lease(&mut self, field: &str, lease: &v1::LeaseRef) -> Option<LeaseRef> {
+        let name = self.parse(&format!("{field}.task"), "INVALID_NAME", &lease.task);
+        let id = self.parse(
+            &format!("{field}.lease_id"),
+            "INVALID_LEASE",
+            &lease.lease_id,
+        );
+        if lease.attempt == 0 {
+            self.reject(
+                format!("{field}.attempt"),
+                "REQUIRED",
+                "is 0; attempts count from 1",
+            );
+        }
+        Some(LeaseRef {
+            name: name?,
+            fence: Fence {
+                lease: id?,
+                attempt: lease.attempt,
+            },
+        })
+    }
+}
+
+/// Runs checks that give a value; the value exists if nothing was wrong.
+pub(super) fn check<T>(
+    limits: &Limits,
+    checks: impl FnOnce(&mut Checker<'_>) -> Option<T>,
+) -> Result<T, ApiError> {
+    let mut checker = Checker::new(limits);
+    let checked = checks(&mut checker);
+    match checked {
+        Some(checked) if checker.violations.is_empty() => Ok(checked),
+        _ => Err(ApiError::Invalid(checker.violations)),
+    }
+}
+
+/// The job that a request names.
+pub(super) fn job_name(limits: &Limits, name: &str) -> Result<JobId, ApiError> {
+    check(limits, |checker| {
+        checker.parse("name", "INVALID_NAME", name)
+    })
+}
+
+/// The blob that a request names.
+pub(super) fn digest(limits: &Limits, digest: &str) -> Result<Digest, ApiError> {
+    check(limits, |checker| checker.digest("digest", digest))
+}
+
+/// Digests by field, such as `digests[3]`.
+pub(super) fn digests(limits: &Limits, digests: &[String]) -> Result<Vec<Digest>, ApiError> {
+    check(limits, |checker| {
+        checker.count("digests", digests.len(), limits.blob_digests);
+        let parsed = digests.iter().enumerate();
+        Some(
+            parsed
+                .filter_map(|(i, text)| checker.digest(&format!("digests[{i}]"), text))
+                .collect(),
+        )
+    })
+}
+
+/// The leases that a worker names.
+pub(super) fn leases(
+    limits: &Limits,
+    worker: &str,
+    leases: &[v1::LeaseRef],
+) -> Result<Vec<LeaseRef>, ApiError> {
+    check(limits, |checker| {
+        checker.name("worker", worker);
+        let leases = leases.iter().enumerate();
+        Some(
+            leases
+                .filter_map(|(i, l)| checker.lease(&format!("leases[{i}]"), l))
+                .collect(),
+        )
+    })
+}
+
+/// The states to list; empty = all.
+pub(super) fn states(limits: &Limits, states: &[i32]) -> Result<Vec<State>, ApiError> {
+    check(limits, |checker| {
+        let mut known = Vec::new();
+        for (i, state) in states.iter().enumerate() {
+            match v1::JobState::try_from(*state) {
+                Ok(v1::JobState::Pending) => known.push(State::Pending),
+                Ok(v1::JobState::Running) => known.push(State::Running),
+                Ok(v1::JobState::Succeeded) => known.push(State::Succeeded),
+                Ok(v1::JobState::Failed) => known.push(State::Failed),
+                Ok(v1::JobState::Cancelled) => known.push(State::Cancelled),
+                Ok(v1::JobState::Unspecified) | Err(_) => {
+                    let description = format!("{state} is not a state of a job");
+                    checker.reject(format!("states[{i}]"), "INVALID_STATE", description);
+                }
+            }
+        }
+        Some(known)
+    })
+}

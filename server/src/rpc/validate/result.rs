@@ -1,0 +1,198 @@
+//! Judging what a worker hands in. Workers are trusted with results, not with the server: they
+//! cannot write the events that are the server's own, nor records that are too large.
+
+use dual16_proto::v1::{self, complete_request, event_detail::Detail, payload::Kind};
+use prost::Message as _;
+
+use super::{Checker, check};
+use crate::{
+    digest::Digest,
+    job::{Artifact, Completion, FailureReport, LeaseRef, Next, PlannedStage},
+    limits::Limits,
+    rpc::ApiError,
+};
+
+/// A result that is well-formed.
+#[derive(Debug)]
+pub(in crate::rpc) struct CheckedCompletion {
+    pub(in crate::rpc) lease: LeaseRef,
+    pub(in crate::rpc) completion: Completion,
+    /// Blobs it names, by field.
+    pub(in crate::rpc) blobs: Vec<(String, Digest)>,
+}
+
+/// Checks a result.
+pub(in crate::rpc) fn completion(
+    limits: &Limits,
+    request: v1::CompleteRequest,
+) -> Result<CheckedCompletion, ApiError> {
+    check(limits, |checker| {
+        let mut blobs = Vec::new();
+        checker.name("worker", &request.worker);
+        let lease = checker.required_lease(request.lease.as_ref());
+        let result = checker.payload("result", request.result, &mut blobs);
+        checker.count("events", request.events.len(), limits.result_events);
+        for (i, event) in request.events.iter().enumerate() {
+            checker.event(&format!("events[{i}]"), event);
+        }
+        let next = match request.next {
+            None => None,
+            Some(complete_request::Next::Stage(stage)) => {
+                checker.stage(stage, &mut blobs).map(Next::Stage)
+            }
+            Some(complete_request::Next::Finish(finish)) => Some(Next::Finish(
+                checker.artifacts(&finish.artifacts, &mut blobs),
+            )),
+        };
+        let completion = Completion {
+            result: result?,
+            details: request.events,
+            next,
+        };
+        Some(CheckedCompletion {
+            lease: lease?,
+            completion,
+            blobs,
+        })
+    })
+}
+
+/// Checks an error. A message that is too long is cut, for a failure must get through.
+pub(in crate::rpc) fn failure(
+    limits: &Limits,
+    request: v1::FailRequest,
+) -> Result<(LeaseRef, FailureReport), ApiError> {
+    check(limits, |checker| {
+        checker.name("worker", &request.worker);
+        let lease = checker.required_lease(request.lease.as_ref());
+        checker.name("code", &request.code);
+        let message = cut(request.message, Limits::len(limits.error_bytes));
+        let report = FailureReport {
+            code: request.code,
+            message,
+            permanent: request.permanent,
+        };
+        Some((lease?, report))
+    })
+}
+
+/// The first `max` bytes, whole characters only.
+fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
+        text.push('…');
+    }
+    text
+}
+
+type Blobs = Vec<(String, Digest)>;
+
+impl Checker<'_> {
+    fn required_lease(&mut self, lease: Option<&v1::LeaseRef>) -> Option<LeaseRef> {
+        let Some(lease) = lease else {
+            self.reject(
+                "lease",
+                "REQUIRED",
+                "is missing; it must be the lease of the task",
+            );
+            return None;
+        };
+        self.lease("lease", lease)
+    }
+
+    fn payload(
+        &mut self,
+        field: &str,
+        payload: Option<v1::Payload>,
+        blobs: &mut Blobs,
+    ) -> Option<v1::Payload> {
+        // No payload and an empty one are the same.
+        let kind = payload
+            .and_then(|payload| payload.kind)
+            .unwrap_or(Kind::Inline(Vec::new()));
+        match &kind {
+            Kind::Inline(bytes) => {
+                let max = self.limits.inline_bytes;
+                if bytes.len() as u64 > max {
+                    let description = format!(
+                        "has {} bytes inline, at most {max} may be: upload it as a blob",
+                        bytes.len()
+                    );
+                    self.reject(field, "PAYLOAD_TOO_LARGE", description);
+                    return None;
+                }
+            }
+            Kind::Blob(text) => {
+                let digest = self.digest(&format!("{field}.blob"), text)?;
+                blobs.push((format!("{field}.blob"), digest));
+            }
+        }
+        Some(v1::Payload { kind: Some(kind) })
+    }
+
+    fn event(&mut self, field: &str, event: &v1::EventDetail) {
+        match &event.detail {
+            None => self.reject(field, "REQUIRED", "has no detail"),
+            Some(
+                Detail::StateChanged(_)
+                | Detail::StageStarted(_)
+                | Detail::TaskDone(_)
+                | Detail::TaskRetried(_),
+            ) => self.reject(
+                field,
+                "RESERVED_EVENT",
+                "is an event that only the server writes",
+            ),
+            Some(
+                Detail::Notice(_)
+                | Detail::LayerMeasured(_)
+                | Detail::LayerAccumulated(_)
+                | Detail::OutputMeasured(_),
+            ) => {
+                let (bytes, max) = (event.encoded_len() as u64, self.limits.event_bytes);
+                if bytes > max {
+                    let description = format!("has {bytes} bytes, at most {max} may be");
+                    self.reject(field, "EVENT_TOO_LARGE", description);
+                }
+            }
+        }
+    }
+
+    fn stage(&mut self, stage: v1::Stage, blobs: &mut Blobs) -> Option<PlannedStage> {
+        self.name("stage.name", &stage.name);
+        self.count("stage.maps", stage.maps.len(), self.limits.stage_maps);
+        let mut maps = Vec::with_capacity(stage.maps.len());
+        for (i, payload) in stage.maps.into_iter().enumerate() {
+            maps.extend(self.payload(&format!("stage.maps[{i}]"), Some(payload), blobs));
+        }
+        let reduce = self.payload("stage.reduce", stage.reduce, blobs)?;
+        Some(PlannedStage {
+            name: stage.name,
+            maps,
+            reduce,
+        })
+    }
+
+    fn artifacts(&mut self, artifacts: &[v1::Artifact], blobs: &mut Blobs) -> Vec<Artifact> {
+        self.count("finish.artifacts", artifacts.len(), self.limits.artifacts);
+        let mut checked: Vec<Artifact> = Vec::with_capacity(artifacts.len());
+        for (i, artifact) in artifacts.iter().enumerate() {
+            let field = format!("finish.artifacts[{i}]");
+            let v1::Artifact { name, digest, size } = artifact;
+            self.path(&format!("{field}.name"), name);
+            if checked.iter().any(|other| other.name == *name) {
+                let description = format!("`{name}` is given twice; names must differ");
+                self.reject(format!("{field}.name"), "DUPLICATE_NAME", description);
+            }
+            if let Some(digest) = self.digest(&format!("{field}.digest"), digest) {
+                blobs.push((format!("{field}.digest"), digest));
+                checked.push(Artifact {
+                    name: name.clone(),
+                    digest,
+                    size: *size,
+                });
+            }
+        }
+        checked
+    }
+}

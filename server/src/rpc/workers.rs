@@ -1,0 +1,206 @@
+//! WorkerService: lease, keep, hand in. Payloads pass through unread.
+
+use std::{sync::Arc, time::Duration};
+
+use dual16_proto::v1::{self, payload::Kind, worker_service_server::WorkerService};
+use prost::Message as _;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::{ApiError, App, validate};
+use crate::{
+    blob,
+    job::{LeaseRef, Slot},
+    limits::Limits,
+    store::{Claim, Claimed, LeasedTask},
+};
+
+/// Room that a spilled input takes in the message.
+const SPILLED_BYTES: usize = 80;
+
+/// The service over the shared [`App`].
+pub(crate) struct WorkerApi(pub(crate) Arc<App>);
+
+#[tonic::async_trait]
+impl WorkerService for WorkerApi {
+    async fn lease(
+        &self,
+        request: Request<v1::LeaseRequest>,
+    ) -> Result<Response<v1::LeaseResponse>, Status> {
+        let request = request.into_inner();
+        let limits = &self.0.limits;
+        let max_wait = validate::check(limits, |checker| {
+            checker.name("worker", &request.worker);
+            let wait = Duration::try_from(request.max_wait.unwrap_or_default());
+            let description = "is negative or out of range; it must be a time to wait";
+            wait.map_err(|_| checker.reject("max_wait", "INVALID_DURATION", description))
+                .ok()
+        })?;
+        let max_tasks = u64::from(request.max_tasks.max(1)).min(limits.lease_tasks);
+        let claim = Claim {
+            worker: request.worker,
+            max_tasks: Limits::len(max_tasks),
+            max_bytes: Limits::len(limits.lease_bytes),
+            ttl: self.0.lease_ttl,
+        };
+        let wait = max_wait.min(Duration::from_secs(limits.lease_wait_seconds));
+        let claimed = self.wait_for_tasks(claim, wait).await?;
+        let mut leases = Vec::with_capacity(claimed.len());
+        for task in claimed {
+            leases.push(self.lease_message(task).await?);
+        }
+        Ok(Response::new(v1::LeaseResponse { leases }))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        let v1::HeartbeatRequest { worker, leases } = request.into_inner();
+        let leases = validate::leases(&self.0.limits, &worker, &leases)?;
+        let ttl = self.0.lease_ttl;
+        let lost = self
+            .0
+            .store(move |store, now| store.renew(&leases, now, ttl))
+            .await?;
+        let revoked = lost.iter().map(lease_ref).collect();
+        Ok(Response::new(v1::HeartbeatResponse { revoked }))
+    }
+
+    async fn complete(
+        &self,
+        request: Request<v1::CompleteRequest>,
+    ) -> Result<Response<v1::CompleteResponse>, Status> {
+        let checked = validate::completion(&self.0.limits, request.into_inner())?;
+        self.0.require_blobs(&checked.blobs).await?;
+        let (lease, completion) = (checked.lease, checked.completion);
+        self.0
+            .change(move |store, now| store.complete(lease, completion, now))
+            .await?;
+        Ok(Response::new(v1::CompleteResponse {}))
+    }
+
+    async fn fail(
+        &self,
+        request: Request<v1::FailRequest>,
+    ) -> Result<Response<v1::FailResponse>, Status> {
+        let (lease, report) = validate::failure(&self.0.limits, request.into_inner())?;
+        tracing::warn!(task = %lease.name, code = report.code, "attempt failed");
+        self.0
+            .change(move |store, now| store.fail(lease, report, now))
+            .await?;
+        Ok(Response::new(v1::FailResponse {}))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let v1::ReleaseRequest { worker, leases } = request.into_inner();
+        let leases = validate::leases(&self.0.limits, &worker, &leases)?;
+        self.0
+            .change(move |store, now| store.release(&leases, now))
+            .await?;
+        Ok(Response::new(v1::ReleaseResponse {}))
+    }
+}
+
+impl WorkerApi {
+    /// Claims as soon as there is something; empty when `wait` is over or the server stops.
+    async fn wait_for_tasks(
+        &self,
+        claim: Claim,
+        wait: Duration,
+    ) -> Result<Vec<LeasedTask>, ApiError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let queued = self.0.wakeups.queue().notified();
+            tokio::pin!(queued);
+            // From here on a signal is kept, so that no task slips in between look and wait.
+            queued.as_mut().enable();
+            if self.0.shutdown.is_cancelled() {
+                return Ok(Vec::new());
+            }
+            let claimed = self.claim(claim.clone()).await?;
+            if !claimed.is_empty() {
+                return Ok(claimed);
+            }
+            tokio::select! {
+                () = queued => {}
+                () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
+                () = self.0.shutdown.cancelled() => return Ok(Vec::new()),
+            }
+        }
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<LeasedTask>, ApiError> {
+        let app = Arc::clone(&self.0);
+        let claimed = self.0.change_with(move |store, now| {
+            let Claimed { tasks, changes } = store.claim(&claim, now)?;
+            if !tasks.is_empty() && store.counts()?.queued_tasks > 0 {
+                app.wakeups.more_tasks();
+            }
+            Ok((tasks, changes))
+        });
+        claimed.await
+    }
+
+    async fn lease_message(&self, leased: LeasedTask) -> Result<v1::Lease, ApiError> {
+        let LeasedTask {
+            job,
+            spec,
+            task,
+            grant,
+            payload,
+            mut inputs,
+        } = leased;
+        let room = Limits::len(self.0.limits.lease_bytes).saturating_sub(spec.encoded_len());
+        self.spill(&mut inputs, room).await?;
+        let (kind, index) = match task.slot {
+            Slot::Map(index) => (v1::TaskKind::Map, index),
+            Slot::Reduce => (v1::TaskKind::Reduce, 0),
+        };
+        let stage = job.stages.get(task.stage as usize);
+        Ok(v1::Lease {
+            task: job.task_name(task).to_string(),
+            lease_id: grant.fence.lease.to_string(),
+            attempt: grant.fence.attempt,
+            ttl: prost_types::Duration::try_from(self.0.lease_ttl).ok(),
+            stage: stage.map(|stage| stage.name.clone()).unwrap_or_default(),
+            kind: kind.into(),
+            index,
+            payload: Some(payload),
+            inputs,
+            spec: Some(spec),
+            spec_digest: job.spec_digest.to_string(),
+        })
+    }
+
+    /// Turns inline inputs into blobs, from the first on, until the rest fits a message.
+    async fn spill(&self, inputs: &mut [v1::Payload], room: usize) -> Result<(), ApiError> {
+        let mut bytes: usize = inputs.iter().map(|input| input.encoded_len() + 8).sum();
+        for input in inputs {
+            if bytes <= room {
+                break;
+            }
+            let Some(Kind::Inline(data)) = &mut input.kind else {
+                continue;
+            };
+            if data.len() <= SPILLED_BYTES {
+                continue;
+            }
+            bytes = bytes.saturating_sub(data.len() - SPILLED_BYTES);
+            let digest = blob::store(&*self.0.blobs, std::mem::take(data).into()).await?;
+            input.kind = Some(Kind::Blob(digest.to_string()));
+        }
+        Ok(())
+    }
+}
+
+fn lease_ref(lease: &LeaseRef) -> v1::LeaseRef {
+    v1::LeaseRef {
+        task: lease.name.to_string(),
+        lease_id: lease.fence.lease.to_string(),
+        attempt: lease.fence.attempt,
+    }
+}

@@ -1,0 +1,219 @@
+//! Durable state of the jobs, behind one trait of domain verbs.
+//!
+//! The verbs are what the service does (create, claim, complete …), not get and put, so that an
+//! engine may implement each in its own best way: [`RecordStore`] runs them over any ordered
+//! key-value [`Engine`] of one process (memory, sled); a shared database would claim with its own
+//! locks. `conformance` is the suite that every implementation passes. Nothing here knows gRPC.
+
+mod commit;
+mod engine;
+mod error;
+mod keys;
+mod leases;
+mod memory;
+mod records;
+mod sled;
+mod verbs;
+
+#[cfg(test)]
+mod conformance;
+
+use std::time::Duration;
+
+use dual16_proto::v1;
+
+pub use self::{
+    engine::{Batch, Engine, MAX_RECORD_BYTES, Order},
+    error::StoreError,
+    memory::MemoryEngine,
+    records::{RecordStore, StoreConfig},
+    sled::SledEngine,
+};
+use crate::{
+    clock::Timestamp,
+    job::{Completion, FailureReport, Grant, Job, JobId, LeaseRef, NewJob, State, TaskId},
+};
+
+/// The state of all jobs.
+///
+/// Every verb is atomic, and **returns only once everything it read or wrote is durable**: what a
+/// caller was told survives kill -9 and loss of power. Verbs block; call them off the runtime.
+pub trait Store: Send + Sync + 'static {
+    /// Queues a job. A second call with the same request id and spec digest returns the first
+    /// one's job; [`StoreError::RequestIdReused`] if the digest differs, [`StoreError::QueueFull`]
+    /// when no further job may be open.
+    fn create_job(
+        &self,
+        job: NewJob,
+        spec: &v1::JobSpec,
+        now: Timestamp,
+    ) -> Result<Created, StoreError>;
+
+    /// One job with its spec.
+    fn get_job(&self, id: JobId) -> Result<StoredJob, StoreError>;
+
+    /// Jobs, newest first.
+    fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError>;
+
+    /// Leases queued tasks: oldest job first, within a job by stage and index.
+    fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError>;
+
+    /// Extends those of the leases that still hold until `now + ttl`, and returns the others.
+    fn renew(
+        &self,
+        leases: &[LeaseRef],
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Vec<LeaseRef>, StoreError>;
+
+    /// Hands in a result. Idempotent for the lease that completed the task.
+    fn complete(
+        &self,
+        lease: LeaseRef,
+        completion: Completion,
+        now: Timestamp,
+    ) -> Result<Changes, StoreError>;
+
+    /// Hands in an error.
+    fn fail(
+        &self,
+        lease: LeaseRef,
+        report: FailureReport,
+        now: Timestamp,
+    ) -> Result<Changes, StoreError>;
+
+    /// Gives tasks back; leases that no longer hold are passed over.
+    fn release(&self, leases: &[LeaseRef], now: Timestamp) -> Result<Changes, StoreError>;
+
+    /// Stops a job; one that has ended stays as it is.
+    fn cancel(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError>;
+
+    /// Queues again what failed or was not done.
+    fn retry(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError>;
+
+    /// Removes a job that has ended, with everything of it but its blobs.
+    fn delete(&self, id: JobId) -> Result<Changes, StoreError>;
+
+    /// Events of a job with a sequence greater than `after`, as many as fit a page.
+    fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError>;
+
+    /// Fails the attempts whose lease has run out.
+    fn expire(&self, now: Timestamp) -> Result<Changes, StoreError>;
+
+    /// How much is queued and leased.
+    fn counts(&self) -> Result<Counts, StoreError>;
+
+    /// Waits for the verbs under way, makes everything durable and lets go of the database; every
+    /// later verb is [`StoreError::Closed`].
+    fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Answer to [`Store::create_job`].
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// The job, new or not.
+    pub job: StoredJob,
+    /// What the creation changed; nothing if the job was there already.
+    pub changes: Changes,
+}
+
+/// A job with its spec.
+#[derive(Clone, Debug)]
+pub struct StoredJob {
+    /// The header.
+    pub job: Job,
+    /// What was asked for.
+    pub spec: v1::JobSpec,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug)]
+pub struct JobQuery {
+    /// Only jobs older than this one.
+    pub before: Option<JobId>,
+    /// Only jobs in one of these states; empty = all.
+    pub states: Vec<State>,
+    /// At most this many, from 1.
+    pub limit: usize,
+    /// The page ends early when its specs have more bytes than this.
+    pub max_bytes: usize,
+}
+
+/// A page of jobs.
+#[derive(Clone, Debug)]
+pub struct JobPage {
+    /// Newest first.
+    pub jobs: Vec<StoredJob>,
+    /// There are older ones.
+    pub more: bool,
+}
+
+/// A worker's wish for tasks.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Who asks.
+    pub worker: String,
+    /// At most this many tasks.
+    pub max_tasks: usize,
+    /// At most this many bytes of payloads and specs, but always one task.
+    pub max_bytes: usize,
+    /// How long the leases last.
+    pub ttl: Duration,
+}
+
+/// Answer to [`Store::claim`].
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    /// The leased tasks.
+    pub tasks: Vec<LeasedTask>,
+    /// Jobs that started with them.
+    pub changes: Changes,
+}
+
+/// A task with all that its worker needs.
+#[derive(Clone, Debug)]
+pub struct LeasedTask {
+    /// The job as of the claim.
+    pub job: Job,
+    /// The job's spec.
+    pub spec: v1::JobSpec,
+    /// Which task.
+    pub task: TaskId,
+    /// The lease.
+    pub grant: Grant,
+    /// What to do.
+    pub payload: v1::Payload,
+    /// For a reduce: the results of the stage's maps, by index.
+    pub inputs: Vec<v1::Payload>,
+}
+
+/// A page of events.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// In order, without a gap.
+    pub events: Vec<v1::JobEvent>,
+    /// Sequence of the job's newest event.
+    pub last_sequence: u64,
+    /// The job has ended. With `events` up to `last_sequence`, nothing more will come.
+    pub ended: bool,
+}
+
+/// Whom a change concerns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Jobs with new events, or that are gone.
+    pub jobs: Vec<JobId>,
+    /// Tasks that can be leased now and could not before.
+    pub queued: usize,
+}
+
+/// Totals over all jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Jobs that have not ended.
+    pub open_jobs: u64,
+    /// Tasks waiting for a worker.
+    pub queued_tasks: u64,
+    /// Tasks a worker has.
+    pub leased_tasks: u64,
+}

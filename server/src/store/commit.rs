@@ -1,0 +1,135 @@
+//! Grouped commit: many callers wait for one sync.
+//!
+//! A caller that finds no sync under way runs one for everybody who has written before it began;
+//! those who come later wait for the next. A failed sync cannot be repeated (the kernel may have
+//! dropped the pages and forgotten), so it fails everything from then on.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::StoreError;
+
+/// Orders writes and syncs.
+#[derive(Debug, Default)]
+pub(super) struct GroupCommit {
+    progress: Mutex<Progress>,
+    synced: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    written: u64,
+    durable: u64,
+    syncing: bool,
+    failed: Option<String>,
+}
+
+impl GroupCommit {
+    /// Notes that a batch was committed to the engine.
+    pub(super) fn wrote(&self) {
+        self.lock().written += 1;
+    }
+
+    /// Notes that the engine failed in the middle of something: nothing is certain any more.
+    pub(super) fn poison(&self, error: &StoreError) {
+        self.lock().failed.get_or_insert(error.to_string());
+    }
+
+    /// Refuses to go on after a failure.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.lock().check()
+    }
+
+    /// Returns once everything written so far is durable.
+    pub(super) fn settle(
+        &self,
+        sync: impl Fn() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut progress = self.lock();
+        let target = progress.written;
+        loop {
+            progress.check()?;
+            if progress.durable >= target {
+                return Ok(());
+            }
+            if progress.syncing {
+                progress = self
+                    .synced
+                    .wait(progress)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            progress.syncing = true;
+            let covered = progress.written;
+            drop(progress);
+            let outcome = sync();
+            progress = self.lock();
+            progress.syncing = false;
+            match outcome {
+                Ok(()) => progress.durable = covered,
+                Err(error) => progress.failed = Some(error.to_string()),
+            }
+            self.synced.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress {
+    fn check(&self) -> Result<(), StoreError> {
+        match &self.failed {
+            Some(error) => Err(StoreError::Failed(error.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        thread,
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[test]
+    fn concurrent_writers_share_syncs() {
+        let commit = GroupCommit::default();
+        let syncs = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..4 {
+                        commit.wrote();
+                        let sync = || {
+                            syncs.fetch_add(1, Ordering::SeqCst);
+                            thread::sleep(Duration::from_millis(2));
+                            Ok(())
+                        };
+                        commit.settle(sync).unwrap();
+                    }
+                });
+            }
+        });
+        let syncs = syncs.into_inner();
+        assert!((1..48).contains(&syncs), "{syncs} syncs for 64 writes");
+        commit.settle(|| panic!("nothing is left to sync")).unwrap();
+    }
+
+    #[test]
+    fn a_failed_sync_fails_everything_after_it() {
+        let commit = GroupCommit::default();
+        commit.wrote();
+        let failed = commit.settle(|| Err(StoreError::Failed("disk gone".into())));
+        assert!(matches!(failed, Err(StoreError::Failed(_))));
+        assert!(matches!(
+            commit.settle(|| Ok(())),
+            Err(StoreError::Failed(_))
+        ));
+        assert!(commit.check().is_err());
+    }
+}

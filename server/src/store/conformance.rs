@@ -1,0 +1,242 @@
+//! The suite that every store passes: one list of tests, instantiated for each implementation.
+
+mod events;
+mod jobs;
+mod tasks;
+
+use std::{path::PathBuf, time::Duration};
+
+use dual16_proto::v1::{self, payload::Kind};
+
+use super::*;
+use crate::{
+    digest::Digest,
+    job::{Machine, Next, PlannedStage, TaskName},
+};
+
+const TTL: Duration = Duration::from_secs(30);
+const MAX_OPEN_JOBS: u64 = 8;
+
+/// Declares the whole suite for one backend.
+macro_rules! conformance_suite {
+    ($backend:ident: $make:expr) => {
+        conformance_suite!(@ $backend: $make;
+            jobs::a_created_job_is_pending_with_its_plan_queued,
+            jobs::a_request_id_makes_creation_idempotent,
+            jobs::the_number_of_open_jobs_is_limited,
+            jobs::jobs_are_listed_newest_first_in_pages,
+            jobs::a_page_is_bounded_in_bytes,
+            jobs::cancel_revokes_and_stays,
+            jobs::only_ended_jobs_are_deleted_and_nothing_remains,
+            jobs::a_spec_of_many_files_round_trips,
+            tasks::a_job_runs_through_its_stages,
+            tasks::tasks_are_claimed_first_in_first_out,
+            tasks::a_claim_is_bounded_in_bytes,
+            tasks::only_the_holder_of_the_lease_writes,
+            tasks::a_heartbeat_keeps_a_lease_and_silence_loses_it,
+            tasks::attempts_are_limited_and_every_error_is_kept,
+            tasks::a_permanent_error_ends_the_job_at_once,
+            tasks::a_release_counts_no_attempt,
+            tasks::a_retry_keeps_what_succeeded,
+            tasks::concurrent_claims_never_share_a_task,
+            tasks::a_worker_completes_after_a_restart,
+            tasks::a_lost_worker_is_noticed_after_a_restart,
+            events::events_have_no_gap_and_come_in_pages,
+            events::a_large_record_is_refused_whole,
+            events::a_closed_store_refuses,
+        );
+    };
+    (@ $backend:ident: $make:expr; $($module:ident::$test:ident,)+) => {
+        mod $backend {
+            $(
+                #[test]
+                fn $test() {
+                    super::$module::$test(&$make);
+                }
+            )+
+        }
+    };
+}
+
+conformance_suite!(memory: super::Memory::default());
+conformance_suite!(sled: super::Sled::new());
+
+/// A place where a store is kept, opened again and again.
+trait Backend {
+    fn open(&self, now: Timestamp) -> Box<dyn Store>;
+}
+
+#[derive(Default)]
+struct Memory(MemoryEngine);
+
+impl Backend for Memory {
+    fn open(&self, now: Timestamp) -> Box<dyn Store> {
+        Box::new(RecordStore::open(self.0.clone(), config(), now, TTL).unwrap())
+    }
+}
+
+struct Sled {
+    directory: tempfile::TempDir,
+}
+
+impl Sled {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+}
+
+impl Backend for Sled {
+    fn open(&self, now: Timestamp) -> Box<dyn Store> {
+        let engine = SledEngine::open(&self.path()).unwrap();
+        Box::new(RecordStore::open(engine, config(), now, TTL).unwrap())
+    }
+}
+
+fn config() -> StoreConfig {
+    let machine = Machine {
+        max_attempts: 3,
+        max_stages: 8,
+    };
+    StoreConfig {
+        machine,
+        max_open_jobs: MAX_OPEN_JOBS,
+    }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1000)
+}
+
+fn spec(label: &str) -> v1::JobSpec {
+    let file = v1::InputFile {
+        name: label.into(),
+        digest: "sha256:…".into(),
+        size: 1,
+    };
+    v1::JobSpec {
+        calibration: vec![file],
+        ..v1::JobSpec::default()
+    }
+}
+
+fn create(store: &dyn Store, label: &str) -> JobId {
+    create_with(store, label, None).unwrap().job.job.id
+}
+
+fn create_with(
+    store: &dyn Store,
+    label: &str,
+    request_id: Option<&str>,
+) -> Result<Created, StoreError> {
+    let new = NewJob {
+        id: JobId::generate(),
+        display_name: label.into(),
+        spec_digest: Digest::of(label.as_bytes()),
+        request_id: request_id.map(Into::into),
+    };
+    store.create_job(new, &spec(label), at(1))
+}
+
+fn claim(store: &dyn Store, max_tasks: usize, now: Timestamp) -> Vec<LeasedTask> {
+    let claim = Claim {
+        worker: "w".into(),
+        max_tasks,
+        max_bytes: 1 << 20,
+        ttl: TTL,
+    };
+    store.claim(&claim, now).unwrap().tasks
+}
+
+fn claim_one(store: &dyn Store, now: Timestamp) -> LeasedTask {
+    claim(store, 1, now).pop().expect("a queued task")
+}
+
+fn lease(task: &LeasedTask) -> LeaseRef {
+    LeaseRef {
+        name: TaskName {
+            job: task.job.id,
+            task: task.task,
+        },
+        fence: task.grant.fence,
+    }
+}
+
+fn inline(text: impl Into<String>) -> v1::Payload {
+    v1::Payload {
+        kind: Some(Kind::Inline(text.into().into_bytes())),
+    }
+}
+
+fn result(text: impl Into<String>, next: Option<Next>) -> Completion {
+    Completion {
+        result: inline(text),
+        details: Vec::new(),
+        next,
+    }
+}
+
+fn stage(name: &str, maps: usize) -> Next {
+    Next::Stage(PlannedStage {
+        name: name.into(),
+        maps: (0..maps)
+            .map(|i| inline(format!("{name} map {i}")))
+            .collect(),
+        reduce: inline(format!("{name} reduce")),
+    })
+}
+
+fn finish() -> Next {
+    Next::Finish(Vec::new())
+}
+
+/// A job whose plan is done and whose first stage has `maps` maps queued.
+fn planned(store: &dyn Store, maps: usize) -> JobId {
+    let id = create(store, "planned");
+    let plan = claim_one(store, at(1));
+    store
+        .complete(
+            lease(&plan),
+            result("plan", Some(stage("measure", maps))),
+            at(1),
+        )
+        .unwrap();
+    id
+}
+
+fn state(store: &dyn Store, id: JobId) -> State {
+    store.get_job(id).unwrap().job.phase.state()
+}
+
+fn failure(message: &str, permanent: bool) -> FailureReport {
+    FailureReport {
+        code: "BAD_INPUT".into(),
+        message: message.into(),
+        permanent,
+    }
+}
+
+fn is_lease_lost<T>(outcome: Result<T, StoreError>) -> bool {
+    matches!(
+        outcome,
+        Err(StoreError::Refused(crate::job::Refusal::LeaseLost(_)))
+    )
+}
+
+/// Every event of a job, page by page.
+fn all_events(store: &dyn Store, id: JobId) -> Vec<v1::JobEvent> {
+    let mut events = Vec::new();
+    loop {
+        let page = store.read_events(id, events.len() as u64).unwrap();
+        if page.events.is_empty() {
+            assert_eq!(events.len() as u64, page.last_sequence);
+            return events;
+        }
+        events.extend(page.events);
+    }
+}

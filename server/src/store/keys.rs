@@ -1,0 +1,185 @@
+//! Layout of the keys: one letter for the table, the job, then what tells its records apart, all
+//! big-endian so that byte order is the order of the domain.
+//!
+//! ```text
+//! M                       format of the store
+//! R request id            -> job id
+//! J job                   -> header        S job n       -> part n of the spec
+//! T job task              -> task          P job task    -> payload     O job task -> result
+//! E job sequence          -> event
+//! Q job task              (queued)         L job task    (leased)
+//! ```
+
+use std::ops::Range;
+
+use crate::job::{JobId, Slot, TaskId, TaskName};
+
+/// A table that has several records for each job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Table {
+    Spec = b'S',
+    Task = b'T',
+    Payload = b'P',
+    Result = b'O',
+    Event = b'E',
+    Queue = b'Q',
+    Lease = b'L',
+}
+
+impl Table {
+    /// All of them: what a deleted job leaves nothing in.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Spec,
+        Self::Task,
+        Self::Payload,
+        Self::Result,
+        Self::Event,
+        Self::Queue,
+        Self::Lease,
+    ];
+
+    /// Keys of every job.
+    pub(super) fn range(self) -> Range<Vec<u8>> {
+        vec![self as u8]..vec![self as u8 + 1]
+    }
+
+    /// Keys of one job.
+    pub(super) fn of_job(self, job: JobId) -> Range<Vec<u8>> {
+        let start = self.prefix(job);
+        let mut end = start.clone();
+        // The successor of a prefix: the next value of its last byte that has one.
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                break;
+            }
+        }
+        start..end
+    }
+
+    /// Keys of one stage's tasks.
+    pub(super) fn of_stage(self, job: JobId, stage: u32) -> Range<Vec<u8>> {
+        let first = TaskId {
+            stage,
+            slot: Slot::Map(0),
+        };
+        let mut end = self.task(TaskName {
+            job,
+            task: TaskId {
+                stage,
+                slot: Slot::Reduce,
+            },
+        });
+        end.push(0);
+        self.task(TaskName { job, task: first })..end
+    }
+
+    /// Key of one task's record.
+    pub(super) fn task(self, name: TaskName) -> Vec<u8> {
+        let mut key = self.prefix(name.job);
+        key.extend(name.task.stage.to_be_bytes());
+        match name.task.slot {
+            Slot::Map(index) => {
+                key.push(0);
+                key.extend(index.to_be_bytes());
+            }
+            Slot::Reduce => key.push(1),
+        }
+        key
+    }
+
+    /// Key of the record `number` of a job.
+    pub(super) fn numbered(self, job: JobId, number: u64) -> Vec<u8> {
+        let mut key = self.prefix(job);
+        key.extend(number.to_be_bytes());
+        key
+    }
+
+    fn prefix(self, job: JobId) -> Vec<u8> {
+        let mut key = Vec::with_capacity(32);
+        key.push(self as u8);
+        key.extend(job.as_bytes());
+        key
+    }
+}
+
+/// Reads back what [`Table::task`] wrote.
+pub(super) fn parse_task(key: &[u8]) -> Option<TaskName> {
+    let (job, rest) = key.get(1..)?.split_first_chunk::<16>()?;
+    let (stage, rest) = rest.split_first_chunk::<4>()?;
+    let slot = match rest {
+        [0, index @ ..] => Slot::Map(u32::from_be_bytes(index.try_into().ok()?)),
+        [1] => Slot::Reduce,
+        _ => return None,
+    };
+    let task = TaskId {
+        stage: u32::from_be_bytes(*stage),
+        slot,
+    };
+    Some(TaskName {
+        job: JobId::from_bytes(*job),
+        task,
+    })
+}
+
+/// Key of the store's format.
+pub(super) fn format() -> Vec<u8> {
+    b"M".to_vec()
+}
+
+/// Key of a job's header.
+pub(super) fn job(id: JobId) -> Vec<u8> {
+    let mut key = vec![b'J'];
+    key.extend(id.as_bytes());
+    key
+}
+
+/// Keys of the headers of jobs older than `before`, or of all.
+pub(super) fn jobs(before: Option<JobId>) -> Range<Vec<u8>> {
+    vec![b'J']..before.map_or_else(|| vec![b'J' + 1], job)
+}
+
+/// Key of a request id.
+pub(super) fn request(id: &str) -> Vec<u8> {
+    let mut key = vec![b'R'];
+    key.extend(id.as_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn task_keys_round_trip_in_the_order_of_the_tasks() {
+        let job = JobId::from_bytes([0xff; 16]);
+        let slots = [
+            Slot::Map(0),
+            Slot::Map(1),
+            Slot::Map(256),
+            Slot::Map(u32::MAX),
+            Slot::Reduce,
+        ];
+        let names = [0, 1, 256].into_iter().flat_map(|stage| {
+            slots.map(|slot| TaskName {
+                job,
+                task: TaskId { stage, slot },
+            })
+        });
+        let names: Vec<_> = names.collect();
+        let keys: Vec<_> = names.iter().map(|name| Table::Queue.task(*name)).collect();
+        assert!(keys.is_sorted());
+        for (name, key) in names.iter().zip(&keys) {
+            assert_eq!(parse_task(key), Some(*name));
+            assert!(Table::Queue.of_job(job).contains(key));
+            assert!(Table::Queue.of_stage(job, name.task.stage).contains(key));
+            assert!(
+                !Table::Queue
+                    .of_stage(job, name.task.stage + 1)
+                    .contains(key)
+            );
+        }
+        assert_eq!(parse_task(b"Q"), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! Claiming: the head of the queue, task by task, until the worker has enough.
+
+use dual16_proto::v1;
+use prost::Message as _;
+
+use super::{
+    Batch, Claim, Claimed, Engine, Order, StoreError, Writer,
+    keys::{self, Table},
+};
+use crate::{
+    clock::Timestamp,
+    job::{Fence, Grant, JobId, LeaseId, Slot, TaskEvent, TaskName},
+    store::LeasedTask,
+};
+
+impl<E: Engine> Writer<'_, E> {
+    pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        let mut claimed = Claimed::default();
+        let mut budget = claim.max_bytes;
+        // The tasks at the head are mostly of one job: its spec is read once.
+        let mut spec: Option<(JobId, v1::JobSpec)> = None;
+        while claimed.tasks.len() < claim.max_tasks {
+            let head = self
+                .reader
+                .engine
+                .scan(Table::Queue.range(), Order::Ascending, 1)?;
+            let Some((key, _)) = head.first() else { break };
+            let name = keys::parse_task(key)
+                .ok_or_else(|| StoreError::Corrupt("a queue key names no task".into()))?;
+            let job_spec = match &spec {
+                Some((id, spec)) if *id == name.job => spec.clone(),
+                _ => self.reader.spec(name.job)?,
+            };
+            spec = Some((name.job, job_spec.clone()));
+            let leased = self.prepare(name, claim, job_spec, now)?;
+            let bytes = size(&leased);
+            if bytes > budget && !claimed.tasks.is_empty() {
+                break;
+            }
+            budget = budget.saturating_sub(bytes);
+            claimed.tasks.push(self.grant(name, leased, now)?);
+        }
+        claimed.changes = std::mem::take(&mut self.changes);
+        Ok(claimed)
+    }
+
+    /// Reads what the worker would be given; nothing is granted yet.
+    fn prepare(
+        &self,
+        name: TaskName,
+        claim: &Claim,
+        spec: v1::JobSpec,
+        now: Timestamp,
+    ) -> Result<LeasedTask, StoreError> {
+        let job = self.reader.job(name.job)?;
+        let attempt = self
+            .reader
+            .task(name)?
+            .map_or(0, |task| task.attempt)
+            .saturating_add(1);
+        let fence = Fence {
+            lease: LeaseId::generate(),
+            attempt,
+        };
+        let grant = Grant {
+            fence,
+            worker: claim.worker.clone(),
+            deadline: now.after(claim.ttl),
+        };
+        let inputs = match name.task.slot {
+            Slot::Map(_) => Vec::new(),
+            Slot::Reduce => self.reader.map_results(&job, name.task.stage)?,
+        };
+        let payload = self.reader.payload(name)?;
+        Ok(LeasedTask {
+            job,
+            spec,
+            task: name.task,
+            grant,
+            payload,
+            inputs,
+        })
+    }
+
+    fn grant(
+        &mut self,
+        name: TaskName,
+        leased: LeasedTask,
+        now: Timestamp,
+    ) -> Result<LeasedTask, StoreError> {
+        let task = self.reader.task(name)?;
+        let task = task.ok_or_else(|| StoreError::Corrupt(format!("{name} has no record")))?;
+        let was_open = leased.job.phase.ended().is_none();
+        let event = TaskEvent::Claim(leased.grant.clone());
+        let step = self.config.machine.on_task(leased.job, task, event, now)?;
+        let job = self.apply(step, was_open, Batch::default())?;
+        Ok(LeasedTask { job, ..leased })
+    }
+}
+
+fn size(leased: &LeasedTask) -> usize {
+    let inputs: usize = leased
+        .inputs
+        .iter()
+        .map(|input| input.encoded_len() + 8)
+        .sum();
+    leased.spec.encoded_len() + leased.payload.encoded_len() + inputs
+}

@@ -1,0 +1,227 @@
+//! A server in process, clients over loopback, and a fake worker that computes nothing.
+
+#![allow(dead_code, reason = "every test binary uses its own part of this")]
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use dual16_proto::v1::{
+    self, blob_service_client::BlobServiceClient, complete_request::Next,
+    info_service_client::InfoServiceClient, job_service_client::JobServiceClient, payload::Kind,
+    worker_service_client::WorkerServiceClient,
+};
+use dual16_server::{
+    RunningServer, ServerOptions,
+    clock::{ManualClock, Timestamp},
+    digest::Digest,
+    limits::Limits,
+    start,
+};
+use tokio::net::TcpListener;
+use tonic::{Status, transport::Channel};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+pub(crate) const TTL: Duration = Duration::from_secs(30);
+
+pub(crate) struct TestServer {
+    pub(crate) server: RunningServer,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) jobs: JobServiceClient<Channel>,
+    pub(crate) blobs: BlobServiceClient<Channel>,
+    pub(crate) workers: WorkerServiceClient<Channel>,
+    pub(crate) info: InfoServiceClient<Channel>,
+}
+
+pub(crate) async fn serve(data: &Path) -> TestServer {
+    serve_with(data, Limits::default()).await
+}
+
+pub(crate) async fn serve_with(data: &Path, limits: Limits) -> TestServer {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
+    // The ticker runs in real time and often; the leases themselves live by the manual clock.
+    let options = ServerOptions {
+        limits,
+        lease_ttl: Duration::from_secs(1),
+        clock: clock.clone(),
+        ..ServerOptions::new(data)
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = start(options, listener).await.unwrap();
+    let channel = Channel::from_shared(format!("http://{}", server.addr())).unwrap();
+    let channel = channel.connect().await.unwrap();
+    TestServer {
+        server,
+        clock,
+        jobs: JobServiceClient::new(channel.clone()),
+        blobs: BlobServiceClient::new(channel.clone()),
+        workers: WorkerServiceClient::new(channel.clone()),
+        info: InfoServiceClient::new(channel),
+    }
+}
+
+impl TestServer {
+    pub(crate) async fn upload(&self, data: &[u8]) -> v1::InputFile {
+        let digest = Digest::of(data).to_string();
+        let message = v1::UploadRequest {
+            digest: digest.clone(),
+            size: data.len() as u64,
+            offset: 0,
+            data: data.to_vec().into(),
+        };
+        self.blobs
+            .clone()
+            .upload(tokio_stream::once(message))
+            .await
+            .unwrap();
+        v1::InputFile {
+            name: String::new(),
+            digest,
+            size: data.len() as u64,
+        }
+    }
+
+    /// A spec whose blobs are uploaded.
+    pub(crate) async fn spec(&self) -> v1::JobSpec {
+        let model = self.upload(b"model").await;
+        let batch = self.upload(b"batch").await;
+        let onnx = v1::OnnxModel {
+            model: Some(v1::InputFile {
+                name: "model.onnx".into(),
+                ..model
+            }),
+            external_data: Vec::new(),
+        };
+        let file = |i| v1::InputFile {
+            name: format!("calib/{i}.npz"),
+            ..batch.clone()
+        };
+        v1::JobSpec {
+            model: Some(v1::job_spec::Model::Onnx(onnx)),
+            calibration: (0..3).map(file).collect(),
+            ..v1::JobSpec::default()
+        }
+    }
+
+    pub(crate) async fn create(&self, request_id: &str) -> v1::Job {
+        let request = v1::CreateJobRequest {
+            spec: Some(self.spec().await),
+            request_id: request_id.into(),
+            ..v1::CreateJobRequest::default()
+        };
+        self.jobs
+            .clone()
+            .create_job(request)
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    pub(crate) async fn job(&self, name: &str) -> v1::Job {
+        let request = v1::GetJobRequest { name: name.into() };
+        self.jobs
+            .clone()
+            .get_job(request)
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    pub(crate) async fn lease(&self, max_tasks: u32, wait: Duration) -> Vec<v1::Lease> {
+        let request = v1::LeaseRequest {
+            worker: "fake".into(),
+            max_tasks,
+            max_wait: Some(wait.try_into().unwrap()),
+        };
+        self.workers
+            .clone()
+            .lease(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .leases
+    }
+
+    pub(crate) async fn lease_one(&self) -> v1::Lease {
+        self.lease(1, Duration::from_secs(3))
+            .await
+            .pop()
+            .expect("a task")
+    }
+
+    pub(crate) async fn complete(&self, request: v1::CompleteRequest) -> Result<(), Status> {
+        self.workers.clone().complete(request).await.map(|_| ())
+    }
+
+    /// Watches to the end of the stream.
+    pub(crate) async fn watch(&self, name: &str, after: u64) -> Vec<v1::JobEvent> {
+        let request = v1::WatchJobRequest {
+            name: name.into(),
+            after_sequence: after,
+        };
+        let mut stream = self
+            .jobs
+            .clone()
+            .watch_job(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let mut events = Vec::new();
+        while let Some(event) = stream.message().await.unwrap() {
+            events.push(event);
+        }
+        events
+    }
+
+    /// Does the next task as a worker would: plan -> 3 maps -> reduce -> finish.
+    pub(crate) async fn work_once(&self) {
+        let lease = self.lease_one().await;
+        self.complete(do_task(&lease)).await.unwrap();
+    }
+}
+
+pub(crate) fn inline(text: &str) -> v1::Payload {
+    v1::Payload {
+        kind: Some(Kind::Inline(text.as_bytes().to_vec())),
+    }
+}
+
+pub(crate) fn lease_ref(lease: &v1::Lease) -> v1::LeaseRef {
+    v1::LeaseRef {
+        task: lease.task.clone(),
+        lease_id: lease.lease_id.clone(),
+        attempt: lease.attempt,
+    }
+}
+
+pub(crate) fn completion(lease: &v1::Lease, result: &str) -> v1::CompleteRequest {
+    v1::CompleteRequest {
+        lease: Some(lease_ref(lease)),
+        worker: "fake".into(),
+        result: Some(inline(result)),
+        ..v1::CompleteRequest::default()
+    }
+}
+
+/// The fake worker's whole knowledge.
+pub(crate) fn do_task(lease: &v1::Lease) -> v1::CompleteRequest {
+    let next = match (lease.kind(), lease.stage.as_str()) {
+        (v1::TaskKind::Map, _) => None,
+        (_, "plan") => Some(Next::Stage(v1::Stage {
+            name: "measure".into(),
+            maps: (0..3).map(|i| inline(&format!("map {i}"))).collect(),
+            reduce: Some(inline("reduce")),
+        })),
+        _ => Some(Next::Finish(v1::Finish::default())),
+    };
+    v1::CompleteRequest {
+        next,
+        ..completion(lease, &format!("result {}", lease.index))
+    }
+}
+
+/// The stable reason of an error, and its details.
+pub(crate) fn reason(status: &Status) -> (String, ErrorDetails) {
+    let details = status.get_error_details();
+    let info = details.error_info().expect("every error has an ErrorInfo");
+    assert_eq!(info.domain, "dual16");
+    (info.reason.clone(), details)
+}

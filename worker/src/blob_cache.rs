@@ -1,0 +1,256 @@
+//! Blobs on the local disk: content-addressed, least recently used first out, pinned while a task
+//! reads them. Knows no network, and does not decide what to fetch.
+//!
+//! A blob that came in since the start was hashed as it arrived. What an earlier process left is
+//! hashed again when first used, so that neither a crash nor a bad disk can feed a task wrong bytes;
+//! in return nothing here has to be fsynced.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tempfile::{NamedTempFile, TempPath};
+
+use crate::digest::Digest;
+
+/// The cache. One process at a time, by a lock on the folder.
+#[derive(Debug)]
+pub(crate) struct BlobCache {
+    blobs: PathBuf,
+    temp: PathBuf,
+    limit: u64,
+    state: Mutex<State>,
+    /// Held for as long as the cache lives.
+    _lock: File,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: HashMap<Digest, Entry>,
+    bytes: u64,
+    /// Counts uses; an entry's stamp tells which of two was used last.
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    size: u64,
+    pins: usize,
+    last_use: u64,
+    verified: bool,
+}
+
+/// A blob that stays on the disk until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Pinned {
+    cache: Arc<BlobCache>,
+    digest: Digest,
+    path: PathBuf,
+}
+
+impl Pinned {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.cache.unpin(&self.digest);
+    }
+}
+
+impl BlobCache {
+    /// Opens or makes the cache in `dir` and keeps it under `limit` bytes, blobs in use aside.
+    pub(crate) fn open(dir: &Path, limit: u64) -> io::Result<Arc<Self>> {
+        let (blobs, temp) = (dir.join("blobs"), dir.join("tmp"));
+        fs::create_dir_all(&blobs)?;
+        let lock = File::create(dir.join("lock"))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another running worker uses this folder; give each its own",
+            ),
+            TryLockError::Error(error) => error,
+        })?;
+        // Whatever a killed process was writing.
+        if temp.exists() {
+            fs::remove_dir_all(&temp)?;
+        }
+        fs::create_dir(&temp)?;
+        let state = State::scan(&blobs)?;
+        let cache = Self {
+            blobs,
+            temp,
+            limit,
+            state: Mutex::new(state),
+            _lock: lock,
+        };
+        cache.evict(&mut cache.state());
+        Ok(Arc::new(cache))
+    }
+
+    /// A file to write a blob into, to be handed to [`insert`](Self::insert).
+    pub(crate) fn temp_file(&self) -> io::Result<NamedTempFile> {
+        NamedTempFile::new_in(&self.temp)
+    }
+
+    /// The blob, if it is here. Reads it all if it has not been verified yet.
+    pub(crate) fn pin(self: &Arc<Self>, digest: &Digest) -> io::Result<Option<Pinned>> {
+        let path = self.path(digest);
+        let Some((size, verified)) = self
+            .state()
+            .entries
+            .get(digest)
+            .map(|entry| (entry.size, entry.verified))
+        else {
+            return Ok(None);
+        };
+        // Without the lock: hashing takes a while, and others have blobs of their own to use.
+        let intact = if verified {
+            fs::metadata(&path).is_ok_and(|meta| meta.len() == size)
+        } else {
+            Digest::of_file(&path).is_ok_and(|found| found == (*digest, size))
+        };
+        if !intact {
+            tracing::warn!(%digest, "cached blob is damaged or gone; fetching it again");
+            return self.forget(digest).map(|()| None);
+        }
+        let mut state = self.state();
+        let stamp = state.stamp();
+        // Evicted while it was being hashed?
+        let Some(entry) = state.entries.get_mut(digest) else {
+            return Ok(None);
+        };
+        entry.verified = true;
+        entry.pins += 1;
+        entry.last_use = stamp;
+        Ok(Some(Pinned {
+            cache: Arc::clone(self),
+            digest: *digest,
+            path,
+        }))
+    }
+
+    /// Takes in a file written in full, whose bytes the caller has hashed, and pins it.
+    pub(crate) fn insert(
+        self: &Arc<Self>,
+        digest: &Digest,
+        file: TempPath,
+        size: u64,
+    ) -> io::Result<Pinned> {
+        let path = self.path(digest);
+        let mut state = self.state();
+        file.persist(&path).map_err(|error| error.error)?;
+        let stamp = state.stamp();
+        let pins = state.remove(digest).map_or(0, |entry| entry.pins);
+        state.bytes += size;
+        let entry = Entry {
+            size,
+            pins: pins + 1,
+            last_use: stamp,
+            verified: true,
+        };
+        state.entries.insert(*digest, entry);
+        self.evict(&mut state);
+        Ok(Pinned {
+            cache: Arc::clone(self),
+            digest: *digest,
+            path,
+        })
+    }
+
+    fn unpin(&self, digest: &Digest) {
+        let mut state = self.state();
+        if let Some(entry) = state.entries.get_mut(digest) {
+            entry.pins = entry.pins.saturating_sub(1);
+        }
+        self.evict(&mut state);
+    }
+
+    fn forget(&self, digest: &Digest) -> io::Result<()> {
+        self.state().remove(digest);
+        match fs::remove_file(self.path(digest)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops the least recently used blobs that nobody reads, until the rest is within the limit.
+    fn evict(&self, state: &mut State) {
+        while state.bytes > self.limit {
+            let oldest = state
+                .entries
+                .iter()
+                .filter(|(_, entry)| entry.pins == 0)
+                .min_by_key(|(_, entry)| entry.last_use)
+                .map(|(digest, _)| *digest);
+            let Some(digest) = oldest else { return };
+            state.remove(&digest);
+            if let Err(error) = fs::remove_file(self.path(&digest)) {
+                tracing::warn!(%digest, %error, "cannot remove a cached blob");
+            }
+        }
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.blobs.join(digest.hex())
+    }
+
+    /// Every change to the state is complete before anything in it could panic, so a poisoned lock
+    /// guards sound data.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What an earlier process left, oldest file first.
+    fn scan(blobs: &Path) -> io::Result<Self> {
+        let mut found = Vec::new();
+        for file in fs::read_dir(blobs)? {
+            let file = file?;
+            let name = file.file_name();
+            // Not ours: left alone.
+            let Some(Ok(digest)) = name.to_str().map(Digest::from_hex) else {
+                continue;
+            };
+            let meta = file.metadata()?;
+            found.push((meta.modified()?, digest, meta.len()));
+        }
+        found.sort_by_key(|(modified, ..)| *modified);
+        let mut state = Self::default();
+        for (_, digest, size) in found {
+            let last_use = state.stamp();
+            state.bytes += size;
+            state.entries.insert(
+                digest,
+                Entry {
+                    size,
+                    pins: 0,
+                    last_use,
+                    verified: false,
+                },
+            );
+        }
+        Ok(state)
+    }
+
+    fn stamp(&mut self) -> u64 {
+        self.uses += 1;
+        self.uses
+    }
+
+    fn remove(&mut self, digest: &Digest) -> Option<Entry> {
+        let entry = self.entries.remove(digest)?;
+        self.bytes -= entry.size;
+        Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! The worker's blobs, here or on the server: the cache in front of the transfers. Several tasks
+//! that want the same blob at once cause one download.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write as _},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use tokio::task::spawn_blocking;
+
+use crate::{
+    blob_cache::{BlobCache, Pinned},
+    digest::Digest,
+    transfer::Transfer,
+};
+
+/// Shared by all tasks of a worker.
+#[derive(Debug)]
+pub(crate) struct BlobStore {
+    cache: Arc<BlobCache>,
+    transfer: Transfer,
+    /// One lock for each blob being fetched; whoever gets it second finds the blob in the cache.
+    flights: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl BlobStore {
+    pub(crate) fn new(cache: Arc<BlobCache>, transfer: Transfer) -> Self {
+        Self {
+            cache,
+            transfer,
+            flights: Mutex::default(),
+        }
+    }
+
+    /// A local, verified copy, which stays until the pin is dropped.
+    pub(crate) async fn fetch(&self, digest: &Digest) -> io::Result<Pinned> {
+        let flight = self.flight(digest);
+        let _alone = flight.lock().await;
+        let (cache, wanted) = (Arc::clone(&self.cache), *digest);
+        if let Some(pinned) = blocking(move || cache.pin(&wanted)).await? {
+            return Ok(pinned);
+        }
+        let file = self.cache.temp_file()?.into_temp_path();
+        let size = self.transfer.download(digest, &file).await?;
+        tracing::debug!(%digest, size, "blob fetched");
+        self.cache.insert(digest, file, size)
+    }
+
+    /// All bytes of a blob.
+    pub(crate) async fn read(&self, digest: &Digest) -> io::Result<Vec<u8>> {
+        let pinned = self.fetch(digest).await?;
+        tokio::fs::read(pinned.path()).await
+    }
+
+    /// Stores bytes on the server, and keeps a copy: a later task here often reads them.
+    pub(crate) async fn put(&self, bytes: Vec<u8>) -> io::Result<Digest> {
+        let cache = Arc::clone(&self.cache);
+        let size = bytes.len() as u64;
+        let (digest, pinned) = blocking(move || {
+            let digest = Digest::of(&bytes);
+            let mut file = cache.temp_file()?;
+            file.write_all(&bytes)?;
+            let pinned = cache.insert(&digest, file.into_temp_path(), size)?;
+            Ok((digest, pinned))
+        })
+        .await?;
+        self.transfer.upload(&digest, pinned.path(), size).await?;
+        Ok(digest)
+    }
+
+    /// Stores a file's bytes on the server. Not cached: a task writes a file where bytes are many.
+    pub(crate) async fn put_file(&self, file: &Path) -> io::Result<Digest> {
+        let path = file.to_owned();
+        let (digest, size) = blocking(move || Digest::of_file(&path)).await?;
+        self.transfer.upload(&digest, file, size).await?;
+        Ok(digest)
+    }
+
+    fn flight(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(digest).and_then(Weak::upgrade) {
+            return flight;
+        }
+        flights.retain(|_, flight| flight.strong_count() > 0);
+        let flight = Arc::default();
+        flights.insert(*digest, Arc::downgrade(&flight));
+        flight
+    }
+}
+
+/// Disk work, off the threads that drive the network.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}

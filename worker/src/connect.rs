@@ -1,0 +1,156 @@
+//! The first contact: waits for the server, makes sure that it is one, and learns its limits.
+
+use std::{error::Error as _, io, path::PathBuf, time::Duration};
+
+use dual16_proto::v1::{GetInfoRequest, GetInfoResponse};
+use thiserror::Error;
+use tokio::time;
+use tonic::{Code, Status};
+
+use crate::{
+    backoff::Backoff,
+    connection::{CALL_TIMEOUT, Connection, innermost, transient, within},
+    link::Link,
+};
+
+/// Why a worker could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The server's URL makes no sense.
+    #[error("server '{server}': {reason}")]
+    InvalidServer {
+        /// As given.
+        server: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// Nothing answered within [`WorkerOptions::connect_timeout`].
+    #[error("server {server} did not answer within {limit:?}: {reason}")]
+    Unreachable {
+        /// As given.
+        server: String,
+        /// The limit.
+        limit: Duration,
+        /// The last try's error.
+        reason: String,
+    },
+    /// Something answered that is no dual16 server.
+    #[error("{server} is no dual16 server: {reason}")]
+    NotAServer {
+        /// As given.
+        server: String,
+        /// What it answered.
+        reason: String,
+    },
+    /// The cache folder cannot be used.
+    #[error("cache folder {}: {source}", .dir.display())]
+    Cache {
+        /// The folder.
+        dir: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The system has no threads left.
+    #[error("cannot start threads: {0}")]
+    Threads(#[source] io::Error),
+}
+
+/// What the server's limits mean for a worker. A server that does not name one has its default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Largest payload within a message, in bytes; larger ones go as blobs.
+    pub(crate) inline_bytes: usize,
+    /// Largest piece of an upload, in bytes.
+    pub(crate) chunk_bytes: usize,
+}
+
+impl Limits {
+    fn of(info: &GetInfoResponse) -> Self {
+        let named = |name: &str, default: usize| {
+            let limit = info
+                .limits
+                .get(name)
+                .and_then(|limit| usize::try_from(*limit).ok());
+            limit.unwrap_or(default)
+        };
+        Self {
+            inline_bytes: named("inline_bytes", 16 << 10),
+            // A piece of nothing would never end; one of everything would not fit into memory.
+            chunk_bytes: named("chunk_bytes", 1 << 20).clamp(1 << 10, 4 << 20),
+        }
+    }
+}
+
+/// Waits for the first answer, and checks that it comes from a dual16 server.
+pub(crate) async fn connect(
+    connection: &Connection,
+    link: &Link,
+    server: &str,
+    limit: Option<Duration>,
+) -> Result<Limits, StartError> {
+    let mut last = String::from("no answer yet");
+    let answered = async {
+        let mut backoff = Backoff::new();
+        loop {
+            match within(CALL_TIMEOUT, connection.info().get_info(GetInfoRequest {})).await {
+                Ok(info) => {
+                    link.answered();
+                    tracing::debug!(%server, version = %info.version, "connected");
+                    return Ok(Limits::of(&info));
+                }
+                Err(status) if transient(&status) => {
+                    link.failed(&status);
+                    last = reason(&status);
+                }
+                Err(status) => return Err(status),
+            }
+            backoff.wait().await;
+        }
+    };
+    let answer = match limit {
+        None => Ok(answered.await),
+        Some(limit) => time::timeout(limit, answered).await.map_err(|_| limit),
+    };
+    match answer {
+        Ok(Ok(limits)) => Ok(limits),
+        Ok(Err(status)) => {
+            let reason = reason(&status);
+            Err(StartError::NotAServer {
+                server: server.to_owned(),
+                reason,
+            })
+        }
+        Err(limit) => Err(StartError::Unreachable {
+            server: server.to_owned(),
+            limit,
+            reason: last,
+        }),
+    }
+}
+
+fn reason(status: &Status) -> String {
+    match status.source() {
+        Some(cause) => innermost(cause),
+        None if status.code() == Code::Unimplemented => "it does not know the service".to_owned(),
+        None => status.message().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_the_servers_and_sound() {
+        let mut info = GetInfoResponse::default();
+        let default = Limits {
+            inline_bytes: 16_384,
+            chunk_bytes: 1_048_576,
+        };
+        assert_eq!(Limits::of(&info), default);
+        info.limits.insert("inline_bytes".to_owned(), 100);
+        info.limits.insert("chunk_bytes".to_owned(), 0);
+        let limits = Limits::of(&info);
+        assert_eq!((limits.inline_bytes, limits.chunk_bytes), (100, 1024));
+    }
+}

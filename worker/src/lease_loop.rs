@@ -1,0 +1,107 @@
+//! Asks the server for as many tasks as there are free slots, and sets each of them going.
+
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dual16_proto::v1::{Lease, LeaseRequest, worker_service_client::WorkerServiceClient};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Status, transport::Channel};
+
+use crate::{
+    backoff::Backoff,
+    connection::{CALL_TIMEOUT, transient, within},
+    leases::LeaseTable,
+    link::Link,
+    task::TaskContext,
+};
+
+/// How long the server may hold an unanswered request for tasks.
+const LONG_POLL: Duration = Duration::from_secs(20);
+
+/// A server that answers "nothing" at once, rather than waiting, is not asked more often than this.
+const SHORTEST_POLL: Duration = Duration::from_millis(100);
+
+/// Leases tasks until told to stop.
+pub(crate) struct LeaseLoop {
+    pub(crate) client: WorkerServiceClient<Channel>,
+    pub(crate) worker: String,
+    pub(crate) slots: NonZeroUsize,
+    pub(crate) leases: Arc<LeaseTable>,
+    pub(crate) context: Arc<TaskContext>,
+    /// Every task set going, so that a drain can wait for them.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) link: Arc<Link>,
+}
+
+impl LeaseLoop {
+    /// Runs until `stop` is cancelled; tasks that run then go on.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let free = Arc::new(Semaphore::new(self.slots.get().min(Semaphore::MAX_PERMITS)));
+        let mut backoff = Backoff::new();
+        // A semaphore that is never closed always grants in the end.
+        while let Some(Ok(slot)) = stop
+            .run_until_cancelled(Arc::clone(&free).acquire_owned())
+            .await
+        {
+            let mut slots = vec![slot];
+            while let Ok(slot) = Arc::clone(&free).try_acquire_owned() {
+                slots.push(slot);
+            }
+            let asked = Instant::now();
+            let Some(answer) = stop.run_until_cancelled(self.lease(slots.len())).await else {
+                return;
+            };
+            match answer {
+                Ok(leases) if leases.is_empty() => {
+                    backoff.reset();
+                    time::sleep(SHORTEST_POLL.saturating_sub(asked.elapsed())).await;
+                }
+                Ok(leases) => {
+                    backoff.reset();
+                    self.set_going(leases, slots);
+                }
+                Err(status) => {
+                    if transient(&status) {
+                        self.link.failed(&status);
+                    } else {
+                        tracing::warn!(code = ?status.code(), error = status.message(), "lease refused");
+                    }
+                    drop(slots);
+                    stop.run_until_cancelled(backoff.wait()).await;
+                }
+            }
+        }
+    }
+
+    async fn lease(&mut self, slots: usize) -> Result<Vec<Lease>, Status> {
+        let request = LeaseRequest {
+            worker: self.worker.clone(),
+            max_tasks: u32::try_from(slots).unwrap_or(u32::MAX),
+            max_wait: prost_types::Duration::try_from(LONG_POLL).ok(),
+        };
+        let reply = within(LONG_POLL + CALL_TIMEOUT, self.client.lease(request)).await?;
+        self.link.answered();
+        Ok(reply.leases)
+    }
+
+    fn set_going(&self, leases: Vec<Lease>, slots: Vec<OwnedSemaphorePermit>) {
+        let mut slots = slots.into_iter();
+        for lease in leases {
+            let held = self.leases.hold(&lease);
+            // A server that grants more than was asked for is served all the same.
+            let slot = slots.next();
+            let context = Arc::clone(&self.context);
+            self.tasks.spawn(async move {
+                context.run(lease, held).await;
+                drop(slot);
+            });
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The dual16 worker: leases tasks from a server, runs them, hands in their results.
+//!
+//! A worker has no state of its own that matters: it can be killed at any moment, and the server
+//! gives its tasks to another one. It knows no numerics either; whatever computes stands behind
+//! [`TaskRunner`].
+//!
+//! # Layout
+//! - [`worker`](start), `options`: starting, draining and stopping one worker.
+//! - `lease_loop`, `heartbeat`, `leases`: getting tasks, and keeping them while they run.
+//! - `task`, `report`: one task from its grant to its report.
+//! - `runner`: the seam to what computes; `quantize_runner` is the one that runs the quantization
+//!   flow, `convert_spec` and `events` translate between the API's messages and that flow's types.
+//! - `blob_cache`, `transfer`, `blob_store`, `task_blobs`: content-addressed bytes, from the disk
+//!   cache up to the synchronous face that a running task sees.
+//! - `connect`, `connection`, `backoff`, `link`: how the server is reached, and what happens while it is not.
+
+mod backoff;
+mod blob_cache;
+mod blob_store;
+mod connect;
+mod connection;
+mod convert_spec;
+mod digest;
+mod events;
+mod heartbeat;
+mod lease_loop;
+mod leases;
+mod link;
+mod options;
+mod quantize_runner;
+mod report;
+mod runner;
+mod task;
+mod task_blobs;
+mod transfer;
+mod worker;
+
+pub use connect::StartError;
+pub use convert_spec::{SpecError, job_input};
+pub use options::{DEFAULT_CACHE_BYTES, WorkerOptions};
+pub use quantize_runner::QuantizeRunner;
+pub use runner::{Blobs, Control, Next, NextStage, Outcome, TaskError, TaskRunner};
+pub use worker::{Drained, RunningWorker, start};

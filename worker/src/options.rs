@@ -1,0 +1,73 @@
+//! What a worker is told at its start. No parsing, no environment: that is the binary's.
+
+use std::{fmt, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+
+use uuid::Uuid;
+
+use crate::{quantize_runner::QuantizeRunner, runner::TaskRunner};
+
+/// Default of [`WorkerOptions::cache_bytes`]: 8 GiB.
+pub const DEFAULT_CACHE_BYTES: u64 = 8 << 30;
+
+/// Options of [`start`](crate::start).
+#[derive(Clone)]
+pub struct WorkerOptions {
+    /// The server's URL, `http://HOST:PORT`.
+    pub server: String,
+    /// Unique for each worker process; people read it in errors.
+    pub name: String,
+    /// Tasks held at once. More slots than `threads` hide the time that tasks wait for blobs.
+    pub slots: NonZeroUsize,
+    /// Threads that compute, shared by all slots.
+    pub threads: NonZeroUsize,
+    /// Folder of the blob cache, made if missing; no other running worker may use it.
+    pub cache_dir: PathBuf,
+    /// Size the cache is kept under, in bytes. Blobs in use stay even if they are more.
+    pub cache_bytes: u64,
+    /// How long [`start`](crate::start) may wait for the server's first answer; `None` = for ever.
+    pub connect_timeout: Option<Duration>,
+    /// What runs the tasks.
+    pub runner: Arc<dyn TaskRunner>,
+}
+
+impl WorkerOptions {
+    /// Options with a made-up unique name, a slot and a thread for each core, the default cache
+    /// size, no limit on connecting, and the quantization flow as the runner.
+    pub fn new(server: impl Into<String>, cache_dir: impl Into<PathBuf>) -> Self {
+        let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self {
+            server: server.into(),
+            name: unique_name(),
+            slots: cores,
+            threads: cores,
+            cache_dir: cache_dir.into(),
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            connect_timeout: None,
+            runner: Arc::new(QuantizeRunner),
+        }
+    }
+}
+
+impl fmt::Debug for WorkerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerOptions")
+            .field("server", &self.server)
+            .field("name", &self.name)
+            .field("slots", &self.slots)
+            .field("threads", &self.threads)
+            .field("cache_dir", &self.cache_dir)
+            .field("cache_bytes", &self.cache_bytes)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// "HOST-xxxxxxxx", or "worker-xxxxxxxx" where the host's name is not in the environment.
+fn unique_name() -> String {
+    let host = std::env::var("HOSTNAME")
+        .ok()
+        .filter(|name| !name.is_empty());
+    let id = Uuid::new_v4().simple().to_string();
+    let short: String = id.chars().take(8).collect();
+    format!("{}-{short}", host.as_deref().unwrap_or("worker"))
+}

@@ -1,0 +1,103 @@
+//! The runner of the real work: hands each task to the quantization flow and its output back.
+
+use dual16_proto::v1::{Artifact, Lease, TaskKind};
+use dual16_quant::{
+    Error,
+    flow::{self, FileRef, Part, TaskInput, TaskOutput},
+};
+
+use crate::{
+    convert_spec::{SpecError, job_input},
+    events::event_detail,
+    runner::{Blobs, Control, Next, NextStage, Outcome, TaskError, TaskRunner},
+};
+
+/// Runs the quantization flow. It keeps nothing between tasks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct QuantizeRunner;
+
+impl TaskRunner for QuantizeRunner {
+    fn run(
+        &self,
+        lease: &Lease,
+        payload: &[u8],
+        inputs: &[Vec<u8>],
+        blobs: &dyn Blobs,
+        control: &dyn Control,
+    ) -> Result<Outcome, TaskError> {
+        let spec = lease
+            .spec
+            .as_ref()
+            .ok_or_else(|| malformed("the lease has no spec"))?;
+        let job = job_input(spec, &lease.spec_digest)?;
+        let part = match lease.kind() {
+            TaskKind::Map => Part::Map,
+            TaskKind::Reduce => Part::Reduce,
+            TaskKind::Unspecified => return Err(malformed("the lease is neither map nor reduce")),
+        };
+        let task = TaskInput {
+            job: &job,
+            stage: &lease.stage,
+            part,
+            payload,
+            inputs,
+        };
+        Ok(outcome(flow::run(&task, blobs, control)?))
+    }
+}
+
+fn outcome(output: TaskOutput) -> Outcome {
+    let next = output.next.map(|next| match next {
+        flow::Next::Stage(stage) => Next::Stage(NextStage {
+            name: stage.name.to_owned(),
+            maps: stage.maps,
+            reduce: stage.reduce,
+        }),
+        flow::Next::Finish(files) => Next::Finish(files.into_iter().map(artifact).collect()),
+    });
+    let events = output.events.into_iter().map(event_detail).collect();
+    Outcome {
+        result: output.result,
+        events,
+        next,
+    }
+}
+
+fn artifact(file: FileRef) -> Artifact {
+    Artifact {
+        name: file.name,
+        digest: file.digest,
+        size: file.size,
+    }
+}
+
+/// A lease that no server of this version writes.
+fn malformed(message: &str) -> TaskError {
+    TaskError {
+        code: "PAYLOAD_MISMATCH".into(),
+        message: message.to_owned(),
+        permanent: false,
+    }
+}
+
+impl From<SpecError> for TaskError {
+    fn from(error: SpecError) -> Self {
+        Self {
+            code: "INVALID_SETTING".into(),
+            message: error.to_string(),
+            permanent: true,
+        }
+    }
+}
+
+impl From<Error> for TaskError {
+    fn from(error: Error) -> Self {
+        // A task stopped by a drain is at no fault, though the flow itself has no way to go on.
+        let permanent = !error.retryable() && !matches!(error, Error::Cancelled);
+        Self {
+            code: error.code().into(),
+            message: error.to_string(),
+            permanent,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! One task from its grant to its report: fetch what it reads, compute, hand in what it leaves.
+
+use std::{
+    any::Any,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use dual16_proto::v1::{Lease, Payload, payload};
+use rayon::ThreadPool;
+use tokio::{runtime::Handle, sync::oneshot};
+use tracing::Instrument as _;
+
+use crate::{
+    blob_store::BlobStore,
+    digest::Digest,
+    leases::HeldLease,
+    report::Reporter,
+    runner::{Outcome, TaskError, TaskRunner},
+    task_blobs::TaskBlobs,
+};
+
+/// What every task of a worker shares.
+pub(crate) struct TaskContext {
+    pub(crate) runner: Arc<dyn TaskRunner>,
+    /// All compute of all tasks, the serial parts too, so that slots do not add up to more threads
+    /// than the worker was given.
+    pub(crate) pool: ThreadPool,
+    pub(crate) store: Arc<BlobStore>,
+    pub(crate) reporter: Arc<Reporter>,
+}
+
+impl TaskContext {
+    /// Runs one task and reports its end. Returns once the compute has really ended, even when
+    /// the lease was lost, because until then the slot is not free.
+    pub(crate) async fn run(&self, lease: Lease, held: HeldLease) {
+        let span = tracing::info_span!("task", task = %lease.task, attempt = lease.attempt);
+        self.run_to_report(lease, held).instrument(span).await;
+    }
+
+    async fn run_to_report(&self, lease: Lease, held: HeldLease) {
+        let begun = Instant::now();
+        tracing::debug!(stage = %lease.stage, "task begins");
+        let Some(gathered) = held.lost().run_until_cancelled(self.gather(&lease)).await else {
+            return;
+        };
+        let done = match gathered {
+            Ok(read) => self.compute(lease, read, &held).await,
+            Err(error) => Err(TaskError::io(format!("cannot read the task: {error}"))),
+        };
+        if held.lost().is_cancelled() {
+            tracing::debug!("the lease is lost; what the task left is dropped");
+            return;
+        }
+        match done {
+            Ok(outcome) => {
+                self.reporter.complete(&held, outcome).await;
+                tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "task ends");
+            }
+            Err(error) => self.reporter.fail(&held, error).await,
+        }
+    }
+
+    async fn gather(&self, lease: &Lease) -> io::Result<Gathered> {
+        let payload = match &lease.payload {
+            Some(payload) => self.bytes(payload).await?,
+            None => Vec::new(),
+        };
+        let mut inputs = Vec::with_capacity(lease.inputs.len());
+        for input in &lease.inputs {
+            inputs.push(self.bytes(input).await?);
+        }
+        Ok(Gathered { payload, inputs })
+    }
+
+    async fn bytes(&self, payload: &Payload) -> io::Result<Vec<u8>> {
+        match &payload.kind {
+            None => Ok(Vec::new()),
+            Some(payload::Kind::Inline(bytes)) => Ok(bytes.clone()),
+            Some(payload::Kind::Blob(digest)) => {
+                let digest: Digest = digest.parse().map_err(io::Error::other)?;
+                self.store.read(&digest).await
+            }
+        }
+    }
+
+    /// Runs the runner on the pool. The pool's own threads, rather than blocking threads of the
+    /// async runtime: a runtime that is shut down waits for its blocking threads, and a runner that
+    /// does not listen would hold up the process.
+    async fn compute(
+        &self,
+        lease: Lease,
+        read: Gathered,
+        held: &HeldLease,
+    ) -> Result<Outcome, TaskError> {
+        let runner = Arc::clone(&self.runner);
+        let blobs = TaskBlobs::new(
+            Arc::clone(&self.store),
+            Handle::current(),
+            held.lost().clone(),
+        );
+        let (sender, receiver) = oneshot::channel();
+        let span = tracing::Span::current();
+        self.pool.spawn_fifo(move || {
+            let _entered = span.entered();
+            // Unwind safe: whatever a panic leaves half-done is owned by the task and dropped here,
+            // and a runner shared by tasks owes its own soundness, as with any poisoned lock.
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                runner.run(&lease, &read.payload, &read.inputs, &blobs, &blobs)
+            }));
+            let done = done.unwrap_or_else(|panic| {
+                let text = panic_text(panic.as_ref());
+                Err(TaskError::panic(format!("the task panicked: {text}")))
+            });
+            // Nobody waits any more only if the worker is gone.
+            let _ = sender.send(done);
+        });
+        match receiver.await {
+            Ok(done) => done,
+            Err(_) => Err(TaskError::panic(
+                "the task's thread ended without an answer",
+            )),
+        }
+    }
+}
+
+/// The bytes a task reads, wherever they lay.
+struct Gathered {
+    payload: Vec<u8>,
+    inputs: Vec<Vec<u8>>,
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

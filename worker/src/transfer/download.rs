@@ -1,0 +1,98 @@
+//! From the server into a file.
+
+use std::path::Path;
+
+use dual16_proto::v1::DownloadRequest;
+use sha2::{Digest as _, Sha256};
+use tokio::{fs::File, io::AsyncWriteExt as _};
+use tonic::Status;
+
+use super::{Broken, STALL_TIMEOUT, Transfer, TransferError};
+use crate::{
+    backoff::Backoff,
+    connection::{CALL_TIMEOUT, transient, within},
+    digest::Digest,
+};
+
+/// A download under way, kept over broken streams.
+struct Partial {
+    file: File,
+    hasher: Sha256,
+    received: u64,
+    size: u64,
+}
+
+impl Transfer {
+    /// Writes a blob to the file at `path` and returns its size in bytes. Tries for as long as the
+    /// server is away; drop the future to give up.
+    pub(crate) async fn download(
+        &self,
+        digest: &Digest,
+        path: &Path,
+    ) -> Result<u64, TransferError> {
+        let on_file = |error| Broken::File(error).give_up(digest, path);
+        let mut partial = Partial {
+            file: File::create(path).await.map_err(on_file)?,
+            hasher: Sha256::new(),
+            received: 0,
+            size: 0,
+        };
+        let mut backoff = Backoff::new();
+        loop {
+            let before = partial.received;
+            let ended = self.receive(digest, &mut partial).await;
+            let progress = partial.received > before;
+            match ended {
+                Ok(()) if partial.received == partial.size => break,
+                // Cut off, but it brought something: the rest may come too.
+                Ok(()) if progress => {}
+                Ok(()) => {
+                    return Err(TransferError::Truncated {
+                        digest: *digest,
+                        received: partial.received,
+                        size: partial.size,
+                    });
+                }
+                Err(Broken::Status(status)) if transient(&status) => self.link.failed(&status),
+                Err(broken) => return Err(broken.give_up(digest, path)),
+            }
+            if progress {
+                backoff.reset();
+            }
+            backoff.wait().await;
+        }
+        partial.file.flush().await.map_err(on_file)?;
+        let found = Digest::from_hasher(partial.hasher);
+        if found != *digest {
+            return Err(TransferError::Damaged {
+                digest: *digest,
+                found,
+            });
+        }
+        Ok(partial.size)
+    }
+
+    /// One stream, from where the last one broke off to wherever this one ends.
+    async fn receive(&self, digest: &Digest, partial: &mut Partial) -> Result<(), Broken> {
+        let request = DownloadRequest {
+            digest: digest.to_string(),
+            offset: partial.received,
+        };
+        let mut stream = within(CALL_TIMEOUT, self.client.clone().download(request)).await?;
+        self.link.answered();
+        loop {
+            let message = tokio::time::timeout(STALL_TIMEOUT, stream.message())
+                .await
+                .map_err(|_| Status::deadline_exceeded("the download stalled"))??;
+            let Some(message) = message else {
+                return Ok(());
+            };
+            if message.size != 0 {
+                partial.size = message.size;
+            }
+            partial.file.write_all(&message.data).await?;
+            partial.hasher.update(&message.data);
+            partial.received += message.data.len() as u64;
+        }
+    }
+}

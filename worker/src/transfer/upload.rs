@@ -1,0 +1,122 @@
+//! From a file to the server.
+
+use std::{
+    io::{self, SeekFrom},
+    path::Path,
+    time::Duration,
+};
+
+use dual16_proto::v1::{FindMissingRequest, QueryUploadRequest, UploadRequest};
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, AsyncSeekExt as _},
+    sync::mpsc,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+use super::{Broken, STALL_TIMEOUT, Transfer, TransferError};
+use crate::{
+    backoff::Backoff,
+    connection::{CALL_TIMEOUT, transient, within},
+    digest::Digest,
+};
+
+/// An upload slower than this, in bytes a second, is given up and resumed.
+const SLOWEST: u64 = 64 << 10;
+
+impl Transfer {
+    /// Brings the server the blob in the file at `path`, of `size` bytes, unless it has it. Tries
+    /// for as long as the server is away; drop the future to give up.
+    pub(crate) async fn upload(
+        &self,
+        digest: &Digest,
+        path: &Path,
+        size: u64,
+    ) -> Result<(), TransferError> {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.send(digest, path, size).await {
+                Ok(()) => {
+                    self.link.answered();
+                    return Ok(());
+                }
+                Err(Broken::Status(status)) if resumable(&status) => self.link.failed(&status),
+                Err(broken) => return Err(broken.give_up(digest, path)),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    async fn send(&self, digest: &Digest, path: &Path, size: u64) -> Result<(), Broken> {
+        let mut client = self.client.clone();
+        let name = digest.to_string();
+        let request = FindMissingRequest {
+            digests: vec![name.clone()],
+        };
+        let missing = within(CALL_TIMEOUT, client.find_missing(request)).await?;
+        if missing.missing.is_empty() {
+            return Ok(());
+        }
+        let request = QueryUploadRequest {
+            digest: name.clone(),
+        };
+        let kept = within(CALL_TIMEOUT, client.query_upload(request)).await?;
+        if kept.complete {
+            return Ok(());
+        }
+        // More than the whole blob cannot be a part of it: begin anew.
+        let rest = size.checked_sub(kept.committed).unwrap_or(size);
+        let offset = size - rest;
+        let mut file = File::open(path).await?;
+        file.seek(SeekFrom::Start(offset)).await?;
+
+        let (chunks, stream) = mpsc::channel(2);
+        let first = UploadRequest {
+            digest: name,
+            size,
+            offset,
+            ..UploadRequest::default()
+        };
+        let limit = STALL_TIMEOUT + Duration::from_secs(rest / SLOWEST);
+        let (read, reply) = tokio::join!(
+            read_chunks(file, self.chunk_bytes, first, chunks),
+            within(limit, client.upload(ReceiverStream::new(stream))),
+        );
+        // A stream cut short by a failed read makes the server complain; the read is the cause.
+        read?;
+        reply?;
+        Ok(())
+    }
+}
+
+/// Sends the rest of a file, the first message with the upload's header. Ends early when the server
+/// has stopped listening: its answer says why.
+async fn read_chunks(
+    mut file: File,
+    chunk_bytes: usize,
+    first: UploadRequest,
+    chunks: mpsc::Sender<UploadRequest>,
+) -> io::Result<()> {
+    let mut message = first;
+    loop {
+        let mut data = Vec::with_capacity(chunk_bytes);
+        let mut chunk = (&mut file).take(chunk_bytes as u64);
+        chunk.read_to_end(&mut data).await?;
+        // An empty blob is one message: the header.
+        let header = !message.digest.is_empty();
+        if data.is_empty() && !header {
+            return Ok(());
+        }
+        message.data = data.into();
+        if chunks.send(message).await.is_err() {
+            return Ok(());
+        }
+        message = UploadRequest::default();
+    }
+}
+
+/// Besides an outage: what was kept of the upload is gone, so the next try asks where to go on.
+fn resumable(status: &Status) -> bool {
+    transient(status) || status.code() == Code::OutOfRange
+}

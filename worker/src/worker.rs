@@ -1,0 +1,164 @@
+//! Starting, draining and stopping one worker.
+
+use std::{io, sync::Arc, time::Duration};
+
+use rayon::ThreadPoolBuilder;
+use tokio::time;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use crate::{
+    blob_cache::BlobCache,
+    blob_store::BlobStore,
+    connect::{StartError, connect},
+    connection::{Connection, endpoint},
+    heartbeat::Heartbeat,
+    lease_loop::LeaseLoop,
+    leases::LeaseTable,
+    link::Link,
+    options::WorkerOptions,
+    report::Reporter,
+    task::TaskContext,
+    transfer::Transfer,
+};
+
+/// A compute thread that waits for its part of one task may take up another whole task meanwhile,
+/// on top of its stack; so it gets more than the 2 MiB of a Rust thread. Untouched pages cost
+/// nothing.
+const COMPUTE_STACK_BYTES: usize = 16 << 20;
+
+/// Time to give tasks back once the drain's deadline has passed.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A worker at work. Dropped without [`shutdown`](Self::shutdown), it leases and renews no more; tasks
+/// under way end as they may.
+#[derive(Debug)]
+#[must_use = "a worker stops when dropped"]
+pub struct RunningWorker {
+    stop: DropGuard,
+    tasks: TaskTracker,
+    leases: Arc<LeaseTable>,
+    reporter: Arc<Reporter>,
+    heartbeat: Heartbeat,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Tasks that were still running at the deadline and were given back.
+    pub released: usize,
+}
+
+/// Starts a worker: opens its cache, waits for the server, then leases and runs tasks in the
+/// background until [`RunningWorker::shutdown`]. Needs a tokio runtime with its timers and I/O on.
+///
+/// A server that goes away later is waited for, for ever; results are kept and handed in when it is
+/// back.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> {
+    let WorkerOptions {
+        server,
+        name,
+        slots,
+        threads,
+        cache_dir,
+        cache_bytes,
+        ..
+    } = options;
+    let endpoint = endpoint(&server).map_err(|reason| StartError::InvalidServer {
+        server: server.clone(),
+        reason,
+    })?;
+    let cache = BlobCache::open(&cache_dir, cache_bytes).map_err(|source| StartError::Cache {
+        dir: cache_dir,
+        source,
+    })?;
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads.get())
+        .thread_name(|index| format!("dual16-compute-{index}"))
+        .stack_size(COMPUTE_STACK_BYTES)
+        .build()
+        .map_err(|error| StartError::Threads(io::Error::other(error)))?;
+
+    let connection = Connection::new(&endpoint);
+    let link = Arc::new(Link::new(&server));
+    let limits = connect(&connection, &link, &server, options.connect_timeout).await?;
+
+    let leases = Arc::new(LeaseTable::default());
+    let heartbeat = Heartbeat::start(
+        endpoint,
+        name.clone(),
+        Arc::clone(&leases),
+        Arc::clone(&link),
+    )
+    .map_err(StartError::Threads)?;
+    let transfer = Transfer {
+        client: connection.blobs(),
+        chunk_bytes: limits.chunk_bytes,
+        link: Arc::clone(&link),
+    };
+    let store = Arc::new(BlobStore::new(cache, transfer));
+    let reporter = Arc::new(Reporter {
+        client: connection.worker(),
+        worker: name.clone(),
+        inline_bytes: limits.inline_bytes,
+        store: Arc::clone(&store),
+        link: Arc::clone(&link),
+    });
+    let context = Arc::new(TaskContext {
+        runner: options.runner,
+        pool,
+        store,
+        reporter: Arc::clone(&reporter),
+    });
+    let tasks = TaskTracker::new();
+    let lease_loop = LeaseLoop {
+        client: connection.worker(),
+        worker: name.clone(),
+        slots,
+        leases: Arc::clone(&leases),
+        context,
+        tasks: tasks.clone(),
+        link,
+    };
+    let stop = CancellationToken::new();
+    tasks.spawn(lease_loop.run(stop.clone()));
+    tracing::info!(worker = %name, %server, slots, threads, "worker ready");
+    Ok(RunningWorker {
+        stop: stop.drop_guard(),
+        tasks,
+        leases,
+        reporter,
+        heartbeat,
+    })
+}
+
+impl RunningWorker {
+    /// Drains: leases nothing more, lets running tasks end until `deadline` has passed, then gives
+    /// the rest back to the server, which counts no attempt for them. Returns within `deadline` and
+    /// a few seconds, whether or not the server answers and the tasks listen.
+    pub async fn shutdown(self, deadline: Duration) -> Drained {
+        self.shutdown_when(time::sleep(deadline)).await
+    }
+
+    /// As [`shutdown`](Self::shutdown), with the deadline given as whatever ends the wait.
+    pub async fn shutdown_when(self, deadline: impl Future<Output = ()>) -> Drained {
+        drop(self.stop);
+        self.tasks.close();
+        let rest = tokio::select! {
+            () = self.tasks.wait() => Vec::new(),
+            () = deadline => self.leases.surrender(),
+        };
+        let released = rest.len();
+        if released > 0 {
+            tracing::info!(released, "drain deadline passed; giving running tasks back");
+            self.reporter.release(rest, RELEASE_LIMIT).await;
+        }
+        self.heartbeat.stop(RELEASE_LIMIT).await;
+        Drained { released }
+    }
+}
