@@ -69,7 +69,7 @@ pub enum ConfigError {
 /// # Errors
 /// [`ConfigError`], naming the flag, or the file and the key.
 pub fn parse(arguments: &[OsString]) -> Result<Cli, ConfigError> {
-    let mut command = Cli::command();
+    let mut command = hide_environment(Cli::command());
     if let Some(path) = config_path(arguments) {
         let values = read_file(&path, &command)?;
         command = with_defaults(command, &values);
@@ -77,6 +77,14 @@ pub fn parse(arguments: &[OsString]) -> Result<Cli, ConfigError> {
     Ok(Cli::from_arg_matches(
         &command.try_get_matches_from(arguments)?,
     )?)
+}
+
+/// Help names the variables; what they hold now is nobody's business in a pasted help text.
+fn hide_environment(command: Command) -> Command {
+    let hide = |argument: Arg| argument.hide_env_values(true);
+    command
+        .mut_args(hide)
+        .mut_subcommands(|subcommand| subcommand.mut_args(hide))
 }
 
 /// The file is needed before clap can run, so the flag is looked for by hand.

@@ -22,6 +22,8 @@ use crate::error::Error;
 const WORKER_DEADLINE: Duration = Duration::from_secs(2);
 /// Open connections get this long to end before they are cut.
 const SERVER_DEADLINE: Duration = Duration::from_secs(2);
+/// A command that was killed comes back to find its tasks leased; it should not wait long for them.
+const LEASE_TTL: Duration = Duration::from_secs(10);
 /// The server is in this process: it answers at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -56,7 +58,9 @@ impl LocalCluster {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .map_err(|error| Error::Local(format!("cannot listen on 127.0.0.1: {error}")))?;
-        let server = dual16_server::start(ServerOptions::new(data.join("server")), listener)
+        let mut options = ServerOptions::new(data.join("server"));
+        options.lease_ttl = LEASE_TTL;
+        let server = dual16_server::start(options, listener)
             .await
             .map_err(|error| failed("cannot start the server", &error))?;
         let url = format!("http://{}", server.addr());

@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub(crate) use safetensors::SafetensorsFile;
+pub(crate) use stack::check_finite;
 
 use npz::NpzFile;
 
@@ -100,13 +101,16 @@ impl BatchFile {
     pub fn read(&mut self, index: usize) -> Result<Batch> {
         if index >= self.count {
             let reason = format!("it holds {} batches, there is none at {index}", self.count);
-            return Err(Error::Batch { file: self.name.clone(), reason });
+            return Err(Error::Batch {
+                file: self.name.clone(),
+                reason,
+            });
         }
         let part = self.stacked.then_some(index);
         let mut batch = Batch::new();
         for entry in &self.entries {
             let datum = self.source.read(&entry.key, entry.spec.kind, part)?;
-            stack::check_finite(&self.name, &entry.key, &datum, part)?;
+            check_finite(&self.name, &entry.key, &datum, part)?;
             batch.insert(entry.spec.name.clone(), datum);
         }
         Ok(batch)
@@ -127,19 +131,33 @@ pub fn keys(name: &str, path: &Path) -> Result<Vec<String>> {
 }
 
 fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Result<Entry> {
-    let bad = |reason: String| Error::Batch { file: file.to_owned(), reason };
+    let bad = |reason: String| Error::Batch {
+        file: file.to_owned(),
+        reason,
+    };
     let plain = spec.name.strip_suffix(INPUT_SUFFIX);
     let has = |name: &str| keys.iter().any(|key| key == name);
-    let key = [Some(spec.name.as_str()), plain].into_iter().flatten().find(|name| has(name));
+    let key = [Some(spec.name.as_str()), plain]
+        .into_iter()
+        .flatten()
+        .find(|name| has(name));
     let key = key.ok_or_else(|| {
-        bad(format!("input '{}' is missing; the file has {}", spec.name, listed(keys)))
+        bad(format!(
+            "input '{}' is missing; the file has {}",
+            spec.name,
+            listed(keys)
+        ))
     })?;
     if let Some(problem) = source.problem(key) {
         return Err(bad(format!("tensor '{key}': {problem}")));
     }
-    let shape = source.shape(key).ok_or_else(|| bad(format!("tensor '{key}' has no shape")))?;
+    let shape = source
+        .shape(key)
+        .ok_or_else(|| bad(format!("tensor '{key}' has no shape")))?;
     if shape.contains(&0) {
-        return Err(bad(format!("tensor '{key}' is empty: its shape is {shape:?}")));
+        return Err(bad(format!(
+            "tensor '{key}' is empty: its shape is {shape:?}"
+        )));
     }
     if !source.readable_as(key, spec.kind) {
         return Err(bad(format!(
@@ -149,7 +167,11 @@ fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Resu
             stack::readable_dtypes(spec.kind)
         )));
     }
-    Ok(Entry { spec: spec.clone(), key: key.to_owned(), shape })
+    Ok(Entry {
+        spec: spec.clone(),
+        key: key.to_owned(),
+        shape,
+    })
 }
 
 fn listed(keys: &[String]) -> String {
@@ -168,7 +190,10 @@ impl Source {
             return NpzFile::open(name, path).map(Source::Npz);
         }
         let reason = "batches are .safetensors or .npz files".to_owned();
-        Err(Error::Batch { file: name.to_owned(), reason })
+        Err(Error::Batch {
+            file: name.to_owned(),
+            reason,
+        })
     }
 
     fn keys(&self) -> Vec<String> {
@@ -206,12 +231,7 @@ impl Source {
         }
     }
 
-    fn read(
-        &mut self,
-        key: &str,
-        kind: ElementKind,
-        part: Option<usize>,
-    ) -> Result<Datum> {
+    fn read(&mut self, key: &str, kind: ElementKind, part: Option<usize>) -> Result<Datum> {
         match self {
             Source::Safetensors(file) => file.read(key, kind, part),
             Source::Npz(file) => file.read(key, part),
@@ -220,5 +240,7 @@ impl Source {
 }
 
 fn has_extension(name: &str, extension: &str) -> bool {
-    Path::new(name).extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+    Path::new(name)
+        .extension()
+        .is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }

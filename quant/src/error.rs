@@ -26,7 +26,9 @@ pub enum Error {
         reason: String,
     },
     /// A tensor holds NaN or infinity.
-    #[error("{file}: tensor '{tensor}' has {value} at index {index:?}; only finite values can be quantized")]
+    #[error(
+        "{file}: tensor '{tensor}' has {value} at index {index:?}; only finite values can be quantized"
+    )]
     NonFinite {
         /// File, or "float run on FILE" for a value the model computed.
         file: String,
@@ -139,11 +141,17 @@ pub(crate) trait KernelContext<T> {
 
 impl<T, E: Into<dual16_nash::Error>> KernelContext<T> for std::result::Result<T, E> {
     fn of(self, subject: &str) -> Result<T> {
-        self.map_err(|source| Error::Kernel { subject: subject.to_owned(), source: source.into() })
+        self.map_err(|source| Error::Kernel {
+            subject: subject.to_owned(),
+            source: source.into(),
+        })
     }
 }
 
 /// A file's JSON could not be made.
 pub(crate) fn json_error(file: &str, error: &serde_json::Error) -> Error {
-    Error::Io { what: file.to_owned(), source: std::io::Error::other(error.to_string()) }
+    Error::Io {
+        what: file.to_owned(),
+        source: std::io::Error::other(error.to_string()),
+    }
 }

@@ -36,18 +36,24 @@ impl FloatModel {
     /// # Errors
     /// [`Error::Model`] naming the node and the operator that rten cannot run.
     pub fn load(model: &Model, threads: usize) -> Result<FloatModel> {
-        let bad = |reason: String| Error::Model { file: model.file().to_owned(), reason };
+        let bad = |reason: String| Error::Model {
+            file: model.file().to_owned(),
+            reason,
+        };
         let mut options = ModelOptions::with_all_ops();
         options.enable_optimization(false);
-        for (location, bytes) in model.external_files()? {
+        let executable = model.for_execution()?;
+        for (location, bytes) in executable.files {
             options.external_data(&location, bytes);
         }
-        let load = || options.load(model.bytes().to_vec());
-        let loaded = guarded(load)
+        let loaded = guarded(|| options.load(executable.model))
             .map_err(|panic| bad(format!("float execution cannot load it: {panic}")))?
             .map_err(|error| bad(refusal(model, &error)))?;
         let used = model.nodes().iter().flat_map(OnnxNode::uses);
-        let constants = used.filter(|name| model.is_constant(name)).map(str::to_owned).collect();
+        let constants = used
+            .filter(|name| model.is_constant(name))
+            .map(str::to_owned)
+            .collect();
         Ok(FloatModel {
             file: model.file().to_owned(),
             model: loaded,
@@ -93,8 +99,13 @@ impl FloatModel {
     /// The values a node needs to run alone, captured ones included; constants are not among them,
     /// for they come from the model.
     pub fn feeds(&self, onnx_node: usize) -> Vec<&str> {
-        let uses = self.nodes.get(onnx_node).into_iter().flat_map(OnnxNode::uses);
-        uses.filter(|name| !self.constants.contains(*name)).collect()
+        let uses = self
+            .nodes
+            .get(onnx_node)
+            .into_iter()
+            .flat_map(OnnxNode::uses);
+        uses.filter(|name| !self.constants.contains(*name))
+            .collect()
     }
 
     /// Runs one node, given all its [`feeds`](Self::feeds) by name (more are ignored). Returns its
@@ -109,7 +120,10 @@ impl FloatModel {
     ) -> Result<Vec<Datum>> {
         let failed = |node: String, reason: String| Error::FloatRun { node, reason };
         let node = self.nodes.get(onnx_node).ok_or_else(|| {
-            failed(self.file.clone(), format!("it has {} nodes, not {onnx_node}", self.nodes.len()))
+            failed(
+                self.file.clone(),
+                format!("it has {} nodes, not {onnx_node}", self.nodes.len()),
+            )
         })?;
         let label = node.label();
         let mut given: HashMap<&str, &Datum> = HashMap::new();
@@ -122,9 +136,10 @@ impl FloatModel {
         let names: BTreeSet<&str> = node.made().collect();
         let values = self.execute(&label, given.into_iter(), &names)?;
         let mut by_name: HashMap<&str, rten::Value> = names.into_iter().zip(values).collect();
-        let take = |name: &str| by_name.remove(name).and_then(convert::from_rten);
-        let mut take = take;
-        node.made().map(|name| take(name).ok_or_else(|| self.sequence(name))).collect()
+        let mut take = |name: &str| by_name.remove(name).and_then(convert::from_rten);
+        node.made()
+            .map(|name| take(name).ok_or_else(|| self.sequence(name)))
+            .collect()
     }
 
     fn execute<'a>(
@@ -133,11 +148,17 @@ impl FloatModel {
         inputs: impl Iterator<Item = (&'a str, &'a Datum)>,
         outputs: &BTreeSet<&str>,
     ) -> Result<Vec<rten::Value>> {
-        let failed = |reason: String| Error::FloatRun { node: what.to_owned(), reason };
+        let failed = |reason: String| Error::FloatRun {
+            node: what.to_owned(),
+            reason,
+        };
         let given = inputs
             .map(|(name, datum)| Ok((self.node_id(name)?, convert::to_rten(datum)?)))
             .collect::<Result<Vec<(NodeId, ValueOrView<'a>)>>>()?;
-        let wanted = outputs.iter().map(|name| self.node_id(name)).collect::<Result<Vec<_>>>()?;
+        let wanted = outputs
+            .iter()
+            .map(|name| self.node_id(name))
+            .collect::<Result<Vec<_>>>()?;
         let mut options = RunOptions::default();
         options.thread_pool = Some(Arc::clone(&self.threads));
         guarded(|| self.model.run(given, &wanted, Some(options)))
@@ -146,22 +167,29 @@ impl FloatModel {
     }
 
     fn node_id(&self, name: &str) -> Result<NodeId> {
-        self.model.find_node(name).ok_or_else(|| Error::UnknownName {
-            what: "value",
-            name: name.to_owned(),
-            near: Vec::new(),
-        })
+        self.model
+            .find_node(name)
+            .ok_or_else(|| Error::UnknownName {
+                what: "value",
+                name: name.to_owned(),
+                near: Vec::new(),
+            })
     }
 
     fn sequence(&self, name: &str) -> Error {
         let reason = format!("value '{name}' is a sequence; only tensors are supported");
-        Error::FloatRun { node: self.file.clone(), reason }
+        Error::FloatRun {
+            node: self.file.clone(),
+            reason,
+        }
     }
 }
 
 impl std::fmt::Debug for FloatModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FloatModel").field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("FloatModel")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
     }
 }
 

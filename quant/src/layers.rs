@@ -11,8 +11,8 @@ use crate::{
     error::{Error, Result},
     model::{ElementKind, TRAILING_DIMS},
     onnx::{
-        GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, f32_value,
-        f32_initializer, node,
+        GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+        f32_initializer, f32_value, node,
     },
     tensor::{Datum, Tensor},
 };
@@ -30,8 +30,10 @@ const INPUT: &str = ".input";
 /// As [`batch::keys`].
 pub fn layers_in(name: &str, path: &Path) -> Result<Vec<String>> {
     let keys = batch::keys(name, path)?;
-    let mut layers: Vec<String> =
-        keys.iter().map(|key| key.strip_suffix(INPUT).unwrap_or(key).to_owned()).collect();
+    let mut layers: Vec<String> = keys
+        .iter()
+        .map(|key| key.strip_suffix(INPUT).unwrap_or(key).to_owned())
+        .collect();
     layers.sort();
     layers.dedup();
     Ok(layers)
@@ -43,10 +45,14 @@ pub fn layers_in(name: &str, path: &Path) -> Result<Vec<String>> {
 /// embedding for one, simply have none.
 ///
 /// # Errors
-/// [`Error::Batch`] for a damaged weights file, a bias that does not fit, or no layer left.
+/// [`Error::Batch`] for a damaged weights file, a bias that does not fit, or no layer left;
+/// [`Error::NonFinite`] for a weight that is NaN or infinite.
 pub fn to_onnx(file_name: &str, path: &Path, layers: Option<&[String]>) -> Result<Vec<u8>> {
     let mut weights = SafetensorsFile::open(file_name, path)?;
-    let bad = |reason: String| Error::Batch { file: file_name.to_owned(), reason };
+    let bad = |reason: String| Error::Batch {
+        file: file_name.to_owned(),
+        reason,
+    };
     let linears = linear_names(&weights);
     let wanted = |name: &&String| layers.is_none_or(|layers| layers.contains(name));
     let chosen: Vec<&String> = linears.iter().filter(wanted).collect();
@@ -60,14 +66,20 @@ pub fn to_onnx(file_name: &str, path: &Path, layers: Option<&[String]>) -> Resul
             ),
         }));
     }
-    let mut graph = GraphProto { name: "layers".to_owned(), ..GraphProto::default() };
+    let mut graph = GraphProto {
+        name: "layers".to_owned(),
+        ..GraphProto::default()
+    };
     for name in chosen {
         add_linear(&mut graph, file_name, &mut weights, name)?;
     }
     let model = ModelProto {
         ir_version: IR_VERSION,
         producer_name: "dual16".to_owned(),
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+        opset_import: vec![OperatorSetIdProto {
+            domain: String::new(),
+            version: OPSET,
+        }],
         graph: Some(graph),
         ..ModelProto::default()
     };
@@ -76,11 +88,18 @@ pub fn to_onnx(file_name: &str, path: &Path, layers: Option<&[String]>) -> Resul
 
 fn linear_names(weights: &SafetensorsFile) -> Vec<String> {
     let is_linear = |key: &String| {
-        weights.shape(key).is_some_and(|shape| shape.len() == 2 && !shape.contains(&0))
+        weights
+            .shape(key)
+            .is_some_and(|shape| shape.len() == 2 && !shape.contains(&0))
             && weights.readable_as(key, ElementKind::F32)
     };
     let name = |key: String| key.strip_suffix(WEIGHT).map(str::to_owned);
-    weights.keys().into_iter().filter(is_linear).filter_map(name).collect()
+    weights
+        .keys()
+        .into_iter()
+        .filter(is_linear)
+        .filter_map(name)
+        .collect()
 }
 
 fn add_linear(
@@ -89,7 +108,10 @@ fn add_linear(
     weights: &mut SafetensorsFile,
     name: &str,
 ) -> Result<()> {
-    let bad = |reason: String| Error::Batch { file: file.to_owned(), reason };
+    let bad = |reason: String| Error::Batch {
+        file: file.to_owned(),
+        reason,
+    };
     let weight_name = format!("{name}{WEIGHT}");
     let weight = read(weights, file, &weight_name)?
         .into_dimensionality::<Ix2>()
@@ -110,14 +132,27 @@ fn add_linear(
 
     let (input, output) = (format!("{name}{INPUT}"), format!("{name}.output"));
     let transposed = format!("{weight_name}.T");
-    graph.initializer.push(f32_initializer(&transposed, weight.t().into_dyn()));
+    graph
+        .initializer
+        .push(f32_initializer(&transposed, weight.t().into_dyn()));
     match &bias {
-        None => graph.node.push(scoped(node("MatMul", &[&input, &transposed], &[&output]), name)),
+        None => graph.node.push(scoped(
+            node("MatMul", &[&input, &transposed], &[&output]),
+            name,
+        )),
         Some(bias) => {
             let product = format!("{name}.product");
-            graph.initializer.push(f32_initializer(&bias_name, bias.view()));
-            graph.node.push(scoped(node("MatMul", &[&input, &transposed], &[&product]), name));
-            graph.node.push(scoped(node("Add", &[&product, &bias_name], &[&output]), name));
+            graph
+                .initializer
+                .push(f32_initializer(&bias_name, bias.view()));
+            graph.node.push(scoped(
+                node("MatMul", &[&input, &transposed], &[&product]),
+                name,
+            ));
+            graph.node.push(scoped(
+                node("Add", &[&product, &bias_name], &[&output]),
+                name,
+            ));
         }
     }
     let mut input = f32_value(&input, None);
@@ -131,7 +166,9 @@ fn add_linear(
 }
 
 fn read(weights: &mut SafetensorsFile, file: &str, key: &str) -> Result<Tensor> {
-    match weights.read(key, ElementKind::F32, None)? {
+    let datum = weights.read(key, ElementKind::F32, None)?;
+    batch::check_finite(file, key, &datum, None)?;
+    match datum {
         Datum::F32(tensor) => Ok(tensor),
         _ => Err(Error::Batch {
             file: file.to_owned(),

@@ -56,8 +56,10 @@ impl Model {
         path: &Path,
         external_data: &[(String, PathBuf)],
     ) -> Result<Model> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| Error::Io { what: file_name.to_owned(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| Error::Io {
+            what: file_name.to_owned(),
+            source,
+        })?;
         Model::from_bytes(file_name, bytes.into(), external_data)
     }
 
@@ -122,7 +124,9 @@ impl Model {
     /// Names of every value a float run makes or is given, in order: inputs, then outputs of nodes.
     pub fn value_names(&self) -> Vec<&str> {
         let inputs = self.inputs.iter().map(|input| input.name.as_str());
-        inputs.chain(self.nodes.iter().flat_map(OnnxNode::made)).collect()
+        inputs
+            .chain(self.nodes.iter().flat_map(OnnxNode::made))
+            .collect()
     }
 
     /// Whether a value is an initializer or the output of a Constant node.
@@ -153,19 +157,45 @@ impl Model {
         }
     }
 
-    /// The external files with their whole content, for whoever runs the model.
-    pub(crate) fn external_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        self.external.read_all()
+    /// What rten loads. A model without external data
+    /// is handed over as it was read.
+    pub(crate) fn for_execution(&self) -> Result<Executable> {
+        if self.external.is_empty() {
+            return Ok(Executable {
+                model: self.bytes.to_vec(),
+                files: Vec::new(),
+            });
+        }
+        let (mut proto, graph) = decode(&self.file, &self.bytes)?;
+        proto.graph = Some(graph);
+        let files = self.external.relocate(&mut proto)?;
+        Ok(Executable {
+            model: proto.encode_to_vec(),
+            files,
+        })
     }
 }
 
+/// A model as rten loads it.
+pub(crate) struct Executable {
+    /// The ONNX file.
+    pub(crate) model: Vec<u8>,
+    /// Location and content of the files it refers to.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+}
+
 fn decode(file_name: &str, bytes: &Bytes) -> Result<(ModelProto, GraphProto)> {
-    let bad = |reason: String| Error::Model { file: file_name.to_owned(), reason };
+    let bad = |reason: String| Error::Model {
+        file: file_name.to_owned(),
+        reason,
+    };
     if bytes.is_empty() {
         return Err(bad("the file is empty; an ONNX model is wanted".to_owned()));
     }
     let mut proto = ModelProto::decode(bytes.clone()).map_err(|error| {
-        bad(format!("no ONNX model, or a truncated one: {error}; export or copy it again"))
+        bad(format!(
+            "no ONNX model, or a truncated one: {error}; export or copy it again"
+        ))
     })?;
     let graph = proto.graph.take().ok_or_else(|| {
         bad("no ONNX model: it has no graph; export it again, for one with torch.onnx".to_owned())
@@ -182,17 +212,25 @@ fn check_order(
 ) -> Result<()> {
     let mut made: HashSet<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
     for node in nodes {
-        let missing = node.uses().find(|&name| !made.contains(name) && constants.get(name).is_none());
+        let missing = node
+            .uses()
+            .find(|&name| !made.contains(name) && constants.get(name).is_none());
         if let Some(name) = missing {
             let label = node.label();
             let reason = format!("node '{label}' uses '{name}', which nothing before it makes");
-            return Err(Error::Model { file: file.to_owned(), reason });
+            return Err(Error::Model {
+                file: file.to_owned(),
+                reason,
+            });
         }
         for name in node.made() {
             let new = made.insert(name);
             if !new && constants.get(name).is_none() {
                 let reason = format!("value '{name}' is made twice; names of values are unique");
-                return Err(Error::Model { file: file.to_owned(), reason });
+                return Err(Error::Model {
+                    file: file.to_owned(),
+                    reason,
+                });
             }
         }
     }
@@ -206,7 +244,12 @@ fn check_outputs(
     inputs: &[InputSpec],
     constants: &Constants,
 ) -> Result<()> {
-    let bad = |reason: String| Err(Error::Model { file: file.to_owned(), reason });
+    let bad = |reason: String| {
+        Err(Error::Model {
+            file: file.to_owned(),
+            reason,
+        })
+    };
     if outputs.is_empty() {
         return bad("the graph has no output".to_owned());
     }

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::observe::{MergeMode, ObserverKind};
 use dual16_nash::{
     dtype::IntDtype,
     legality::{March, Toolchain},
@@ -9,7 +10,6 @@ use dual16_nash::{
     scale::ScaleRule,
     ways::Way,
 };
-use crate::observe::{MergeMode, ObserverKind};
 
 /// Default of [`Settings::min_layer_sqnr`], dB.
 pub const DEFAULT_MIN_LAYER_SQNR: f64 = 30.0;

@@ -30,8 +30,14 @@ fn each_way_of_linear2_has_the_articles_accumulated_sqnr() {
         let validation = accumulated["validation"]["sqnr_db"].as_f64().unwrap();
         let converted = accumulated["converted"]["sqnr_db"].as_f64().unwrap();
         println!("{way}: validation {validation:.3} dB, converted {converted:.3} dB");
-        assert!((validation - expected).abs() <= 0.1, "{way}: {validation} dB, {expected} wanted");
-        assert!((converted - expected).abs() <= 1.0, "{way}: {converted} dB, {expected} wanted");
+        assert!(
+            (validation - expected).abs() <= 0.1,
+            "{way}: {validation} dB, {expected} wanted"
+        );
+        assert!(
+            (converted - expected).abs() <= 1.0,
+            "{way}: {converted} dB, {expected} wanted"
+        );
     }
 }
 
@@ -40,12 +46,25 @@ fn without_a_setting_linear2_and_only_linear2_is_replaced_by_split() {
     let mut job = job("smallmodel", settings(&[]));
     job.evaluation.clear();
     let finished = run(&job).unwrap();
-    println!("{}", String::from_utf8_lossy(&finished.files["result.json"]));
-    println!("{}", String::from_utf8_lossy(&finished.files["statistics.csv"]));
-    println!("{}", String::from_utf8_lossy(&finished.files["per_layer.csv"]));
+    println!(
+        "{}",
+        String::from_utf8_lossy(&finished.files["result.json"])
+    );
+    println!(
+        "{}",
+        String::from_utf8_lossy(&finished.files["statistics.csv"])
+    );
+    println!(
+        "{}",
+        String::from_utf8_lossy(&finished.files["per_layer.csv"])
+    );
     let result = finished.result();
-    let ways: Vec<&str> =
-        result["layers"].as_array().unwrap().iter().map(|l| l["way"].as_str().unwrap()).collect();
+    let ways: Vec<&str> = result["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["way"].as_str().unwrap())
+        .collect();
     assert_eq!(ways, ["a16w8", "split", "a16w8"]);
     let isolated = result["layers"][1]["isolated"].as_object().unwrap();
     assert_eq!(isolated.len(), 5);

@@ -1,4 +1,10 @@
 //! Float execution: right values, any value, one node, any number of threads.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod frontend;
 
@@ -23,9 +29,15 @@ fn expected(folder: &str, name: &str) -> Vec<Tensor> {
         shape: InputShape::Ranked(vec![None; if stacked { 2 } else { 3 }]),
     };
     assert!(model.outputs().contains(&name.to_owned()));
-    let mut file =
-        BatchFile::open("eval.safetensors", &data(folder).join("eval.safetensors"), &[spec]).unwrap();
-    let tensors = file.batches().map(|batch| batch.unwrap()[name].as_f32().unwrap().clone());
+    let mut file = BatchFile::open(
+        "eval.safetensors",
+        &data(folder).join("eval.safetensors"),
+        &[spec],
+    )
+    .unwrap();
+    let tensors = file
+        .batches()
+        .map(|batch| batch.unwrap()[name].as_f32().unwrap().clone());
     tensors.collect()
 }
 
@@ -35,9 +47,12 @@ fn float_run_equals_pytorch() {
         let path = data(folder);
         let model = Model::load("model.onnx", &path.join("model.onnx"), &[]).unwrap();
         let float = FloatModel::load(&model, 1).unwrap();
-        let mut file =
-            BatchFile::open("eval.safetensors", &path.join("eval.safetensors"), model.inputs())
-                .unwrap();
+        let mut file = BatchFile::open(
+            "eval.safetensors",
+            &path.join("eval.safetensors"),
+            model.inputs(),
+        )
+        .unwrap();
         assert_eq!(file.count(), batches);
         assert!(file.ignored_keys().contains(&output.to_owned()));
         let wanted = expected(folder, output);
@@ -46,7 +61,11 @@ fn float_run_equals_pytorch() {
             let got = float.run(&batch.unwrap(), &[output]).unwrap();
             let got = got[output].as_f32().unwrap();
             assert_eq!(got.shape(), wanted.shape());
-            let worst = got.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let worst = got
+                .iter()
+                .zip(&wanted)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
             assert!(worst < 1e-4, "{folder}: {worst}");
         }
     }
@@ -99,8 +118,15 @@ fn what_cannot_run_says_so() {
     let no_input = sample.float.run(&Batch::new(), &["y"]).unwrap_err();
     assert!(matches!(no_input, Error::FloatRun { .. }) && no_input.to_string().contains('x'));
 
-    let no_feed = sample.float.run_node(0, &HashMap::new()).unwrap_err().to_string();
-    assert_eq!(no_feed, "float run of node_MatMul_1: its input 'x' is missing");
+    let no_feed = sample
+        .float
+        .run_node(0, &HashMap::new())
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        no_feed,
+        "float run of node_MatMul_1: its input 'x' is missing"
+    );
     let no_node = sample.float.run_node(99, &HashMap::new()).unwrap_err();
     assert!(no_node.to_string().contains("it has 8 nodes, not 99"));
 
@@ -108,7 +134,10 @@ fn what_cannot_run_says_so() {
     let refused = FloatModel::load(&model, 1).unwrap_err();
     let text = refused.to_string();
     assert_eq!(refused.code(), "INVALID_MODEL");
-    assert!(text.contains("made.onnx") && text.contains("node_y") && text.contains("Frobnicate"), "{text}");
+    assert!(
+        text.contains("made.onnx") && text.contains("node_y") && text.contains("Frobnicate"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,4 +1,10 @@
 //! What the graph of a model is: its layers, their names, and that it computes what the model does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod frontend;
 
@@ -32,17 +38,29 @@ fn smallmodel_is_three_linears_relu_and_layernorm() {
 fn values_have_names_of_nodes_parameters_and_onnx() {
     let sample = Sample::load(&data("smallmodel"));
     let named = |name: &str| {
-        sample.graph.values.iter().find(|value| value.name == name).unwrap_or_else(|| panic!("{name}"))
+        sample
+            .graph
+            .values
+            .iter()
+            .find(|value| value.name == name)
+            .unwrap_or_else(|| panic!("{name}"))
     };
     assert_eq!(named("x").onnx.as_deref(), Some("x"));
     assert_eq!(named("linear1").onnx.as_deref(), Some("linear"));
     assert_eq!(named("layernorm").onnx.as_deref(), Some("layer_norm"));
     assert_eq!(named("layernorm.sub").onnx, None);
-    assert_eq!(named("layernorm.weight").onnx.as_deref(), Some("layernorm.weight"));
+    assert_eq!(
+        named("layernorm.weight").onnx.as_deref(),
+        Some("layernorm.weight")
+    );
     assert_eq!(named("linear3").onnx.as_deref(), Some("y"));
     assert_eq!(named("linear3").shape, [2, 100, 60]);
-    let outputs: Vec<&str> =
-        sample.graph.outputs.iter().map(|&id| sample.graph.value(id).name.as_str()).collect();
+    let outputs: Vec<&str> = sample
+        .graph
+        .outputs
+        .iter()
+        .map(|&id| sample.graph.value(id).name.as_str())
+        .collect();
     assert_eq!(outputs, ["linear3"]);
 }
 
@@ -76,7 +94,10 @@ fn functional_nodes_have_module_and_function() {
         "blocks.1.gelu_1 gelu",
         "mean Mean",
     ] {
-        assert!(listing.iter().any(|line| line == wanted), "{wanted} is not in {listing:#?}");
+        assert!(
+            listing.iter().any(|line| line == wanted),
+            "{wanted} is not in {listing:#?}"
+        );
     }
     let named = |name: &str| sample.graph.values.iter().any(|value| value.name == name);
     assert!(named("blocks.0.softmax") && named("blocks.0.norm1") && named("pos"));
@@ -84,7 +105,9 @@ fn functional_nodes_have_module_and_function() {
 
 #[test]
 fn minilm_has_thirty_six_linears_and_no_island() {
-    let Some(folder) = large("minilm") else { return };
+    let Some(folder) = large("minilm") else {
+        return;
+    };
     let sample = Sample::load(&folder);
     let names = sample.linear_names();
     assert_eq!(names.len(), 36);
@@ -106,13 +129,24 @@ fn names_are_unique() {
             sorted.dedup();
             sorted.len() == names.len()
         };
-        assert!(unique(graph.values.iter().map(|value| value.name.as_str()).collect()));
-        assert!(unique(graph.nodes.iter().map(|node| node.name.as_str()).collect()));
+        assert!(unique(
+            graph
+                .values
+                .iter()
+                .map(|value| value.name.as_str())
+                .collect()
+        ));
+        assert!(unique(
+            graph.nodes.iter().map(|node| node.name.as_str()).collect()
+        ));
     }
 }
 
 fn assert_no_island(sample: &Sample) {
-    let islands: Vec<String> =
-        sample.listing().into_iter().filter(|line| line.contains("island")).collect();
+    let islands: Vec<String> = sample
+        .listing()
+        .into_iter()
+        .filter(|line| line.contains("island"))
+        .collect();
     assert!(islands.is_empty(), "{islands:?}");
 }

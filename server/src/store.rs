@@ -23,7 +23,7 @@ use std::time::Duration;
 use dual16_proto::v1;
 
 pub use self::{
-    engine::{Batch, Engine, MAX_RECORD_BYTES, Order},
+    engine::{Batch, Engine, MAX_RECORD_BYTES, Order, Record},
     error::StoreError,
     memory::MemoryEngine,
     records::{RecordStore, StoreConfig},

@@ -1,5 +1,12 @@
 //! Jobs over loopback: the whole way, watching, leases, restarts, idempotency.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests fail as the tests themselves do"
+)]
+
 mod support;
 
 use std::{fs, path::Path, time::Duration};

@@ -1,1 +1,35 @@
-//! Shared by the tests.
+//! What the end-to-end tests share: the programs as child processes that never outlive a test, the
+//! repository's data, and safetensors files to read and to write.
+//!
+//! Knows the programs from outside only: command lines, exit codes, files, and the API. A helper
+//! that cannot do its work panics, and says what the child wrote to stderr.
+//!
+//! # Layout
+//! - [`process`]: a child process with its output collected, a time limit, and death on drop.
+//! - [`programs`]: where the built programs are.
+//! - [`cli`]: one `dual16` command.
+//! - [`cluster`]: a server, and workers, as processes.
+//! - [`results`]: the folder that `--out` named.
+//! - [`data`]: the models of the repository, and edited copies of them.
+//! - [`tensors`]: safetensors in and out.
+//! - [`python`]: the interpreter of the independent clients.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "only tests call it, and a helper that fails is a test that fails"
+)]
+
+pub mod cli;
+pub mod cluster;
+pub mod data;
+pub mod process;
+pub mod programs;
+pub mod python;
+pub mod results;
+pub mod tensors;
+
+pub use cli::Dual16;
+pub use cluster::{ServerProcess, WorkerProcess};
+pub use process::{Finished, Process};
+pub use results::Results;

@@ -96,3 +96,56 @@ async fn blocking<T: Send + 'static>(
 ) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_blobs::{FakeBlobs, Fault};
+
+    #[tokio::test]
+    async fn tasks_that_want_the_same_blob_at_once_cause_one_download() {
+        let blob = vec![7; 50_000];
+        let digest = Digest::of(&blob);
+        let (fake, transfer) = FakeBlobs::serve(blob.clone(), Fault::None).await;
+        let dir = tempfile::tempdir().unwrap();
+        let cache = BlobCache::open(dir.path(), 1 << 20).unwrap();
+        let store = BlobStore::new(cache, transfer);
+        let (a, b, c) = tokio::join!(
+            store.read(&digest),
+            store.read(&digest),
+            store.read(&digest)
+        );
+        for bytes in [a, b, c] {
+            assert_eq!(bytes.unwrap(), blob);
+        }
+        assert_eq!(fake.seen.lock().unwrap().downloads, [0]);
+    }
+
+    #[tokio::test]
+    async fn a_blob_evicted_is_fetched_again_and_one_put_is_here_already() {
+        let blob = vec![7; 50_000];
+        let digest = Digest::of(&blob);
+        let (fake, transfer) = FakeBlobs::serve(blob.clone(), Fault::None).await;
+        let dir = tempfile::tempdir().unwrap();
+        let store = BlobStore::new(BlobCache::open(dir.path(), 60_000).unwrap(), transfer);
+        assert_eq!(store.read(&digest).await.unwrap(), blob);
+        let put = store.put(vec![8; 50_000]).await.unwrap();
+        assert_eq!(store.read(&put).await.unwrap(), vec![8; 50_000]);
+        assert_eq!(store.read(&digest).await.unwrap(), blob);
+        assert_eq!(fake.seen.lock().unwrap().downloads, [0, 0]);
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_never_reach_the_cache() {
+        let blob = vec![7; 50_000];
+        let (_, transfer) = FakeBlobs::serve(blob.clone(), Fault::Corrupt).await;
+        let dir = tempfile::tempdir().unwrap();
+        let store = BlobStore::new(BlobCache::open(dir.path(), 1 << 20).unwrap(), transfer);
+        let error = store.fetch(&Digest::of(&blob)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        for folder in ["blobs", "tmp"] {
+            let left = std::fs::read_dir(dir.path().join(folder)).unwrap();
+            assert_eq!(left.count(), 0, "{folder}");
+        }
+    }
+}

@@ -206,3 +206,6 @@ where
 fn parse<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, SpecError> {
     text.parse().map_err(|error| SpecError::new(field, error))
 }
+
+#[cfg(test)]
+mod tests;

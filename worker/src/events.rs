@@ -75,3 +75,85 @@ fn metrics(metrics: &Metrics) -> v1::Metrics {
         lsb,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dual16_quant::flow::{LayerMeasured, Notice};
+
+    use super::*;
+
+    fn measured(sqnr_db: Option<f64>) -> Metrics {
+        Metrics {
+            sqnr_db,
+            cosine: 0.5,
+            l1: 1.0,
+            mse: 2.0,
+            atol: 3.0,
+            lsb: None,
+        }
+    }
+
+    #[test]
+    fn a_layer_keeps_every_figure_and_its_ways_their_names() {
+        let way = WayMeasured {
+            way: "split".parse().unwrap(),
+            legal: false,
+            reason: "because".to_owned(),
+            metrics: measured(Some(48.7)),
+            macs: 6,
+            zero_fraction: 0.1,
+            clip_fraction: 0.2,
+            accumulator_bits: 31,
+        };
+        let event = Event::Layer(LayerMeasured {
+            layer: "linear2".to_owned(),
+            op: "Linear".to_owned(),
+            requested: "auto".to_owned(),
+            effective: "mul_sum".parse().unwrap(),
+            reason: String::new(),
+            ways: vec![way],
+        });
+        let Some(Detail::LayerMeasured(layer)) = event_detail(event).detail else {
+            panic!("another event came out");
+        };
+        assert_eq!(
+            (layer.requested.as_str(), layer.effective.as_str()),
+            ("auto", "mul_sum")
+        );
+        let expected = v1::WayMeasured {
+            way: "split".to_owned(),
+            legal: false,
+            reason: "because".to_owned(),
+            metrics: Some(v1::Metrics {
+                sqnr_db: Some(48.7),
+                cosine: 0.5,
+                l1: 1.0,
+                mse: 2.0,
+                atol: 3.0,
+                lsb: None,
+            }),
+            macs: 6,
+            zero_fraction: 0.1,
+            clip_fraction: 0.2,
+            accumulator_bits: 31,
+        };
+        assert_eq!(layer.ways, [expected]);
+    }
+
+    #[test]
+    fn a_notice_keeps_its_severity() {
+        for (warning, severity) in [(true, Severity::Warning), (false, Severity::Info)] {
+            let (code, subject, message) = (String::new(), String::new(), String::new());
+            let event = Event::Notice(Notice {
+                warning,
+                code,
+                subject,
+                message,
+            });
+            let Some(Detail::Notice(notice)) = event_detail(event).detail else {
+                panic!("another event came out");
+            };
+            assert_eq!(notice.severity(), severity);
+        }
+    }
+}

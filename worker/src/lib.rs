@@ -22,6 +22,8 @@ mod connection;
 mod convert_spec;
 mod digest;
 mod events;
+#[cfg(test)]
+mod fake_blobs;
 mod heartbeat;
 mod lease_loop;
 mod leases;

@@ -18,7 +18,8 @@ pub struct WorkerOptions {
     pub name: String,
     /// Tasks held at once. More slots than `threads` hide the time that tasks wait for blobs.
     pub slots: NonZeroUsize,
-    /// Threads that compute, shared by all slots.
+    /// Threads of parallel sections and float runs, shared by all tasks of the process; each task has
+    /// one thread of its own beside them. The first worker of a process decides.
     pub threads: NonZeroUsize,
     /// Folder of the blob cache, made if missing; no other running worker may use it.
     pub cache_dir: PathBuf,

@@ -9,7 +9,6 @@ use std::{
 };
 
 use dual16_proto::v1::{Lease, Payload, payload};
-use rayon::ThreadPool;
 use tokio::{runtime::Handle, sync::oneshot};
 use tracing::Instrument as _;
 
@@ -25,9 +24,6 @@ use crate::{
 /// What every task of a worker shares.
 pub(crate) struct TaskContext {
     pub(crate) runner: Arc<dyn TaskRunner>,
-    /// All compute of all tasks, the serial parts too, so that slots do not add up to more threads
-    /// than the worker was given.
-    pub(crate) pool: ThreadPool,
     pub(crate) store: Arc<BlobStore>,
     pub(crate) reporter: Arc<Reporter>,
 }
@@ -86,9 +82,10 @@ impl TaskContext {
         }
     }
 
-    /// Runs the runner on the pool. The pool's own threads, rather than blocking threads of the
-    /// async runtime: a runtime that is shut down waits for its blocking threads, and a runner that
-    /// does not listen would hold up the process.
+    /// Runs the runner on a thread of its own. Not on a blocking thread of the async runtime: one
+    /// that is shut down waits for those, and a runner that does not listen would hold up the
+    /// process. Not on a compute pool either: a pool's thread that waits for another pool (float
+    /// runs have their own) takes up a second task on its stack, and the first waits for it.
     async fn compute(
         &self,
         lease: Lease,
@@ -103,7 +100,8 @@ impl TaskContext {
         );
         let (sender, receiver) = oneshot::channel();
         let span = tracing::Span::current();
-        self.pool.spawn_fifo(move || {
+        let thread = std::thread::Builder::new().name("dual16-task".to_owned());
+        let spawned = thread.spawn(move || {
             let _entered = span.entered();
             // Unwind safe: whatever a panic leaves half-done is owned by the task and dropped here,
             // and a runner shared by tasks owes its own soundness, as with any poisoned lock.
@@ -117,6 +115,9 @@ impl TaskContext {
             // Nobody waits any more only if the worker is gone.
             let _ = sender.send(done);
         });
+        if let Err(error) = spawned {
+            return Err(TaskError::io(format!("cannot start a thread: {error}")));
+        }
         match receiver.await {
             Ok(done) => done,
             Err(_) => Err(TaskError::panic(

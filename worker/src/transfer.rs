@@ -3,6 +3,8 @@
 //! cache.
 
 mod download;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::{

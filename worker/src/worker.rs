@@ -1,6 +1,6 @@
 //! Starting, draining and stopping one worker.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use rayon::ThreadPoolBuilder;
 use tokio::time;
@@ -23,11 +23,6 @@ use crate::{
     task::TaskContext,
     transfer::Transfer,
 };
-
-/// A compute thread that waits for its part of one task may take up another whole task meanwhile,
-/// on top of its stack; so it gets more than the 2 MiB of a Rust thread. Untouched pages cost
-/// nothing.
-const COMPUTE_STACK_BYTES: usize = 16 << 20;
 
 /// Time to give tasks back once the drain's deadline has passed.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
@@ -77,12 +72,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         dir: cache_dir,
         source,
     })?;
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(threads.get())
-        .thread_name(|index| format!("dual16-compute-{index}"))
-        .stack_size(COMPUTE_STACK_BYTES)
-        .build()
-        .map_err(|error| StartError::Threads(io::Error::other(error)))?;
+    bound_compute(threads);
 
     let connection = Connection::new(&endpoint);
     let link = Arc::new(Link::new(&server));
@@ -111,7 +101,6 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
     });
     let context = Arc::new(TaskContext {
         runner: options.runner,
-        pool,
         store,
         reporter: Arc::clone(&reporter),
     });
@@ -135,6 +124,18 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         reporter,
         heartbeat,
     })
+}
+
+/// Bounds what all tasks of this process compute with: parallel sections share rayon's global pool,
+/// and float runs size theirs by it. The first worker of a process decides.
+fn bound_compute(threads: NonZeroUsize) {
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads.get())
+        .thread_name(|index| format!("dual16-compute-{index}"));
+    if pool.build_global().is_err() {
+        let threads = rayon::current_num_threads();
+        tracing::debug!(threads, "the compute pool of this process is already there");
+    }
 }
 
 impl RunningWorker {

@@ -1,7 +1,6 @@
 //! `dual16 plan`: what quantize would do, by a job that ends after its plan stage.
 
-use dual16_proto::v1::{Artifact, Job, JobSpec, job_spec::Model};
-use indicatif::HumanBytes;
+use dual16_proto::v1::{Artifact, Job};
 
 use super::{
     Context, OutputFormat, PlanArgs,
@@ -51,7 +50,6 @@ async fn in_session(
     target: &Target,
     context: &mut Context<'_>,
 ) -> Result<(), Error> {
-    let inputs = inputs_text(&prepared.spec);
     let job = submit_or_resume(client, prepared, target, context).await?;
     let ended = follow(client, &job_name(&job)?, target, context).await?;
     let artifact = plan_artifact(&ended.job)?;
@@ -74,7 +72,7 @@ async fn in_session(
     if !files.is_empty() {
         context.progress.line(&files_text(&files));
     }
-    present(&bytes, &inputs, &ended, context)
+    present(&bytes, &ended, context)
 }
 
 fn plan_artifact(job: &Job) -> Result<&Artifact, Error> {
@@ -90,7 +88,7 @@ fn plan_artifact(job: &Job) -> Result<&Artifact, Error> {
         })
 }
 
-fn present(bytes: &[u8], inputs: &str, ended: &Ended, context: &Context<'_>) -> Result<(), Error> {
+fn present(bytes: &[u8], ended: &Ended, context: &Context<'_>) -> Result<(), Error> {
     match context.global.output {
         OutputFormat::Table => {
             let plan = Plan::parse(bytes).map_err(|error| Error::Artifact {
@@ -98,84 +96,11 @@ fn present(bytes: &[u8], inputs: &str, ended: &Ended, context: &Context<'_>) -> 
                 reason: format!("not a plan that this version reads ({error})"),
             })?;
             let paint = context.terminal.stdout_paint();
-            let parts = [
-                plan.tables(paint),
-                inputs.to_owned(),
-                ended.report.notices(paint),
-            ];
-            context.terminal.result(&parts.join("\n"))
+            let tables = plan.tables(paint);
+            let notices = ended.report.notices(paint);
+            context.terminal.result(&format!("{tables}\n{notices}"))
         }
         OutputFormat::Json => context.terminal.result(&String::from_utf8_lossy(bytes)),
         OutputFormat::Jsonl => Ok(()),
-    }
-}
-
-/// What the job would read.
-fn inputs_text(spec: &JobSpec) -> String {
-    let sum = |files: &[dual16_proto::v1::InputFile]| {
-        HumanBytes(files.iter().map(|file| file.size).sum())
-    };
-    let model = match &spec.model {
-        Some(Model::Onnx(onnx)) => {
-            let model = onnx.model.as_ref().map_or(0, |file| file.size);
-            match onnx.external_data.as_slice() {
-                [] => format!("model {}", HumanBytes(model)),
-                files => {
-                    format!(
-                        "model {} and external data {}",
-                        HumanBytes(model),
-                        sum(files)
-                    )
-                }
-            }
-        }
-        Some(Model::Layers(layers)) => {
-            format!(
-                "weights {}",
-                HumanBytes(layers.weights.as_ref().map_or(0, |file| file.size))
-            )
-        }
-        None => String::new(),
-    };
-    let batches = |name: &str, files: &[dual16_proto::v1::InputFile]| {
-        format!(
-            ", {name} {} batches of {} together",
-            files.len(),
-            sum(files)
-        )
-    };
-    let mut text = format!(
-        "inputs: {model}{}",
-        batches("calibration", &spec.calibration)
-    );
-    if !spec.evaluation.is_empty() {
-        text += &batches("evaluation", &spec.evaluation);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use dual16_proto::v1::{InputFile, LayerModel};
-
-    use super::*;
-
-    #[test]
-    fn the_inputs_are_counted() {
-        let file = InputFile {
-            size: 1024,
-            ..InputFile::default()
-        };
-        let spec = JobSpec {
-            model: Some(Model::Layers(LayerModel {
-                weights: Some(file.clone()),
-            })),
-            calibration: vec![file.clone(), file],
-            ..JobSpec::default()
-        };
-        assert_eq!(
-            inputs_text(&spec),
-            "inputs: weights 1.00 KiB, calibration 2 batches of 2.00 KiB together"
-        );
     }
 }

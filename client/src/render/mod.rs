@@ -12,7 +12,7 @@ mod table;
 mod terminal;
 
 pub use json::{event_json, info_json, job_json};
-pub use plan::{Plan, PlanLayer};
+pub use plan::Plan;
 pub use progress::{Progress, Transfer};
 pub use report::Report;
 pub use table::{info_table, job_table, jobs_table};

@@ -1,64 +1,45 @@
 //! plan.json of a plan-only job, as far as a table shows it.
 
+use std::collections::BTreeMap;
+
 use comfy_table::Cell;
+use indicatif::HumanBytes;
 use serde::Deserialize;
 
 use super::{
     table::{new_table, right},
     terminal::Paint,
 };
-use indicatif::HumanBytes;
 
-/// The part of plan.json that is shown. What is missing in the file is left out of the table.
-#[derive(Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+/// The stages in the order in which they run; the file has them by name.
+const STAGES: [&str; 5] = ["plan", "observe", "evaluate", "validate", "convert"];
+
+/// The part of plan.json that is shown.
+#[derive(Debug, PartialEq, Deserialize)]
 pub struct Plan {
-    /// Every Linear.
-    pub layers: Vec<PlanLayer>,
-    /// The stages that would run, in order.
-    pub stages: Vec<PlanStage>,
-    /// Bytes by what they are for.
-    pub bytes: std::collections::BTreeMap<String, u64>,
+    layers: Vec<Layer>,
+    /// Tasks of each stage, its reduce included.
+    tasks: BTreeMap<String, u64>,
+    /// Bytes of the inputs by kind.
+    bytes: BTreeMap<String, u64>,
 }
 
-/// A Linear and how it would run.
-#[derive(Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct PlanLayer {
-    /// Module name.
-    pub name: String,
-    /// "auto" or a way.
-    pub requested: String,
-    /// The way it starts with.
-    pub effective: String,
-    /// Why the two differ.
-    pub reason: String,
-    /// Every way and whether the toolchain can run it.
-    pub ways: Vec<PlanWay>,
-}
-
-/// A way of a Linear.
-#[derive(Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct PlanWay {
-    /// The way.
-    pub way: String,
-    /// Whether the toolchain can run it.
-    pub legal: bool,
-    /// Why not.
-    pub reason: String,
+#[derive(Debug, PartialEq, Deserialize)]
+struct Layer {
+    name: String,
+    /// Output and input features.
+    shape: [u64; 2],
     /// Multiply-accumulates of one batch.
-    pub macs: u64,
-}
-
-/// A stage that would run.
-#[derive(Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct PlanStage {
-    /// Its name.
-    pub name: String,
-    /// Map tasks plus the reduce.
-    pub tasks: u64,
+    macs: u64,
+    requested: String,
+    /// The way it starts with.
+    way: String,
+    /// Why that is not what was requested.
+    #[serde(default)]
+    reason: String,
+    legal: Vec<String>,
+    /// Way and the rule it breaks.
+    illegal: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -72,78 +53,70 @@ impl Plan {
 
     /// The plan as tables.
     pub fn tables(&self, paint: Paint) -> String {
-        let mut parts = vec![self.layer_table(paint)];
-        if !self.stages.is_empty() {
-            let tasks: Vec<_> = self
-                .stages
-                .iter()
-                .map(|stage| format!("{} {}", stage.name, stage.tasks))
-                .collect();
-            let total: u64 = self.stages.iter().map(|stage| stage.tasks).sum();
-            parts.push(format!("tasks: {total} ({})", tasks.join(", ")));
-        }
-        if !self.bytes.is_empty() {
-            let bytes: Vec<_> = self
-                .bytes
-                .iter()
-                .map(|(name, bytes)| format!("{name} {}", HumanBytes(*bytes)))
-                .collect();
-            parts.push(format!("bytes: {}", bytes.join(", ")));
-        }
-        parts.join("\n")
+        format!(
+            "{}\n{}\n{}",
+            self.layer_table(paint),
+            self.tasks_line(),
+            self.bytes_line()
+        )
     }
 
     fn layer_table(&self, paint: Paint) -> String {
         let mut table = new_table(paint);
         table.set_header(vec![
             "layer",
+            "shape",
             "requested",
             "starts as",
             "legal ways",
             "MACs a batch",
         ]);
         for layer in &self.layers {
-            let legal: Vec<_> = layer
-                .ways
-                .iter()
-                .filter(|way| way.legal)
-                .map(|way| way.way.as_str())
-                .collect();
-            let macs = layer
-                .ways
-                .iter()
-                .find(|way| way.way == layer.effective)
-                .map(|way| way.macs);
+            let [outputs, inputs] = layer.shape;
             table.add_row(vec![
                 Cell::new(&layer.name),
+                right(format!("{outputs}x{inputs}")),
                 Cell::new(&layer.requested),
-                Cell::new(&layer.effective),
-                Cell::new(legal.join(" ")),
-                right(macs.map_or_else(|| "-".to_owned(), |macs| macs.to_string())),
+                Cell::new(&layer.way),
+                Cell::new(layer.legal.join(" ")),
+                right(layer.macs.to_string()),
             ]);
         }
         let mut text = table.trim_fmt();
         for layer in self.layers.iter().filter(|layer| !layer.reason.is_empty()) {
-            text += &format!("\n{}: {}", layer.name, layer.reason);
+            text += &format!("\n{} starts as {}: {}", layer.name, layer.way, layer.reason);
         }
-        for (way, reason) in self.illegal() {
-            text += &format!("\n{way} is not legal: {reason}");
+        let illegal: BTreeMap<_, _> = self
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.illegal)
+            .collect();
+        for reason in illegal.values() {
+            text += &format!("\nnot legal: {reason}");
         }
         text
     }
 
-    /// Illegal ways and why, each once.
-    fn illegal(&self) -> Vec<(&str, &str)> {
-        let mut found: Vec<_> = self
-            .layers
+    fn tasks_line(&self) -> String {
+        let position = |name: &str| STAGES.iter().position(|stage| *stage == name);
+        let mut stages: Vec<_> = self.tasks.iter().collect();
+        stages.sort_by_key(|(name, _)| position(name).unwrap_or(STAGES.len()));
+        let each: Vec<_> = stages
             .iter()
-            .flat_map(|layer| &layer.ways)
-            .filter(|way| !way.legal)
-            .map(|way| (way.way.as_str(), way.reason.as_str()))
+            .map(|(name, tasks)| format!("{name} {tasks}"))
             .collect();
-        found.sort_unstable();
-        found.dedup();
-        found
+        let total: u64 = self.tasks.values().sum();
+        format!("tasks: {total} ({})", each.join(", "))
+    }
+
+    fn bytes_line(&self) -> String {
+        let each: Vec<_> = self
+            .bytes
+            .iter()
+            .filter(|(_, bytes)| **bytes > 0)
+            .map(|(name, bytes)| format!("{name} {}", HumanBytes(*bytes)))
+            .collect();
+        format!("bytes: {}", each.join(", "))
     }
 }
 
@@ -154,20 +127,22 @@ mod tests {
 
     #[test]
     fn a_plan_shows_legality_tasks_and_bytes() {
-        let json = br#"{"layers": [{"name": "linear2", "requested": "auto", "effective": "a16w8",
-            "ways": [{"way": "a16w8", "legal": true, "macs": 1000},
-                     {"way": "a16w16", "legal": false, "reason": "needs oe-3.2"}], "more": 1}],
-            "stages": [{"name": "observe", "tasks": 9}, {"name": "convert", "tasks": 3}],
-            "bytes": {"model": 2048}}"#;
+        let json =
+            br#"{"format": "dual16 dry run 1", "layers": [{"name": "linear2", "op": "Linear",
+            "shape": [60, 256], "macs": 1000, "requested": "auto", "way": "a16w8",
+            "legal": ["a8w8", "a16w8"], "illegal": {"a16w16": "a16w16 needs oe-3.2"}}],
+            "tasks": {"convert": 3, "observe": 9, "plan": 1},
+            "bytes": {"model": 2048, "calibration": 1024, "evaluation": 0}}"#;
         let text = Plan::parse(json)
             .unwrap()
             .tables(Terminal::plain().stdout_paint());
         for part in [
             "linear2",
-            "1000",
-            "a16w16 is not legal: needs oe-3.2",
-            "tasks: 12 (observe 9, convert 3)",
-            "bytes: model 2.00 KiB",
+            "60x256",
+            "a8w8 a16w8",
+            "not legal: a16w16 needs oe-3.2",
+            "tasks: 13 (plan 1, observe 9, convert 3)",
+            "bytes: calibration 1.00 KiB, model 2.00 KiB",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
@@ -175,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_no_plan_is_an_error() {
-        for bytes in [&b"not json"[..], br#"{"layers": 3}"#] {
+        for bytes in [&b"not json"[..], b"{}", br#"{"layers": 3}"#] {
             assert!(Plan::parse(bytes).is_err());
         }
     }

@@ -89,7 +89,7 @@ impl Report {
         header.extend(ways.iter().map(String::as_str));
         header.extend(["validation", "converted", "bits"]);
         table.set_header(header);
-        for layer in &self.layers {
+        for layer in self.in_model_order() {
             let whole = self
                 .accumulated
                 .iter()
@@ -137,6 +137,19 @@ impl Report {
             );
         }
         text
+    }
+
+    /// Measurements arrive as workers finish them; the whole model's come in the model's order.
+    fn in_model_order(&self) -> Vec<&LayerMeasured> {
+        let position = |layer: &LayerMeasured| {
+            let mut whole = self.accumulated.iter();
+            whole
+                .position(|whole| whole.layer == layer.layer)
+                .unwrap_or(usize::MAX)
+        };
+        let mut layers: Vec<_> = self.layers.iter().collect();
+        layers.sort_by_key(|layer| position(layer));
+        layers
     }
 
     fn output_table(&self, paint: Paint) -> String {
@@ -286,6 +299,25 @@ mod tests {
             Detail::LayerMeasured(layer("a", &[("a16w8", 2.0)])),
         ]);
         assert!(text.contains("2.0") && !text.contains("1.0"), "{text}");
+    }
+
+    #[test]
+    fn layers_stand_in_the_order_of_the_model() {
+        let whole = |name: &str| {
+            let layer = name.to_owned();
+            Detail::LayerAccumulated(LayerAccumulated {
+                layer,
+                ..LayerAccumulated::default()
+            })
+        };
+        let alone = |name: &str| Detail::LayerMeasured(layer(name, &[("a16w8", 1.0)]));
+        let text = report(vec![
+            alone("second"),
+            alone("first"),
+            whole("first"),
+            whole("second"),
+        ]);
+        assert!(text.find("| first") < text.find("| second"), "{text}");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::{
 
 use dual16_proto::v1::JobState;
 
+#[cfg(feature = "local")]
+use crate::cli::data;
 use crate::{
     cli::{dual16, quantize, run, succeeded, texts},
     fake::Fake,
@@ -73,4 +75,75 @@ async fn a_disk_that_takes_no_more_is_named_and_left_clean() {
     assert!(stderr.contains("nothing half-written was left"), "{stderr}");
     let left: Vec<_> = fs::read_dir(out.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Runs the small model on this machine and interrupts it once calibration runs; false when it was
+/// faster than the signal.
+#[cfg(feature = "local")]
+fn interrupt_local(out: &std::path::Path) -> bool {
+    use std::io::{BufRead as _, BufReader};
+
+    let mut command = dual16(&["quantize", "--workers", "1", "--out"]);
+    command
+        .arg(out)
+        .arg(data("model.onnx"))
+        .arg("--calib")
+        .arg(data("calib"));
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    lines
+        .by_ref()
+        .find(|line| line.as_ref().unwrap().starts_with("observe 1/"))
+        .unwrap()
+        .unwrap();
+    Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    let rest: Vec<_> = lines.map(Result::unwrap).collect();
+    match child.wait().unwrap().code() {
+        Some(130) => {
+            let told = rest.last().unwrap();
+            assert!(
+                told.contains("the same command goes on from there"),
+                "{told}"
+            );
+            true
+        }
+        Some(0) => false,
+        other => panic!("{other:?}: {rest:?}"),
+    }
+}
+
+#[cfg(feature = "local")]
+#[tokio::test]
+async fn an_interrupted_local_job_goes_on_and_then_cleans_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let outs = (0..10).map(|index| folder.path().join(index.to_string()));
+    let out = outs.into_iter().find(|out| interrupt_local(out)).unwrap();
+    let state = out.join(".dual16");
+
+    let mut jobs = dual16(&["jobs", "--data"]);
+    jobs.arg(&state);
+    let (code, stdout, stderr) = run(jobs).await;
+    assert!(
+        code == 0 && stdout.contains("cancelled"),
+        "{stdout} {stderr}"
+    );
+
+    let mut again = dual16(&["quantize", "--out"]);
+    again
+        .arg(&out)
+        .arg(data("model.onnx"))
+        .arg("--calib")
+        .arg(data("calib"));
+    let (code, _, stderr) = run(again).await;
+
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("going on with jobs/"), "{stderr}");
+    assert!(out.join("result.json").is_file() && !state.exists());
 }

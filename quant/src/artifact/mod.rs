@@ -9,8 +9,8 @@ pub mod statistics;
 pub mod weights;
 
 use crate::{
-    flow::{JobInput, LayerMeasured, ModelInput},
     flow::payload::{Measured, PairedSums},
+    flow::{JobInput, LayerMeasured, ModelInput},
     graph::Graph,
     metrics::Metrics,
     plan::Calibration,
@@ -61,11 +61,19 @@ impl Report<'_> {
 
     /// Every Linear in execution order.
     pub(crate) fn layers(&self) -> impl Iterator<Item = LayerRow<'_>> {
-        self.measured.planned.layers.iter().filter_map(|(id, layer)| {
-            let (_, sums, counts) = self.measured.linears.iter().find(|(own, ..)| own == id)?;
-            let scale = crate::flow::linear_scale(&self.measured.planned.plan, *id);
-            Some(LayerRow { layer, accumulated: Paired::of(sums, scale), counts: *counts })
-        })
+        self.measured
+            .planned
+            .layers
+            .iter()
+            .filter_map(|(id, layer)| {
+                let (_, sums, counts) = self.measured.linears.iter().find(|(own, ..)| own == id)?;
+                let scale = crate::flow::linear_scale(&self.measured.planned.plan, *id);
+                Some(LayerRow {
+                    layer,
+                    accumulated: Paired::of(sums, scale),
+                    counts: *counts,
+                })
+            })
     }
 }
 

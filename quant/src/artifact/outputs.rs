@@ -6,10 +6,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use safetensors::{
-    Dtype, SafeTensors, serialize, serialize_to_file,
-    tensor::TensorView,
-};
+use safetensors::{Dtype, SafeTensors, serialize, serialize_to_file, tensor::TensorView};
 
 use super::weights::failed;
 use crate::{Error, Result, flow::Blobs, tensor::Tensor};
@@ -50,7 +47,10 @@ pub(crate) fn save_batch(outputs: &[SavedOutput]) -> Result<Vec<u8>> {
 pub(crate) fn join(batches: &[String], blobs: &dyn Blobs, path: &Path) -> Result<()> {
     let mut by_name: BTreeMap<String, Vec<(Vec<usize>, Vec<u8>)>> = BTreeMap::new();
     for digest in batches {
-        let io = |source| Error::Io { what: WHAT.to_owned(), source };
+        let io = |source| Error::Io {
+            what: WHAT.to_owned(),
+            source,
+        };
         let bytes = std::fs::read(blobs.path(digest).map_err(io)?).map_err(io)?;
         let batch = SafeTensors::deserialize(&bytes).map_err(|error| failed(WHAT, &error))?;
         for (name, tensor) in batch.iter() {
@@ -72,7 +72,10 @@ pub(crate) fn join(batches: &[String], blobs: &dyn Blobs, path: &Path) -> Result
 }
 
 fn stack(name: &str, tensors: Vec<(Vec<usize>, Vec<u8>)>) -> Vec<(String, Vec<usize>, Vec<u8>)> {
-    let first = tensors.first().map(|(shape, _)| shape.clone()).unwrap_or_default();
+    let first = tensors
+        .first()
+        .map(|(shape, _)| shape.clone())
+        .unwrap_or_default();
     if tensors.iter().all(|(shape, _)| *shape == first) {
         let mut shape = vec![tensors.len()];
         shape.extend(first);
@@ -93,7 +96,10 @@ mod tests {
     fn batches_of_one_shape_are_stacked_and_others_keep_their_own() {
         let same = stack("y", vec![(vec![2], vec![0; 8]), (vec![2], vec![1; 8])]);
         assert_eq!(same.len(), 1);
-        assert_eq!((same[0].0.as_str(), &same[0].1[..], same[0].2.len()), ("y", &[2, 2][..], 16));
+        assert_eq!(
+            (same[0].0.as_str(), &same[0].1[..], same[0].2.len()),
+            ("y", &[2, 2][..], 16)
+        );
         let ragged = stack("y", vec![(vec![2], vec![0; 8]), (vec![1], vec![1; 4])]);
         let names: Vec<&str> = ragged.iter().map(|(name, ..)| name.as_str()).collect();
         assert_eq!(names, ["y.0000", "y.0001"]);

@@ -21,7 +21,14 @@ pub(crate) fn text(report: &Report<'_>) -> String {
     for row in rows {
         for way in &row.layer.ways {
             let chosen = way.way == row.layer.effective;
-            let Metrics { sqnr_db, cosine, l1, mse, atol, lsb } = way.metrics;
+            let Metrics {
+                sqnr_db,
+                cosine,
+                l1,
+                mse,
+                atol,
+                lsb,
+            } = way.metrics;
             let accumulated = |db: Option<f64>| if chosen { number(db) } else { String::new() };
             // Writing to a string cannot fail.
             let _ = writeln!(

@@ -145,7 +145,10 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
         })
     });
     let islands = graph.nodes.iter().filter_map(|node| match &node.op {
-        Op::Island(island) => Some(IslandJson { node: &node.name, op_type: &island.op_type }),
+        Op::Island(island) => Some(IslandJson {
+            node: &node.name,
+            op_type: &island.op_type,
+        }),
         _ => None,
     });
     let plan = PlanJson {
@@ -184,7 +187,12 @@ fn layer<'a>(name: &'a str, shape: [usize; 2], plan: &'a LinearPlan) -> LayerJso
     };
     let inner_scales = match plan.params.inner {
         InnerParams::Gemm => BTreeMap::new(),
-        InnerParams::MulSum { weight, product, sum, bias } => {
+        InnerParams::MulSum {
+            weight,
+            product,
+            sum,
+            bias,
+        } => {
             let mut scales = BTreeMap::from([("weight", weight), ("mul", product), ("sum", sum)]);
             scales.extend(bias.map(|bias| ("bias", bias)));
             scales

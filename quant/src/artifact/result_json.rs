@@ -71,14 +71,22 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
         layers: layers.collect(),
         notices: &report.measured.planned.notices,
     };
-    let mut text = serde_json::to_string_pretty(&result).map_err(|e| json_error("result.json", &e))?;
+    let mut text =
+        serde_json::to_string_pretty(&result).map_err(|e| json_error("result.json", &e))?;
     text.push('\n');
     Ok(text)
 }
 
 /// Errors of a way, with what tells whether it may and should run.
 fn isolated(way: &WayMeasured) -> (String, Value) {
-    let Metrics { sqnr_db, cosine, l1, mse, atol, lsb } = way.metrics;
+    let Metrics {
+        sqnr_db,
+        cosine,
+        l1,
+        mse,
+        atol,
+        lsb,
+    } = way.metrics;
     let value = json!({
         "sqnr_db": sqnr_db,
         "cosine": cosine,

@@ -12,10 +12,16 @@ use crate::{
 
 /// The file's text.
 pub(crate) fn text(report: &Report<'_>) -> String {
-    let mut table = Table { report, text: "op,module,tensor,role,min,max,mean,var,shape\n".to_owned() };
+    let mut table = Table {
+        report,
+        text: "op,module,tensor,role,min,max,mean,var,shape\n".to_owned(),
+    };
     for (index, node) in report.graph.nodes.iter().enumerate() {
-        for &input in &node.inputs {
-            table.value(node, "input", input);
+        for (operand, &input) in node.inputs.iter().enumerate() {
+            // A square reads its input twice; one line says it.
+            if !node.inputs[..operand].contains(&input) {
+                table.value(node, "input", input);
+            }
         }
         if let Op::Linear(linear) = &node.op {
             let weight = format!("{}.weight", node.name);
@@ -68,7 +74,9 @@ impl Table<'_> {
         statistics: &Statistics,
         shape: Option<&[usize]>,
     ) {
-        let Some(range) = statistics.observed() else { return };
+        let Some(range) = statistics.observed() else {
+            return;
+        };
         let shape = shape.unwrap_or(statistics.shape());
         // A range that was found without forming the values has no moments.
         let moments = (statistics.count() > 0).then(|| (statistics.mean(), statistics.variance()));
@@ -88,7 +96,14 @@ impl Table<'_> {
         let mean = values.clone().map(|&x| f64::from(x)).sum::<f64>() / count;
         let square = |x: &f32| (f64::from(*x) - mean) * (f64::from(*x) - mean);
         let variance = values.map(square).sum::<f64>() / count;
-        self.row(node, role, name, (range.min(), range.max()), Some((mean, variance)), shape);
+        self.row(
+            node,
+            role,
+            name,
+            (range.min(), range.max()),
+            Some((mean, variance)),
+            shape,
+        );
     }
 
     fn row(
@@ -126,9 +141,18 @@ pub(crate) fn op_name(op: &Op) -> &str {
         Op::Sub => "Sub",
         Op::Mul => "Mul",
         Op::Concat { .. } => "Concat",
-        Op::Reduce { kind: ReduceKind::Sum, .. } => "ReduceSum",
-        Op::Reduce { kind: ReduceKind::Mean, .. } => "ReduceMean",
-        Op::Reduce { kind: ReduceKind::Max, .. } => "ReduceMax",
+        Op::Reduce {
+            kind: ReduceKind::Sum,
+            ..
+        } => "ReduceSum",
+        Op::Reduce {
+            kind: ReduceKind::Mean,
+            ..
+        } => "ReduceMean",
+        Op::Reduce {
+            kind: ReduceKind::Max,
+            ..
+        } => "ReduceMax",
         Op::Relu => "Relu",
         Op::Lut(function) => function.name(),
         Op::Move(_) => "Move",

@@ -26,23 +26,23 @@ pub(crate) fn part(layers: &[(String, QuantizedLinear)]) -> Result<Vec<u8>> {
         })
         .collect();
     let tensors = integers.iter().flat_map(|(layer, parameters)| {
-        parameters.iter().map(move |parameter| (format!("{layer}.{}", parameter.name), parameter))
+        parameters
+            .iter()
+            .map(move |parameter| (format!("{layer}.{}", parameter.name), parameter))
     });
     serialize(tensors, None).map_err(|error| failed("converted weights", &error))
 }
 
 /// Joins parts into one file at `path`, with the text of `plan.json` as metadata. One entry only:
 /// the crate writes several in random order, and the bytes must not be random.
-pub(crate) fn join(
-    parts: &[String],
-    plan: &str,
-    blobs: &dyn Blobs,
-    path: &Path,
-) -> Result<()> {
+pub(crate) fn join(parts: &[String], plan: &str, blobs: &dyn Blobs, path: &Path) -> Result<()> {
     const WHAT: &str = "converted.safetensors";
     let mut bytes = Vec::with_capacity(parts.len());
     for digest in parts {
-        let io = |source| Error::Io { what: WHAT.to_owned(), source };
+        let io = |source| Error::Io {
+            what: WHAT.to_owned(),
+            source,
+        };
         bytes.push(std::fs::read(blobs.path(digest).map_err(io)?).map_err(io)?);
     }
     let mut tensors: BTreeMap<String, TensorView<'_>> = BTreeMap::new();
@@ -57,7 +57,9 @@ pub(crate) fn join(
 fn io_scales(linear: &QuantizedLinear) -> Vec<Parameter<'static>> {
     let params = linear.params();
     let mut scales = vec![Parameter::scales("input_scale", vec![params.input.scale])];
-    let output = params.output.map(|output| Parameter::scales("output_scale", vec![output.scale]));
+    let output = params
+        .output
+        .map(|output| Parameter::scales("output_scale", vec![output.scale]));
     scales.extend(output);
     scales
 }
@@ -66,7 +68,10 @@ pub(super) fn failed(what: &str, error: &safetensors::SafeTensorError) -> Error 
     match error {
         safetensors::SafeTensorError::IoError(source) => {
             let source = std::io::Error::new(source.kind(), source.to_string());
-            Error::Io { what: what.to_owned(), source }
+            Error::Io {
+                what: what.to_owned(),
+                source,
+            }
         }
         error => Error::Io {
             what: what.to_owned(),

@@ -24,8 +24,14 @@ pub(super) struct NpzFile {
 
 impl NpzFile {
     pub(super) fn open(name: &str, path: &Path) -> Result<NpzFile> {
-        let io = |source| Error::Io { what: name.to_owned(), source };
-        let bad = |reason: String| Error::Batch { file: name.to_owned(), reason };
+        let io = |source| Error::Io {
+            what: name.to_owned(),
+            source,
+        };
+        let bad = |reason: String| Error::Batch {
+            file: name.to_owned(),
+            reason,
+        };
         let file = File::open(path).map_err(io)?;
         let mut archive = ZipArchive::new(file)
             .map_err(|error| bad(format!("no .npz file, or a truncated one: {error}")))?;
@@ -34,7 +40,11 @@ impl NpzFile {
             let mut entry = archive
                 .by_index(index)
                 .map_err(|error| bad(format!("entry {index} is damaged: {error}")))?;
-            let key = entry.name().strip_suffix(".npy").unwrap_or(entry.name()).to_owned();
+            let key = entry
+                .name()
+                .strip_suffix(".npy")
+                .unwrap_or(entry.name())
+                .to_owned();
             let mut bytes = Vec::new();
             entry
                 .read_to_end(&mut bytes)
@@ -42,7 +52,10 @@ impl NpzFile {
             let datum = decode(&bytes);
             arrays.insert(key, datum);
         }
-        Ok(NpzFile { name: name.to_owned(), arrays })
+        Ok(NpzFile {
+            name: name.to_owned(),
+            arrays,
+        })
     }
 
     pub(super) fn keys(&self) -> Vec<String> {

@@ -33,12 +33,20 @@ pub(crate) struct SafetensorsFile {
 impl SafetensorsFile {
     /// Opens a file; `name` is what errors call it.
     pub(crate) fn open(name: &str, path: &Path) -> Result<SafetensorsFile> {
-        let io = |source| Error::Io { what: name.to_owned(), source };
-        let bad = |reason: String| Error::Batch { file: name.to_owned(), reason };
+        let io = |source| Error::Io {
+            what: name.to_owned(),
+            source,
+        };
+        let bad = |reason: String| Error::Batch {
+            file: name.to_owned(),
+            reason,
+        };
         let mut file = File::open(path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
         if size < LENGTH_BYTES {
-            return Err(bad(format!("no safetensors file: it has only {size} bytes")));
+            return Err(bad(format!(
+                "no safetensors file: it has only {size} bytes"
+            )));
         }
         let mut length = [0; LENGTH_BYTES as usize];
         file.read_exact(&mut length).map_err(io)?;
@@ -61,7 +69,12 @@ impl SafetensorsFile {
                  {got}"
             )));
         }
-        Ok(SafetensorsFile { name: name.to_owned(), file, header, data_start })
+        Ok(SafetensorsFile {
+            name: name.to_owned(),
+            file,
+            header,
+            data_start,
+        })
     }
 
     /// Names of the tensors, sorted.
@@ -77,15 +90,22 @@ impl SafetensorsFile {
     }
 
     pub(super) fn dtype(&self, key: &str) -> String {
-        self.header.info(key).map_or_else(String::new, |info| info.dtype.to_string())
+        self.header
+            .info(key)
+            .map_or_else(String::new, |info| info.dtype.to_string())
     }
 
     /// Whether a tensor's type converts without losing its meaning.
     pub(crate) fn readable_as(&self, key: &str, kind: ElementKind) -> bool {
-        let Some(info) = self.header.info(key) else { return false };
+        let Some(info) = self.header.info(key) else {
+            return false;
+        };
         match kind {
             ElementKind::F32 => {
-                matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
+                matches!(
+                    info.dtype,
+                    Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64
+                )
             }
             ElementKind::I32 => matches!(info.dtype, Dtype::I64 | Dtype::I32 | Dtype::BOOL),
             ElementKind::I8 => info.dtype == Dtype::I8,
@@ -104,7 +124,9 @@ impl SafetensorsFile {
         let info = info.ok_or_else(|| self.bad(key, "it is not in the file".to_owned()))?;
         let (bytes, shape) = self.bytes(key, &info, part)?;
         let datum = match (kind, info.dtype) {
-            (ElementKind::F32, Dtype::F32) => array(&shape, &bytes, f32::from_le_bytes).map(Datum::F32),
+            (ElementKind::F32, Dtype::F32) => {
+                array(&shape, &bytes, f32::from_le_bytes).map(Datum::F32)
+            }
             (ElementKind::F32, Dtype::F16) => {
                 array(&shape, &bytes, |b| f16::from_le_bytes(b).to_f32()).map(Datum::F32)
             }
@@ -114,7 +136,9 @@ impl SafetensorsFile {
             (ElementKind::F32, Dtype::F64) => {
                 array(&shape, &bytes, |b| f64::from_le_bytes(b) as f32).map(Datum::F32)
             }
-            (ElementKind::I32, Dtype::I32) => array(&shape, &bytes, i32::from_le_bytes).map(Datum::I32),
+            (ElementKind::I32, Dtype::I32) => {
+                array(&shape, &bytes, i32::from_le_bytes).map(Datum::I32)
+            }
             (ElementKind::I32, Dtype::BOOL) => {
                 array(&shape, &bytes, |[b]: [u8; 1]| i32::from(b != 0)).map(Datum::I32)
             }
@@ -149,14 +173,22 @@ impl SafetensorsFile {
             start += part * length;
         }
         let mut bytes = vec![0; length];
-        let io = |source| Error::Io { what: self.name.clone(), source };
-        self.file.seek(SeekFrom::Start(self.data_start + start as u64)).map_err(io)?;
+        let io = |source| Error::Io {
+            what: self.name.clone(),
+            source,
+        };
+        self.file
+            .seek(SeekFrom::Start(self.data_start + start as u64))
+            .map_err(io)?;
         self.file.read_exact(&mut bytes).map_err(io)?;
         Ok((bytes, shape))
     }
 
     fn bad(&self, key: &str, reason: String) -> Error {
-        Error::Batch { file: self.name.clone(), reason: format!("tensor '{key}': {reason}") }
+        Error::Batch {
+            file: self.name.clone(),
+            reason: format!("tensor '{key}': {reason}"),
+        }
     }
 }
 
@@ -165,7 +197,12 @@ fn array<T, const N: usize>(
     bytes: &[u8],
     convert: impl Fn([u8; N]) -> T,
 ) -> Option<ArrayD<T>> {
-    let elements = bytes.as_chunks::<N>().0.iter().map(|&chunk| convert(chunk)).collect();
+    let elements = bytes
+        .as_chunks::<N>()
+        .0
+        .iter()
+        .map(|&chunk| convert(chunk))
+        .collect();
     ArrayD::from_shape_vec(shape, elements).ok()
 }
 

@@ -11,7 +11,12 @@ use crate::{
 
 /// Number of batches stacked along a leading axis; None where the file is one plain batch.
 pub(super) fn depth(file: &str, entries: &[Entry]) -> Result<Option<usize>> {
-    let bad = |reason: String| Err(Error::Batch { file: file.to_owned(), reason });
+    let bad = |reason: String| {
+        Err(Error::Batch {
+            file: file.to_owned(),
+            reason,
+        })
+    };
     let mut agreed: Option<(&Entry, Option<usize>)> = None;
     for entry in entries {
         let found = match stacked(entry) {
@@ -61,14 +66,16 @@ fn described(depth: Option<usize>) -> String {
     }
 }
 
-/// Refuses NaN and infinity.
-pub(super) fn check_finite(
+/// Refuses NaN and infinity; `part` is the index along the stack axis, where there is one.
+pub(crate) fn check_finite(
     file: &str,
     key: &str,
     datum: &Datum,
     part: Option<usize>,
 ) -> Result<()> {
-    let Datum::F32(tensor) = datum else { return Ok(()) };
+    let Datum::F32(tensor) = datum else {
+        return Ok(());
+    };
     // The quick pass needs no index; nearly every batch ends here.
     if tensor.iter().all(|x| x.is_finite()) {
         return Ok(());
@@ -79,7 +86,10 @@ pub(super) fn check_finite(
             file: file.to_owned(),
             tensor: key.to_owned(),
             value,
-            index: part.into_iter().chain(index.as_array_view().to_vec()).collect(),
+            index: part
+                .into_iter()
+                .chain(index.as_array_view().to_vec())
+                .collect(),
         }),
     }
 }

@@ -1,6 +1,6 @@
 //! CONVERTED: integers only, float islands and high-precision outputs aside.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use dual16_nash::linear::AccumulatorPeak;
 
@@ -46,28 +46,48 @@ pub struct Converted<'a> {
 impl<'a> Converted<'a> {
     /// A run of `plan`, whose weights and tables are in `prepared`.
     pub fn new(graph: &'a Graph, plan: &'a Plan, prepared: &'a Prepared) -> Self {
-        Converted { graph, plan, prepared, counts: BTreeMap::new(), peaks: BTreeMap::new() }
+        Converted {
+            graph,
+            plan,
+            prepared,
+            counts: BTreeMap::new(),
+            peaks: BTreeMap::new(),
+        }
     }
 
     /// Operands as the node takes them: integers, in the dtype it reads.
-    fn operands(&self, id: NodeId, node: &Node, inputs: &[&Flow]) -> Result<Vec<QTensor>> {
-        let quantized = |(operand, &input): (usize, &&Flow)| {
+    fn operands<'t>(
+        &self,
+        id: NodeId,
+        node: &Node,
+        inputs: &[&'t Flow],
+    ) -> Result<Vec<Cow<'t, QTensor>>> {
+        let quantized = |(operand, &input): (usize, &&'t Flow)| {
             let Flow::Quantized(tensor) = input else {
                 return Err(Error::FloatRun {
                     node: node.name.clone(),
                     reason: "it reads a high-precision output, which has no integers".to_owned(),
                 });
             };
-            match self.plan.operands.get(&(id.0, operand)).and_then(|plan| plan.effective) {
-                Some(params) => tensor.requantize(&node.name, params),
-                None => Ok(tensor.clone()),
+            match self
+                .plan
+                .operands
+                .get(&(id.0, operand))
+                .and_then(|plan| plan.effective)
+            {
+                Some(params) => tensor.requantize(&node.name, params).map(Cow::Owned),
+                None => Ok(Cow::Borrowed(tensor)),
             }
         };
         inputs.iter().enumerate().map(quantized).collect()
     }
 
-    fn linear(&mut self, id: NodeId, node: &Node, inputs: &[QTensor]) -> Result<Flow> {
-        let linear = self.prepared.linears.get(&id.0).ok_or_else(|| unplanned(node))?;
+    fn linear(&mut self, id: NodeId, node: &Node, inputs: &[Cow<'_, QTensor>]) -> Result<Flow> {
+        let linear = self
+            .prepared
+            .linears
+            .get(&id.0)
+            .ok_or_else(|| unplanned(node))?;
         let x = inputs.first().ok_or_else(|| unplanned(node))?;
         let run = linear.run(x)?;
         let counts = self.counts.entry(id.0).or_default();
@@ -79,13 +99,20 @@ impl<'a> Converted<'a> {
     }
 
     /// A node whose one output has a scale of its own.
-    fn arithmetic(&mut self, id: NodeId, node: &Node, inputs: &[QTensor]) -> Result<Flow> {
-        let inputs: Vec<&QTensor> = inputs.iter().collect();
-        let output = node.outputs.first().and_then(|&output| self.plan.params(output));
+    fn arithmetic(&mut self, id: NodeId, node: &Node, inputs: &[Cow<'_, QTensor>]) -> Result<Flow> {
+        let inputs: Vec<&QTensor> = inputs.iter().map(AsRef::as_ref).collect();
+        let output = node
+            .outputs
+            .first()
+            .and_then(|&output| self.plan.params(output));
         let peak = self.peaks.entry(id.0).or_default();
         match (&node.op, output) {
             (Op::Lut(_), Some(output)) => {
-                let table = self.prepared.tables.get(&id.0).ok_or_else(|| unplanned(node))?;
+                let table = self
+                    .prepared
+                    .tables
+                    .get(&id.0)
+                    .ok_or_else(|| unplanned(node))?;
                 let x = ops_f32::operand(node, &inputs, 0)?;
                 ops_int::look_up(node, x, table, output).map(Flow::Quantized)
             }
@@ -124,8 +151,14 @@ impl Machine for Converted<'_> {
         inputs: &[&Flow],
         shapes: &[Option<&[usize]>],
     ) -> Result<Vec<Flow>> {
-        let keeps_scale =
-            matches!(node.op, Op::Move(_) | Op::Reduce { kind: ReduceKind::Max, .. });
+        let keeps_scale = matches!(
+            node.op,
+            Op::Move(_)
+                | Op::Reduce {
+                    kind: ReduceKind::Max,
+                    ..
+                }
+        );
         if keeps_scale && let Some(Flow::Float(tensor)) = inputs.first() {
             let moved = ops_f32::run(node, &[tensor], shapes)?;
             return Ok(moved.into_iter().map(Flow::Float).collect());

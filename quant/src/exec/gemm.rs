@@ -9,9 +9,10 @@ use ndarray::ArrayView2;
 /// Gives zeros where the slices do not have the sizes of `shape`, which no caller lets happen.
 pub(crate) fn gemm_f32(x: &[f32], w: &[f32], shape: GemmShape) -> Vec<f32> {
     let GemmShape { n, k, o } = shape;
-    let (Ok(x), Ok(w)) =
-        (ArrayView2::from_shape((n, k), x), ArrayView2::from_shape((o, k), w))
-    else {
+    let (Ok(x), Ok(w)) = (
+        ArrayView2::from_shape((n, k), x),
+        ArrayView2::from_shape((o, k), w),
+    ) else {
         debug_assert!(false, "gemm operands do not fit {shape:?}");
         return vec![0.0; n * o];
     };

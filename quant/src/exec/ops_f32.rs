@@ -33,7 +33,11 @@ pub(crate) fn run(
             let x = operand(node, &inputs, 0)?;
             let (o, k) = linear.weight.dim();
             let weight = linear.weight.as_standard_layout();
-            let shape = GemmShape { n: x.data().len() / k.max(1), k, o };
+            let shape = GemmShape {
+                n: x.data().len() / k.max(1),
+                k,
+                o,
+            };
             let mut y = gemm_f32(x.data(), weight.as_slice().unwrap_or_default(), shape);
             if let Some(bias) = &linear.bias {
                 for row in y.chunks_exact_mut(o.max(1)) {
@@ -46,12 +50,20 @@ pub(crate) fn run(
             }
             one(Raw::new(y, dims).of(&node.name)?)
         }
-        Op::MatMul => one(matmul(node, operand(node, &inputs, 0)?, operand(node, &inputs, 1)?)?),
+        Op::MatMul => one(matmul(
+            node,
+            operand(node, &inputs, 0)?,
+            operand(node, &inputs, 1)?,
+        )?),
         Op::Add => one(binary(node, &inputs, |a, b| a + b)?),
         Op::Sub => one(binary(node, &inputs, |a, b| a - b)?),
         Op::Mul => one(binary(node, &inputs, |a, b| a * b)?),
         Op::Concat { axis } => one(moves::concat(&inputs, *axis as i64).of(&node.name)?),
-        Op::Reduce { kind, axes, keepdims } => {
+        Op::Reduce {
+            kind,
+            axes,
+            keepdims,
+        } => {
             let x = operand(node, &inputs, 0)?;
             let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
             let reduced = match kind {
@@ -65,7 +77,10 @@ pub(crate) fn run(
         Op::Lut(function) => one(map(operand(node, &inputs, 0)?, |x| function.eval_f32(x))),
         Op::Move(movement) => {
             let moved = moved(node, movement, operand(node, &inputs, 0)?, shapes)?;
-            moved.into_iter().map(|tensor| from_raw(node, tensor)).collect()
+            moved
+                .into_iter()
+                .map(|tensor| from_raw(node, tensor))
+                .collect()
         }
         Op::Island(island) => Err(Error::FloatRun {
             node: node.name.clone(),
@@ -83,15 +98,24 @@ pub(crate) fn moved<T: Copy>(
 ) -> Result<Vec<Raw<T>>> {
     let name = node.name.as_str();
     let float_shape = || {
-        shapes.first().copied().flatten().ok_or_else(|| Error::FloatRun {
-            node: node.name.clone(),
-            reason: "the float run did not give its output's shape".to_owned(),
-        })
+        shapes
+            .first()
+            .copied()
+            .flatten()
+            .ok_or_else(|| Error::FloatRun {
+                node: node.name.clone(),
+                reason: "the float run did not give its output's shape".to_owned(),
+            })
     };
     let one = match movement {
         Move::Reshape => Raw::new(x.data().to_vec(), float_shape()?.to_vec()).of(name)?,
         Move::Transpose { perm } => moves::transpose(x, perm).of(name)?,
-        Move::Slice { axes, starts, ends, steps } => {
+        Move::Slice {
+            axes,
+            starts,
+            ends,
+            steps,
+        } => {
             let bounds = axes.iter().zip(starts).zip(ends).zip(steps);
             let slices: Vec<AxisSlice> = bounds
                 .map(|(((&axis, &start), &end), &step)| AxisSlice {
@@ -103,7 +127,11 @@ pub(crate) fn moved<T: Copy>(
                 .collect();
             moves::slice(x, &slices).of(name)?
         }
-        Move::Gather { axis, indices, shape } => {
+        Move::Gather {
+            axis,
+            indices,
+            shape,
+        } => {
             let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
             let indices = TensorRef::new(&indices, shape).of(name)?;
             moves::gather(x, indices, *axis as i64).of(name)?
@@ -118,8 +146,11 @@ pub(crate) fn moved<T: Copy>(
 fn matmul(node: &Node, a: TensorRef<'_, f32>, b: TensorRef<'_, f32>) -> Result<Raw<f32>> {
     batched_matmul(node, a, b, |a, b, shape, out: &mut Vec<f32>| {
         // gemm_f32 takes the right operand as [N, K].
-        let transposed = moves::transpose(TensorRef::new(b, &[shape.k, shape.o]).of(&node.name)?, &[1, 0])
-            .of(&node.name)?;
+        let transposed = moves::transpose(
+            TensorRef::new(b, &[shape.k, shape.o]).of(&node.name)?,
+            &[1, 0],
+        )
+        .of(&node.name)?;
         out.extend(gemm_f32(a, &transposed.data, shape));
         Ok(())
     })
@@ -134,7 +165,11 @@ pub(crate) fn batched_matmul<A: Copy, B: Copy, Y>(
 ) -> Result<Raw<Y>> {
     let misfit = || Error::FloatRun {
         node: node.name.clone(),
-        reason: format!("shapes {:?} and {:?} have no matrix product", a.shape(), b.shape()),
+        reason: format!(
+            "shapes {:?} and {:?} have no matrix product",
+            a.shape(),
+            b.shape()
+        ),
     };
     let (&[ref a_batch @ .., n, k], &[ref b_batch @ .., inner, o]) = (a.shape(), b.shape()) else {
         return Err(misfit());
@@ -155,8 +190,14 @@ pub(crate) fn batched_matmul<A: Copy, B: Copy, Y>(
     let shape = GemmShape { n, k, o };
     let mut data = Vec::with_capacity(pairs.data.len() * n * o);
     for (i, j) in pairs.data {
-        let a = a.data().get(i * n * k..(i + 1) * n * k).ok_or_else(misfit)?;
-        let b = b.data().get(j * k * o..(j + 1) * k * o).ok_or_else(misfit)?;
+        let a = a
+            .data()
+            .get(i * n * k..(i + 1) * n * k)
+            .ok_or_else(misfit)?;
+        let b = b
+            .data()
+            .get(j * k * o..(j + 1) * k * o)
+            .ok_or_else(misfit)?;
         one(a, b, shape, &mut data)?;
     }
     let mut dims = pairs.shape;
@@ -173,7 +214,10 @@ fn binary(
 }
 
 fn map(x: TensorRef<'_, f32>, f: impl Fn(f32) -> f32) -> Raw<f32> {
-    Raw { data: x.data().iter().map(|&x| f(x)).collect(), shape: x.shape().to_vec() }
+    Raw {
+        data: x.data().iter().map(|&x| f(x)).collect(),
+        shape: x.shape().to_vec(),
+    }
 }
 
 /// An operand, or an error that names the node that lacks it.
@@ -196,7 +240,12 @@ struct Views<'a>(Vec<ndarray::CowArray<'a, f32, IxDyn>>);
 
 impl<'a> Views<'a> {
     fn new(inputs: &[&'a Tensor]) -> Self {
-        Views(inputs.iter().map(|tensor| tensor.as_standard_layout()).collect())
+        Views(
+            inputs
+                .iter()
+                .map(|tensor| tensor.as_standard_layout())
+                .collect(),
+        )
     }
 
     fn all(&self, node: &Node) -> Result<Vec<TensorRef<'_, f32>>> {

@@ -70,11 +70,13 @@ fn compute<Y: QInt>(
     let name = node.name.as_str();
     let operands: Vec<Operand<'_>> = inputs
         .iter()
-        .map(|x| Operand { data: x.to_i16(), shape: &x.shape, scale: x.scale })
+        .map(|x| Operand {
+            data: x.to_i16(),
+            shape: &x.shape,
+            scale: x.scale,
+        })
         .collect();
-    let get = |index: usize| {
-        operands.get(index).ok_or_else(|| missing(node, index))
-    };
+    let get = |index: usize| operands.get(index).ok_or_else(|| missing(node, index));
     let between = |x: &Operand<'_>| Rescale::between(x.scale, to).of(name);
     match &node.op {
         Op::Add => {
@@ -94,7 +96,10 @@ fn compute<Y: QInt>(
             let x = get(0)?;
             let mut data = vec![Y::default(); x.data.len()];
             elementwise::relu(&x.data, Some(between(x)?), &mut data).of(name)?;
-            Ok(Raw { shape: x.shape.to_vec(), data })
+            Ok(Raw {
+                shape: x.shape.to_vec(),
+                data,
+            })
         }
         Op::Concat { axis } => {
             let mut parts = Vec::with_capacity(operands.len());
@@ -103,7 +108,11 @@ fn compute<Y: QInt>(
             }
             moves::concat_rescaled(&parts, *axis as i64).of(name)
         }
-        Op::Reduce { kind, axes, keepdims } => {
+        Op::Reduce {
+            kind,
+            axes,
+            keepdims,
+        } => {
             let x = get(0)?;
             let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
             let rescale = match kind {
@@ -143,8 +152,10 @@ pub(super) fn matmul_high_precision(
     let (a, b) = (operand(node, inputs, 0)?, operand(node, inputs, 1)?);
     let step = a.scale.to_f64() * b.scale.to_f64();
     let (a_data, b_data) = (a.to_i16(), b.to_i16());
-    let (a_view, b_view) =
-        (TensorRef::new(&a_data, &a.shape).of(name)?, TensorRef::new(&b_data, &b.shape).of(name)?);
+    let (a_view, b_view) = (
+        TensorRef::new(&a_data, &a.shape).of(name)?,
+        TensorRef::new(&b_data, &b.shape).of(name)?,
+    );
     let raw = batched_matmul(node, a_view, b_view, |a, b, shape, out| {
         let mut acc = vec![0i64; shape.n * shape.o];
         let own = matmul_acc(a, b, RightOperand::KByO, shape, &mut acc).of(name)?;
@@ -173,7 +184,11 @@ pub(super) fn look_up(node: &Node, x: &QTensor, table: &Lut, output: QParams) ->
             QData::I16(y)
         }
     });
-    Ok(QTensor { data, shape: x.shape.clone(), scale })
+    Ok(QTensor {
+        data,
+        shape: x.shape.clone(),
+        scale,
+    })
 }
 
 /// A move or a maximum: the scale is kept.
@@ -182,15 +197,25 @@ pub(super) fn keep_scale(
     x: &QTensor,
     shapes: &[Option<&[usize]>],
 ) -> Result<Vec<QTensor>> {
-    let tensor = |data: QData, shape: Vec<usize>| QTensor { data, shape, scale: x.scale };
+    let tensor = |data: QData, shape: Vec<usize>| QTensor {
+        data,
+        shape,
+        scale: x.scale,
+    };
     match &x.data {
         QData::I8(data) => {
             let parts = kept(node, TensorRef::new(data, &x.shape).of(&node.name)?, shapes)?;
-            Ok(parts.into_iter().map(|raw| tensor(QData::I8(raw.data), raw.shape)).collect())
+            Ok(parts
+                .into_iter()
+                .map(|raw| tensor(QData::I8(raw.data), raw.shape))
+                .collect())
         }
         QData::I16(data) => {
             let parts = kept(node, TensorRef::new(data, &x.shape).of(&node.name)?, shapes)?;
-            Ok(parts.into_iter().map(|raw| tensor(QData::I16(raw.data), raw.shape)).collect())
+            Ok(parts
+                .into_iter()
+                .map(|raw| tensor(QData::I16(raw.data), raw.shape))
+                .collect())
         }
     }
 }
@@ -202,9 +227,15 @@ fn kept<T: QInt>(
 ) -> Result<Vec<Raw<T>>> {
     match &node.op {
         Op::Move(movement) => moved(node, movement, x, shapes),
-        Op::Reduce { kind: ReduceKind::Max, axes, keepdims } => {
+        Op::Reduce {
+            kind: ReduceKind::Max,
+            axes,
+            keepdims,
+        } => {
             let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
-            reduce_max(x, &axes, *keepdims).of(&node.name).map(|raw| vec![raw])
+            reduce_max(x, &axes, *keepdims)
+                .of(&node.name)
+                .map(|raw| vec![raw])
         }
         _ => Err(Error::FloatRun {
             node: node.name.clone(),
@@ -214,5 +245,8 @@ fn kept<T: QInt>(
 }
 
 fn missing(node: &Node, index: usize) -> Error {
-    Error::FloatRun { node: node.name.clone(), reason: format!("operand {index} is missing") }
+    Error::FloatRun {
+        node: node.name.clone(),
+        reason: format!("operand {index} is missing"),
+    }
 }

@@ -62,6 +62,10 @@ impl Prepared {
                 _ => {}
             }
         }
-        Ok(Prepared { linears, tables, rounding: settings.rounding })
+        Ok(Prepared {
+            linears,
+            tables,
+            rounding: settings.rounding,
+        })
     }
 }

@@ -64,7 +64,11 @@ impl QTensor {
                 QData::I16(data)
             }
         };
-        Ok(QTensor { data, shape: tensor.shape().to_vec(), scale })
+        Ok(QTensor {
+            data,
+            shape: tensor.shape().to_vec(),
+            scale,
+        })
     }
 
     /// `q * s` in f32.
@@ -84,7 +88,11 @@ impl QTensor {
             IntDtype::Int8 => QData::I8(data.iter().map(|&q| rescale.requant(q.into())).collect()),
             IntDtype::Int16 => QData::I16(data.iter().map(|&q| rescale.requant(q.into())).collect()),
         });
-        Ok(QTensor { data, shape: self.shape.clone(), scale })
+        Ok(QTensor {
+            data,
+            shape: self.shape.clone(),
+            scale,
+        })
     }
 
     /// Number of elements.

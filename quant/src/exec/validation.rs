@@ -21,7 +21,11 @@ pub struct Validation<'a> {
 impl<'a> Validation<'a> {
     /// A run of `plan`, whose weights are in `prepared`.
     pub fn new(graph: &'a Graph, plan: &'a Plan, prepared: &'a Prepared) -> Self {
-        Validation { graph, plan, prepared }
+        Validation {
+            graph,
+            plan,
+            prepared,
+        }
     }
 
     fn fake_quantize(&self, name: &str, tensor: Tensor, params: QParams) -> Result<Tensor> {
@@ -68,22 +72,34 @@ impl Machine for Validation<'_> {
                 None => None,
             });
         }
-        let inputs: Vec<&Tensor> =
-            inputs.iter().zip(&requantized).map(|(&own, new)| new.as_ref().unwrap_or(own)).collect();
+        let inputs: Vec<&Tensor> = inputs
+            .iter()
+            .zip(&requantized)
+            .map(|(&own, new)| new.as_ref().unwrap_or(own))
+            .collect();
         let outputs = match &node.op {
             Op::Linear(_) => {
-                let linear = self.prepared.linears.get(&id.0).ok_or_else(|| unplanned(node))?;
+                let linear = self
+                    .prepared
+                    .linears
+                    .get(&id.0)
+                    .ok_or_else(|| unplanned(node))?;
                 vec![linear.run_fake_quant(ops_f32::operand(node, &inputs, 0)?)?]
             }
             _ => ops_f32::run(node, &inputs, shapes)?,
         };
         let ids = node.outputs.iter().copied();
-        ids.zip(outputs).map(|(id, tensor)| self.settle(id, tensor)).collect()
+        ids.zip(outputs)
+            .map(|(id, tensor)| self.settle(id, tensor))
+            .collect()
     }
 }
 
 pub(super) fn unplanned(node: &Node) -> Error {
-    Error::FloatRun { node: node.name.clone(), reason: "the plan has no way for it".to_owned() }
+    Error::FloatRun {
+        node: node.name.clone(),
+        reason: "the plan has no way for it".to_owned(),
+    }
 }
 
 fn into_standard(tensor: Tensor) -> Tensor {

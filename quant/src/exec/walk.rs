@@ -73,8 +73,11 @@ pub fn walk<M: Machine>(
                     run_island(graph, float, capture, machine, node, island, &inputs)?
                 }
                 _ => {
-                    let shapes: Vec<_> =
-                        node.outputs.iter().map(|id| shape(graph, capture, *id)).collect();
+                    let shapes: Vec<_> = node
+                        .outputs
+                        .iter()
+                        .map(|id| shape(graph, capture, *id))
+                        .collect();
                     machine.run(NodeId(index), node, &inputs, &shapes)?
                 }
             }
@@ -100,12 +103,11 @@ fn run_island<M: Machine>(
     island: &Island,
     inputs: &[&M::Value],
 ) -> Result<Vec<M::Value>> {
-    // What is no value of the graph (shapes, indices, masks) comes from the float run;
-    // quantization never touches it.
-    let mut operands: HashMap<String, Datum> = float
-        .feeds(island.onnx_node)
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), capture.get(name)?.clone())))
+    // Shapes, indices and masks come from the float run; quantization never touches them.
+    let mut operands: HashMap<String, Datum> = island
+        .from_float_run
+        .iter()
+        .filter_map(|name| Some((name.clone(), capture.get(name)?.clone())))
         .collect();
     for (id, value) in node.inputs.iter().zip(inputs) {
         if let Some(name) = &graph.value(*id).onnx {
@@ -140,22 +142,23 @@ fn shape<'c>(graph: &Graph, capture: &'c Capture, id: ValueId) -> Option<&'c [us
 }
 
 /// The float tensor of a value in the float run.
-pub(crate) fn captured<'c>(
-    graph: &Graph,
-    capture: &'c Capture,
-    id: ValueId,
-) -> Result<&'c Tensor> {
+pub(crate) fn captured<'c>(graph: &Graph, capture: &'c Capture, id: ValueId) -> Result<&'c Tensor> {
     let value = graph.value(id);
     let datum = value.onnx.as_ref().and_then(|name| capture.get(name));
-    datum.and_then(Datum::as_f32).ok_or_else(|| Error::FloatRun {
-        node: value.name.clone(),
-        reason: "the float run did not give this value".to_owned(),
-    })
+    datum
+        .and_then(Datum::as_f32)
+        .ok_or_else(|| Error::FloatRun {
+            node: value.name.clone(),
+            reason: "the float run did not give this value".to_owned(),
+        })
 }
 
 fn not_made(graph: &Graph, node: &Node, id: ValueId) -> Error {
     Error::FloatRun {
         node: node.name.clone(),
-        reason: format!("value '{}' was not made before it is used", graph.value(id).name),
+        reason: format!(
+            "value '{}' was not made before it is used",
+            graph.value(id).name
+        ),
     }
 }

@@ -38,7 +38,9 @@ where
         node: format!("a tensor of shape {:?}", array.shape()),
         reason: reason.to_owned(),
     };
-    let elements = array.as_slice().ok_or_else(|| failed("it is not in row-major layout"))?;
+    let elements = array
+        .as_slice()
+        .ok_or_else(|| failed("it is not in row-major layout"))?;
     let tensor = TensorView::try_from_data(array.shape(), elements)
         .map_err(|_| failed("rten refuses the shape"))?;
     Ok(tensor.into())

@@ -2,9 +2,7 @@
 
 use super::{
     Blobs, FileRef, Next, Stage, TaskInput, TaskOutput, evaluate,
-    payload::{
-        ConvertMap, ConvertReduce, ConvertedPart, Measured, decode, encode, load,
-    },
+    payload::{ConvertMap, ConvertReduce, ConvertedPart, Measured, decode, encode, load},
     session::Session,
 };
 use crate::{
@@ -20,11 +18,23 @@ pub(super) fn stage(session: &Session, measured: &str) -> Result<Stage> {
     let maps: Result<Vec<Vec<u8>>> = evaluate::groups(session)
         .into_iter()
         .map(|linears| {
-            encode("convert task", &ConvertMap { linears, measured: measured.to_owned() })
+            encode(
+                "convert task",
+                &ConvertMap {
+                    linears,
+                    measured: measured.to_owned(),
+                },
+            )
         })
         .collect();
-    let reduce = ConvertReduce { measured: measured.to_owned() };
-    Ok(Stage { name: "convert", maps: maps?, reduce: encode("convert reduce", &reduce)? })
+    let reduce = ConvertReduce {
+        measured: measured.to_owned(),
+    };
+    Ok(Stage {
+        name: "convert",
+        maps: maps?,
+        reduce: encode("convert reduce", &reduce)?,
+    })
 }
 
 /// Integer weights of a group of layers.
@@ -46,9 +56,17 @@ pub(super) fn map(
         made.push((node.name.clone(), quantized));
     }
     let bytes = weights::part(&made)?;
-    let io = |source| Error::Io { what: "converted weights".to_owned(), source };
-    let part = ConvertedPart { weights: blobs.put(bytes).map_err(io)? };
-    Ok(TaskOutput { result: encode("converted weights", &part)?, ..TaskOutput::default() })
+    let io = |source| Error::Io {
+        what: "converted weights".to_owned(),
+        source,
+    };
+    let part = ConvertedPart {
+        weights: blobs.put(bytes).map_err(io)?,
+    };
+    Ok(TaskOutput {
+        result: encode("converted weights", &part)?,
+        ..TaskOutput::default()
+    })
 }
 
 /// Writes every file of the job.
@@ -67,7 +85,10 @@ pub(super) fn reduce(
         measured: &measured,
         calibration: &calibration,
     };
-    let mut files = Files { blobs, written: Vec::new() };
+    let mut files = Files {
+        blobs,
+        written: Vec::new(),
+    };
     let plan = plan_json::text(&report)?;
     let parts: Result<Vec<String>> = task
         .inputs
@@ -82,9 +103,14 @@ pub(super) fn reduce(
     files.put("per_layer.csv", per_layer::text(&report).into_bytes())?;
     files.put("statistics.csv", statistics::text(&report).into_bytes())?;
     if session.job.settings.save_outputs {
-        files.put_file("outputs.safetensors", |path| outputs::join(&measured.saved, blobs, path))?;
+        files.put_file("outputs.safetensors", |path| {
+            outputs::join(&measured.saved, blobs, path)
+        })?;
     }
-    Ok(TaskOutput { next: Some(Next::Finish(files.written)), ..TaskOutput::default() })
+    Ok(TaskOutput {
+        next: Some(Next::Finish(files.written)),
+        ..TaskOutput::default()
+    })
 }
 
 /// The artifacts so far.
@@ -97,9 +123,16 @@ impl Files<'_> {
     /// Adds a small file.
     pub(super) fn put(&mut self, name: &str, bytes: Vec<u8>) -> Result<()> {
         let size = bytes.len() as u64;
-        let io = |source| Error::Io { what: name.to_owned(), source };
+        let io = |source| Error::Io {
+            what: name.to_owned(),
+            source,
+        };
         let digest = self.blobs.put(bytes).map_err(io)?;
-        self.written.push(FileRef { name: name.to_owned(), digest, size });
+        self.written.push(FileRef {
+            name: name.to_owned(),
+            digest,
+            size,
+        });
         Ok(())
     }
 
@@ -109,13 +142,20 @@ impl Files<'_> {
         name: &str,
         write: impl FnOnce(&std::path::Path) -> Result<()>,
     ) -> Result<()> {
-        let io = |source| Error::Io { what: name.to_owned(), source };
+        let io = |source| Error::Io {
+            what: name.to_owned(),
+            source,
+        };
         let directory = tempfile::tempdir().map_err(io)?;
         let path = directory.path().join(name);
         write(&path)?;
         let size = std::fs::metadata(&path).map_err(io)?.len();
         let digest = self.blobs.put_file(&path).map_err(io)?;
-        self.written.push(FileRef { name: name.to_owned(), digest, size });
+        self.written.push(FileRef {
+            name: name.to_owned(),
+            digest,
+            size,
+        });
         Ok(())
     }
 }

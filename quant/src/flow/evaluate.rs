@@ -8,9 +8,7 @@ use dual16_nash::{legality::Rules, ways::Way};
 
 use super::{
     Blobs, Control, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured,
-    payload::{
-        Evaluated, EvaluateMap, EvaluateReduce, Planned, decode, encode, load, store,
-    },
+    payload::{EvaluateMap, EvaluateReduce, Evaluated, Planned, decode, encode, load, store},
     session::Session,
     validate,
 };
@@ -33,11 +31,23 @@ pub(super) fn stage(session: &Session, calibration: &str) -> Result<Stage> {
         .into_iter()
         .map(|linears| {
             let calibration = calibration.to_owned();
-            encode("evaluate task", &EvaluateMap { linears, calibration })
+            encode(
+                "evaluate task",
+                &EvaluateMap {
+                    linears,
+                    calibration,
+                },
+            )
         })
         .collect();
-    let reduce = EvaluateReduce { calibration: calibration.to_owned() };
-    Ok(Stage { name: "evaluate", maps: maps?, reduce: encode("evaluate reduce", &reduce)? })
+    let reduce = EvaluateReduce {
+        calibration: calibration.to_owned(),
+    };
+    Ok(Stage {
+        name: "evaluate",
+        maps: maps?,
+        reduce: encode("evaluate reduce", &reduce)?,
+    })
 }
 
 /// The Linears in groups of consecutive ones, as even as can be.
@@ -54,17 +64,33 @@ pub(super) fn map(
     blobs: &dyn Blobs,
     control: &dyn Control,
 ) -> Result<TaskOutput> {
-    let EvaluateMap { linears, calibration } = decode("evaluate task", task.payload)?;
+    let EvaluateMap {
+        linears,
+        calibration,
+    } = decode("evaluate task", task.payload)?;
     let calibration: Calibration = load("calibration", &calibration, blobs)?;
     let source = session.scale_source(&calibration);
-    let mut group = Group { session, source, blobs, control, notices: Vec::new() };
+    let mut group = Group {
+        session,
+        source,
+        blobs,
+        control,
+        notices: Vec::new(),
+    };
     let mut layers = Vec::new();
-    let first: BTreeMap<usize, Vec<Way>> =
-        linears.iter().map(|&id| (id, group.first_ways(id))).collect();
+    let first: BTreeMap<usize, Vec<Way>> = linears
+        .iter()
+        .map(|&id| (id, group.first_ways(id)))
+        .collect();
     let mut measured = group.measure(&first)?;
     let rest: BTreeMap<usize, Vec<Way>> = linears
         .iter()
-        .map(|&id| (id, group.further_ways(id, measured.get(&id).map_or(&[], Vec::as_slice))))
+        .map(|&id| {
+            (
+                id,
+                group.further_ways(id, measured.get(&id).map_or(&[], Vec::as_slice)),
+            )
+        })
         .filter(|(_, ways)| !ways.is_empty())
         .collect();
     if !rest.is_empty() {
@@ -78,8 +104,18 @@ pub(super) fn map(
     }
     let mut events: Vec<Event> = group.notices.iter().cloned().map(Event::Notice).collect();
     events.extend(layers.iter().map(|(_, layer)| Event::Layer(layer.clone())));
-    let result = encode("measured layers", &Evaluated { layers, notices: group.notices })?;
-    Ok(TaskOutput { result, events, next: None })
+    let result = encode(
+        "measured layers",
+        &Evaluated {
+            layers,
+            notices: group.notices,
+        },
+    )?;
+    Ok(TaskOutput {
+        result,
+        events,
+        next: None,
+    })
 }
 
 /// Gathers the choices, makes the plan, starts the next stage.
@@ -88,7 +124,9 @@ pub(super) fn reduce(
     task: &TaskInput<'_>,
     blobs: &dyn Blobs,
 ) -> Result<TaskOutput> {
-    let EvaluateReduce { calibration: digest } = decode("evaluate reduce", task.payload)?;
+    let EvaluateReduce {
+        calibration: digest,
+    } = decode("evaluate reduce", task.payload)?;
     let calibration: Calibration = load("calibration", &digest, blobs)?;
     let mut layers = Vec::new();
     let mut notices = session.notices();
@@ -109,10 +147,19 @@ pub(super) fn reduce(
     let (plan, fallbacks) = Plan::build(&session.scale_source(&calibration), &chosen)?;
     let events = fallbacks.iter().cloned().map(Event::Notice).collect();
     notices.extend(fallbacks);
-    let planned = Planned { plan, layers, notices, calibration: digest };
+    let planned = Planned {
+        plan,
+        layers,
+        notices,
+        calibration: digest,
+    };
     let planned = store("plan", &planned, blobs)?;
     let next = Some(Next::Stage(validate::stage(session, &planned)?));
-    Ok(TaskOutput { events, next, ..TaskOutput::default() })
+    Ok(TaskOutput {
+        events,
+        next,
+        ..TaskOutput::default()
+    })
 }
 
 struct Group<'a> {
@@ -138,12 +185,17 @@ impl Group<'_> {
         let Some(request) = self.session.request.linears.get(&id) else {
             return Vec::new();
         };
-        let poor = measured.iter().any(|way| sqnr(way) < self.session.job.settings.min_layer_sqnr);
+        let poor = measured
+            .iter()
+            .any(|way| sqnr(way) < self.session.job.settings.min_layer_sqnr);
         if request.explicit || !poor {
             return Vec::new();
         }
         let done = |way: &Way| measured.iter().any(|measured| measured.way == *way);
-        self.all_ways(request.start).into_iter().filter(|way| !done(way)).collect()
+        self.all_ways(request.start)
+            .into_iter()
+            .filter(|way| !done(way))
+            .collect()
     }
 
     /// The five ways, and the layer's own where it is another.
@@ -164,7 +216,10 @@ impl Group<'_> {
         let mut running: BTreeMap<usize, Vec<IsolatedWay>> = BTreeMap::new();
         for (&id, ways) in wanted {
             for &way in ways {
-                running.entry(id).or_default().extend(self.isolated(id, way)?);
+                running
+                    .entry(id)
+                    .or_default()
+                    .extend(self.isolated(id, way)?);
             }
         }
         let values: Vec<_> = wanted

@@ -66,7 +66,7 @@ pub struct WayMeasured {
     pub zero_fraction: f64,
     /// Share of products (mul_sum) or outputs that saturate.
     pub clip_fraction: f64,
-    /// Signed bits that the largest accumulator needs.
+    /// Magnitude bits (the sign not counted) that the largest accumulator needs.
     pub accumulator_bits: u32,
 }
 

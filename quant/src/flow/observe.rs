@@ -12,7 +12,7 @@ use dual16_nash::{
 
 use super::{
     Control, Next, Stage, TaskInput, TaskOutput, evaluate,
-    payload::{Observed, ObserveMap, decode, encode, store},
+    payload::{ObserveMap, Observed, decode, encode, store},
     session::Session,
 };
 use crate::{
@@ -29,9 +29,14 @@ use crate::{
 /// The stage: one map a calibration file.
 pub(super) fn stage(session: &Session) -> Result<Stage> {
     let files = 0..session.job.calibration.len();
-    let maps: Result<Vec<Vec<u8>>> =
-        files.map(|file| encode("observe task", &ObserveMap { file })).collect();
-    Ok(Stage { name: "observe", maps: maps?, reduce: Vec::new() })
+    let maps: Result<Vec<Vec<u8>>> = files
+        .map(|file| encode("observe task", &ObserveMap { file }))
+        .collect();
+    Ok(Stage {
+        name: "observe",
+        maps: maps?,
+        reduce: Vec::new(),
+    })
 }
 
 /// Observes every batch of one file.
@@ -43,13 +48,22 @@ pub(super) fn map(
 ) -> Result<TaskOutput> {
     let ObserveMap { file } = decode("observe task", task.payload)?;
     let mut batches = Vec::new();
-    session.for_each_batch(&session.job.calibration, file, blobs, control, |name, batch| {
-        let capture = session.float_run(batch, &session.all_values())?;
-        batches.push(observe_batch(session, name, &capture)?);
-        Ok(())
-    })?;
+    session.for_each_batch(
+        &session.job.calibration,
+        file,
+        blobs,
+        control,
+        |name, batch| {
+            let capture = session.float_run(batch, &session.all_values())?;
+            batches.push(observe_batch(session, name, &capture)?);
+            Ok(())
+        },
+    )?;
     let result = encode("observations", &Observed { batches })?;
-    Ok(TaskOutput { result, ..TaskOutput::default() })
+    Ok(TaskOutput {
+        result,
+        ..TaskOutput::default()
+    })
 }
 
 /// Folds all batches in order and starts the next stage.
@@ -66,33 +80,52 @@ pub(super) fn reduce(
         }
     }
     let merge = session.job.settings.merge;
-    let statistics =
-        by_key.into_iter().map(|(key, sketches)| (key, Statistics::fold(sketches, merge)));
-    let calibration = store("calibration", &Calibration { statistics: statistics.collect() }, blobs)?;
+    let statistics = by_key
+        .into_iter()
+        .map(|(key, sketches)| (key, Statistics::fold(sketches, merge)));
+    let calibration = store(
+        "calibration",
+        &Calibration {
+            statistics: statistics.collect(),
+        },
+        blobs,
+    )?;
     let next = Some(Next::Stage(evaluate::stage(session, &calibration)?));
-    Ok(TaskOutput { next, ..TaskOutput::default() })
+    Ok(TaskOutput {
+        next,
+        ..TaskOutput::default()
+    })
 }
 
-fn observe_batch(
-    session: &Session,
-    name: &str,
-    capture: &Capture,
-) -> Result<Vec<(Key, Sketch)>> {
+fn observe_batch(session: &Session, name: &str, capture: &Capture) -> Result<Vec<(Key, Sketch)>> {
     let graph = &session.graph;
     let mut sketches = Vec::new();
     let mut machine = crate::exec::Calibration::new(graph, capture);
-    walk(graph, &session.float, capture, &mut machine, |id, value: &Tensor| {
-        // A moved tensor shares the scale of what it was moved from.
-        if origin(graph, id) == id {
-            let sketch = sketch(value, session.wants(id))
-                .map_err(|at| non_finite(name, &graph.value(id).name, value, at))?;
-            sketches.push((Key::Value(id.0), sketch));
-        }
-        Ok(())
-    })?;
+    walk(
+        graph,
+        &session.float,
+        capture,
+        &mut machine,
+        |id, value: &Tensor| {
+            // A moved tensor shares the scale of what it was moved from.
+            if origin(graph, id) == id {
+                let sketch = sketch(value, session.wants(id))
+                    .map_err(|at| non_finite(name, &graph.value(id).name, value, at))?;
+                sketches.push((Key::Value(id.0), sketch));
+            }
+            Ok(())
+        },
+    )?;
     for (id, node, linear) in graph.linears() {
         let x = captured(graph, capture, node.inputs[0])?;
-        let inside = Inside { session, name, node: id, layer: &node.name, linear, x };
+        let inside = Inside {
+            session,
+            name,
+            node: id,
+            layer: &node.name,
+            linear,
+            x,
+        };
         inside.observe(&mut sketches)?;
     }
     Ok(sketches)
@@ -116,7 +149,11 @@ impl Inside<'_> {
         let weight = self.linear.weight.as_standard_layout();
         let weight = weight.as_slice().unwrap_or_default();
         let (o, k) = self.linear.weight.dim();
-        let shape = GemmShape { n: x.len() / k.max(1), k, o };
+        let shape = GemmShape {
+            n: x.len() / k.max(1),
+            k,
+            o,
+        };
         if ways.contains(&Way::MulSum) {
             sketches.push(self.keyed(Slot::Product, self.products(x, weight, shape)?));
             sketches.push(self.keyed(Slot::Sum, self.sketch(Slot::Sum, x, weight, shape, false)?));
@@ -126,7 +163,8 @@ impl Inside<'_> {
             let high = planes.hi_scales().of(self.layer)?;
             let float = |plane: &[i8], scales: &[dual16_nash::Scale]| -> Vec<f32> {
                 let rows = plane.chunks(k.max(1)).zip(scales);
-                rows.flat_map(|(row, s)| row.iter().map(|&q| f32::from(q) * s.get())).collect()
+                rows.flat_map(|(row, s)| row.iter().map(|&q| f32::from(q) * s.get()))
+                    .collect()
             };
             let high = float(&planes.hi, &high);
             let low = float(&planes.lo, &planes.scales);
@@ -195,7 +233,11 @@ impl Inside<'_> {
 
 fn sketch(tensor: &Tensor, wants: Wants) -> Result<Sketch, NonFiniteAt> {
     let standard = tensor.as_standard_layout();
-    Sketch::of(standard.as_slice().unwrap_or_default(), tensor.shape(), wants)
+    Sketch::of(
+        standard.as_slice().unwrap_or_default(),
+        tensor.shape(),
+        wants,
+    )
 }
 
 fn non_finite(file: &str, value: &str, tensor: &Tensor, at: NonFiniteAt) -> Error {

@@ -160,13 +160,18 @@ pub(crate) struct Measured {
 
 /// Encodes a payload or a result.
 pub(super) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>> {
-    postcard::to_stdvec(value)
-        .map_err(|error| Error::Payload { what, reason: error.to_string() })
+    postcard::to_stdvec(value).map_err(|error| Error::Payload {
+        what,
+        reason: error.to_string(),
+    })
 }
 
 /// Decodes a payload or a result.
 pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T> {
-    postcard::from_bytes(bytes).map_err(|error| Error::Payload { what, reason: error.to_string() })
+    postcard::from_bytes(bytes).map_err(|error| Error::Payload {
+        what,
+        reason: error.to_string(),
+    })
 }
 
 /// Stores a value as a blob.
@@ -176,7 +181,10 @@ pub(super) fn store<T: Serialize>(
     blobs: &dyn Blobs,
 ) -> Result<String> {
     let bytes = encode(what, value)?;
-    blobs.put(bytes).map_err(|source| Error::Io { what: what.to_owned(), source })
+    blobs.put(bytes).map_err(|source| Error::Io {
+        what: what.to_owned(),
+        source,
+    })
 }
 
 /// Reads a value back from its blob.
@@ -185,7 +193,10 @@ pub(super) fn load<T: DeserializeOwned>(
     digest: &str,
     blobs: &dyn Blobs,
 ) -> Result<T> {
-    let io = |source| Error::Io { what: what.to_owned(), source };
+    let io = |source| Error::Io {
+        what: what.to_owned(),
+        source,
+    };
     let path = blobs.path(digest).map_err(io)?;
     decode(what, &std::fs::read(path).map_err(io)?)
 }

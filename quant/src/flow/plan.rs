@@ -7,28 +7,37 @@ use dual16_nash::legality::Rules;
 use serde::Serialize;
 
 use super::{
-    Blobs, Event, Next, Notice, TaskOutput,
-    convert::Files,
-    evaluate, observe,
-    session::Session,
+    Blobs, Event, Next, Notice, TaskOutput, convert::Files, evaluate, observe, session::Session,
 };
 use crate::{Result, artifact::plan_json::RequestJson, error::json_error, flow::ModelInput};
 
 /// Checks everything and starts the first stage.
 pub(super) fn reduce(session: &Session, blobs: &dyn Blobs) -> Result<TaskOutput> {
-    for file in session.job.calibration.iter().chain(&session.job.evaluation) {
+    for file in session
+        .job
+        .calibration
+        .iter()
+        .chain(&session.job.evaluation)
+    {
         session.check_file(file, blobs)?;
     }
     let events = session.notices().into_iter().map(Event::Notice).collect();
     let next = match session.job.settings.plan_only {
         true => {
-            let mut files = Files { blobs, written: Vec::new() };
+            let mut files = Files {
+                blobs,
+                written: Vec::new(),
+            };
             files.put("plan.json", dry_run(session)?.into_bytes())?;
             Next::Finish(files.written)
         }
         false => Next::Stage(observe::stage(session)?),
     };
-    Ok(TaskOutput { events, next: Some(next), ..TaskOutput::default() })
+    Ok(TaskOutput {
+        events,
+        next: Some(next),
+        ..TaskOutput::default()
+    })
 }
 
 #[derive(Serialize)]
@@ -71,7 +80,9 @@ fn dry_run(session: &Session) -> Result<String> {
     let settings = &session.job.settings;
     let rules = Rules::of(settings.march, settings.toolchain);
     let legal: Vec<String> = rules.legal_ways().map(|way| way.to_string()).collect();
-    let checked = dual16_nash::ways::Way::ALL.into_iter().map(|way| (way, rules.check(way)));
+    let checked = dual16_nash::ways::Way::ALL
+        .into_iter()
+        .map(|way| (way, rules.check(way)));
     let illegal: BTreeMap<String, String> = checked
         .filter(|(_, legality)| !legality.legal)
         .map(|(way, legality)| (way.to_string(), legality.reason))
@@ -100,9 +111,13 @@ fn dry_run(session: &Session) -> Result<String> {
         ("convert", groups + 1),
     ]);
     let (model, model_bytes) = match &session.job.model {
-        ModelInput::Onnx { model, external_data } => {
-            (&model.name, model.size + external_data.iter().map(|file| file.size).sum::<u64>())
-        }
+        ModelInput::Onnx {
+            model,
+            external_data,
+        } => (
+            &model.name,
+            model.size + external_data.iter().map(|file| file.size).sum::<u64>(),
+        ),
         ModelInput::Layers { weights } => (&weights.name, weights.size),
     };
     let plan = DryRun {

@@ -25,9 +25,6 @@ use crate::{
 /// Sessions kept: the running job's and the one before, so that two jobs do not evict each other.
 const KEPT: usize = 2;
 
-/// Threads of one float run. Tasks run in parallel, so each is given one.
-const FLOAT_THREADS: usize = 1;
-
 /// A job's model, ready.
 pub(crate) struct Session {
     pub(crate) job: JobInput,
@@ -71,20 +68,29 @@ impl Session {
     fn open(job: &JobInput, blobs: &dyn Blobs) -> Result<Session> {
         let layer_mode = matches!(job.model, ModelInput::Layers { .. });
         let model = load_model(job, blobs)?;
-        let float = FloatModel::load(&model, FLOAT_THREADS)?;
+        // As many threads as parallel sections have: tasks take turns on them.
+        let float = FloatModel::load(&model, rayon::current_num_threads())?;
         let probe = probe(job, blobs, &model, &float)?;
         let graph = lower(&model, &probe)?;
         if graph.linears().next().is_none() {
             return Err(Error::Model {
                 file: model.file().to_owned(),
-                reason: "it has no Linear layer (a MatMul or Gemm with a constant weight), so there \
+                reason:
+                    "it has no Linear layer (a MatMul or Gemm with a constant weight), so there \
                          is nothing to quantize"
-                    .to_owned(),
+                        .to_owned(),
             });
         }
         let request = Request::resolve(&graph, &job.settings, layer_mode)?;
         let gemm_inputs = gemm_inputs(&graph);
-        Ok(Session { job: job.clone(), model, float, graph, request, gemm_inputs })
+        Ok(Session {
+            job: job.clone(),
+            model,
+            float,
+            graph,
+            request,
+            gemm_inputs,
+        })
     }
 
     /// The files that errors are measured on.
@@ -149,32 +155,38 @@ impl Session {
     pub(super) fn reference_values(&self) -> Vec<&str> {
         let shaped = |op: &Op| matches!(op, Op::Move(Move::Reshape | Move::Expand) | Op::Linear(_));
         let nodes = self.graph.nodes.iter().filter(|node| shaped(&node.op));
-        let ids = nodes.flat_map(|node| &node.outputs).chain(&self.graph.outputs);
+        let ids = nodes
+            .flat_map(|node| &node.outputs)
+            .chain(&self.graph.outputs);
         let names = ids.filter_map(|id| self.graph.value(*id).onnx.as_deref());
         unique(names.chain(self.island_operands()))
     }
 
     /// ONNX names of some values.
     pub(super) fn names_of(&self, values: &[ValueId]) -> Vec<&str> {
-        unique(values.iter().filter_map(|id| self.graph.value(*id).onnx.as_deref()))
+        unique(
+            values
+                .iter()
+                .filter_map(|id| self.graph.value(*id).onnx.as_deref()),
+        )
     }
 
     /// Operands of islands that are no value of the graph: shapes, indices, masks.
     fn island_operands(&self) -> impl Iterator<Item = &str> {
-        let known: BTreeSet<&str> =
-            self.graph.values.iter().filter_map(|value| value.onnx.as_deref()).collect();
         let islands = self.graph.nodes.iter().filter_map(|node| match &node.op {
-            Op::Island(island) => Some(island.onnx_node),
+            Op::Island(island) => Some(&island.from_float_run),
             _ => None,
         });
-        islands
-            .flat_map(|node| self.float.feeds(node))
-            .filter(move |name| !known.contains(name))
+        islands.flatten().map(String::as_str)
     }
 
     /// What the float model's outputs are called in the ONNX graph.
     pub(super) fn output_names(&self) -> Vec<String> {
-        self.graph.outputs.iter().map(|&id| self.output_name(id)).collect()
+        self.graph
+            .outputs
+            .iter()
+            .map(|&id| self.output_name(id))
+            .collect()
     }
 
     /// What one output is called in the ONNX graph.
@@ -186,7 +198,12 @@ impl Session {
     /// Scales from a calibration.
     pub(super) fn scale_source<'a>(&'a self, calibration: &'a Calibration) -> ScaleSource<'a> {
         let (graph, settings, request) = (&self.graph, &self.job.settings, &self.request);
-        ScaleSource { graph, settings, request, calibration }
+        ScaleSource {
+            graph,
+            settings,
+            request,
+            calibration,
+        }
     }
 
     /// Ways of a Linear that may be measured before the job ends.
@@ -219,7 +236,10 @@ impl Session {
     /// The same for a tensor inside a Linear; these are int16 always.
     pub(super) fn slot_wants(&self, linear: NodeId, slot: Slot) -> Wants {
         let observer = self.request.slot(linear.0, slot).observer;
-        wants_of(&[observer.unwrap_or(self.job.settings.observer)], &[IntDtype::Int16])
+        wants_of(
+            &[observer.unwrap_or(self.job.settings.observer)],
+            &[IntDtype::Int16],
+        )
     }
 
     /// What is known to be worth telling before any data is seen.
@@ -236,7 +256,12 @@ impl Session {
             }),
             _ => None,
         });
-        self.request.notices.iter().cloned().chain(islands).collect()
+        self.request
+            .notices
+            .iter()
+            .cloned()
+            .chain(islands)
+            .collect()
     }
 
     /// Multiply-accumulates of every Linear over one batch of the probe's shape, by node index.
@@ -252,12 +277,20 @@ impl Session {
 
 fn load_model(job: &JobInput, blobs: &dyn Blobs) -> Result<Model> {
     let path = |file: &FileRef| {
-        blobs.path(&file.digest).map_err(|source| Error::Io { what: file.name.clone(), source })
+        blobs.path(&file.digest).map_err(|source| Error::Io {
+            what: file.name.clone(),
+            source,
+        })
     };
     match &job.model {
-        ModelInput::Onnx { model, external_data } => {
-            let external: Result<Vec<_>> =
-                external_data.iter().map(|file| Ok((file.name.clone(), path(file)?))).collect();
+        ModelInput::Onnx {
+            model,
+            external_data,
+        } => {
+            let external: Result<Vec<_>> = external_data
+                .iter()
+                .map(|file| Ok((file.name.clone(), path(file)?)))
+                .collect();
             Model::load(&model.name, &path(model)?, &external?)
         }
         ModelInput::Layers { weights } => {
@@ -277,7 +310,10 @@ fn probe(job: &JobInput, blobs: &dyn Blobs, model: &Model, float: &FloatModel) -
 }
 
 fn open_batches(file: &FileRef, blobs: &dyn Blobs, model: &Model) -> Result<BatchFile> {
-    let io = |source| Error::Io { what: file.name.clone(), source };
+    let io = |source| Error::Io {
+        what: file.name.clone(),
+        source,
+    };
     let path = blobs.path(&file.digest).map_err(io)?;
     BatchFile::open(&file.name, &path, model.inputs())
 }
@@ -292,13 +328,21 @@ fn no_calibration() -> Error {
 /// Origins of everything a Linear or MatMul reads: their scales may be needed in either dtype.
 fn gemm_inputs(graph: &Graph) -> BTreeSet<usize> {
     let gemm = |op: &Op| matches!(op, Op::Linear(_) | Op::MatMul);
-    let inputs = graph.nodes.iter().filter(|node| gemm(&node.op)).flat_map(|node| &node.inputs);
+    let inputs = graph
+        .nodes
+        .iter()
+        .filter(|node| gemm(&node.op))
+        .flat_map(|node| &node.inputs);
     inputs.map(|&id| origin(graph, id).0).collect()
 }
 
 fn wants_of(observers: &[ObserverKind], dtypes: &[IntDtype]) -> Wants {
-    let pairs = observers.iter().flat_map(|&observer| dtypes.iter().map(move |&d| (observer, d)));
-    pairs.map(|(observer, dtype)| Wants::of(observer, dtype)).fold(Wants::default(), Wants::union)
+    let pairs = observers
+        .iter()
+        .flat_map(|&observer| dtypes.iter().map(move |&d| (observer, d)));
+    pairs
+        .map(|(observer, dtype)| Wants::of(observer, dtype))
+        .fold(Wants::default(), Wants::union)
 }
 
 fn unique<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {

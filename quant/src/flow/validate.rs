@@ -7,7 +7,7 @@ use super::{
     Blobs, Control, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
     TaskOutput, convert,
     payload::{
-        BatchErrors, Measured, PairedSums, Planned, Validated, ValidateMap, ValidateReduce, decode,
+        BatchErrors, Measured, PairedSums, Planned, ValidateMap, ValidateReduce, Validated, decode,
         encode, load, store,
     },
     session::Session,
@@ -29,11 +29,23 @@ const WIDE_ACCUMULATOR_BITS: u32 = 31;
 pub(super) fn stage(session: &Session, planned: &str) -> Result<Stage> {
     let maps: Result<Vec<Vec<u8>>> = (0..session.measured_files().len())
         .map(|file| {
-            encode("validate task", &ValidateMap { file, planned: planned.to_owned() })
+            encode(
+                "validate task",
+                &ValidateMap {
+                    file,
+                    planned: planned.to_owned(),
+                },
+            )
         })
         .collect();
-    let reduce = ValidateReduce { planned: planned.to_owned() };
-    Ok(Stage { name: "validate", maps: maps?, reduce: encode("validate reduce", &reduce)? })
+    let reduce = ValidateReduce {
+        planned: planned.to_owned(),
+    };
+    Ok(Stage {
+        name: "validate",
+        maps: maps?,
+        reduce: encode("validate reduce", &reduce)?,
+    })
 }
 
 /// Runs every batch of one file all three ways.
@@ -46,22 +58,37 @@ pub(super) fn map(
     let ValidateMap { file, planned } = decode("validate task", task.payload)?;
     let Planned { plan, .. } = load("plan", &planned, blobs)?;
     let prepared = Prepared::new(&session.graph, &plan, &session.job.settings)?;
-    let mut validated = Validated { batches: Vec::new(), outputs: Vec::new() };
-    session.for_each_batch(session.measured_files(), file, blobs, control, |_, batch| {
-        let capture = session.float_run(batch, &session.reference_values())?;
-        let mut run = BatchRun::new(session, &capture);
-        run.validation(&plan, &prepared)?;
-        run.converted(&plan, &prepared)?;
-        if session.job.settings.save_outputs {
-            let bytes = save_batch(&run.saved)?;
-            let io = |source| Error::Io { what: "outputs".to_owned(), source };
-            validated.outputs.push(blobs.put(bytes).map_err(io)?);
-        }
-        validated.batches.push(run.errors);
-        Ok(())
-    })?;
+    let mut validated = Validated {
+        batches: Vec::new(),
+        outputs: Vec::new(),
+    };
+    session.for_each_batch(
+        session.measured_files(),
+        file,
+        blobs,
+        control,
+        |_, batch| {
+            let capture = session.float_run(batch, &session.reference_values())?;
+            let mut run = BatchRun::new(session, &capture);
+            run.validation(&plan, &prepared)?;
+            run.converted(&plan, &prepared)?;
+            if session.job.settings.save_outputs {
+                let bytes = save_batch(&run.saved)?;
+                let io = |source| Error::Io {
+                    what: "outputs".to_owned(),
+                    source,
+                };
+                validated.outputs.push(blobs.put(bytes).map_err(io)?);
+            }
+            validated.batches.push(run.errors);
+            Ok(())
+        },
+    )?;
     let result = encode("validation", &validated)?;
-    Ok(TaskOutput { result, ..TaskOutput::default() })
+    Ok(TaskOutput {
+        result,
+        ..TaskOutput::default()
+    })
 }
 
 /// Folds the batches in order, reports, starts the next stage.
@@ -103,10 +130,25 @@ pub(super) fn reduce(
             converted: sums.converted.finish(scale),
         }));
     }
-    let BatchErrors { linears, outputs, .. } = total;
-    let measured = store("measurements", &Measured { planned, linears, outputs, saved }, blobs)?;
+    let BatchErrors {
+        linears, outputs, ..
+    } = total;
+    let measured = store(
+        "measurements",
+        &Measured {
+            planned,
+            linears,
+            outputs,
+            saved,
+        },
+        blobs,
+    )?;
     let next = Some(Next::Stage(convert::stage(session, &measured)?));
-    Ok(TaskOutput { events, next, ..TaskOutput::default() })
+    Ok(TaskOutput {
+        events,
+        next,
+        ..TaskOutput::default()
+    })
 }
 
 /// Scale of a Linear's output in the plan, where it is requantized.
@@ -129,9 +171,14 @@ fn merge(total: &mut BatchErrors, batch: &BatchErrors) {
 }
 
 fn wide_accumulators(session: &Session, total: &BatchErrors) -> Vec<Notice> {
-    let linears =
-        total.linears.iter().map(|(id, _, counts)| (*id, AccumulatorPeak::new(counts.peak)));
-    let matmuls = total.matmuls.iter().map(|(id, peak)| (*id, AccumulatorPeak::new(*peak)));
+    let linears = total
+        .linears
+        .iter()
+        .map(|(id, _, counts)| (*id, AccumulatorPeak::new(counts.peak)));
+    let matmuls = total
+        .matmuls
+        .iter()
+        .map(|(id, peak)| (*id, AccumulatorPeak::new(*peak)));
     let mut peaks: Vec<(usize, AccumulatorPeak)> = linears.chain(matmuls).collect();
     peaks.sort_by_key(|(id, _)| *id);
     peaks.retain(|(_, peak)| peak.bits() > WIDE_ACCUMULATOR_BITS);
@@ -159,34 +206,52 @@ impl<'a> BatchRun<'a> {
     fn new(session: &'a Session, capture: &'a Capture) -> Self {
         let linears = session.graph.linears();
         let errors = BatchErrors {
-            linears: linears.map(|(id, ..)| (id.0, PairedSums::default(), <_>::default())).collect(),
+            linears: linears
+                .map(|(id, ..)| (id.0, PairedSums::default(), <_>::default()))
+                .collect(),
             outputs: vec![PairedSums::default(); session.graph.outputs.len()],
             matmuls: Vec::new(),
         };
-        BatchRun { session, capture, errors, saved: Vec::new() }
+        BatchRun {
+            session,
+            capture,
+            errors,
+            saved: Vec::new(),
+        }
     }
 
     fn validation(&mut self, plan: &Plan, prepared: &Prepared) -> Result<()> {
         let Session { graph, float, .. } = self.session;
         let mut machine = Validation::new(graph, plan, prepared);
-        walk(graph, float, self.capture, &mut machine, |id, value: &Tensor| {
-            self.compare(id, value, false)
-        })
+        walk(
+            graph,
+            float,
+            self.capture,
+            &mut machine,
+            |id, value: &Tensor| self.compare(id, value, false),
+        )
     }
 
     fn converted(&mut self, plan: &Plan, prepared: &Prepared) -> Result<()> {
         let Session { graph, float, .. } = self.session;
         let mut machine = Converted::new(graph, plan, prepared);
-        walk(graph, float, self.capture, &mut machine, |id, value: &Flow| {
-            match self.is_compared(id) {
+        walk(
+            graph,
+            float,
+            self.capture,
+            &mut machine,
+            |id, value: &Flow| match self.is_compared(id) {
                 true => self.compare(id, &value.to_float(), true),
                 false => Ok(()),
-            }
-        })?;
+            },
+        )?;
         for (id, _, counts) in &mut self.errors.linears {
             *counts = machine.counts.get(id).copied().unwrap_or_default();
         }
-        let peaks = machine.peaks.into_iter().filter(|(_, peak)| peak.max_abs() > 0);
+        let peaks = machine
+            .peaks
+            .into_iter()
+            .filter(|(_, peak)| peak.max_abs() > 0);
         self.errors.matmuls = peaks.map(|(id, peak)| (id, peak.max_abs())).collect();
         Ok(())
     }
@@ -208,7 +273,12 @@ impl<'a> BatchRun<'a> {
         for (position, output) in graph.outputs.iter().enumerate() {
             if *output == id {
                 let reference = captured(graph, self.capture, id)?;
-                add_errors(self.errors.outputs[position].side(converted), name, reference, value)?;
+                add_errors(
+                    self.errors.outputs[position].side(converted),
+                    name,
+                    reference,
+                    value,
+                )?;
                 if self.session.job.settings.save_outputs {
                     let name = self.session.output_name(id);
                     let kind = if converted { "converted" } else { "validation" };

@@ -203,15 +203,22 @@ impl Graph {
 
     /// Every Linear with its node, in execution order.
     pub fn linears(&self) -> impl Iterator<Item = (NodeId, &Node, &Linear)> {
-        self.nodes.iter().enumerate().filter_map(|(i, node)| match &node.op {
-            Op::Linear(linear) => Some((NodeId(i), node, linear)),
-            _ => None,
-        })
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(i, node)| match &node.op {
+                Op::Linear(linear) => Some((NodeId(i), node, linear)),
+                _ => None,
+            })
     }
 
     /// The nodes that consume a value.
     pub fn consumers(&self, id: ValueId) -> impl Iterator<Item = NodeId> {
         let of = move |node: &Node| node.inputs.contains(&id);
-        self.nodes.iter().enumerate().filter(move |(_, node)| of(node)).map(|(i, _)| NodeId(i))
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(move |(_, node)| of(node))
+            .map(|(i, _)| NodeId(i))
     }
 }

@@ -24,12 +24,18 @@ impl Constants {
         external: &ExternalData,
     ) -> Result<Constants> {
         let mut all = HashMap::with_capacity(graph.initializer.len());
-        let initializers = graph.initializer.iter().map(|tensor| (tensor.name.clone(), tensor.clone()));
+        let initializers = graph
+            .initializer
+            .iter()
+            .map(|tensor| (tensor.name.clone(), tensor.clone()));
         for (name, tensor) in initializers.chain(graph.node.iter().filter_map(constant_node)) {
             check(file, &name, &tensor, external)?;
             if all.contains_key(&name) {
                 let reason = format!("tensor '{name}' is there twice; names of values are unique");
-                return Err(Error::Model { file: file.to_owned(), reason });
+                return Err(Error::Model {
+                    file: file.to_owned(),
+                    reason,
+                });
             }
             all.insert(name, tensor);
         }
@@ -126,15 +132,22 @@ fn constant_value(attribute: &AttributeProto) -> Option<TensorProto> {
     match attribute.name.as_str() {
         "value" => attribute.t.clone(),
         "value_float" => Some(floats(vec![], vec![attribute.f?])),
-        "value_floats" => {
-            Some(floats(vec![attribute.floats.len() as i64], attribute.floats.clone()))
-        }
+        "value_floats" => Some(floats(
+            vec![attribute.floats.len() as i64],
+            attribute.floats.clone(),
+        )),
         "value_int" => Some(ints(vec![], vec![attribute.i?])),
-        "value_ints" => Some(ints(vec![attribute.ints.len() as i64], attribute.ints.clone())),
+        "value_ints" => Some(ints(
+            vec![attribute.ints.len() as i64],
+            attribute.ints.clone(),
+        )),
         _ => None,
     }
 }
 
 fn bad_tensor(file: &str, name: &str, error: &TensorError) -> Error {
-    Error::Model { file: file.to_owned(), reason: format!("tensor '{name}': {error}") }
+    Error::Model {
+        file: file.to_owned(),
+        reason: format!("tensor '{name}': {error}"),
+    }
 }

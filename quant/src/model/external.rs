@@ -12,7 +12,7 @@ use prost::Message;
 
 use crate::{
     error::{Error, Result},
-    onnx::{GraphProto, ModelProto, TensorProto},
+    onnx::{GraphProto, ModelProto, StringStringEntryProto, TensorProto},
 };
 
 /// The files a model's external data may come from.
@@ -24,11 +24,71 @@ pub(super) struct ExternalData {
 
 impl ExternalData {
     pub(super) fn new(model: &str, files: &[(String, PathBuf)]) -> ExternalData {
-        ExternalData { model: model.to_owned(), files: files.iter().cloned().collect() }
+        ExternalData {
+            model: model.to_owned(),
+            files: files.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether the model came alone.
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty()
     }
 
     /// The bytes of one tensor.
     pub(super) fn read(&self, name: &str, tensor: &TensorProto) -> Result<Vec<u8>> {
+        let range = self.range(name, tensor)?;
+        let io = |source| Error::Io {
+            what: range.location.to_owned(),
+            source,
+        };
+        let mut file = File::open(range.path).map_err(io)?;
+        file.seek(SeekFrom::Start(range.offset)).map_err(io)?;
+        // In range of a file that exists, so the length is no invitation to allocate at will.
+        let mut bytes = vec![0; usize::try_from(range.length).unwrap_or(usize::MAX)];
+        file.read_exact(&mut bytes).map_err(io)?;
+        Ok(bytes)
+    }
+
+    /// Makes a model refer to its files as rten accepts it: it wants offset and length stated, no
+    /// folder, and an extension from a short list. Returns the files under their new names.
+    pub(super) fn relocate(&self, model: &mut ModelProto) -> Result<Vec<(String, Vec<u8>)>> {
+        let renamed = |index: usize| format!("{index}.data");
+        for tensor in model.graph.iter_mut().flat_map(tensors_mut) {
+            if !tensor.is_external() {
+                continue;
+            }
+            let range = self.range(&tensor.name, tensor)?;
+            let index = self
+                .files
+                .keys()
+                .take_while(|key| *key != range.location)
+                .count();
+            let entries = [
+                ("location", renamed(index)),
+                ("offset", range.offset.to_string()),
+                ("length", range.length.to_string()),
+            ];
+            tensor.external_data = entries
+                .map(|(key, value)| StringStringEntryProto {
+                    key: key.to_owned(),
+                    value,
+                })
+                .to_vec();
+        }
+        let read =
+            |(index, (location, path)): (usize, (&String, &PathBuf))| match std::fs::read(path) {
+                Ok(bytes) => Ok((renamed(index), bytes)),
+                Err(source) => Err(Error::Io {
+                    what: location.clone(),
+                    source,
+                }),
+            };
+        self.files.iter().enumerate().map(read).collect()
+    }
+
+    /// Where a tensor's bytes are, within a file that was handed over.
+    fn range<'a>(&'a self, name: &str, tensor: &'a TensorProto) -> Result<Range<'a>> {
         let bad = |reason: String| Error::Model {
             file: self.model.clone(),
             reason: format!("tensor '{name}': {reason}"),
@@ -36,34 +96,40 @@ impl ExternalData {
         let location = location(tensor).map_err(bad)?;
         let path = self.files.get(location).ok_or_else(|| {
             let known: Vec<&str> = self.files.keys().map(String::as_str).collect();
-            bad(format!("its data is in '{location}', which is not among the files given {known:?}"))
+            bad(format!(
+                "its data is in '{location}', which is not among the files given {known:?}"
+            ))
         })?;
+        let io = |source| Error::Io {
+            what: location.to_owned(),
+            source,
+        };
+        let size = std::fs::metadata(path).map_err(io)?.len();
         let offset = number(tensor, "offset").map_err(bad)?.unwrap_or(0);
-        let io = |source| Error::Io { what: location.to_owned(), source };
-        let mut file = File::open(path).map_err(io)?;
-        let size = file.metadata().map_err(io)?.len();
-        let length = number(tensor, "length").map_err(bad)?.unwrap_or(size.saturating_sub(offset));
+        let length = number(tensor, "length")
+            .map_err(bad)?
+            .unwrap_or(size.saturating_sub(offset));
         if offset.checked_add(length).is_none_or(|end| end > size) {
             return Err(bad(format!(
                 "its data is bytes {offset}..{} of '{location}', which has only {size}",
                 offset.saturating_add(length)
             )));
         }
-        file.seek(SeekFrom::Start(offset)).map_err(io)?;
-        // In range of a file that exists, so the length is no invitation to allocate at will.
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-        file.read_exact(&mut bytes).map_err(io)?;
-        Ok(bytes)
+        Ok(Range {
+            location,
+            path,
+            offset,
+            length,
+        })
     }
+}
 
-    /// Every file with its whole content.
-    pub(super) fn read_all(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let read = |(location, path): (&String, &PathBuf)| match std::fs::read(path) {
-            Ok(bytes) => Ok((location.clone(), bytes)),
-            Err(source) => Err(Error::Io { what: location.clone(), source }),
-        };
-        self.files.iter().map(read).collect()
-    }
+/// Part of a file, in bytes; never beyond its end.
+struct Range<'a> {
+    location: &'a str,
+    path: &'a Path,
+    offset: u64,
+    length: u64,
 }
 
 /// The files a model needs beside itself, as it names them: relative, below its own folder, sorted.
@@ -72,13 +138,23 @@ impl ExternalData {
 /// # Errors
 /// [`Error::Model`] for a file that is no ONNX model or names a file outside its folder.
 pub fn external_locations(file_name: &str, path: &Path) -> Result<Vec<String>> {
-    let bytes =
-        std::fs::read(path).map_err(|source| Error::Io { what: file_name.to_owned(), source })?;
-    let bad = |reason: String| Error::Model { file: file_name.to_owned(), reason };
+    let bytes = std::fs::read(path).map_err(|source| Error::Io {
+        what: file_name.to_owned(),
+        source,
+    })?;
+    let bad = |reason: String| Error::Model {
+        file: file_name.to_owned(),
+        reason,
+    };
     let proto = ModelProto::decode(bytes.as_slice())
         .map_err(|error| bad(format!("no ONNX model, or a truncated one: {error}")))?;
     let mut locations = BTreeSet::new();
-    for tensor in proto.graph.iter().flat_map(tensors).filter(|tensor| tensor.is_external()) {
+    for tensor in proto
+        .graph
+        .iter()
+        .flat_map(tensors)
+        .filter(|tensor| tensor.is_external())
+    {
         let location = location(tensor)
             .map_err(|reason| bad(format!("tensor '{}': {reason}", tensor.name)))?;
         locations.insert(location.to_owned());
@@ -92,7 +168,29 @@ fn tensors(graph: &GraphProto) -> Vec<&TensorProto> {
     let mut all: Vec<&TensorProto> = graph.initializer.iter().collect();
     all.extend(attributes().filter_map(|attribute| attribute.t.as_ref()));
     for attribute in attributes() {
-        all.extend(attribute.g.iter().chain(&attribute.graphs).flat_map(tensors));
+        all.extend(
+            attribute
+                .g
+                .iter()
+                .chain(&attribute.graphs)
+                .flat_map(tensors),
+        );
+    }
+    all
+}
+
+/// The same, to change.
+fn tensors_mut(graph: &mut GraphProto) -> Vec<&mut TensorProto> {
+    let mut all: Vec<&mut TensorProto> = graph.initializer.iter_mut().collect();
+    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
+        all.extend(&mut attribute.t);
+        all.extend(
+            attribute
+                .g
+                .iter_mut()
+                .chain(&mut attribute.graphs)
+                .flat_map(tensors_mut),
+        );
     }
     all
 }
@@ -116,7 +214,8 @@ fn location(tensor: &TensorProto) -> Result<&str, String> {
 
 fn number(tensor: &TensorProto, key: &str) -> Result<Option<u64>, String> {
     let parse = |text: &str| {
-        text.parse().map_err(|_| format!("external {key} '{text}' is no number of bytes"))
+        text.parse()
+            .map_err(|_| format!("external {key} '{text}' is no number of bytes"))
     };
     entry(tensor, key).map(parse).transpose()
 }

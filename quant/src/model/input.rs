@@ -49,7 +49,10 @@ pub(super) fn specs(
     graph: &GraphProto,
     constants: &Constants,
 ) -> Result<Vec<InputSpec>> {
-    let fed = graph.input.iter().filter(|value| constants.get(&value.name).is_none());
+    let fed = graph
+        .input
+        .iter()
+        .filter(|value| constants.get(&value.name).is_none());
     fed.map(|value| {
         spec(value).map_err(|reason| Error::Model {
             file: file.to_owned(),
@@ -60,7 +63,10 @@ pub(super) fn specs(
 }
 
 fn spec(value: &ValueInfoProto) -> Result<InputSpec, String> {
-    let tensor = value.r#type.as_ref().and_then(|value_type| value_type.tensor_type.as_ref());
+    let tensor = value
+        .r#type
+        .as_ref()
+        .and_then(|value_type| value_type.tensor_type.as_ref());
     let tensor = tensor.ok_or("it is no tensor; only tensors can be given in a batch")?;
     let kind = match DataType::try_from(tensor.elem_type) {
         Ok(DataType::Float | DataType::Float16 | DataType::Double) => ElementKind::F32,
@@ -72,18 +78,30 @@ fn spec(value: &ValueInfoProto) -> Result<InputSpec, String> {
     };
     let shape = match &tensor.shape {
         Some(shape) => InputShape::Ranked(
-            shape.dim.iter().map(|dim| usize::try_from(dim.dim_value?).ok()).collect(),
+            shape
+                .dim
+                .iter()
+                .map(|dim| usize::try_from(dim.dim_value?).ok())
+                .collect(),
         ),
         None => InputShape::Trailing(trailing(value)),
     };
-    Ok(InputSpec { name: value.name.clone(), kind, shape })
+    Ok(InputSpec {
+        name: value.name.clone(),
+        kind,
+        shape,
+    })
 }
 
 /// Note of another tool under our key: whatever does not parse fixes nothing.
 fn trailing(value: &ValueInfoProto) -> Vec<usize> {
-    let note = value.metadata_props.iter().find(|entry| entry.key == TRAILING_DIMS);
+    let note = value
+        .metadata_props
+        .iter()
+        .find(|entry| entry.key == TRAILING_DIMS);
     let parse = |text: &str| text.split(',').map(|dim| dim.trim().parse().ok()).collect();
-    note.and_then(|entry| parse(&entry.value)).unwrap_or_default()
+    note.and_then(|entry| parse(&entry.value))
+        .unwrap_or_default()
 }
 
 impl InputShape {
@@ -92,7 +110,10 @@ impl InputShape {
         match self {
             InputShape::Ranked(dims) => {
                 dims.len() == shape.len()
-                    && dims.iter().zip(shape).all(|(dim, got)| dim.is_none_or(|dim| dim == *got))
+                    && dims
+                        .iter()
+                        .zip(shape)
+                        .all(|(dim, got)| dim.is_none_or(|dim| dim == *got))
             }
             InputShape::Trailing(dims) => shape.ends_with(dims),
         }
@@ -103,9 +124,10 @@ impl std::fmt::Display for InputShape {
     /// `[2, *, 256]`, `[.., 256]`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let parts: Vec<String> = match self {
-            InputShape::Ranked(dims) => {
-                dims.iter().map(|dim| dim.map_or("*".to_owned(), |dim| dim.to_string())).collect()
-            }
+            InputShape::Ranked(dims) => dims
+                .iter()
+                .map(|dim| dim.map_or("*".to_owned(), |dim| dim.to_string()))
+                .collect(),
             InputShape::Trailing(dims) => std::iter::once("..".to_owned())
                 .chain(dims.iter().map(ToString::to_string))
                 .collect(),

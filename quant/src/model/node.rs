@@ -30,12 +30,26 @@ pub struct OnnxNode {
 
 impl From<NodeProto> for OnnxNode {
     fn from(proto: NodeProto) -> OnnxNode {
-        let scopes = proto.metadata_props.iter().find(|entry| entry.key == NAME_SCOPES);
-        let captures = proto.attribute.iter().flat_map(subgraphs).flat_map(captured).collect();
+        let scopes = proto
+            .metadata_props
+            .iter()
+            .find(|entry| entry.key == NAME_SCOPES);
+        let captures = proto
+            .attribute
+            .iter()
+            .flat_map(subgraphs)
+            .flat_map(captured)
+            .collect();
         OnnxNode {
-            scope: scopes.and_then(|entry| Scope::parse(&entry.value)).unwrap_or_default(),
+            scope: scopes
+                .and_then(|entry| Scope::parse(&entry.value))
+                .unwrap_or_default(),
             captures: BTreeSet::into_iter(captures).collect(),
-            domain: if proto.domain == "ai.onnx" { String::new() } else { proto.domain },
+            domain: if proto.domain == "ai.onnx" {
+                String::new()
+            } else {
+                proto.domain
+            },
             op_type: proto.op_type,
             name: proto.name,
             inputs: proto.input,
@@ -49,7 +63,11 @@ impl OnnxNode {
     /// Operator type if the node is of the standard operator set, "" otherwise, so that a custom
     /// operator is never taken for a standard one of the same name.
     pub fn standard_op(&self) -> &str {
-        if self.domain.is_empty() { &self.op_type } else { "" }
+        if self.domain.is_empty() {
+            &self.op_type
+        } else {
+            ""
+        }
     }
 
     /// What errors call the node: its name, or its operator and first output.
@@ -63,11 +81,13 @@ impl OnnxNode {
 
     /// Input by position, None where it is left out.
     pub fn input(&self, index: usize) -> Option<&str> {
-        self.inputs.get(index).map(String::as_str).filter(|name| !name.is_empty())
+        self.inputs
+            .get(index)
+            .map(String::as_str)
+            .filter(|name| !name.is_empty())
     }
 
-    /// Every value the node needs, captured ones included, none of them twice in a row of inputs
-    /// left out.
+    /// Every value the node needs, captured ones included; one used twice comes twice.
     pub fn uses(&self) -> impl Iterator<Item = &str> {
         let all = self.inputs.iter().chain(&self.captures);
         all.map(String::as_str).filter(|name| !name.is_empty())
@@ -75,7 +95,10 @@ impl OnnxNode {
 
     /// Every value the node makes.
     pub fn made(&self) -> impl Iterator<Item = &str> {
-        self.outputs.iter().map(String::as_str).filter(|name| !name.is_empty())
+        self.outputs
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !name.is_empty())
     }
 
     /// Integer attribute.
@@ -90,7 +113,8 @@ impl OnnxNode {
 
     /// List of integers.
     pub fn ints(&self, name: &str) -> Option<&[i64]> {
-        self.attribute(name).map(|attribute| attribute.ints.as_slice())
+        self.attribute(name)
+            .map(|attribute| attribute.ints.as_slice())
     }
 
     /// Text attribute; None also where it is not UTF-8.
@@ -99,7 +123,9 @@ impl OnnxNode {
     }
 
     fn attribute(&self, name: &str) -> Option<&AttributeProto> {
-        self.attributes.iter().find(|attribute| attribute.name == name)
+        self.attributes
+            .iter()
+            .find(|attribute| attribute.name == name)
     }
 }
 
@@ -116,7 +142,11 @@ fn captured(graph: &GraphProto) -> BTreeSet<String> {
 
     let direct = graph.node.iter().flat_map(|node| &node.input);
     let returned = graph.output.iter().map(|value| &value.name);
-    let nested = graph.node.iter().flat_map(|node| &node.attribute).flat_map(subgraphs);
+    let nested = graph
+        .node
+        .iter()
+        .flat_map(|node| &node.attribute)
+        .flat_map(subgraphs);
     let mut names: BTreeSet<String> = direct.chain(returned).cloned().collect();
     names.extend(nested.flat_map(captured));
     names.retain(|name| !name.is_empty() && !own.contains(name));

@@ -16,7 +16,10 @@ impl Scope {
     pub fn parse(repr: &str) -> Option<Scope> {
         let mut names = parse_list(repr)?;
         let function = names.pop()?;
-        Some(Scope { module: names.pop().unwrap_or_default(), function: Some(function) })
+        Some(Scope {
+            module: names.pop().unwrap_or_default(),
+            function: Some(function),
+        })
     }
 }
 
@@ -26,7 +29,9 @@ fn parse_list(repr: &str) -> Option<Vec<String>> {
     let mut chars = inner.chars().peekable();
     loop {
         while chars.next_if(|c| c.is_whitespace() || *c == ',').is_some() {}
-        let Some(quote) = chars.next() else { return Some(names) };
+        let Some(quote) = chars.next() else {
+            return Some(names);
+        };
         if quote != '\'' && quote != '"' {
             return None;
         }
@@ -50,7 +55,11 @@ mod tests {
     #[test]
     fn innermost_module_and_function() {
         let cases = [
-            ("['', 'blocks.0', 'blocks.0.norm1', 'layer_norm']", "blocks.0.norm1", "layer_norm"),
+            (
+                "['', 'blocks.0', 'blocks.0.norm1', 'layer_norm']",
+                "blocks.0.norm1",
+                "layer_norm",
+            ),
             ("['', 'add']", "", "add"),
             ("['add']", "", "add"),
             (r#"['', "it's", 'a\'b']"#, "it's", "a'b"),
@@ -58,13 +67,24 @@ mod tests {
         ];
         for (repr, module, function) in cases {
             let scope = Scope::parse(repr).unwrap();
-            assert_eq!((scope.module.as_str(), scope.function.as_deref()), (module, Some(function)));
+            assert_eq!(
+                (scope.module.as_str(), scope.function.as_deref()),
+                (module, Some(function))
+            );
         }
     }
 
     #[test]
     fn anything_else_is_no_scope() {
-        for repr in ["", "[]", "blocks.0", "['unclosed]", "['a', b]", "[1, 2]", r"['a\"] {
+        for repr in [
+            "",
+            "[]",
+            "blocks.0",
+            "['unclosed]",
+            "['a', b]",
+            "[1, 2]",
+            r"['a\",
+        ] {
             assert_eq!(Scope::parse(repr), None, "{repr}");
         }
     }

@@ -48,11 +48,16 @@ pub fn f32_value(name: &str, dims: Option<&[Option<usize>]>) -> ValueInfoProto {
         dim_value: length.map(|length| length as i64),
         dim_param: None,
     };
-    let shape = dims.map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
+    let shape = dims.map(|dims| TensorShapeProto {
+        dim: dims.iter().map(dim).collect(),
+    });
     ValueInfoProto {
         name: name.to_owned(),
         r#type: Some(TypeProto {
-            tensor_type: Some(TensorTypeProto { elem_type: DataType::Float.into(), shape }),
+            tensor_type: Some(TensorTypeProto {
+                elem_type: DataType::Float.into(),
+                shape,
+            }),
         }),
         metadata_props: Vec::new(),
     }

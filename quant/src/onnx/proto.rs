@@ -1,5 +1,6 @@
 //! The messages of `onnx.proto` (onnx/onnx, Apache-2.0) with their field numbers. Fields that ONNX
-//! declares optional and whose absence differs from zero are `Option`.
+//! declares optional and whose absence differs from zero are `Option`; lists are packed or not as
+//! there, for not every reader takes both.
 
 use prost::bytes::Bytes;
 use prost::{Enumeration, Message};
@@ -107,10 +108,10 @@ pub struct AttributeProto {
     #[prost(message, optional, tag = "6")]
     pub g: Option<GraphProto>,
     /// Floats.
-    #[prost(float, repeated, tag = "7")]
+    #[prost(float, repeated, packed = "false", tag = "7")]
     pub floats: Vec<f32>,
     /// Integers.
-    #[prost(int64, repeated, tag = "8")]
+    #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     /// Strings.
     #[prost(bytes = "bytes", repeated, tag = "9")]
@@ -152,7 +153,7 @@ pub enum AttributeType {
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
     /// Shape.
-    #[prost(int64, repeated, tag = "1")]
+    #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
     /// Element type, a [`DataType`].
     #[prost(int32, tag = "2")]

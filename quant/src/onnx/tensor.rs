@@ -92,11 +92,15 @@ impl TensorProto {
             // The 16 bits are in the low half of each int32.
             DataType::Float16 => {
                 let widen = |bytes| f16::from_le_bytes(bytes).to_f32();
-                self.read(payload, &self.int32_data, widen, |&x| f16::from_bits(x as u16).to_f32())
+                self.read(payload, &self.int32_data, widen, |&x| {
+                    f16::from_bits(x as u16).to_f32()
+                })
             }
             DataType::Bfloat16 => {
                 let widen = |bytes| bf16::from_le_bytes(bytes).to_f32();
-                self.read(payload, &self.int32_data, widen, |&x| bf16::from_bits(x as u16).to_f32())
+                self.read(payload, &self.int32_data, widen, |&x| {
+                    bf16::from_bits(x as u16).to_f32()
+                })
             }
             _ => Err(self.wrong_type("FLOAT, FLOAT16, BFLOAT16 or DOUBLE")),
         }
@@ -127,8 +131,11 @@ impl TensorProto {
     ) -> Result<ArrayD<T>, TensorError> {
         let shape = self.shape()?;
         let count = shape.iter().product::<usize>();
-        let length = |unit, wanted, got| {
-            TensorError::Length { shape: self.dims.clone(), unit, wanted, got }
+        let length = |unit, wanted, got| TensorError::Length {
+            shape: self.dims.clone(),
+            unit,
+            wanted,
+            got,
         };
         let bytes = match payload {
             Payload::External(bytes) => Some(bytes),
@@ -138,7 +145,12 @@ impl TensorProto {
             Some(bytes) if bytes.len() != N * count => {
                 return Err(length("bytes", N * count, bytes.len()));
             }
-            Some(bytes) => bytes.as_chunks::<N>().0.iter().map(|&chunk| from_bytes(chunk)).collect(),
+            Some(bytes) => bytes
+                .as_chunks::<N>()
+                .0
+                .iter()
+                .map(|&chunk| from_bytes(chunk))
+                .collect(),
             None if typed.len() != count => return Err(length("elements", count, typed.len())),
             None => typed.iter().map(from_typed).collect(),
         };

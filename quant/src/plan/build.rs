@@ -35,7 +35,11 @@ impl Plan {
     ) -> Result<(Plan, Vec<Notice>)> {
         let graph = source.graph;
         let empty = Plan::default();
-        let mut builder = Builder { source, plan: empty, notices: Vec::new() };
+        let mut builder = Builder {
+            source,
+            plan: empty,
+            notices: Vec::new(),
+        };
         builder.start_values(chosen)?;
         for (index, node) in graph.nodes.iter().enumerate() {
             match &node.op {
@@ -45,10 +49,17 @@ impl Plan {
                     }
                 }
                 Op::MatMul => builder.matmul(index, node)?,
-                Op::Move(_) | Op::Reduce { kind: ReduceKind::Max, .. } => builder.keep_scale(node),
+                Op::Move(_)
+                | Op::Reduce {
+                    kind: ReduceKind::Max,
+                    ..
+                } => builder.keep_scale(node),
                 Op::Lut(_) => {
                     let range = source.observed_range(node.inputs[0]);
-                    builder.plan.table_ranges.extend(range.map(|range| (index, range)));
+                    builder
+                        .plan
+                        .table_ranges
+                        .extend(range.map(|range| (index, range)));
                 }
                 _ => {}
             }
@@ -79,7 +90,11 @@ impl Builder<'_> {
                 true => Some(self.source.value(id, dtype)?),
                 false => None,
             };
-            self.plan.values.push(ValuePlan { requested: request.dtype, effective, reason });
+            self.plan.values.push(ValuePlan {
+                requested: request.dtype,
+                effective,
+                reason,
+            });
         }
         Ok(())
     }
@@ -93,8 +108,12 @@ impl Builder<'_> {
     ) -> Result<()> {
         let input = self.linear_input(index, node, chosen.way)?;
         let output_id = node.outputs[0];
-        let high_precision =
-            self.source.request.linears.get(&index).is_some_and(|request| request.high_precision);
+        let high_precision = self
+            .source
+            .request
+            .linears
+            .get(&index)
+            .is_some_and(|request| request.high_precision);
         if high_precision && chosen.way.can_keep_high_precision() {
             self.plan.values[output_id.0].effective = None;
             self.plan.values[output_id.0].reason =
@@ -119,14 +138,27 @@ impl Builder<'_> {
     fn linear_input(&mut self, index: usize, node: &Node, way: Way) -> Result<QParams> {
         let wanted = way.activation_dtype();
         let own = self.plan.params(node.inputs[0]);
-        let overridden = self.source.request.slot(index, Slot::Input).fixed_scale.is_some();
+        let overridden = self
+            .source
+            .request
+            .slot(index, Slot::Input)
+            .fixed_scale
+            .is_some();
         if let Some(own) = own.filter(|own| own.dtype == wanted && !overridden) {
             return Ok(own);
         }
         let params = self.source.linear_input(index, wanted)?;
         let requested = own.map_or(wanted, |own| own.dtype);
         let reason = format!("{way} reads {wanted}");
-        self.operand(index, 0, ValuePlan { requested, effective: Some(params), reason });
+        self.operand(
+            index,
+            0,
+            ValuePlan {
+                requested,
+                effective: Some(params),
+                reason,
+            },
+        );
         Ok(params)
     }
 
@@ -136,15 +168,16 @@ impl Builder<'_> {
         let settings = self.source.settings;
         let rules = Rules::of(settings.march, settings.toolchain);
         let int16 = |id: &ValueId| {
-            self.plan.params(*id).is_some_and(|params| params.dtype == IntDtype::Int16)
+            self.plan
+                .params(*id)
+                .is_some_and(|params| params.dtype == IntDtype::Int16)
         };
         let wide = node.inputs.iter().filter(|id| int16(id)).count();
         if wide > rules.max_int16_gemm_operands as usize && node.inputs.len() == 2 {
             let params = self.source.operand(node.inputs[1], IntDtype::Int8)?;
             let reason = format!(
                 "{} allows {} int16 operand in a GEMM",
-                settings.toolchain,
-                rules.max_int16_gemm_operands
+                settings.toolchain, rules.max_int16_gemm_operands
             );
             self.notices.push(Notice {
                 warning: true,
@@ -153,7 +186,15 @@ impl Builder<'_> {
                 message: format!("its second operand was requested int16 and runs int8: {reason}"),
             });
             let requested = IntDtype::Int16;
-            self.operand(index, 1, ValuePlan { requested, effective: Some(params), reason });
+            self.operand(
+                index,
+                1,
+                ValuePlan {
+                    requested,
+                    effective: Some(params),
+                    reason,
+                },
+            );
         }
         if feeds_only_outputs(self.source.graph, node.outputs[0]) {
             self.plan.values[node.outputs[0].0].effective = None;

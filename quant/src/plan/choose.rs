@@ -23,10 +23,14 @@ pub struct Candidate {
 /// candidate is legal.
 pub fn choose(candidates: &[Candidate]) -> Option<Way> {
     let legal = || candidates.iter().filter(|candidate| candidate.legal);
-    let best = legal().map(|candidate| candidate.sqnr_db).fold(f64::NEG_INFINITY, f64::max);
+    let best = legal()
+        .map(|candidate| candidate.sqnr_db)
+        .fold(f64::NEG_INFINITY, f64::max);
     let good = legal().filter(|candidate| candidate.sqnr_db >= best - SQNR_TIE_DB);
     let order = |a: &&Candidate, b: &&Candidate| {
-        a.macs.cmp(&b.macs).then_with(|| b.sqnr_db.total_cmp(&a.sqnr_db))
+        a.macs
+            .cmp(&b.macs)
+            .then_with(|| b.sqnr_db.total_cmp(&a.sqnr_db))
     };
     good.min_by(order).map(|candidate| candidate.way)
 }
@@ -36,27 +40,44 @@ mod tests {
     use super::*;
 
     fn candidate(way: Way, legal: bool, sqnr_db: f64, macs: u64) -> Candidate {
-        Candidate { way, legal, sqnr_db, macs }
+        Candidate {
+            way,
+            legal,
+            sqnr_db,
+            macs,
+        }
     }
 
     #[test]
     fn an_illegal_way_is_never_chosen_however_good() {
-        let ways = [candidate(Way::A16W16, false, 90.0, 1), candidate(Way::A16W8, true, 10.0, 1)];
+        let ways = [
+            candidate(Way::A16W16, false, 90.0, 1),
+            candidate(Way::A16W8, true, 10.0, 1),
+        ];
         assert_eq!(choose(&ways), Some(Way::A16W8));
     }
 
     #[test]
     fn within_half_a_decibel_the_cheaper_way_wins() {
-        let near = [candidate(Way::Split, true, 48.7, 2), candidate(Way::MulSum, true, 48.3, 1)];
+        let near = [
+            candidate(Way::Split, true, 48.7, 2),
+            candidate(Way::MulSum, true, 48.3, 1),
+        ];
         assert_eq!(choose(&near), Some(Way::MulSum));
-        let far = [candidate(Way::Split, true, 48.7, 2), candidate(Way::MulSum, true, 39.3, 1)];
+        let far = [
+            candidate(Way::Split, true, 48.7, 2),
+            candidate(Way::MulSum, true, 39.3, 1),
+        ];
         assert_eq!(choose(&far), Some(Way::Split));
     }
 
     #[test]
     fn no_error_at_all_beats_everything_and_ties_go_to_the_cheaper() {
         let exact = f64::INFINITY;
-        let ways = [candidate(Way::Split, true, exact, 2), candidate(Way::A16W8, true, exact, 1)];
+        let ways = [
+            candidate(Way::Split, true, exact, 2),
+            candidate(Way::A16W8, true, exact, 1),
+        ];
         assert_eq!(choose(&ways), Some(Way::A16W8));
     }
 

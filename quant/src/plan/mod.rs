@@ -57,8 +57,15 @@ pub enum Slot {
 
 impl Slot {
     /// Every slot.
-    pub const ALL: [Slot; 7] =
-        [Slot::Input, Slot::Weight, Slot::Bias, Slot::Product, Slot::Sum, Slot::High, Slot::Low];
+    pub const ALL: [Slot; 7] = [
+        Slot::Input,
+        Slot::Weight,
+        Slot::Bias,
+        Slot::Product,
+        Slot::Sum,
+        Slot::High,
+        Slot::Low,
+    ];
 
     /// What follows the layer's name and a dot.
     pub fn suffix(self) -> &'static str {
@@ -160,6 +167,10 @@ impl Plan {
         if let Some(plan) = self.operands.get(&(node.0, operand)) {
             return plan.effective;
         }
-        graph.node(node).inputs.get(operand).and_then(|value| self.params(*value))
+        graph
+            .node(node)
+            .inputs
+            .get(operand)
+            .and_then(|value| self.params(*value))
     }
 }

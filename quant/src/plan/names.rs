@@ -23,7 +23,10 @@ impl<'a> Pattern<'a> {
             setting: setting.to_owned(),
             reason: format!("'{text}' is no valid glob: {}", error.kind()),
         })?;
-        Ok(Pattern { text, glob: Some(glob.compile_matcher()) })
+        Ok(Pattern {
+            text,
+            glob: Some(glob.compile_matcher()),
+        })
     }
 
     pub(super) fn matches(&self, name: &str) -> bool {
@@ -40,12 +43,21 @@ pub(super) fn unknown<'n>(
     name: &str,
     known: impl Iterator<Item = &'n str>,
 ) -> Error {
-    let mut near: Vec<(f64, &str)> =
-        known.map(|known| (strsim::jaro_winkler(name, known), known)).collect();
+    let mut near: Vec<(f64, &str)> = known
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     near.dedup_by(|a, b| a.1 == b.1);
-    let near = near.into_iter().take(SUGGESTIONS).map(|(_, name)| name.to_owned()).collect();
-    Error::UnknownName { what, name: name.to_owned(), near }
+    let near = near
+        .into_iter()
+        .take(SUGGESTIONS)
+        .map(|(_, name)| name.to_owned())
+        .collect();
+    Error::UnknownName {
+        what,
+        name: name.to_owned(),
+        near,
+    }
 }
 
 /// Serializes through `Display` and `FromStr`.

@@ -84,7 +84,28 @@ impl Request {
         for setting in &settings.by_name {
             request.apply(graph, settings, &setting.name, &setting.value)?;
         }
+        request.notices.extend(request.kl_fallback(graph));
         Ok(request)
+    }
+
+    /// KL is defined for int8 only; says so where int16 tensors were to use it.
+    fn kl_fallback(&self, graph: &Graph) -> Option<Notice> {
+        let int16 = |request: &ValueRequest| {
+            request.observer == ObserverKind::Kl && request.dtype == IntDtype::Int16
+        };
+        let falls_back: Vec<usize> = (0..graph.values.len())
+            .filter(|&id| int16(&self.values[id]))
+            .collect();
+        let first = graph.values.get(*falls_back.first()?)?;
+        Some(Notice {
+            warning: true,
+            code: "OBSERVER_FALLBACK".to_owned(),
+            subject: first.name.clone(),
+            message: format!(
+                "observer kl is defined for int8 only; {} int16 tensors, this the first, use minmax",
+                falls_back.len()
+            ),
+        })
     }
 
     /// The template's way for every Linear, replaced loudly where the toolchain cannot run it.
@@ -130,9 +151,10 @@ impl Request {
                     if keep && !feeds_only_outputs(graph, node.outputs[0]) {
                         return Err(Error::Setting {
                             setting: format!("high_precision of '{}'", node.name),
-                            reason: "its output is read by other layers, which need integers; only \
+                            reason:
+                                "its output is read by other layers, which need integers; only \
                                      a layer that feeds the model's output can keep it"
-                                .to_owned(),
+                                    .to_owned(),
                         });
                     }
                     request.high_precision = keep;
@@ -182,7 +204,10 @@ impl Request {
                     let legality = rules.check(way);
                     if !legality.legal {
                         let layer = node.name.clone();
-                        return Err(Error::IllegalWay { layer, reason: legality.reason });
+                        return Err(Error::IllegalWay {
+                            layer,
+                            reason: legality.reason,
+                        });
                     }
                     way
                 }
@@ -196,7 +221,8 @@ impl Request {
             .filter(|(_, request)| request.explicit)
             .map(|(&id, _)| graph.nodes[id].name.as_str())
             .collect();
-        self.notices.retain(|notice| !explicit.contains(&notice.subject.as_str()));
+        self.notices
+            .retain(|notice| !explicit.contains(&notice.subject.as_str()));
         Ok(())
     }
 
@@ -241,7 +267,11 @@ impl Request {
         if found {
             return Ok(());
         }
-        Err(unknown("tensor", name, graph.values.iter().map(|value| value.name.as_str())))
+        Err(unknown(
+            "tensor",
+            name,
+            graph.values.iter().map(|value| value.name.as_str()),
+        ))
     }
 
     /// Values and the inner tensors of Linears alike.

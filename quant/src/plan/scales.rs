@@ -96,8 +96,13 @@ impl ScaleSource<'_> {
 
     /// What was observed of a value, as (min, max), where anything was.
     pub fn observed_range(&self, id: ValueId) -> Option<(f32, f32)> {
-        let statistics = self.calibration.statistics.get(&Key::Value(origin(self.graph, id).0))?;
-        statistics.observed().map(|range| (range.min(), range.max()))
+        let statistics = self
+            .calibration
+            .statistics
+            .get(&Key::Value(origin(self.graph, id).0))?;
+        statistics
+            .observed()
+            .map(|range| (range.min(), range.max()))
     }
 
     fn value_range(&self, id: ValueId, observer: ObserverKind, dtype: IntDtype) -> Result<Range> {
@@ -116,28 +121,48 @@ impl ScaleSource<'_> {
         observer: ObserverKind,
         dtype: IntDtype,
     ) -> Result<Range> {
-        let missing = |reason: String| Error::Setting { setting: format!("scale of '{name}'"), reason };
+        let missing = |reason: String| Error::Setting {
+            setting: format!("scale of '{name}'"),
+            reason,
+        };
         let statistics = self
             .calibration
             .statistics
             .get(&key)
             .ok_or_else(|| missing("it was not observed in calibration".to_owned()))?;
         let choice = statistics.range(observer, dtype, self.settings.merge);
-        choice.map(|choice| choice.range).map_err(|error| missing(error.to_string()))
+        choice
+            .map(|choice| choice.range)
+            .map_err(|error| missing(error.to_string()))
     }
 
     fn params(&self, name: &str, range: Range, dtype: IntDtype) -> Result<QParams> {
-        let Settings { scale_rule, power_of_two, .. } = *self.settings;
+        let Settings {
+            scale_rule,
+            power_of_two,
+            ..
+        } = *self.settings;
         scale_from_range(range.min(), range.max(), dtype, scale_rule, power_of_two)
-            .map(|scale| QParams { dtype, scale: scale.get() })
+            .map(|scale| QParams {
+                dtype,
+                scale: scale.get(),
+            })
             .of(name)
     }
 }
 
 /// The value whose scale a value shares: itself, or what a move or a maximum was made from.
 pub(crate) fn origin(graph: &Graph, mut id: ValueId) -> ValueId {
-    let keeps_scale =
-        |op: &Op| matches!(op, Op::Move(_) | Op::Reduce { kind: ReduceKind::Max, .. });
+    let keeps_scale = |op: &Op| {
+        matches!(
+            op,
+            Op::Move(_)
+                | Op::Reduce {
+                    kind: ReduceKind::Max,
+                    ..
+                }
+        )
+    };
     // The chain is at most as long as the graph, whose nodes are in execution order.
     while let Some(node) = producer(graph, id).filter(|&node| keeps_scale(&graph.nodes[node].op)) {
         id = graph.nodes[node].inputs[0];
@@ -146,7 +171,10 @@ pub(crate) fn origin(graph: &Graph, mut id: ValueId) -> ValueId {
 }
 
 fn producer(graph: &Graph, id: ValueId) -> Option<usize> {
-    graph.nodes.iter().position(|node| node.outputs.contains(&id))
+    graph
+        .nodes
+        .iter()
+        .position(|node| node.outputs.contains(&id))
 }
 
 /// Smallest and largest of a parameter's values, which loading has found finite; [0, 0] of none.

@@ -35,7 +35,13 @@ pub(super) struct Gemm {
 
 impl Gemm {
     pub(super) fn new(making: &Making<'_>, dtype: IntDtype) -> Result<Self> {
-        let Making { name, weight, shape, rounding, .. } = *making;
+        let Making {
+            name,
+            weight,
+            shape,
+            rounding,
+            ..
+        } = *making;
         let scales =
             per_channel_scales(weight, shape, dtype, making.scale_rule, making.power_of_two)
                 .of(name)?;
@@ -62,7 +68,10 @@ impl Gemm {
         let requant = match making.output {
             Some(_) => {
                 let (dtype, output) = making.requantized_output()?;
-                Some((dtype, channel_rescales(making.input, &scales, output).of(name)?))
+                Some((
+                    dtype,
+                    channel_rescales(making.input, &scales, output).of(name)?,
+                ))
             }
             None => None,
         };
@@ -130,11 +139,19 @@ impl Gemm {
         }))
         .of(name)?;
         let zero = acc.iter().filter(|&&acc| acc == 0).count() as u64;
-        let steps: Vec<f64> =
-            self.scales.iter().map(|s| self.input.to_f64() * s.to_f64()).collect();
+        let steps: Vec<f64> = self
+            .scales
+            .iter()
+            .map(|s| self.input.to_f64() * s.to_f64())
+            .collect();
         let value = |(&acc, step): (&i64, &f64)| (acc as f64 * step) as f32;
         let y = acc.iter().zip(steps.iter().cycle()).map(value).collect();
-        let counts = RunCounts { total: acc.len() as u64, zero, clipped: 0, peak: peak.max_abs() };
+        let counts = RunCounts {
+            total: acc.len() as u64,
+            zero,
+            clipped: 0,
+            peak: peak.max_abs(),
+        };
         Ok((RawOutput::Float(y), counts))
     }
 

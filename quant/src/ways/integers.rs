@@ -47,19 +47,35 @@ impl<'a> Parameter<'a> {
     }
 
     pub(super) fn int8(name: &'static str, data: &'a [i8], shape: Vec<usize>) -> Self {
-        Parameter { name, shape, data: ParameterData::I8(data) }
+        Parameter {
+            name,
+            shape,
+            data: ParameterData::I8(data),
+        }
     }
 
     pub(super) fn int16(name: &'static str, data: &'a [i16], shape: Vec<usize>) -> Self {
-        Parameter { name, shape, data: ParameterData::I16(data) }
+        Parameter {
+            name,
+            shape,
+            data: ParameterData::I16(data),
+        }
     }
 
     pub(super) fn bias32(name: &'static str, data: &'a [i32]) -> Self {
-        Parameter { name, shape: vec![data.len()], data: ParameterData::I32(data) }
+        Parameter {
+            name,
+            shape: vec![data.len()],
+            data: ParameterData::I32(data),
+        }
     }
 
     pub(crate) fn scales(name: &'static str, scales: Vec<f32>) -> Self {
-        Parameter { name, shape: vec![scales.len()], data: ParameterData::F32(scales) }
+        Parameter {
+            name,
+            shape: vec![scales.len()],
+            data: ParameterData::F32(scales),
+        }
     }
 }
 
@@ -100,5 +116,8 @@ fn little_endian<T: Copy, const N: usize>(
     data: &[T],
     bytes: impl Fn(T) -> [u8; N],
 ) -> Cow<'static, [u8]> {
-    data.iter().flat_map(|&element| bytes(element)).collect::<Vec<u8>>().into()
+    data.iter()
+        .flat_map(|&element| bytes(element))
+        .collect::<Vec<u8>>()
+        .into()
 }

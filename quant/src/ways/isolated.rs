@@ -50,7 +50,11 @@ impl IsolatedWay {
         if self.macs == 0 {
             let k = x.shape().last().copied().unwrap_or(0);
             let o = reference.shape().last().copied().unwrap_or(0);
-            let shape = GemmShape { n: x.len() / k.max(1), k, o };
+            let shape = GemmShape {
+                n: x.len() / k.max(1),
+                k,
+                o,
+            };
             self.macs = cost(self.way, shape).macs;
         }
         Ok(())
@@ -68,7 +72,9 @@ impl IsolatedWay {
             way: self.way,
             legal: legality.legal,
             reason: legality.reason.clone(),
-            metrics: self.sums.finish(self.linear.params().output.map(|output| output.scale)),
+            metrics: self
+                .sums
+                .finish(self.linear.params().output.map(|output| output.scale)),
             macs: self.macs,
             zero_fraction: fraction(self.counts.zero),
             clip_fraction: fraction(self.counts.clipped),
@@ -108,9 +114,13 @@ pub(crate) fn add_errors(
     got: &Tensor,
 ) -> Result<()> {
     let (reference, got) = (reference.as_standard_layout(), got.as_standard_layout());
-    let slices = (reference.as_slice().unwrap_or_default(), got.as_slice().unwrap_or_default());
-    sums.update(slices.0, slices.1).map_err(|error| Error::FloatRun {
-        node: name.to_owned(),
-        reason: format!("its error cannot be measured: {error}"),
-    })
+    let slices = (
+        reference.as_slice().unwrap_or_default(),
+        got.as_slice().unwrap_or_default(),
+    );
+    sums.update(slices.0, slices.1)
+        .map_err(|error| Error::FloatRun {
+            node: name.to_owned(),
+            reason: format!("its error cannot be measured: {error}"),
+        })
 }

@@ -148,9 +148,12 @@ impl QuantizedLinear {
         };
         let kernel = match params.inner {
             InnerParams::Gemm => Kernel::Gemm(Gemm::new(&making, way.weight_dtype())?),
-            InnerParams::MulSum { weight, product, sum, bias } => {
-                Kernel::MulSum(MulSum::new(&making, weight, product, sum, bias)?)
-            }
+            InnerParams::MulSum {
+                weight,
+                product,
+                sum,
+                bias,
+            } => Kernel::MulSum(MulSum::new(&making, weight, product, sum, bias)?),
             InnerParams::Split { high, low } => Kernel::Split(Split::new(&making, high, low)?),
         };
         Ok(QuantizedLinear {
@@ -222,7 +225,14 @@ impl QuantizedLinear {
                 let n = rows.iter().product();
                 let mut shape = rows.to_vec();
                 shape.push(self.outputs);
-                Ok((GemmShape { n, k, o: self.outputs }, shape))
+                Ok((
+                    GemmShape {
+                        n,
+                        k,
+                        o: self.outputs,
+                    },
+                    shape,
+                ))
             }
             _ => Err(self.mismatch(input)),
         }
@@ -235,7 +245,10 @@ impl QuantizedLinear {
     fn mismatch(&self, shape: &[usize]) -> Error {
         Error::FloatRun {
             node: self.name.clone(),
-            reason: format!("a tensor of shape {shape:?} does not fit [.., {}]", self.inputs),
+            reason: format!(
+                "a tensor of shape {shape:?} does not fit [.., {}]",
+                self.inputs
+            ),
         }
     }
 }
@@ -250,14 +263,22 @@ pub(super) enum RawOutput {
 pub(super) fn output_counts(data: &QData, peak: AccumulatorPeak) -> RunCounts {
     fn count<T: Copy + PartialEq>(data: &[T], zero: T, min: T, max: T) -> (u64, u64) {
         data.iter().fold((0, 0), |(zeros, clips), &q| {
-            (zeros + u64::from(q == zero), clips + u64::from(q == min || q == max))
+            (
+                zeros + u64::from(q == zero),
+                clips + u64::from(q == min || q == max),
+            )
         })
     }
     let (total, (zero, clipped)) = match data {
         QData::I8(data) => (data.len(), count(data, 0, i8::MIN, i8::MAX)),
         QData::I16(data) => (data.len(), count(data, 0, i16::MIN, i16::MAX)),
     };
-    RunCounts { total: total as u64, zero, clipped, peak: peak.max_abs() }
+    RunCounts {
+        total: total as u64,
+        zero,
+        clipped,
+        peak: peak.max_abs(),
+    }
 }
 
 /// `x [n, k] * w [o, k]^T + bias [o]` in f32.

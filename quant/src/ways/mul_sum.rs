@@ -53,7 +53,12 @@ impl MulSum {
         sum: f32,
         bias: Option<f32>,
     ) -> Result<Self> {
-        let Making { name, shape, rounding, .. } = *making;
+        let Making {
+            name,
+            shape,
+            rounding,
+            ..
+        } = *making;
         let scale = |value: f32| Scale::new(value).of(name);
         let (weight_scale, product_scale, sum_scale) =
             (scale(weight_scale)?, scale(product)?, scale(sum)?);
@@ -71,7 +76,12 @@ impl MulSum {
                 let scale = scale(value)?;
                 let (data, fake) = quantized(values, scale)?;
                 let to_output = Rescale::between(scale, output_scale).of(name)?;
-                Some(Bias { data, scale, to_output, fake })
+                Some(Bias {
+                    data,
+                    scale,
+                    to_output,
+                    fake,
+                })
             }
             _ => None,
         };
@@ -99,8 +109,7 @@ impl MulSum {
     ) -> Result<(RawOutput, RunCounts)> {
         let mut sums = vec![0i16; shape.n * shape.o];
         let x = x.as_i16(name)?;
-        let counts =
-            mul_sum(x, &self.weight, shape, self.product, self.sum, &mut sums).of(name)?;
+        let counts = mul_sum(x, &self.weight, shape, self.product, self.sum, &mut sums).of(name)?;
         let data = match self.output {
             IntDtype::Int8 => QData::I8(self.add_bias(&sums)),
             IntDtype::Int16 => QData::I16(self.add_bias(&sums)),
@@ -120,8 +129,15 @@ impl MulSum {
         let Some(bias) = &self.bias else {
             return sums.iter().map(|sum| Y::saturate(at_output(sum))).collect();
         };
-        let bias: Vec<i64> = bias.data.iter().map(|&b| bias.to_output.apply(b.into())).collect();
-        sums.iter().zip(bias.iter().cycle()).map(|(sum, b)| Y::saturate(at_output(sum) + b)).collect()
+        let bias: Vec<i64> = bias
+            .data
+            .iter()
+            .map(|&b| bias.to_output.apply(b.into()))
+            .collect();
+        sums.iter()
+            .zip(bias.iter().cycle())
+            .map(|(sum, b)| Y::saturate(at_output(sum) + b))
+            .collect()
     }
 
     pub(super) fn run_fake_quant(

@@ -96,7 +96,9 @@ impl Split {
         let x = x.as_i16(name)?;
         let mut high = vec![0i16; shape.n * shape.o];
         let mut low = high.clone();
-        let Split { high: h, low: l, .. } = self;
+        let Split {
+            high: h, low: l, ..
+        } = self;
         let bias = self.bias.as_deref();
         let peak = linear(x, &h.weight, shape, bias, &h.rescales, &mut high).of(name)?;
         let low_peak = linear(x, &l.weight, shape, None, &l.rescales, &mut low).of(name)?;
@@ -125,7 +127,8 @@ impl Split {
     ) -> Result<Vec<f32>> {
         let plane = |plane: &Plane, bias: Option<&[f32]>| -> Result<Vec<f32>> {
             let mut y = linear_f32(x, &plane.fake_weight, bias, shape);
-            fake_quantize_in_place(&mut y, plane.output, IntDtype::Int16, self.rounding).of(name)?;
+            fake_quantize_in_place(&mut y, plane.output, IntDtype::Int16, self.rounding)
+                .of(name)?;
             Ok(y)
         };
         let mut y = plane(&self.high, self.float_bias.as_deref())?;

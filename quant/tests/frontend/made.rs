@@ -48,7 +48,9 @@ impl Made {
     }
 
     pub fn int(mut self, name: &str, value: i64) -> Made {
-        self.last().attribute.push(dual16_quant::onnx::attribute_int(name, value));
+        self.last()
+            .attribute
+            .push(dual16_quant::onnx::attribute_int(name, value));
         self
     }
 
@@ -78,13 +80,17 @@ impl Made {
     pub fn scope(mut self, module: &str, function: &str) -> Made {
         let value = format!("['', '{module}', '{function}']");
         let key = "pkg.torch.onnx.name_scopes".to_owned();
-        self.last().metadata_props.push(StringStringEntryProto { key, value });
+        self.last()
+            .metadata_props
+            .push(StringStringEntryProto { key, value });
         self
     }
 
     pub fn constant(mut self, name: &str, shape: &[usize], values: &[f32]) -> Made {
         let array = ArrayD::from_shape_vec(shape, values.to_vec()).unwrap();
-        self.graph.initializer.push(f32_initializer(name, array.view()));
+        self.graph
+            .initializer
+            .push(f32_initializer(name, array.view()));
         self
     }
 

@@ -1,6 +1,10 @@
 //! What the tests of the front end share: the sample models, small models made by hand, and a
 //! plain f64 interpreter of the lowered graph.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
 
 pub mod made;
 pub mod reference;
@@ -20,12 +24,16 @@ use dual16_quant::{
 
 /// A file of `tests/data`.
 pub fn data(relative: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(relative)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/data")
+        .join(relative)
 }
 
 /// A model too large for the tree, where the checkout has it beside itself.
 pub fn large(relative: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models").join(relative);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/models")
+        .join(relative);
     path.exists().then_some(path)
 }
 
@@ -52,16 +60,27 @@ impl Sample {
         let float = FloatModel::load(&model, 1).unwrap();
         let probe = float.probe(&batch).unwrap();
         let graph = graph::lower(&model, &probe).unwrap();
-        Sample { model, float, batch, probe, graph }
+        Sample {
+            model,
+            float,
+            batch,
+            probe,
+            graph,
+        }
     }
 
     /// Names and operators of the nodes, in order: "fc1 Linear".
     pub fn listing(&self) -> Vec<String> {
         let nodes = self.graph.nodes.iter();
-        nodes.map(|node| format!("{} {}", node.name, reference::kind(&node.op))).collect()
+        nodes
+            .map(|node| format!("{} {}", node.name, reference::kind(&node.op)))
+            .collect()
     }
 
     pub fn linear_names(&self) -> Vec<&str> {
-        self.graph.linears().map(|(_, node, _)| node.name.as_str()).collect()
+        self.graph
+            .linears()
+            .map(|(_, node, _)| node.name.as_str())
+            .collect()
     }
 }

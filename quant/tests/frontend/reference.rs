@@ -6,7 +6,7 @@ use dual16_quant::{
     graph::{Graph, Move, Op, ReduceKind, ValueId, ValueKind},
     tensor::Datum,
 };
-use ndarray::{ArrayD, Axis, Ix2, IxDyn, Slice, concatenate};
+use ndarray::{ArrayD, Axis, Dimension as _, Ix2, IxDyn, Slice, concatenate};
 
 use super::Sample;
 
@@ -41,12 +41,18 @@ pub fn worst_difference(sample: &Sample) -> f64 {
     for (id, value) in sample.graph.values.iter().enumerate() {
         let got = &values[&ValueId(id)];
         assert_eq!(got.shape(), value.shape, "{}", value.name);
-        let Some(name) = value.onnx.as_ref().filter(|name| sample.probe.contains_key(*name)) else {
+        let Some(name) = value
+            .onnx
+            .as_ref()
+            .filter(|name| sample.probe.contains_key(*name))
+        else {
             continue;
         };
         let wanted = sample.probe[name].as_f32().unwrap();
         assert_eq!(got.shape(), wanted.shape(), "{}", value.name);
-        let amax = wanted.iter().fold(1e-3_f64, |amax, x| amax.max(f64::from(x.abs())));
+        let amax = wanted
+            .iter()
+            .fold(1e-3_f64, |amax, x| amax.max(f64::from(x.abs())));
         for (got, wanted) in got.iter().zip(wanted) {
             worst = worst.max((got - f64::from(*wanted)).abs() / amax);
         }
@@ -110,7 +116,11 @@ fn compute(op: &Op, inputs: &[&Array]) -> Array {
             let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
             concatenate(Axis(*axis), &views).unwrap()
         }
-        Op::Reduce { kind, axes, keepdims } => {
+        Op::Reduce {
+            kind,
+            axes,
+            keepdims,
+        } => {
             let mut y = inputs[0].clone();
             for &axis in axes {
                 let reduced = match kind {
@@ -168,14 +178,23 @@ fn moved(graph: &Graph, outputs: &[ValueId], movement: &Move, x: &Array) -> Vec<
         Move::Reshape => x.to_shape(shape(outputs[0])).unwrap().to_owned(),
         Move::Expand => x.broadcast(shape(outputs[0])).unwrap().to_owned(),
         Move::Transpose { perm } => x.view().permuted_axes(perm.as_slice()).to_owned(),
-        Move::Gather { axis, indices, shape } => {
+        Move::Gather {
+            axis,
+            indices,
+            shape,
+        } => {
             let picked = x.select(Axis(*axis), indices);
             let mut out = x.shape()[..*axis].to_vec();
             out.extend(shape);
             out.extend(&x.shape()[axis + 1..]);
             picked.to_shape(out).unwrap().to_owned()
         }
-        Move::Slice { axes, starts, ends, steps } => {
+        Move::Slice {
+            axes,
+            starts,
+            ends,
+            steps,
+        } => {
             let mut y = x.clone();
             for (i, &axis) in axes.iter().enumerate() {
                 let length = y.shape()[axis] as i64;
@@ -200,15 +219,23 @@ fn moved(graph: &Graph, outputs: &[ValueId], movement: &Move, x: &Array) -> Vec<
 }
 
 fn island(sample: &Sample, node: &dual16_quant::graph::Node, inputs: &[&Array]) -> Vec<Array> {
-    let Op::Island(island) = &node.op else { unreachable!("an island") };
+    let Op::Island(island) = &node.op else {
+        unreachable!("an island")
+    };
     let mut fed: HashMap<String, Datum> = HashMap::new();
     for (id, array) in node.inputs.iter().zip(inputs) {
         let name = sample.graph.value(*id).onnx.clone().unwrap();
-        fed.insert(name, Datum::F32(array.mapv(|x| x as f32).as_standard_layout().into_owned()));
+        fed.insert(
+            name,
+            Datum::F32(array.mapv(|x| x as f32).as_standard_layout().into_owned()),
+        );
     }
     for name in &island.from_float_run {
         fed.insert(name.clone(), sample.probe[name].clone());
     }
     let made = sample.float.run_node(island.onnx_node, &fed).unwrap();
-    made.iter().filter_map(Datum::as_f32).map(|tensor| tensor.mapv(f64::from)).collect()
+    made.iter()
+        .filter_map(Datum::as_f32)
+        .map(|tensor| tensor.mapv(f64::from))
+        .collect()
 }

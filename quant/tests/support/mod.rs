@@ -20,7 +20,9 @@ pub struct Folder {
 
 impl Folder {
     pub fn new() -> Self {
-        Folder { directory: tempfile::tempdir().unwrap() }
+        Folder {
+            directory: tempfile::tempdir().unwrap(),
+        }
     }
 }
 
@@ -70,11 +72,21 @@ pub fn run_in_order(job: &JobInput, order: impl Fn(&mut Vec<usize>)) -> Result<F
     let blobs = Folder::new();
     let mut events = Vec::new();
     let mut stages = Vec::new();
-    let mut stage = flow::Stage { name: "plan", maps: Vec::new(), reduce: Vec::new() };
+    let mut stage = flow::Stage {
+        name: "plan",
+        maps: Vec::new(),
+        reduce: Vec::new(),
+    };
     loop {
         stages.push((stage.name.to_owned(), stage.maps.len()));
         let mut task = |part, payload: &[u8], inputs: &[Vec<u8>]| {
-            let task = TaskInput { job, stage: stage.name, part, payload, inputs };
+            let task = TaskInput {
+                job,
+                stage: stage.name,
+                part,
+                payload,
+                inputs,
+            };
             let mut output = flow::run(&task, &blobs, &Go)?;
             events.append(&mut output.events);
             Result::Ok(output)
@@ -94,7 +106,11 @@ pub fn run_in_order(job: &JobInput, order: impl Fn(&mut Vec<usize>)) -> Result<F
                     assert_eq!(bytes.len() as u64, file.size, "{}", file.name);
                     (file.name, bytes)
                 };
-                return Ok(Finished { files: files.into_iter().map(read).collect(), events, stages });
+                return Ok(Finished {
+                    files: files.into_iter().map(read).collect(),
+                    events,
+                    stages,
+                });
             }
         }
     }
@@ -106,7 +122,9 @@ pub fn run(job: &JobInput) -> Result<Finished> {
 
 /// The repository's test data.
 pub fn data(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/data")
+        .join(path)
 }
 
 pub fn file(path: &Path) -> FileRef {
@@ -119,8 +137,10 @@ pub fn file(path: &Path) -> FileRef {
 
 /// Every batch file of a folder, in order.
 pub fn batches(folder: &Path) -> Vec<FileRef> {
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
     paths.iter().map(|path| file(path)).collect()
 }
@@ -132,7 +152,10 @@ pub fn job(model: &str, settings: Settings) -> JobInput {
         false => data(model),
     };
     let mut job = JobInput {
-        model: ModelInput::Onnx { model: file(&model.join("model.onnx")), external_data: vec![] },
+        model: ModelInput::Onnx {
+            model: file(&model.join("model.onnx")),
+            external_data: vec![],
+        },
         calibration: batches(&model.join("calib")),
         evaluation: vec![file(&model.join("eval.safetensors"))],
         settings,
@@ -148,5 +171,8 @@ pub fn settings(by_name: &[(&str, SettingValue)]) -> Settings {
         name: (*name).to_owned(),
         value: value.clone(),
     };
-    Settings { by_name: by_name.iter().map(named).collect(), ..Settings::default() }
+    Settings {
+        by_name: by_name.iter().map(named).collect(),
+        ..Settings::default()
+    }
 }

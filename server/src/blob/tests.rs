@@ -110,7 +110,10 @@ async fn bytes_that_do_not_match_their_name_leave_nothing() {
 
 #[tokio::test]
 async fn an_upload_has_exactly_its_declared_size() {
-    let Fixture { blobs, .. } = fixture();
+    let Fixture {
+        directory: _directory,
+        blobs,
+    } = fixture();
     let digest = Digest::of(b"four");
     let mut upload = blobs.begin(digest, 4, 0).await.unwrap().unwrap();
     upload.write(Bytes::from_static(b"fo")).await.unwrap();
@@ -141,7 +144,10 @@ async fn an_upload_has_exactly_its_declared_size() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_of_one_digest_at_once_are_safe() {
-    let Fixture { blobs, .. } = fixture();
+    let Fixture {
+        directory: _directory,
+        blobs,
+    } = fixture();
     let all = data(2 * CHUNK_BYTES);
     let (digest, size) = (Digest::of(&all), all.len() as u64);
     let uploads = (0..8).map(|_| {
@@ -169,7 +175,10 @@ async fn uploads_of_one_digest_at_once_are_safe() {
 
 #[tokio::test]
 async fn the_next_uploader_goes_on_when_the_first_gives_up() {
-    let Fixture { blobs, .. } = fixture();
+    let Fixture {
+        directory: _directory,
+        blobs,
+    } = fixture();
     let digest = Digest::of(b"hello");
     let mut first = blobs.begin(digest, 5, 0).await.unwrap().unwrap();
     first.write(Bytes::from_static(b"hel")).await.unwrap();

@@ -56,8 +56,8 @@ async fn run(
         outcome = follow(&app, job, after, subscription, &sender) => outcome,
     };
     if let Err(error) = outcome {
-        // A reader that has gone away, or takes nothing more, needs no farewell.
-        let _ = sender.try_send(Err(error.into()));
+        // Waits for a slow reader: a stream that just ended would tell it that the job is over.
+        let _ = sender.send(Err(error.into())).await;
     }
 }
 

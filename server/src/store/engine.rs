@@ -10,18 +10,21 @@ use super::StoreError;
 /// of its own that it does not sync; [`super::SledEngine`] sizes its segments for this limit.
 pub const MAX_RECORD_BYTES: usize = 24 * 1024;
 
+/// A key and its value.
+pub type Record = (Vec<u8>, Vec<u8>);
+
 /// An ordered map of small records.
 pub trait Engine: Send + Sync + 'static {
     /// The value under `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// At most `limit` pairs of the range.
+    /// At most `limit` records of the range.
     fn scan(
         &self,
         range: Range<Vec<u8>>,
         order: Order,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    ) -> Result<Vec<Record>, StoreError>;
 
     /// Applies all of the batch or nothing, also after a crash.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{Batch, Engine, Order, StoreError};
+use super::{Batch, Engine, Order, Record, StoreError};
 
 /// Records in memory; clones share them. A batch is applied under one lock, and no code of it can panic half-way, so
 /// a poisoned lock guards a whole map all the same.
@@ -26,7 +26,7 @@ impl Engine for MemoryEngine {
         range: Range<Vec<u8>>,
         order: Order,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<Record>, StoreError> {
         if range.is_empty() {
             return Ok(Vec::new());
         }

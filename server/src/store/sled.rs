@@ -2,7 +2,7 @@
 
 use std::{fs::File, ops::Range, path::Path};
 
-use super::{Batch, Engine, Order, StoreError};
+use super::{Batch, Engine, Order, Record, StoreError};
 
 /// A leaf of 17 records of [`super::MAX_RECORD_BYTES`] must stay below a quarter of this.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
@@ -50,7 +50,7 @@ impl Engine for SledEngine {
         range: Range<Vec<u8>>,
         order: Order,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<Record>, StoreError> {
         let mut pairs = self.db.range(range);
         let mut next = || match order {
             Order::Ascending => pairs.next(),

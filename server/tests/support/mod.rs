@@ -20,8 +20,6 @@ use tokio::net::TcpListener;
 use tonic::{Status, transport::Channel};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-pub(crate) const TTL: Duration = Duration::from_secs(30);
-
 pub(crate) struct TestServer {
     pub(crate) server: RunningServer,
     pub(crate) clock: Arc<ManualClock>,

@@ -29,7 +29,12 @@ pub(super) fn recognise<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<Pat
 /// x * sigmoid(x).
 fn silu<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<(&'a str, LutFunction)> {
     let (a, b) = (node.input(0)?, node.input(1)?);
-    let gate = |x: &str, gate: &str| facts.made_by(gate, "Sigmoid")?.input(0).filter(|&of| of == x);
+    let gate = |x: &str, gate: &str| {
+        facts
+            .made_by(gate, "Sigmoid")?
+            .input(0)
+            .filter(|&of| of == x)
+    };
     let x = gate(a, b).or_else(|| gate(b, a))?;
     facts.is_activation(x).then_some((x, LutFunction::Silu))
 }
@@ -78,7 +83,9 @@ fn by_tanh<'a>(facts: &Facts<'a>, name: &'a str) -> Option<(&'a str, LutFunction
 
 /// Whether a value is 0.044715 x^3, by Pow or by products.
 fn is_cube(facts: &Facts<'_>, name: &str, x: &str) -> bool {
-    let Some(node) = facts.made_by(name, "Mul") else { return false };
+    let Some(node) = facts.made_by(name, "Mul") else {
+        return false;
+    };
     let Product { factors, scale } = product(facts, node, |name| name == x);
     let power = |factor: &str| match facts.made_by(factor, "Pow") {
         _ if factor == x => Some(1.0),
@@ -106,12 +113,17 @@ struct Product<'a> {
 
 /// Takes the products above a node apart, down to what `stop` names.
 fn product<'a>(facts: &Facts<'a>, node: &'a OnnxNode, stop: impl Fn(&str) -> bool) -> Product<'a> {
-    let mut found = Product { factors: Vec::new(), scale: 1.0 };
+    let mut found = Product {
+        factors: Vec::new(),
+        scale: 1.0,
+    };
     let mut open = vec![(node, 0)];
     while let Some((node, depth)) = open.pop() {
         let quotient = node.standard_op() == "Div";
         for (index, name) in node.uses().enumerate() {
-            let inner = facts.producer(name).filter(|_| depth < DEPTH && !stop(name));
+            let inner = facts
+                .producer(name)
+                .filter(|_| depth < DEPTH && !stop(name));
             match (facts.scalar(name), inner) {
                 (Some(divisor), _) if quotient && index == 1 => found.scale /= divisor,
                 (Some(factor), _) => found.scale *= factor,
@@ -127,7 +139,9 @@ fn product<'a>(facts: &Facts<'a>, node: &'a OnnxNode, stop: impl Fn(&str) -> boo
 fn is_product(facts: &Facts<'_>, node: &OnnxNode) -> bool {
     match node.standard_op() {
         "Mul" => true,
-        "Div" => node.input(1).is_some_and(|divisor| facts.scalar(divisor).is_some()),
+        "Div" => node
+            .input(1)
+            .is_some_and(|divisor| facts.scalar(divisor).is_some()),
         _ => false,
     }
 }

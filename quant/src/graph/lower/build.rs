@@ -29,7 +29,12 @@ impl<'a> Unit<'a> {
     pub(super) fn new(facts: &Facts<'a>, unit: &'a LiveUnit<'a>, name: String) -> Unit<'a> {
         // The index was taken from the same list.
         let node = &facts.model.nodes()[unit.last];
-        Unit { index: unit.last, node, pattern: &unit.pattern, name }
+        Unit {
+            index: unit.last,
+            node,
+            pattern: &unit.pattern,
+            name,
+        }
     }
 
     /// Name of the first output, which every unit has.
@@ -50,11 +55,20 @@ pub(super) struct Build<'a> {
 impl<'a> Build<'a> {
     /// Starts with the model's float inputs.
     pub(super) fn new(facts: &'a Facts<'a>) -> Result<Build<'a>> {
-        let graph =
-            Graph { values: Vec::new(), nodes: Vec::new(), inputs: Vec::new(), outputs: Vec::new() };
+        let graph = Graph {
+            values: Vec::new(),
+            nodes: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
         let (value_names, node_names) = (Unique::default(), Unique::default());
-        let mut build =
-            Build { facts, graph, by_onnx: HashMap::new(), value_names, node_names };
+        let mut build = Build {
+            facts,
+            graph,
+            by_onnx: HashMap::new(),
+            value_names,
+            node_names,
+        };
         for name in facts.float_inputs() {
             let shape = facts.shape(name)?.to_vec();
             let id = build.value(name, Some(name), ValueKind::Input, shape);
@@ -67,7 +81,11 @@ impl<'a> Build<'a> {
     /// Ends with the model's float outputs.
     pub(super) fn finish(mut self, outputs: &[&str]) -> Result<Graph> {
         for name in outputs {
-            let id = self.by_onnx.get(name).copied().ok_or_else(|| self.lost(name))?;
+            let id = self
+                .by_onnx
+                .get(name)
+                .copied()
+                .ok_or_else(|| self.lost(name))?;
             self.graph.outputs.push(id);
         }
         Ok(self.graph)
@@ -78,7 +96,10 @@ impl<'a> Build<'a> {
         if let Some(&id) = self.by_onnx.get(name) {
             return Ok(id);
         }
-        let tensor = self.facts.f32_constant(name)?.ok_or_else(|| self.lost(name))?;
+        let tensor = self
+            .facts
+            .f32_constant(name)?
+            .ok_or_else(|| self.lost(name))?;
         let id = self.constant(name, Some(name), tensor)?;
         self.by_onnx.insert(name, id);
         Ok(id)
@@ -184,7 +205,11 @@ impl<'a> Build<'a> {
             op_type: unit.node.op_type.clone(),
             from_float_run,
         };
-        let made: Vec<&str> = unit.node.made().filter(|name| facts.is_activation(name)).collect();
+        let made: Vec<&str> = unit
+            .node
+            .made()
+            .filter(|name| facts.is_activation(name))
+            .collect();
         self.outputs(unit, Op::Island(island), inputs, &made)
     }
 
@@ -201,7 +226,12 @@ impl<'a> Build<'a> {
         shape: Vec<usize>,
     ) -> ValueId {
         let name = self.value_names.take(name);
-        self.graph.values.push(Value { name, onnx: onnx.map(str::to_owned), kind, shape });
+        self.graph.values.push(Value {
+            name,
+            onnx: onnx.map(str::to_owned),
+            kind,
+            shape,
+        });
         ValueId(self.graph.values.len() - 1)
     }
 
@@ -215,7 +245,13 @@ impl<'a> Build<'a> {
     ) {
         let name = self.node_names.take(name);
         let module = unit.node.scope.module.clone();
-        self.graph.nodes.push(Node { name, module, op, inputs, outputs });
+        self.graph.nodes.push(Node {
+            name,
+            module,
+            op,
+            inputs,
+            outputs,
+        });
     }
 
     fn lost(&self, name: &str) -> Error {

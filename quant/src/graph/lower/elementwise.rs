@@ -25,7 +25,9 @@ pub(super) fn lower<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<bool> 
         "Clip" if is_relu(build, unit.node) => (Op::Relu, single(build, unit)?),
         _ => return Ok(false),
     };
-    let Some(inputs) = inputs else { return Ok(false) };
+    let Some(inputs) = inputs else {
+        return Ok(false);
+    };
     build.output(unit, op, inputs)?;
     Ok(true)
 }
@@ -69,12 +71,16 @@ fn table<'a>(build: &Build<'a>, node: &'a OnnxNode) -> Option<(&'a str, LutFunct
 }
 
 fn single<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<Option<Vec<ValueId>>> {
-    let Some(x) = unit.node.input(0) else { return Ok(None) };
+    let Some(x) = unit.node.input(0) else {
+        return Ok(None);
+    };
     Ok(Some(vec![build.input(x)?]))
 }
 
 fn both<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<Option<Vec<ValueId>>> {
-    let (Some(a), Some(b)) = (unit.node.input(0), unit.node.input(1)) else { return Ok(None) };
+    let (Some(a), Some(b)) = (unit.node.input(0), unit.node.input(1)) else {
+        return Ok(None);
+    };
     Ok(Some(vec![build.input(a)?, build.input(b)?]))
 }
 
@@ -83,7 +89,9 @@ fn by_reciprocal<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<Option<Ve
     let (Some(x), Some(divisor)) = (unit.node.input(0), unit.node.input(1)) else {
         return Ok(None);
     };
-    let Some(tensor) = build.facts.f32_constant(divisor)? else { return Ok(None) };
+    let Some(tensor) = build.facts.f32_constant(divisor)? else {
+        return Ok(None);
+    };
     let reciprocal = tensor.mapv(f32::recip);
     if !reciprocal.iter().all(|x| x.is_finite()) {
         return Ok(None);
@@ -95,7 +103,9 @@ fn by_reciprocal<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<Option<Ve
 
 fn square<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<Option<Vec<ValueId>>> {
     let exponent = unit.node.input(1).and_then(|name| build.facts.scalar(name));
-    let Some(x) = unit.node.input(0).filter(|_| exponent == Some(2.0)) else { return Ok(None) };
+    let Some(x) = unit.node.input(0).filter(|_| exponent == Some(2.0)) else {
+        return Ok(None);
+    };
     let x = build.input(x)?;
     Ok(Some(vec![x, x]))
 }

@@ -77,11 +77,16 @@ impl<'a> Facts<'a> {
         };
         // Weights stay encoded until the layer that has them is lowered.
         let is_scalar = shape.iter().product::<usize>() == 1;
-        let scalar = if is_scalar { self.f32_constant(name)? } else { None };
+        let scalar = if is_scalar {
+            self.f32_constant(name)?
+        } else {
+            None
+        };
         if let Some(&value) = scalar.as_ref().and_then(|elements| elements.first()) {
             self.scalars.insert(name, value);
         } else if let Some(Datum::I32(elements)) = folded {
-            self.integers.insert(name, elements.iter().map(|&x| i64::from(x)).collect());
+            self.integers
+                .insert(name, elements.iter().map(|&x| i64::from(x)).collect());
         } else if let Some(elements) = self.model.i64_constant(name)? {
             self.integers.insert(name, elements.into_iter().collect());
         }
@@ -119,10 +124,15 @@ impl<'a> Facts<'a> {
 
     /// Shape in the probe batch.
     pub(super) fn shape(&self, name: &str) -> Result<&'a [usize]> {
-        self.probe.get(name).map(Datum::shape).ok_or_else(|| Error::Model {
-            file: self.model.file().to_owned(),
-            reason: format!("value '{name}' is not in the float run that the graph is made from"),
-        })
+        self.probe
+            .get(name)
+            .map(Datum::shape)
+            .ok_or_else(|| Error::Model {
+                file: self.model.file().to_owned(),
+                reason: format!(
+                    "value '{name}' is not in the float run that the graph is made from"
+                ),
+            })
     }
 
     /// Shape of a constant.
@@ -132,25 +142,35 @@ impl<'a> Facts<'a> {
 
     /// Number of dimensions of a value or a constant.
     pub(super) fn rank(&self, name: &str) -> Option<usize> {
-        let shape = self.constant_shape(name).or_else(|| self.probe.get(name).map(Datum::shape));
+        let shape = self
+            .constant_shape(name)
+            .or_else(|| self.probe.get(name).map(Datum::shape));
         shape.map(<[usize]>::len)
     }
 
     /// An axis counted from the front, if it is one of the value's.
     pub(super) fn axis(&self, name: &str, axis: i64) -> Option<usize> {
         let rank = self.rank(name)?;
-        let axis = if axis < 0 { axis.checked_add(i64::try_from(rank).ok()?)? } else { axis };
+        let axis = if axis < 0 {
+            axis.checked_add(i64::try_from(rank).ok()?)?
+        } else {
+            axis
+        };
         usize::try_from(axis).ok().filter(|&axis| axis < rank)
     }
 
     /// The node that makes a value.
     pub(super) fn producer(&self, name: &str) -> Option<&'a OnnxNode> {
-        self.producers.get(name).and_then(|&index| self.model.nodes().get(index))
+        self.producers
+            .get(name)
+            .and_then(|&index| self.model.nodes().get(index))
     }
 
     /// The node that makes a value, if it is of this operator and not constant.
     pub(super) fn made_by(&self, name: &str, op: &str) -> Option<&'a OnnxNode> {
-        let node = self.producer(name).filter(|node| node.standard_op() == op)?;
+        let node = self
+            .producer(name)
+            .filter(|node| node.standard_op() == op)?;
         (!self.is_constant(name)).then_some(node)
     }
 
@@ -166,7 +186,11 @@ impl<'a> Facts<'a> {
 
     /// Names of the model's float inputs.
     pub(super) fn float_inputs(&self) -> impl Iterator<Item = &'a str> {
-        let float = self.model.inputs().iter().filter(|input| input.kind == ElementKind::F32);
+        let float = self
+            .model
+            .inputs()
+            .iter()
+            .filter(|input| input.kind == ElementKind::F32);
         float.map(|input| input.name.as_str())
     }
 
@@ -175,7 +199,13 @@ impl<'a> Facts<'a> {
     pub(super) fn float_outputs(&self) -> Vec<&'a str> {
         let mut found = Vec::new();
         let mut seen = HashSet::new();
-        let mut open: Vec<&'a str> = self.model.outputs().iter().rev().map(String::as_str).collect();
+        let mut open: Vec<&'a str> = self
+            .model
+            .outputs()
+            .iter()
+            .rev()
+            .map(String::as_str)
+            .collect();
         while let Some(name) = open.pop() {
             if self.is_constant(name) || !seen.insert(name) {
                 continue;

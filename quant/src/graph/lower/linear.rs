@@ -88,7 +88,10 @@ fn add<'a>(facts: &Facts<'a>, product: &'a str, bias: &'a str) -> Option<LinearP
     let rank = facts.rank(product)?;
     let fits = is_bias(facts, bias, outputs_of(facts, parts.weight, false))
         && facts.rank(bias).is_some_and(|bias_rank| bias_rank <= rank);
-    fits.then_some(LinearParts { bias: Some(bias), ..parts })
+    fits.then_some(LinearParts {
+        bias: Some(bias),
+        ..parts
+    })
 }
 
 fn outputs_of(facts: &Facts<'_>, weight: &str, output_first: bool) -> Option<usize> {
@@ -98,7 +101,9 @@ fn outputs_of(facts: &Facts<'_>, weight: &str, output_first: bool) -> Option<usi
 
 /// Whether a value is a constant that adds one number to each output channel.
 fn is_bias(facts: &Facts<'_>, name: &str, outputs: Option<usize>) -> bool {
-    let Some(shape) = facts.constant_shape(name) else { return false };
+    let Some(shape) = facts.constant_shape(name) else {
+        return false;
+    };
     match shape.split_last() {
         None => true,
         Some((&length, others)) => {
@@ -112,10 +117,23 @@ pub(super) fn lower<'a>(
     unit: &Unit<'a>,
     parts: &LinearParts<'a>,
 ) -> Result<()> {
-    let bad = |reason: String| Error::Model { file: build.facts.model.file().to_owned(), reason };
-    let lost = |name: &str| bad(format!("constant '{name}' of layer '{}' is missing", unit.name));
-    let weight = build.facts.f32_constant(parts.weight)?.ok_or_else(|| lost(parts.weight))?;
-    let weight = weight.into_dimensionality::<Ix2>().map_err(|_| lost(parts.weight))?;
+    let bad = |reason: String| Error::Model {
+        file: build.facts.model.file().to_owned(),
+        reason,
+    };
+    let lost = |name: &str| {
+        bad(format!(
+            "constant '{name}' of layer '{}' is missing",
+            unit.name
+        ))
+    };
+    let weight = build
+        .facts
+        .f32_constant(parts.weight)?
+        .ok_or_else(|| lost(parts.weight))?;
+    let weight = weight
+        .into_dimensionality::<Ix2>()
+        .map_err(|_| lost(parts.weight))?;
     let mut weight: Array2<f32> = if parts.output_first {
         weight
     } else {
@@ -129,16 +147,32 @@ pub(super) fn lower<'a>(
         Some(name) => {
             let tensor = build.facts.f32_constant(name)?.ok_or_else(|| lost(name))?;
             let vector: Array1<f32> = tensor.iter().map(|b| parts.bias_scale * b).collect();
-            let vector = vector.broadcast(weight.nrows()).ok_or_else(|| lost(name))?.to_owned();
+            let vector = vector
+                .broadcast(weight.nrows())
+                .ok_or_else(|| lost(name))?
+                .to_owned();
             Some(Arc::new(vector))
         }
     };
-    let finite = weight.iter().chain(bias.iter().flat_map(|bias| bias.iter())).all(|x| x.is_finite());
+    let finite = weight
+        .iter()
+        .chain(bias.iter().flat_map(|bias| bias.iter()))
+        .all(|x| x.is_finite());
     if !finite {
-        return Err(bad(format!("weights of '{}' times its alpha or beta are not finite", unit.name)));
+        return Err(bad(format!(
+            "weights of '{}' times its alpha or beta are not finite",
+            unit.name
+        )));
     }
     let x = build.input(parts.x)?;
-    build.output(unit, Op::Linear(Linear { weight: Arc::new(weight), bias }), vec![x])
+    build.output(
+        unit,
+        Op::Linear(Linear {
+            weight: Arc::new(weight),
+            bias,
+        }),
+        vec![x],
+    )
 }
 
 /// A product of two activations, or of an activation and a constant on the left.
@@ -146,7 +180,9 @@ pub(super) fn lower_matmul<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result
     if unit.node.standard_op() != "MatMul" {
         return Ok(false);
     }
-    let (Some(a), Some(b)) = (unit.node.input(0), unit.node.input(1)) else { return Ok(false) };
+    let (Some(a), Some(b)) = (unit.node.input(0), unit.node.input(1)) else {
+        return Ok(false);
+    };
     let (a, b) = (build.input(a)?, build.input(b)?);
     if build.shape(a).len() < 2 || build.shape(b).len() < 2 {
         return Ok(false);

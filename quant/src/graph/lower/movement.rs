@@ -13,7 +13,9 @@ pub(super) fn lower<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<bool> 
     if node.standard_op() == "Concat" {
         return concat(build, unit);
     }
-    let Some(x) = node.input(0).filter(|x| build.facts.is_activation(x)) else { return Ok(false) };
+    let Some(x) = node.input(0).filter(|x| build.facts.is_activation(x)) else {
+        return Ok(false);
+    };
     let movement = match node.standard_op() {
         // A Cast that ends here makes floats of floats.
         "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Identity" | "Dropout" | "Cast" => {
@@ -26,7 +28,9 @@ pub(super) fn lower<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<bool> 
         "Split" => split(build, node, x)?,
         _ => None,
     };
-    let Some(movement) = movement else { return Ok(false) };
+    let Some(movement) = movement else {
+        return Ok(false);
+    };
     // All the parts of a Split are there, used or not, so that each has its place.
     let outputs: Vec<&str> = match movement {
         Move::Split { .. } => node.made().collect(),
@@ -38,9 +42,16 @@ pub(super) fn lower<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<bool> 
 }
 
 fn concat<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<bool> {
-    let axis = unit.node.int("axis").and_then(|axis| build.facts.axis(unit.output(), axis));
+    let axis = unit
+        .node
+        .int("axis")
+        .and_then(|axis| build.facts.axis(unit.output(), axis));
     let Some(axis) = axis else { return Ok(false) };
-    let parts = unit.node.uses().map(|name| build.input(name)).collect::<Result<Vec<ValueId>>>()?;
+    let parts = unit
+        .node
+        .uses()
+        .map(|name| build.input(name))
+        .collect::<Result<Vec<ValueId>>>()?;
     build.output(unit, Op::Concat { axis }, parts)?;
     Ok(true)
 }
@@ -48,7 +59,10 @@ fn concat<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<bool> {
 fn transpose(build: &Build<'_>, node: &OnnxNode, x: &str) -> Option<Move> {
     let rank = build.facts.rank(x)?;
     let perm = match node.ints("perm") {
-        Some(perm) => perm.iter().map(|&axis| build.facts.axis(x, axis)).collect::<Option<_>>()?,
+        Some(perm) => perm
+            .iter()
+            .map(|&axis| build.facts.axis(x, axis))
+            .collect::<Option<_>>()?,
         None => (0..rank).rev().collect::<Vec<usize>>(),
     };
     Some(Move::Transpose { perm })
@@ -72,9 +86,19 @@ fn slice(build: &Build<'_>, node: &OnnxNode, x: &str) -> Option<Move> {
         None if node.input(4).is_none() => vec![1; starts.len()],
         None => return None,
     };
-    let axes: Vec<usize> = axes.iter().map(|&axis| facts.axis(x, axis)).collect::<Option<_>>()?;
-    let same = [ends.len(), axes.len(), steps.len()].iter().all(|&length| length == starts.len());
-    (same && !steps.contains(&0)).then_some(Move::Slice { axes, starts, ends, steps })
+    let axes: Vec<usize> = axes
+        .iter()
+        .map(|&axis| facts.axis(x, axis))
+        .collect::<Option<_>>()?;
+    let same = [ends.len(), axes.len(), steps.len()]
+        .iter()
+        .all(|&length| length == starts.len());
+    (same && !steps.contains(&0)).then_some(Move::Slice {
+        axes,
+        starts,
+        ends,
+        steps,
+    })
 }
 
 fn gather(build: &Build<'_>, node: &OnnxNode, x: &str) -> Option<Move> {
@@ -86,15 +110,25 @@ fn gather(build: &Build<'_>, node: &OnnxNode, x: &str) -> Option<Move> {
         let index = if index < 0 { index + length } else { index };
         usize::try_from(index).ok().filter(|_| index < length)
     };
-    let indices = facts.integers(name)?.iter().map(from_front).collect::<Option<Vec<usize>>>()?;
-    Some(Move::Gather { axis, indices, shape: facts.constant_shape(name)?.to_vec() })
+    let indices = facts
+        .integers(name)?
+        .iter()
+        .map(from_front)
+        .collect::<Option<Vec<usize>>>()?;
+    Some(Move::Gather {
+        axis,
+        indices,
+        shape: facts.constant_shape(name)?.to_vec(),
+    })
 }
 
 /// The sizes are what the float run has, unless they change with the input.
 fn split(build: &Build<'_>, node: &OnnxNode, x: &str) -> Result<Option<Move>> {
     let facts = build.facts;
     let fixed = node.input(1).is_none_or(|sizes| facts.is_constant(sizes));
-    let axis = facts.axis(x, node.int("axis").unwrap_or(0)).filter(|_| fixed);
+    let axis = facts
+        .axis(x, node.int("axis").unwrap_or(0))
+        .filter(|_| fixed);
     let Some(axis) = axis else { return Ok(None) };
     let mut sizes = Vec::new();
     for part in node.made() {

@@ -29,21 +29,33 @@ impl Unique {
 /// - where a function is several units, the last has that name and the others have their operator
 ///   appended.
 pub(super) fn assign(facts: &Facts<'_>, units: &[LiveUnit<'_>]) -> Vec<String> {
-    let nodes: Vec<&OnnxNode> =
-        units.iter().filter_map(|unit| facts.model.nodes().get(unit.last)).collect();
-    let modules: BTreeSet<&str> =
-        facts.model.nodes().iter().map(|node| node.scope.module.as_str()).collect();
+    let nodes: Vec<&OnnxNode> = units
+        .iter()
+        .filter_map(|unit| facts.model.nodes().get(unit.last))
+        .collect();
+    let modules: BTreeSet<&str> = facts
+        .model
+        .nodes()
+        .iter()
+        .map(|node| node.scope.module.as_str())
+        .collect();
     let mut functions: HashMap<&str, HashSet<&str>> = HashMap::new();
     let mut last: HashMap<(&str, &str), usize> = HashMap::new();
     for (index, node) in nodes.iter().enumerate() {
         if let Some(function) = &node.scope.function {
-            functions.entry(&node.scope.module).or_default().insert(function);
+            functions
+                .entry(&node.scope.module)
+                .or_default()
+                .insert(function);
             last.insert((&node.scope.module, function), index);
         }
     }
     let is_leaf = |module: &str| {
         let prefix = format!("{module}.");
-        !modules.range(prefix.as_str()..).next().is_some_and(|next| next.starts_with(&prefix))
+        !modules
+            .range(prefix.as_str()..)
+            .next()
+            .is_some_and(|next| next.starts_with(&prefix))
     };
 
     let mut unique = Unique::default();
@@ -64,7 +76,11 @@ pub(super) fn assign(facts: &Facts<'_>, units: &[LiveUnit<'_>]) -> Vec<String> {
                     _ => format!("{module}.{function}"),
                 };
                 let is_last = last.get(&(module, function.as_str())) == Some(&index);
-                if is_last { base } else { format!("{base}.{}", node.op_type.to_lowercase()) }
+                if is_last {
+                    base
+                } else {
+                    format!("{base}.{}", node.op_type.to_lowercase())
+                }
             }
         };
         named.push(unique.take(&wanted));

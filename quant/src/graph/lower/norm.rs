@@ -45,7 +45,10 @@ pub(super) fn recognise_layer_norm<'a>(
             let (a, b) = (node.input(0)?, node.input(1)?);
             let biased = |product: &'a str, bias: &'a str| {
                 let parts = weighted(facts, facts.made_by(product, "Mul")?)?;
-                fits(facts, bias, &parts).then_some(LayerNormParts { bias: Some(bias), ..parts })
+                fits(facts, bias, &parts).then_some(LayerNormParts {
+                    bias: Some(bias),
+                    ..parts
+                })
             };
             biased(a, b).or_else(|| biased(b, a))
         }
@@ -59,7 +62,11 @@ fn one_node<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LayerNormParts<
     let x = node.input(0)?;
     let first = facts.axis(x, node.int("axis").unwrap_or(-1))?;
     // Its mean and deviation are inner values here; a model that uses them keeps the node.
-    let extra = node.outputs.iter().skip(1).any(|name| !name.is_empty() && facts.is_used(name));
+    let extra = node
+        .outputs
+        .iter()
+        .skip(1)
+        .any(|name| !name.is_empty() && facts.is_used(name));
     (facts.is_activation(x) && !extra).then(|| LayerNormParts {
         x,
         weight: node.input(1),
@@ -73,7 +80,10 @@ fn weighted<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LayerNormParts<
     let (a, b) = (node.input(0)?, node.input(1)?);
     let scaled = |normalized: &'a str, weight: &'a str| {
         let parts = quotient(facts, facts.made_by(normalized, "Div")?)?;
-        fits(facts, weight, &parts).then_some(LayerNormParts { weight: Some(weight), ..parts })
+        fits(facts, weight, &parts).then_some(LayerNormParts {
+            weight: Some(weight),
+            ..parts
+        })
     };
     scaled(a, b).or_else(|| scaled(b, a))
 }
@@ -91,7 +101,13 @@ fn quotient<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LayerNormParts<
         _ => return None,
     };
     let same = centred(facts, base)? == (x, axes.clone()) && mean_axes(facts, variance)? == axes;
-    same.then_some(LayerNormParts { x, weight: None, bias: None, axes, epsilon })
+    same.then_some(LayerNormParts {
+        x,
+        weight: None,
+        bias: None,
+        axes,
+        epsilon,
+    })
 }
 
 /// x and the axes of the mean in x - mean(x).
@@ -110,7 +126,10 @@ fn mean_axes(facts: &Facts<'_>, mean: &OnnxNode) -> Option<Vec<usize>> {
         Some(name) => facts.integers(name)?,
         None => mean.ints("axes")?,
     };
-    let mut axes: Vec<usize> = given.iter().map(|&axis| facts.axis(x, axis)).collect::<Option<_>>()?;
+    let mut axes: Vec<usize> = given
+        .iter()
+        .map(|&axis| facts.axis(x, axis))
+        .collect::<Option<_>>()?;
     axes.sort_unstable();
     let rank = facts.rank(x)?;
     let last = !axes.is_empty() && axes.iter().copied().eq(rank - axes.len()..rank);
@@ -119,7 +138,9 @@ fn mean_axes(facts: &Facts<'_>, mean: &OnnxNode) -> Option<Vec<usize>> {
 
 /// Whether a parameter is a constant over the normalized axes only.
 fn fits(facts: &Facts<'_>, name: &str, parts: &LayerNormParts<'_>) -> bool {
-    facts.constant_shape(name).is_some_and(|shape| shape.len() <= parts.axes.len())
+    facts
+        .constant_shape(name)
+        .is_some_and(|shape| shape.len() <= parts.axes.len())
 }
 
 /// Names as the vendor's debug tool prints them.
@@ -131,13 +152,31 @@ pub(super) fn lower_layer_norm<'a>(
     let x = build.input(parts.x)?;
     let whole = build.shape(x).to_vec();
     let reduced = kept(&whole, &parts.axes);
-    let mean = || Op::Reduce { kind: ReduceKind::Mean, axes: parts.axes.clone(), keepdims: true };
-    let rsqrt = Op::Lut(LutFunction::Rsqrt { eps: f64::from(parts.epsilon) });
+    let mean = || Op::Reduce {
+        kind: ReduceKind::Mean,
+        axes: parts.axes.clone(),
+        keepdims: true,
+    };
+    let rsqrt = Op::Lut(LutFunction::Rsqrt {
+        eps: f64::from(parts.epsilon),
+    });
 
-    let average = build.inner(unit, "input_mean.pre_mean", mean(), vec![x], reduced.clone());
+    let average = build.inner(
+        unit,
+        "input_mean.pre_mean",
+        mean(),
+        vec![x],
+        reduced.clone(),
+    );
     let centred = build.inner(unit, "sub", Op::Sub, vec![x, average], whole.clone());
     let square = build.inner(unit, "mul", Op::Mul, vec![centred, centred], whole.clone());
-    let variance = build.inner(unit, "var_mean.pre_mean", mean(), vec![square], reduced.clone());
+    let variance = build.inner(
+        unit,
+        "var_mean.pre_mean",
+        mean(),
+        vec![square],
+        reduced.clone(),
+    );
     let inverse = build.inner(unit, "rsqrt", rsqrt, vec![variance], reduced);
 
     let mut steps = vec![("out_mul", Op::Mul, inverse)];
@@ -166,7 +205,10 @@ pub(super) fn recognise_softmax<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Op
     }
     let x = node.input(0)?;
     let along_axis = facts.model.opset() >= SOFTMAX_ALONG_AXIS;
-    let axis = facts.axis(x, node.int("axis").unwrap_or(if along_axis { -1 } else { 1 }))?;
+    let axis = facts.axis(
+        x,
+        node.int("axis").unwrap_or(if along_axis { -1 } else { 1 }),
+    )?;
     let is_last = facts.rank(x) == Some(axis + 1);
     (facts.is_activation(x) && (along_axis || is_last)).then_some(Pattern::Softmax { x, axis })
 }
@@ -181,15 +223,36 @@ pub(super) fn lower_softmax<'a>(
     let x = build.input(x)?;
     let whole = build.shape(x).to_vec();
     let reduced = kept(&whole, &[axis]);
-    let reduce = |kind| Op::Reduce { kind, axes: vec![axis], keepdims: true };
+    let reduce = |kind| Op::Reduce {
+        kind,
+        axes: vec![axis],
+        keepdims: true,
+    };
 
-    let max = build.inner(unit, "max", reduce(ReduceKind::Max), vec![x], reduced.clone());
+    let max = build.inner(
+        unit,
+        "max",
+        reduce(ReduceKind::Max),
+        vec![x],
+        reduced.clone(),
+    );
     let shifted = build.inner(unit, "sub", Op::Sub, vec![x, max], whole.clone());
     let exp = build.inner(unit, "exp", Op::Lut(LutFunction::Exp), vec![shifted], whole);
-    let sum = build.inner(unit, "sum", reduce(ReduceKind::Sum), vec![exp], reduced.clone());
+    let sum = build.inner(
+        unit,
+        "sum",
+        reduce(ReduceKind::Sum),
+        vec![exp],
+        reduced.clone(),
+    );
     let inverse = Op::Lut(LutFunction::Reciprocal);
     let inverse = build.inner(unit, "reciprocal", inverse, vec![sum], reduced);
-    build.named_output(unit, &format!("{}.mul", unit.name), Op::Mul, vec![exp, inverse])
+    build.named_output(
+        unit,
+        &format!("{}.mul", unit.name),
+        Op::Mul,
+        vec![exp, inverse],
+    )
 }
 
 /// A shape with some axes reduced to length 1.

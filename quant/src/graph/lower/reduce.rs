@@ -16,13 +16,23 @@ pub(super) fn lower<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<bool> 
         "ReduceMax" => ReduceKind::Max,
         _ => return Ok(false),
     };
-    let Some(x) = node.input(0).filter(|x| build.facts.is_activation(x)) else { return Ok(false) };
+    let Some(x) = node.input(0).filter(|x| build.facts.is_activation(x)) else {
+        return Ok(false);
+    };
     let Some(axes) = axes(build, node, x).filter(|axes| !axes.is_empty()) else {
         return Ok(false);
     };
     let keepdims = node.int("keepdims").unwrap_or(1) != 0;
     let x = build.input(x)?;
-    build.output(unit, Op::Reduce { kind, axes, keepdims }, vec![x])?;
+    build.output(
+        unit,
+        Op::Reduce {
+            kind,
+            axes,
+            keepdims,
+        },
+        vec![x],
+    )?;
     Ok(true)
 }
 
@@ -39,10 +49,16 @@ fn axes(build: &Build<'_>, node: &OnnxNode, x: &str) -> Option<Vec<usize>> {
     };
     if given.is_empty() {
         let none = node.int("noop_with_empty_axes").unwrap_or(0) != 0;
-        return Some(if none { Vec::new() } else { (0..rank).collect() });
+        return Some(if none {
+            Vec::new()
+        } else {
+            (0..rank).collect()
+        });
     }
-    let mut axes: Vec<usize> =
-        given.iter().map(|&axis| build.facts.axis(x, axis)).collect::<Option<_>>()?;
+    let mut axes: Vec<usize> = given
+        .iter()
+        .map(|&axis| build.facts.axis(x, axis))
+        .collect::<Option<_>>()?;
     axes.sort_unstable();
     axes.dedup();
     Some(axes)

@@ -48,7 +48,10 @@ pub(super) fn live<'a>(facts: &Facts<'a>, outputs: &[&'a str]) -> Vec<LiveUnit<'
     let mut needed: HashSet<&str> = outputs.iter().copied().collect();
     let mut units = Vec::new();
     for (last, node) in facts.model.nodes().iter().enumerate().rev() {
-        if !node.made().any(|name| needed.contains(name) && facts.is_activation(name)) {
+        if !node
+            .made()
+            .any(|name| needed.contains(name) && facts.is_activation(name))
+        {
             continue;
         }
         let pattern = recognise(facts, node);
@@ -72,10 +75,13 @@ fn arguments<'a>(facts: &Facts<'a>, node: &'a OnnxNode, pattern: &Pattern<'a>) -
     let all: Vec<&str> = match pattern {
         Pattern::Linear(parts) => vec![parts.x],
         Pattern::Lut { x, .. } | Pattern::Softmax { x, .. } => vec![x],
-        Pattern::LayerNorm(parts) => {
-            [Some(parts.x), parts.weight, parts.bias].into_iter().flatten().collect()
-        }
+        Pattern::LayerNorm(parts) => [Some(parts.x), parts.weight, parts.bias]
+            .into_iter()
+            .flatten()
+            .collect(),
         Pattern::Single => node.uses().collect(),
     };
-    all.into_iter().filter(|name| facts.is_activation(name)).collect()
+    all.into_iter()
+        .filter(|name| facts.is_activation(name))
+        .collect()
 }

@@ -1,0 +1,284 @@
+//! Each operation and each way of writing it, lowered from a model made by hand and computed again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod frontend;
+
+use frontend::{
+    Sample,
+    made::{self, Made},
+    reference,
+};
+
+/// Of the f64 reference against the float run, relative to the range of each value.
+const TOLERANCE: f64 = 1e-4;
+
+const SHAPE: [usize; 3] = [2, 3, 4];
+
+fn sample(made: Made) -> Sample {
+    Sample::new(made.model(), made::batch(&SHAPE))
+}
+
+/// Lowers a model, compares every value, and returns the operators.
+fn operators(made: Made) -> Vec<String> {
+    let sample = sample(made);
+    let worst = reference::worst_difference(&sample);
+    assert!(worst < TOLERANCE, "{worst}");
+    sample
+        .graph
+        .nodes
+        .iter()
+        .map(|node| reference::kind(&node.op))
+        .collect()
+}
+
+fn x() -> Made {
+    Made::new(&SHAPE)
+}
+
+#[test]
+fn linear_forms() {
+    let weight: Vec<f32> = (0..8).map(|i| 0.3 * i as f32 - 1.0).collect();
+    let product = || {
+        x().constant("w", &[4, 2], &weight)
+            .constant("b", &[2], &[1.0, -2.0])
+    };
+    let plain = product().node("MatMul", &["x", "w"], &["y"]);
+    assert_eq!(operators(plain), ["Linear"]);
+    for (a, b) in [("p", "b"), ("b", "p")] {
+        let made = product()
+            .node("MatMul", &["x", "w"], &["p"])
+            .node("Add", &[a, b], &["y"]);
+        let sample = sample(made);
+        assert!(reference::worst_difference(&sample) < TOLERANCE);
+        // Without metadata the MatMul's own name.
+        assert_eq!(sample.linear_names(), ["node_p"]);
+        assert!(sample.graph.linears().next().unwrap().2.bias.is_some());
+    }
+    // The product is used twice, so it stays a value and the Add a node.
+    let shared = product()
+        .node("MatMul", &["x", "w"], &["p"])
+        .node("Add", &["p", "b"], &["q"])
+        .node("Mul", &["p", "q"], &["y"]);
+    assert_eq!(operators(shared), ["Linear", "Add", "Mul"]);
+    // A bias for each row is none.
+    let rows = product()
+        .constant("r", &[3, 1], &[1.0, 2.0, 3.0])
+        .node("MatMul", &["x", "w"], &["p"])
+        .node("Add", &["p", "r"], &["y"]);
+    assert_eq!(operators(rows), ["Linear", "Add"]);
+    let left = x()
+        .constant("w", &[2, 3], &weight[..6])
+        .node("MatMul", &["w", "x"], &["y"]);
+    assert_eq!(operators(left), ["MatMul"]);
+}
+
+#[test]
+fn gemm_with_scales_and_either_orientation() {
+    let weight: Vec<f32> = (0..8).map(|i| 0.3 * i as f32 - 1.0).collect();
+    for (shape, transposed) in [([4, 2], 0), ([2, 4], 1)] {
+        let made = Made::new(&[3, 4])
+            .constant("w", &shape, &weight)
+            .constant("b", &[1, 2], &[1.0, -2.0])
+            .node("Gemm", &["x", "w", "b"], &["y"])
+            .int("transB", transposed)
+            .float("alpha", 0.5)
+            .float("beta", 2.0);
+        let sample = Sample::new(made.model(), made::batch(&[3, 4]));
+        assert!(reference::worst_difference(&sample) < TOLERANCE);
+        let (_, _, linear) = sample.graph.linears().next().unwrap();
+        assert_eq!(linear.weight.dim(), (2, 4));
+        assert_eq!(linear.bias.as_ref().unwrap().to_vec(), [2.0, -4.0]);
+    }
+}
+
+#[test]
+fn element_by_element() {
+    let constants = || x().scalar("c", 4.0).scalar("two", 2.0).scalar("zero", 0.0);
+    let cases = [
+        (constants().node("Div", &["x", "c"], &["y"]), "Mul"),
+        (constants().node("Pow", &["x", "two"], &["y"]), "Mul"),
+        (constants().node("Sub", &["c", "x"], &["y"]), "Sub"),
+        (constants().node("Relu", &["x"], &["y"]), "Relu"),
+        (constants().node("Clip", &["x", "zero"], &["y"]), "Relu"),
+        (
+            constants().node("Clip", &["x", "zero", "c"], &["y"]),
+            "island Clip",
+        ),
+        (
+            constants().node("Div", &["x", "zero"], &["y"]),
+            "island Div",
+        ),
+        (
+            constants().node("HardSwish", &["x"], &["y"]),
+            "island HardSwish",
+        ),
+    ];
+    for (made, wanted) in cases {
+        let sample = sample(made);
+        assert_eq!(sample.listing(), [format!("node_y {wanted}")]);
+        if !wanted.contains("Div") {
+            assert!(reference::worst_difference(&sample) < TOLERANCE, "{wanted}");
+        }
+    }
+}
+
+#[test]
+fn moves_and_reductions() {
+    let cases = [
+        (
+            x().indices("s", &[6, 4])
+                .node("Reshape", &["x", "s"], &["y"]),
+            "Reshape",
+        ),
+        (
+            x().indices("s", &[0])
+                .node("Unsqueeze", &["x", "s"], &["y"]),
+            "Reshape",
+        ),
+        (x().node("Flatten", &["x"], &["y"]), "Reshape"),
+        (x().node("Identity", &["x"], &["y"]), "Reshape"),
+        (x().node("Cast", &["x"], &["y"]).int("to", 1), "Reshape"),
+        (x().node("Transpose", &["x"], &["y"]), "Transpose"),
+        (
+            x().node("Transpose", &["x"], &["y"])
+                .ints("perm", &[1, 0, 2]),
+            "Transpose",
+        ),
+        (
+            x().indices("s", &[-2])
+                .indices("e", &[i64::MAX])
+                .indices("a", &[-1])
+                .node("Slice", &["x", "s", "e", "a"], &["y"]),
+            "Slice",
+        ),
+        (
+            x().indices("i", &[-1, 0])
+                .node("Gather", &["x", "i"], &["y"])
+                .int("axis", 2),
+            "Gather",
+        ),
+        (
+            x().indices("s", &[5, 2, 3, 4])
+                .node("Expand", &["x", "s"], &["y"]),
+            "Expand",
+        ),
+        (
+            x().node("Concat", &["x", "x"], &["y"]).int("axis", -1),
+            "Concat",
+        ),
+        (
+            x().indices("a", &[1])
+                .node("ReduceMean", &["x", "a"], &["y"])
+                .int("keepdims", 0),
+            "Mean",
+        ),
+        (x().node("ReduceMax", &["x"], &["y"]), "Max"),
+        (
+            x().indices("a", &[0, -1])
+                .node("ReduceSum", &["x", "a"], &["y"]),
+            "Sum",
+        ),
+        (x().node("GlobalAveragePool", &["x"], &["y"]), "Mean"),
+        (
+            x().opset(11)
+                .node("ReduceMean", &["x"], &["y"])
+                .ints("axes", &[2]),
+            "Mean",
+        ),
+    ];
+    for (made, wanted) in cases {
+        assert_eq!(operators(made), [wanted]);
+    }
+}
+
+#[test]
+fn all_parts_of_a_split_keep_their_place() {
+    let made = x()
+        .indices("sizes", &[1, 3])
+        .node("Split", &["x", "sizes"], &["a", "y"])
+        .int("axis", 2)
+        .scope("cut", "split");
+    let sample = sample(made);
+    assert!(reference::worst_difference(&sample) < TOLERANCE);
+    let names: Vec<&str> = sample.graph.nodes[0]
+        .outputs
+        .iter()
+        .map(|&id| sample.graph.value(id).name.as_str())
+        .collect();
+    assert_eq!(names, ["cut.0", "cut.1"]);
+}
+
+#[test]
+fn constants_are_folded_and_shapes_are_not_part_of_the_graph() {
+    let made = x()
+        .scalar("a", 2.0)
+        .scalar("b", 3.0)
+        .node("Mul", &["a", "b"], &["six"])
+        .node("Shape", &["x"], &["shape"])
+        .node("Mul", &["x", "six"], &["p"])
+        .node("Reshape", &["p", "shape"], &["y"])
+        .node("Exp", &["x"], &["unused"]);
+    let sample = sample(made);
+    assert_eq!(sample.listing(), ["node_p Mul", "node_y Reshape"]);
+    assert!(reference::worst_difference(&sample) < TOLERANCE);
+}
+
+#[test]
+fn an_island_is_fed_what_flows_and_what_does_not() {
+    let made = x()
+        .scalar("zero", 0.0)
+        .node("Greater", &["x", "zero"], &["mask"])
+        .node("Exp", &["x"], &["e"])
+        .node("Where", &["mask", "e", "zero"], &["y"]);
+    let sample = sample(made);
+    assert_eq!(sample.listing(), ["node_e exp", "node_y island Where"]);
+    let dual16_quant::graph::Op::Island(island) = &sample.graph.nodes[1].op else {
+        panic!()
+    };
+    assert_eq!(island.from_float_run, ["mask"]);
+    assert!(reference::worst_difference(&sample) < TOLERANCE);
+}
+
+#[test]
+fn an_output_that_is_also_consumed_stays_both_and_argmax_stands_for_its_argument() {
+    let mut made = x().node("Relu", &["x"], &["r"]).node("Exp", &["r"], &["y"]);
+    made.graph
+        .output
+        .push(dual16_quant::onnx::f32_value("r", None));
+    let sample = Sample::new(made.model(), made::batch(&SHAPE));
+    let names: Vec<&str> = sample
+        .graph
+        .outputs
+        .iter()
+        .map(|&id| sample.graph.value(id).name.as_str())
+        .collect();
+    assert_eq!(names, ["node_y", "node_r"]);
+
+    let made = x()
+        .node("Relu", &["x"], &["r"])
+        .node("ArgMax", &["r"], &["y"]);
+    assert_eq!(operators(made), ["Relu"]);
+}
+
+#[test]
+fn an_infinite_scalar_that_would_be_quantized_is_an_error() {
+    let made = x()
+        .scalar("inf", f32::NEG_INFINITY)
+        .node("Add", &["x", "inf"], &["y"]);
+    let model = made.model();
+    let float = dual16_quant::float::FloatModel::load(&model, 1).unwrap();
+    let probe = float.probe(&made::batch(&SHAPE)).unwrap();
+    let error = dual16_quant::graph::lower(&model, &probe).unwrap_err();
+    assert_eq!(error.code(), "NON_FINITE");
+    assert!(
+        error
+            .to_string()
+            .starts_with("made.onnx: tensor 'inf' has -inf"),
+        "{error}"
+    );
+}

@@ -1,0 +1,279 @@
+//! Blobs over loopback: chunks in, chunks out, resumed, refused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests fail as the tests themselves do"
+)]
+
+mod support;
+
+use dual16_proto::v1;
+use dual16_server::{digest::Digest, limits::Limits};
+use support::*;
+use tonic::{Code, Status};
+
+const CHUNK: usize = 1 << 20;
+
+fn data(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i % 253) as u8).collect()
+}
+
+/// Messages that upload `data[offset..end]` of a blob of `size` bytes.
+fn messages(digest: &str, size: usize, data: &[u8], offset: usize) -> Vec<v1::UploadRequest> {
+    let mut messages = vec![v1::UploadRequest {
+        digest: digest.into(),
+        size: size as u64,
+        offset: offset as u64,
+        ..Default::default()
+    }];
+    let chunks = data.get(offset..).unwrap_or_default().chunks(CHUNK);
+    messages.extend(chunks.map(|chunk| v1::UploadRequest {
+        data: chunk.to_vec().into(),
+        ..Default::default()
+    }));
+    messages
+}
+
+async fn upload(server: &TestServer, messages: Vec<v1::UploadRequest>) -> Result<u64, Status> {
+    let stream = tokio_stream::iter(messages);
+    server
+        .blobs
+        .clone()
+        .upload(stream)
+        .await
+        .map(|response| response.into_inner().size)
+}
+
+async fn download(server: &TestServer, digest: &str, offset: u64) -> (u64, Vec<u8>) {
+    let request = v1::DownloadRequest {
+        digest: digest.into(),
+        offset,
+    };
+    let mut stream = server
+        .blobs
+        .clone()
+        .download(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let size = stream.message().await.unwrap().unwrap().size;
+    let mut bytes = Vec::new();
+    while let Some(message) = stream.message().await.unwrap() {
+        bytes.extend(message.data);
+    }
+    (size, bytes)
+}
+
+#[tokio::test]
+async fn a_blob_goes_in_and_out_in_chunks_and_is_resumed() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path()).await;
+    let blob = data(5 * CHUNK + 1);
+    let digest = Digest::of(&blob).to_string();
+    let cut = upload(
+        &server,
+        messages(&digest, blob.len(), &blob[..2 * CHUNK], 0),
+    )
+    .await;
+    let cut = cut.unwrap_err();
+    assert_eq!(
+        (cut.code(), reason(&cut).0.as_str()),
+        (Code::Aborted, "UPLOAD_INCOMPLETE")
+    );
+    let query = v1::QueryUploadRequest {
+        digest: digest.clone(),
+    };
+    let kept = server
+        .blobs
+        .clone()
+        .query_upload(query.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((kept.committed, kept.complete), (2 * CHUNK as u64, false));
+    let find = v1::FindMissingRequest {
+        digests: vec![digest.clone()],
+    };
+    let missing = server
+        .blobs
+        .clone()
+        .find_missing(find.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(missing.missing, [digest.as_str()]);
+
+    let rest = messages(&digest, blob.len(), &blob, 2 * CHUNK);
+    assert_eq!(upload(&server, rest).await.unwrap(), blob.len() as u64);
+    let kept = server
+        .blobs
+        .clone()
+        .query_upload(query)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((kept.committed, kept.complete), (blob.len() as u64, true));
+    let missing = server
+        .blobs
+        .clone()
+        .find_missing(find)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(missing.missing.is_empty());
+    assert!(download(&server, &digest, 0).await == (blob.len() as u64, blob.clone()));
+    let offset = 3 * CHUNK + 7;
+    assert!(download(&server, &digest, offset as u64).await.1 == blob[offset..]);
+    // Once more, although it is there: as good as the first time.
+    let again = messages(&digest, blob.len(), &blob, 0);
+    assert_eq!(upload(&server, again).await.unwrap(), blob.len() as u64);
+}
+
+#[tokio::test]
+async fn a_wrong_upload_is_refused_and_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve_with(
+        directory.path(),
+        Limits {
+            blob_bytes: 4096,
+            ..Default::default()
+        },
+    )
+    .await;
+    let digest = Digest::of(b"right").to_string();
+    let chunk = |data: &[u8]| v1::UploadRequest {
+        data: data.to_vec().into(),
+        ..Default::default()
+    };
+    let first = |size, offset| v1::UploadRequest {
+        digest: digest.clone(),
+        size,
+        offset,
+        ..Default::default()
+    };
+    let nameless = v1::UploadRequest {
+        digest: "right".into(),
+        ..first(5, 0)
+    };
+    let cases = [
+        (vec![], Code::InvalidArgument, "REQUIRED"),
+        (vec![nameless], Code::InvalidArgument, "INVALID_DIGEST"),
+        (
+            vec![first(4097, 0)],
+            Code::InvalidArgument,
+            "BLOB_TOO_LARGE",
+        ),
+        (
+            vec![first(5, 6)],
+            Code::InvalidArgument,
+            "OFFSET_OUT_OF_RANGE",
+        ),
+        (
+            vec![first(5, 3), chunk(b"ht")],
+            Code::OutOfRange,
+            "OFFSET_OUT_OF_RANGE",
+        ),
+        (
+            vec![first(5, 0), chunk(b"rights")],
+            Code::InvalidArgument,
+            "UPLOAD_TOO_LONG",
+        ),
+        (
+            vec![first(5, 0), chunk(&data(CHUNK + 1))],
+            Code::InvalidArgument,
+            "CHUNK_TOO_LARGE",
+        ),
+        (
+            vec![first(5, 0), chunk(b"wrong")],
+            Code::DataLoss,
+            "DIGEST_MISMATCH",
+        ),
+    ];
+    for (messages, code, expected) in cases {
+        let status = upload(&server, messages).await.expect_err(expected);
+        assert_eq!(
+            (status.code(), reason(&status).0.as_str()),
+            (code, expected),
+            "{status}"
+        );
+    }
+    let query = v1::QueryUploadRequest {
+        digest: digest.clone(),
+    };
+    let kept = server
+        .blobs
+        .clone()
+        .query_upload(query)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((kept.committed, kept.complete), (0, false));
+    let request = v1::DownloadRequest {
+        digest: digest.clone(),
+        offset: 0,
+    };
+    let status = server.blobs.clone().download(request).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).0.as_str()),
+        (Code::NotFound, "BLOB_NOT_FOUND")
+    );
+    upload(&server, vec![first(5, 0), chunk(b"right")])
+        .await
+        .unwrap();
+    assert_eq!(download(&server, &digest, 0).await, (5, b"right".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_upload_the_same_blob_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path()).await;
+    let blob = data(2 * CHUNK);
+    let digest = Digest::of(&blob).to_string();
+    let uploads = (0..6).map(|_| {
+        let mut client = server.blobs.clone();
+        let stream = tokio_stream::iter(messages(&digest, blob.len(), &blob, 0));
+        tokio::spawn(async move { client.upload(stream).await })
+    });
+    for upload in uploads.collect::<Vec<_>>() {
+        upload.await.unwrap().unwrap();
+    }
+    assert!(download(&server, &digest, 0).await.1 == blob);
+}
+
+#[tokio::test]
+async fn results_too_large_for_one_message_reach_the_reduce_as_blobs() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        lease_bytes: 20_000,
+        ..Limits::default()
+    };
+    let server = serve_with(directory.path(), limits).await;
+    server.create("").await;
+    server.work_once().await;
+    let results: Vec<_> = ["a", "b", "c"].map(|text| text.repeat(10_000)).into();
+    for result in &results {
+        let map = server.lease_one().await;
+        server.complete(completion(&map, result)).await.unwrap();
+    }
+    let reduce = server.lease_one().await;
+    let mut inputs = Vec::new();
+    let mut spilled = 0;
+    for input in reduce.inputs {
+        inputs.push(match input.kind.unwrap() {
+            v1::payload::Kind::Inline(bytes) => bytes,
+            v1::payload::Kind::Blob(digest) => {
+                spilled += 1;
+                download(&server, &digest, 0).await.1
+            }
+        });
+    }
+    assert_eq!(spilled, 2);
+    assert!(
+        inputs
+            .iter()
+            .zip(&results)
+            .all(|(input, result)| input == result.as_bytes())
+    );
+}

@@ -1,0 +1,150 @@
+//! The binary as an operator sees it: port file, log, signals, and errors before it starts.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests fail as the tests themselves do"
+)]
+
+mod support;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use dual16_proto::v1::{self, info_service_client::InfoServiceClient};
+use support::*;
+use tokio_stream::StreamExt as _;
+use tonic::transport::Channel;
+
+fn command(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dual16-server"));
+    command
+        .args(["--listen", "127.0.0.1:0", "--data"])
+        .arg(data);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !ready() {
+        assert!(Instant::now() < deadline, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn terminate(mut child: Child) -> Output {
+    let status = Command::new("kill")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    wait_for("the end", || child.try_wait().unwrap().is_some());
+    child.wait_with_output().unwrap()
+}
+
+#[tokio::test]
+async fn the_binary_serves_on_a_free_port_and_stops_on_sigterm() {
+    let data = tempfile::tempdir().unwrap();
+    let port_file = data.path().join("port");
+    let child = command(data.path())
+        .arg("--port-file")
+        .arg(&port_file)
+        .spawn()
+        .unwrap();
+    wait_for("the port file", || port_file.exists());
+    let addr = fs::read_to_string(&port_file).unwrap().trim().to_owned();
+    let mut info = InfoServiceClient::connect(format!("http://{addr}"))
+        .await
+        .unwrap();
+    let answer = info
+        .get_info(v1::GetInfoRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(answer.limits.get("chunk_bytes"), Some(&(1 << 20)));
+
+    let second = command(data.path()).output().unwrap();
+    assert!(!second.status.success());
+    let message = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(message.contains("in use by another server"), "{message}");
+
+    // `info` stays connected, and silent: the server must stop all the same.
+    let output = tokio::task::spawn_blocking(|| terminate(child))
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(log.contains(&format!("listening addr={addr}")), "{log}");
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_made_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let output = command(&file.join("data")).output().unwrap();
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        message.contains("data directory") && message.contains("file"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_served() {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path()).await;
+    let channel = Channel::from_shared(format!("http://{}", server.server.addr())).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", "dual16.v1.JobService"] {
+        let request = HealthCheckRequest {
+            service: service.into(),
+        };
+        let status = health.check(request).await.unwrap().into_inner().status;
+        assert_eq!(status, 1, "SERVING");
+    }
+    let mut reflection = ServerReflectionClient::new(channel);
+    let request = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..Default::default()
+    };
+    let stream = reflection
+        .server_reflection_info(tokio_stream::once(request))
+        .await
+        .unwrap();
+    let answer = stream
+        .into_inner()
+        .next()
+        .await
+        .unwrap()
+        .unwrap()
+        .message_response;
+    let Some(MessageResponse::ListServicesResponse(services)) = answer else {
+        panic!()
+    };
+    let names: Vec<_> = services
+        .service
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect();
+    for service in ["JobService", "BlobService", "WorkerService", "InfoService"] {
+        assert!(
+            names.contains(&format!("dual16.v1.{service}").as_str()),
+            "{names:?}"
+        );
+    }
+}

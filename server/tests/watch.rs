@@ -1,0 +1,170 @@
+//! Watching under pressure: limited streams, slow readers, and what Info says meanwhile.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests fail as the tests themselves do"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use dual16_proto::v1::{self, event_detail::Detail};
+use dual16_server::limits::Limits;
+use support::*;
+use tonic::{Code, Status, Streaming};
+
+async fn watch(server: &TestServer, name: &str) -> Result<Streaming<v1::JobEvent>, Status> {
+    let request = v1::WatchJobRequest {
+        name: name.into(),
+        after_sequence: 0,
+    };
+    server
+        .jobs
+        .clone()
+        .watch_job(request)
+        .await
+        .map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn the_number_of_streams_is_limited_and_a_closed_one_makes_room() {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve_with(
+        data.path(),
+        Limits {
+            watchers: 2,
+            ..Limits::default()
+        },
+    )
+    .await;
+    let job = server.create("").await;
+    let first = watch(&server, &job.name).await.unwrap();
+    let _second = watch(&server, &job.name).await.unwrap();
+    let refused = watch(&server, &job.name).await.unwrap_err();
+    let (reason, details) = reason(&refused);
+    assert_eq!(
+        (refused.code(), reason.as_str()),
+        (Code::ResourceExhausted, "TOO_MANY_WATCHERS")
+    );
+    assert!(details.retry_info().is_some());
+    drop(first);
+    // The server learns of it from the connection, soon.
+    let mut open = None;
+    for _ in 0..200 {
+        open = watch(&server, &job.name).await.ok();
+        if open.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(open.is_some(), "the closed stream still counts");
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_every_event_and_then_the_end() {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path()).await;
+    let job = server.create("").await;
+    let mut slow = watch(&server, &job.name).await.unwrap();
+    let plan = server.lease_one().await;
+    let notice = |i| {
+        let notice = v1::Notice {
+            message: format!("{i}"),
+            ..v1::Notice::default()
+        };
+        v1::EventDetail {
+            detail: Some(Detail::Notice(notice)),
+        }
+    };
+    let events = (0..500).map(notice).collect();
+    server
+        .complete(v1::CompleteRequest {
+            events,
+            ..do_task(&plan)
+        })
+        .await
+        .unwrap();
+    for expected in 1..=400 {
+        assert_eq!(slow.message().await.unwrap().unwrap().sequence, expected);
+    }
+    let cancel = v1::CancelJobRequest {
+        name: job.name.clone(),
+    };
+    server.jobs.clone().cancel_job(cancel).await.unwrap();
+    let last = server.job(&job.name).await.last_sequence;
+    for expected in 401..=last {
+        assert_eq!(slow.message().await.unwrap().unwrap().sequence, expected);
+    }
+    assert_eq!(slow.message().await.unwrap(), None);
+
+    let open = server.create("").await;
+    let gone = v1::DeleteJobRequest {
+        name: job.name.clone(),
+    };
+    server.jobs.clone().delete_job(gone).await.unwrap();
+    let refused = watch(&server, &job.name).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).0.as_str()),
+        (Code::NotFound, "JOB_NOT_FOUND")
+    );
+    assert!(watch(&server, &open.name).await.is_ok());
+}
+
+#[tokio::test]
+async fn info_counts_what_is_queued_and_leased() {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path()).await;
+    server.create("").await;
+    server.work_once().await;
+    let _running = server.lease_one().await;
+    let info = server
+        .info
+        .clone()
+        .get_info(v1::GetInfoRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((info.queued_tasks, info.leased_tasks), (2, 1));
+    assert_eq!(info.limits.get("queued_jobs"), Some(&10_000));
+    assert!(!info.version.is_empty());
+}
+
+#[tokio::test]
+async fn a_reader_that_lags_at_shutdown_is_told_to_come_back() {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path()).await;
+    let job = server.create("").await;
+    let plan = server.lease_one().await;
+    let notice = v1::Notice {
+        message: "x".repeat(12_000),
+        ..v1::Notice::default()
+    };
+    let event = v1::EventDetail {
+        detail: Some(Detail::Notice(notice)),
+    };
+    let request = v1::CompleteRequest {
+        events: vec![event; 300],
+        ..do_task(&plan)
+    };
+    server.complete(request).await.unwrap();
+    let mut lagging = watch(&server, &job.name).await.unwrap();
+    assert!(lagging.message().await.unwrap().is_some());
+    let reading = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        loop {
+            match lagging.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream of an open job must not end as if it were over"),
+                Err(status) => return status,
+            }
+        }
+    };
+    let (status, ()) = tokio::join!(reading, server.server.shutdown(Duration::from_secs(3)));
+    assert_eq!(
+        (status.code(), reason(&status).0.as_str()),
+        (Code::Unavailable, "SHUTTING_DOWN")
+    );
+}

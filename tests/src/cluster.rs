@@ -1,0 +1,165 @@
+//! A server and its workers as processes on loopback, with their state in temporary folders.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    cli::Dual16,
+    process::{Finished, Process},
+    programs::program,
+};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Seconds after which the tasks of a silent worker go to others: short, so that a test need not
+/// wait for long, and long enough for a worker on a busy machine.
+const LEASE_SECONDS: &str = "5";
+
+/// A `dual16-server`.
+pub struct ServerProcess {
+    process: Process,
+    address: String,
+    data: TempDir,
+}
+
+impl ServerProcess {
+    /// Starts a server on a free port with nothing in its state.
+    pub fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let (process, address) = serve(&data, "127.0.0.1:0");
+        Self {
+            process,
+            address,
+            data,
+        }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// "HOST:PORT".
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same port with the same state.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        (self.process, self.address) = serve(&self.data, &self.address);
+    }
+
+    /// What `dual16 COMMAND --output json` prints about it.
+    pub fn ask(&self, command: &[&str]) -> Value {
+        let answer = Dual16::new(command)
+            .args(["--output", "json"])
+            .on(self)
+            .run()
+            .success();
+        serde_json::from_str(&answer.stdout)
+            .unwrap_or_else(|error| panic!("{command:?} printed no JSON ({error}): {answer}"))
+    }
+
+    /// Submits a job and leaves it to the server; returns its name.
+    pub fn submit(&self, quantize: Dual16) -> String {
+        let answer = quantize.arg("--detach").on(self).run().success();
+        answer.stdout.trim().to_owned()
+    }
+
+    /// Waits until `dual16 show JOB` satisfies `done`.
+    ///
+    /// # Panics
+    /// After `limit`, with the job as it was last.
+    pub fn wait_for(&self, job: &str, limit: Duration, done: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + limit;
+        loop {
+            let shown = self.ask(&["show", job]);
+            if done(&shown) {
+                return shown;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{job} did not come so far in {limit:?}: {shown:#}"
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn serve(data: &TempDir, listen: &str) -> (Process, String) {
+    let port_file = data.path().join("port");
+    // One that a killed server left would name the port before the new server listens.
+    let _ = fs::remove_file(&port_file);
+    let mut command = Command::new(program("dual16-server"));
+    command.args(["--listen", listen, "--lease-ttl", LEASE_SECONDS]);
+    command.arg("--port-file").arg(&port_file);
+    command.arg("--data").arg(data.path().join("state"));
+    let mut process = Process::spawn("dual16-server", command);
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        if let Ok(address) = fs::read_to_string(&port_file) {
+            return (process, address.trim().to_owned());
+        }
+        let alive = process.is_running() && Instant::now() < deadline;
+        assert!(alive, "dual16-server does not listen on {listen}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A `dual16-worker`.
+pub struct WorkerProcess {
+    process: Process,
+    _cache: TempDir,
+}
+
+impl WorkerProcess {
+    /// Starts a worker with one thread that runs `slots` tasks at a time.
+    pub fn start(server: &ServerProcess, name: &str, slots: u32) -> Self {
+        let cache = tempfile::tempdir().unwrap();
+        let mut command = Command::new(program("dual16-worker"));
+        command.args(["--server", &server.url(), "--name", name, "--threads", "1"]);
+        command.args(["--workers", &slots.to_string()]);
+        command.arg("--cache").arg(cache.path().join("blobs"));
+        Self {
+            process: Process::spawn(name, command),
+            _cache: cache,
+        }
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Sends a signal by its name: "STOP", "CONT", "TERM".
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Asks it to drain and waits for its end.
+    pub fn drain(self) -> Finished {
+        self.process.signal("TERM");
+        self.process.wait(START_LIMIT)
+    }
+}
+
+/// A folder that does not exist yet, and the one it will be in.
+pub fn new_folder(name: &str) -> (TempDir, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join(name);
+    (parent, path)
+}

@@ -1,0 +1,20 @@
+//! The whole system on real processes: what a person types, what a program calls, and what is
+//! left when either of them, or the machine, does something stupid.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy takes the helpers of tests for no tests"
+)]
+
+mod accuracy;
+mod article;
+mod bad_input;
+mod deploy;
+mod determinism;
+mod disk;
+mod independent;
+mod layer_mode;
+mod outage;
+mod readme;
+mod remote;
+mod settings;
