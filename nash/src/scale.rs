@@ -1,7 +1,10 @@
 //! Scales: the rules that turn an observed range into one. Knows ranges, not how they were observed.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::dtype::IntDtype;
-use crate::error::{QuantizeError, ScaleError, check_len};
+use crate::error::{ParseError, QuantizeError, ScaleError, check_len};
 use crate::quantize::check_finite;
 
 /// Smallest scale that a rule gives, 2^-23 `[pub]`.
@@ -46,6 +49,17 @@ pub enum ScaleRule {
 }
 
 impl ScaleRule {
+    /// Both rules.
+    pub const ALL: [Self; 2] = [Self::Range, Self::Threshold];
+
+    /// "range" or "threshold".
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Range => "range",
+            Self::Threshold => "threshold",
+        }
+    }
+
     /// The number that amax is divided by.
     pub const fn divisor(self, dtype: IntDtype) -> f32 {
         match (self, dtype) {
@@ -54,6 +68,27 @@ impl ScaleRule {
             (Self::Threshold, IntDtype::Int8) => 128.0,
             (Self::Threshold, IntDtype::Int16) => 32768.0,
         }
+    }
+}
+
+impl fmt::Display for ScaleRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for ScaleRule {
+    type Err = ParseError;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|rule| rule.name() == s)
+            .ok_or_else(|| ParseError {
+                what: "scale rule",
+                got: s.to_owned(),
+                expected: "range, threshold",
+            })
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use dual16_nash::ScaleRule;
 use dual16_proto::v1::{InputFile, JobSpec, LayerSetting, QuantizeSpec, job_spec, layer_setting};
 use dual16_quant::{
     flow::{FileRef, JobInput, ModelInput},
@@ -112,7 +111,7 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
         toolchain: word("quantize.toolchain", &spec.toolchain)?,
         march: word("quantize.march", &spec.march)?,
         rounding: word("quantize.rounding", &spec.rounding)?,
-        scale_rule: scale_rule(&spec.scale_rule)?,
+        scale_rule: word("quantize.scale_rule", &spec.scale_rule)?,
         power_of_two: spec.power_of_two,
         min_layer_sqnr,
         by_name: named.collect::<Result<_, _>>()?,
@@ -178,17 +177,6 @@ fn observer(field: &str, name: &str, percentile: Percentile) -> Result<ObserverK
         return Ok(ObserverKind::Percentile(percentile));
     }
     word(field, name)
-}
-
-fn scale_rule(name: &str) -> Result<ScaleRule, SpecError> {
-    match name {
-        "" | "range" => Ok(ScaleRule::Range),
-        "threshold" => Ok(ScaleRule::Threshold),
-        _ => {
-            let reason = format!("unknown scale rule \"{name}\", expected one of range, threshold");
-            Err(SpecError::new("quantize.scale_rule", reason))
-        }
-    }
 }
 
 /// A word of the API, the default where it is empty.

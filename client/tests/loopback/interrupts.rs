@@ -114,8 +114,10 @@ fn interrupt_local(out: &std::path::Path) -> bool {
             );
             true
         }
-        Some(0) => false,
-        other => panic!("{other:?}: {rest:?}"),
+        code => {
+            assert_eq!(code, Some(0), "{rest:?}");
+            false
+        }
     }
 }
 

@@ -86,7 +86,7 @@ async fn an_empty_file_is_a_blob_too_and_known_blobs_are_not_sent() {
     let empty = blob(&folder.path().join("empty"), b"");
     let twice = [empty.clone(), empty.clone()];
 
-    assert_eq!(client.find_missing(&twice).await.unwrap(), [empty.clone()]);
+    assert_eq!(client.find_missing(&twice).await.unwrap(), twice[..1]);
     client.upload(&empty, &|_| {}).await.unwrap();
 
     assert!(client.find_missing(&twice).await.unwrap().is_empty());

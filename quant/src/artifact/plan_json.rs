@@ -24,7 +24,7 @@ pub(crate) struct RequestJson {
     toolchain: String,
     march: String,
     rounding: String,
-    scale_rule: &'static str,
+    scale_rule: String,
     power_of_two: bool,
     min_layer_sqnr: f64,
 }
@@ -38,10 +38,7 @@ impl RequestJson {
             toolchain: settings.toolchain.to_string(),
             march: settings.march.to_string(),
             rounding: settings.rounding.to_string(),
-            scale_rule: match settings.scale_rule {
-                dual16_nash::ScaleRule::Range => "range",
-                dual16_nash::ScaleRule::Threshold => "threshold",
-            },
+            scale_rule: settings.scale_rule.to_string(),
             power_of_two: settings.power_of_two,
             min_layer_sqnr: settings.min_layer_sqnr,
         }

@@ -29,14 +29,6 @@ pub fn data(relative: &str) -> PathBuf {
         .join(relative)
 }
 
-/// A model too large for the tree, where the checkout has it beside itself.
-pub fn large(relative: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../shared/models")
-        .join(relative);
-    path.exists().then_some(path)
-}
-
 /// A model, its first calibration batch, and everything made of them.
 pub struct Sample {
     pub model: Model,

@@ -11,9 +11,11 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Order-dependent observers, and every way of every layer.
+/// Observers that search, moving averages that depend on the order, and every way of every layer.
 fn job() -> Dual16 {
-    Dual16::quantize(&digits()).args(["--linear", "*=auto", "--observer", "mse", "--merge", "ema"])
+    Dual16::quantize(&digits())
+        .args(["--template", "a8w8", "--observer", "mse", "--merge", "ema"])
+        .args(["--linear", "*=auto"])
 }
 
 #[test]

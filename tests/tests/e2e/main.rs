@@ -13,6 +13,7 @@ mod deploy;
 mod determinism;
 mod disk;
 mod independent;
+mod interrupt;
 mod layer_mode;
 mod outage;
 mod readme;

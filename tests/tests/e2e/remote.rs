@@ -100,7 +100,7 @@ fn a_plan_is_made_without_doing_the_work() {
         "linear2",
         "linear3",
         "a16w16",
-        "calibration 8 batches",
+        "calibration 1.56 MiB",
     ] {
         assert!(run.stdout.contains(shown), "{shown}: {run}");
     }

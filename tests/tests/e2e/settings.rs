@@ -5,6 +5,7 @@ use dual16_tests::{
     data::smallmodel,
     results::{layer, number},
 };
+use serde_json::Value;
 
 fn quantize(settings: &[&str]) -> Results {
     let out = Results::new();
@@ -18,27 +19,30 @@ fn quantize(settings: &[&str]) -> Results {
 
 #[test]
 fn the_mse_observer_clips_where_minmax_does_not() {
-    let (minmax, mse) = (quantize(&[]), quantize(&["--observer", "mse"]));
-    assert_eq!(mse.plan()["request"]["observer"], "mse");
-    let scale = |out: &Results| number(&out.plan()["tensors"]["linear2"]["scale"]);
-    assert!(
-        scale(&mse) < scale(&minmax),
-        "{} and {}",
-        scale(&mse),
-        scale(&minmax)
-    );
+    // At 8 bits: 16 leave so little to gain that the whole range wins.
+    let minmax = quantize(&["--template", "a8w8"]).plan();
+    let mse = quantize(&["--template", "a8w8", "--observer", "mse"]).plan();
+    assert_eq!(mse["request"]["observer"], "mse");
+    for tensor in ["x", "linear1", "linear2"] {
+        let scale = |plan: &Value| number(&plan["tensors"][tensor]["scale"]);
+        assert!(
+            scale(&mse) < scale(&minmax),
+            "{tensor}: {} and {}",
+            scale(&mse),
+            scale(&minmax)
+        );
+    }
 }
 
 #[test]
 fn an_observer_by_name_changes_only_its_tensor() {
-    let (all, one) = (
-        quantize(&[]),
-        quantize(&["--layer-observer", "linear1=mse"]),
-    );
-    let (all, one) = (all.plan(), one.plan());
-    let scale = |plan: &serde_json::Value, name: &str| number(&plan["tensors"][name]["scale"]);
+    let all = quantize(&["--template", "a8w8"]).plan();
+    let one = quantize(&["--template", "a8w8", "--layer-observer", "linear1=mse"]).plan();
+    let scale = |plan: &Value, name: &str| number(&plan["tensors"][name]["scale"]);
     assert_ne!(scale(&one, "linear1"), scale(&all, "linear1"));
-    assert_eq!(scale(&one, "linear2"), scale(&all, "linear2"));
+    for untouched in ["x", "linear2"] {
+        assert_eq!(scale(&one, untouched), scale(&all, untouched));
+    }
 }
 
 #[test]
