@@ -9,6 +9,7 @@
 //! - [`programs`]: where the built programs are.
 //! - [`cli`]: one `dual16` command.
 //! - [`cluster`]: a server, and workers, as processes.
+//! - [`events`]: what a watched job tells.
 //! - [`results`]: the folder that `--out` named.
 //! - [`data`]: the models of the repository, and edited copies of them.
 //! - [`tensors`]: safetensors in and out.
@@ -23,6 +24,7 @@
 pub mod cli;
 pub mod cluster;
 pub mod data;
+pub mod events;
 pub mod process;
 pub mod programs;
 pub mod python;

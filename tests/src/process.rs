@@ -101,6 +101,19 @@ impl Process {
         }
     }
 
+    /// Reads lines of stdout up to the first that is `wanted`.
+    ///
+    /// # Panics
+    /// After `limit` without a line, or when there was none until its end.
+    pub fn read_until(&mut self, limit: Duration, wanted: impl Fn(&str) -> bool) {
+        while let Some(line) = self.next_line(limit) {
+            if wanted(&line) {
+                return;
+            }
+        }
+        self.fail("ended without the line that was waited for");
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child

@@ -34,18 +34,12 @@ impl SavedOutput {
 
 /// The outputs of one batch as one safetensors file in memory.
 pub(crate) fn save_batch(outputs: &[SavedOutput]) -> Result<Vec<u8>> {
-    let mut tensors = BTreeMap::new();
-    for output in outputs {
-        let view = TensorView::new(Dtype::F32, output.shape.clone(), &output.bytes)
-            .map_err(|error| failed(WHAT, &error))?;
-        tensors.insert(output.name.clone(), view);
-    }
-    serialize(tensors, None).map_err(|error| failed(WHAT, &error))
+    serialize(views(outputs)?, None).map_err(|error| failed(WHAT, &error))
 }
 
 /// Joins the batches into one file at `path`.
 pub(crate) fn join(batches: &[String], blobs: &dyn Blobs, path: &Path) -> Result<()> {
-    let mut by_name: BTreeMap<String, Vec<(Vec<usize>, Vec<u8>)>> = BTreeMap::new();
+    let mut by_name: BTreeMap<String, Vec<SavedOutput>> = BTreeMap::new();
     for digest in batches {
         let io = |source| Error::Io {
             what: WHAT.to_owned(),
@@ -54,54 +48,69 @@ pub(crate) fn join(batches: &[String], blobs: &dyn Blobs, path: &Path) -> Result
         let bytes = std::fs::read(blobs.path(digest).map_err(io)?).map_err(io)?;
         let batch = SafeTensors::deserialize(&bytes).map_err(|error| failed(WHAT, &error))?;
         for (name, tensor) in batch.iter() {
-            let entry = (tensor.shape().to_vec(), tensor.data().to_vec());
-            by_name.entry(name.to_owned()).or_default().push(entry);
+            by_name
+                .entry(name.to_owned())
+                .or_default()
+                .push(SavedOutput {
+                    name: name.to_owned(),
+                    shape: tensor.shape().to_vec(),
+                    bytes: tensor.data().to_vec(),
+                });
         }
     }
-    let mut stacked: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-    for (name, tensors) in by_name {
-        stacked.extend(stack(&name, tensors));
-    }
-    let mut views = BTreeMap::new();
-    for (name, shape, bytes) in &stacked {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
-            .map_err(|error| failed(WHAT, &error))?;
-        views.insert(name.clone(), view);
-    }
-    serialize_to_file(views, None, path).map_err(|error| failed(WHAT, &error))
+    let stacked: Vec<SavedOutput> = by_name.into_values().flat_map(stack).collect();
+    serialize_to_file(views(&stacked)?, None, path).map_err(|error| failed(WHAT, &error))
 }
 
-fn stack(name: &str, tensors: Vec<(Vec<usize>, Vec<u8>)>) -> Vec<(String, Vec<usize>, Vec<u8>)> {
-    let first = tensors
-        .first()
-        .map(|(shape, _)| shape.clone())
-        .unwrap_or_default();
-    if tensors.iter().all(|(shape, _)| *shape == first) {
-        let mut shape = vec![tensors.len()];
-        shape.extend(first);
-        let bytes = tensors.into_iter().flat_map(|(_, bytes)| bytes).collect();
-        return vec![(name.to_owned(), shape, bytes)];
+/// The tensors by name, borrowed for writing.
+fn views(outputs: &[SavedOutput]) -> Result<BTreeMap<&str, TensorView<'_>>> {
+    let mut views = BTreeMap::new();
+    for output in outputs {
+        let view = TensorView::new(Dtype::F32, output.shape.clone(), &output.bytes)
+            .map_err(|error| failed(WHAT, &error))?;
+        views.insert(output.name.as_str(), view);
     }
-    let own = |(index, (shape, bytes)): (usize, (Vec<usize>, Vec<u8>))| {
-        (format!("{name}.{index:04}"), shape, bytes)
+    Ok(views)
+}
+
+/// One output of all batches: stacked where the shapes are the same, else each by itself.
+fn stack(mut batches: Vec<SavedOutput>) -> Vec<SavedOutput> {
+    let Some(first) = batches.first() else {
+        return batches;
     };
-    tensors.into_iter().enumerate().map(own).collect()
+    if batches.iter().all(|batch| batch.shape == first.shape) {
+        let mut shape = vec![batches.len()];
+        shape.extend(&first.shape);
+        let name = first.name.clone();
+        let bytes = batches.into_iter().flat_map(|batch| batch.bytes).collect();
+        return vec![SavedOutput { name, shape, bytes }];
+    }
+    for (index, batch) in batches.iter_mut().enumerate() {
+        batch.name = format!("{}.{index:04}", batch.name);
+    }
+    batches
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn output(elements: usize) -> SavedOutput {
+        SavedOutput {
+            name: "y".to_owned(),
+            shape: vec![elements],
+            bytes: vec![0; 4 * elements],
+        }
+    }
+
     #[test]
     fn batches_of_one_shape_are_stacked_and_others_keep_their_own() {
-        let same = stack("y", vec![(vec![2], vec![0; 8]), (vec![2], vec![1; 8])]);
+        let same = stack(vec![output(2), output(2)]);
         assert_eq!(same.len(), 1);
-        assert_eq!(
-            (same[0].0.as_str(), &same[0].1[..], same[0].2.len()),
-            ("y", &[2, 2][..], 16)
-        );
-        let ragged = stack("y", vec![(vec![2], vec![0; 8]), (vec![1], vec![1; 4])]);
-        let names: Vec<&str> = ragged.iter().map(|(name, ..)| name.as_str()).collect();
+        assert_eq!((same[0].name.as_str(), same[0].bytes.len()), ("y", 16));
+        assert_eq!(same[0].shape, [2, 2]);
+        let ragged = stack(vec![output(2), output(1)]);
+        let names: Vec<&str> = ragged.iter().map(|output| output.name.as_str()).collect();
         assert_eq!(names, ["y.0000", "y.0001"]);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dual16_tests::{Dual16, Process, Results, ServerProcess, WorkerProcess, data::digits};
+use dual16_tests::{Dual16, Results, ServerProcess, WorkerProcess, data::digits, events};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(240);
@@ -45,16 +45,14 @@ fn with_a_death() -> Results {
     let watch = || Dual16::new(["watch", &name, "--output", "jsonl"]).on(&server);
     let mut watching = watch().spawn();
     let mut victim = WorkerProcess::start(&server, "victim", 1);
-    wait_for_a_task(&mut watching, "observe");
+    watching.read_until(LIMIT, |line| events::is_task_done(line, "observe"));
     freeze_with_a_task(&server, &victim);
     let _survivor = WorkerProcess::start(&server, "survivor", 1);
     victim.kill();
 
     let watched = watching.wait(LIMIT).success();
-    let retried: Vec<Value> = watched
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+    let retried: Vec<Value> = events::parse_all(&watched.stdout)
+        .iter()
         .filter_map(|event| event.get("task_retried").cloned())
         .collect();
     assert_eq!(retried.len(), 1, "{retried:#?}");
@@ -67,16 +65,6 @@ fn with_a_death() -> Results {
         .run()
         .success();
     out
-}
-
-fn wait_for_a_task(watching: &mut Process, stage: &str) {
-    while let Some(line) = watching.next_line(LIMIT) {
-        let event: Value = serde_json::from_str(&line).unwrap();
-        if event["task_done"]["stage"] == stage {
-            return;
-        }
-    }
-    panic!("the job ended without a task of stage {stage}");
 }
 
 /// Stops the worker at a moment when the server has leased a task to it.

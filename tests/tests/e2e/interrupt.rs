@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dual16_tests::{Dual16, Results, data::digits};
+use dual16_tests::{Dual16, Results, data::digits, events};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -15,11 +15,7 @@ fn job(out: &Results) -> Dual16 {
 fn an_interrupted_local_job_goes_on_from_where_it_was() {
     let out = Results::new();
     let mut running = job(&out).args(["--output", "jsonl"]).spawn();
-    while let Some(line) = running.next_line(LIMIT) {
-        if line.contains("task_done") && line.contains("observe") {
-            break;
-        }
-    }
+    running.read_until(LIMIT, |line| events::is_task_done(line, "observe"));
     running.signal("INT");
     let stopped = running.wait(LIMIT);
     assert_eq!(stopped.code(), 130, "{stopped}");

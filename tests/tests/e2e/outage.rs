@@ -2,8 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use dual16_tests::{Dual16, Process, Results, ServerProcess, WorkerProcess, data::digits};
-use serde_json::Value;
+use dual16_tests::{Dual16, Results, ServerProcess, WorkerProcess, data::digits, events};
 
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -15,7 +14,7 @@ fn a_watch_goes_on_where_it_was_when_the_server_was_killed() {
         .on(&server)
         .spawn();
     let _worker = WorkerProcess::start(&server, "worker", 1);
-    read_to_a_task(&mut watching);
+    watching.read_until(LIMIT, |line| events::is_task_done(line, "observe"));
 
     server.kill();
     // Long enough for the client to have tried, and failed, to come back.
@@ -24,11 +23,7 @@ fn a_watch_goes_on_where_it_was_when_the_server_was_killed() {
 
     let watched = watching.wait(LIMIT).success();
     assert!(watched.stderr.contains("lost the server"), "{watched}");
-    let events: Vec<Value> = watched
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let events = events::parse_all(&watched.stdout);
     let sequences: Vec<u64> = events
         .iter()
         .map(|event| event["sequence"].as_u64().unwrap())
@@ -46,15 +41,4 @@ fn a_watch_goes_on_where_it_was_when_the_server_was_killed() {
         .run()
         .success();
     assert_eq!(out.result()["layers"].as_array().unwrap().len(), 14);
-}
-
-/// Reads events until a task that computes is done, so that the job is under way.
-fn read_to_a_task(watching: &mut Process) {
-    while let Some(line) = watching.next_line(LIMIT) {
-        let event: Value = serde_json::from_str(&line).unwrap();
-        if event["task_done"]["stage"] == "observe" {
-            return;
-        }
-    }
-    panic!("the job ended before a task was done");
 }

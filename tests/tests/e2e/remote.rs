@@ -5,6 +5,7 @@ use std::time::Duration;
 use dual16_tests::{
     Dual16, Results, ServerProcess, WorkerProcess,
     data::{digits, smallmodel},
+    events,
     results::ARTIFACTS,
 };
 use serde_json::Value;
@@ -57,11 +58,7 @@ fn a_cancelled_job_ends_for_its_watchers_and_goes_on_after_retry() {
         .on(&server)
         .spawn();
     let worker = WorkerProcess::start(&server, "worker", 1);
-    while let Some(line) = watching.next_line(LIMIT) {
-        if line.contains("task_done") {
-            break;
-        }
-    }
+    watching.read_until(LIMIT, |line| events::is_task_done(line, "observe"));
     Dual16::new(["cancel", &name]).on(&server).run().success();
 
     let watched = watching.wait(LIMIT);

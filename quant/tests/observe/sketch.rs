@@ -1,11 +1,6 @@
 //! The sketch of one batch: whole or streamed, with the parts that were wanted, or an error that says
 //! where a value is not finite.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test whose preparation fails must fail"
-)]
-
 use dual16_nash::dtype::IntDtype::{Int8, Int16};
 use dual16_quant::observe::{
     MergeMode, NonFiniteAt, ObserverKind, Sketch, SketchBuilder, Statistics, Wants,

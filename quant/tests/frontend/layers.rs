@@ -1,15 +1,8 @@
 //! Layer mode: weights and activations without a graph give the same layers as the graph does.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
-mod frontend;
 
 use std::path::PathBuf;
 
+use crate::shared::{Sample, data};
 use dual16_quant::{
     batch::{Batch, BatchFile},
     float::FloatModel,
@@ -18,7 +11,6 @@ use dual16_quant::{
     model::Model,
     tensor::Datum,
 };
-use frontend::{Sample, data};
 use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;
 

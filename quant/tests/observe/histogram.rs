@@ -1,11 +1,6 @@
 //! The histogram is a function of the multiset of values alone, and percentiles and KL come from it
 //! as their definitions say.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test whose preparation fails must fail"
-)]
-
 use dual16_quant::observe::{
     BINS, Histogram, KL_LEVELS, Percentile, SketchBuilder, kl_threshold, percentile_threshold,
 };

@@ -1,45 +1,11 @@
 //! Gelu, silu, LayerNorm and Softmax in every way that exporters write them, recognised and computed
 //! again.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
 
-mod frontend;
-
-use frontend::{
-    Sample,
-    made::{self, Made},
+use crate::shared::{
+    made::Made,
+    operators::{TOLERANCE, operators, sample, x},
     reference,
 };
-
-/// Of the f64 reference against the float run, relative to the range of each value.
-const TOLERANCE: f64 = 1e-4;
-
-const SHAPE: [usize; 3] = [2, 3, 4];
-
-fn sample(made: Made) -> Sample {
-    Sample::new(made.model(), made::batch(&SHAPE))
-}
-
-/// Lowers a model, compares every value, and returns the operators.
-fn operators(made: Made) -> Vec<String> {
-    let sample = sample(made);
-    let worst = reference::worst_difference(&sample);
-    assert!(worst < TOLERANCE, "{worst}");
-    sample
-        .graph
-        .nodes
-        .iter()
-        .map(|node| reference::kind(&node.op))
-        .collect()
-}
-
-fn x() -> Made {
-    Made::new(&SHAPE)
-}
 
 #[test]
 fn exact_gelu_in_every_association() {

@@ -1,11 +1,6 @@
 //! The fold over batches: order, parity with the naive formulas, and what happens where something
 //! is missing.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test whose preparation fails must fail"
-)]
-
 use dual16_nash::dtype::IntDtype::{Int8, Int16};
 use dual16_quant::observe::{
     EMA_CONSTANT, MergeMode, ObserveError, ObserverKind, Percentile, Range, Sketch, Statistics,

@@ -1,12 +1,8 @@
 //! What the tests of the front end share: the sample models, small models made by hand, and a
 //! plain f64 interpreter of the lowered graph.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses a part of it"
-)]
 
 pub mod made;
+pub mod operators;
 pub mod reference;
 
 use std::{

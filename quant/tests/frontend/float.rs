@@ -1,15 +1,8 @@
 //! Float execution: right values, any value, one node, any number of threads.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
-mod frontend;
 
 use std::collections::HashMap;
 
+use crate::shared::{Sample, data, made, made::Made};
 use dual16_quant::{
     Error,
     batch::{Batch, BatchFile},
@@ -17,7 +10,6 @@ use dual16_quant::{
     model::{ElementKind, InputShape, InputSpec, Model},
     tensor::{Datum, Tensor},
 };
-use frontend::{Sample, data, made, made::Made};
 
 /// Reads a tensor that is no input of the model, such as the expected outputs.
 fn expected(folder: &str, name: &str) -> Vec<Tensor> {

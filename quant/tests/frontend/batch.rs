@@ -1,24 +1,16 @@
 //! Batch files: formats, types, stacks, and what is said of those that do not fit.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
-mod frontend;
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
 };
 
+use crate::shared::data;
 use dual16_quant::{
     batch::BatchFile,
     model::{ElementKind, InputShape, InputSpec, Model},
     tensor::Datum,
 };
-use frontend::data;
 use ndarray::{Array1, Array2, Array3, arr1, arr2};
 use ndarray_npy::NpzWriter;
 use safetensors::{Dtype, tensor::TensorView};

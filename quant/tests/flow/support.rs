@@ -1,5 +1,4 @@
 //! Runs a whole job in this process, task by task, as workers would.
-#![allow(dead_code, unreachable_pub)]
 
 use std::{
     collections::BTreeMap,

@@ -1,22 +1,14 @@
 //! No input takes the process down: random bytes, truncated files, files with bytes changed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
-mod frontend;
 
 use std::{fs::File, sync::LazyLock};
 
+use crate::shared::{data, made::Made};
 use dual16_quant::{
     batch::BatchFile,
     float::FloatModel,
     layers,
     model::{ElementKind, InputShape, InputSpec, Model},
 };
-use frontend::{data, made::Made};
 use ndarray_npy::NpzWriter;
 use proptest::{collection::vec, prelude::*};
 
@@ -63,7 +55,7 @@ fn onnx(bytes: Vec<u8>) -> bool {
     let Ok(float) = FloatModel::load(&model, 1) else {
         return false;
     };
-    let probe = float.probe(&frontend::made::batch(&[2, 2]));
+    let probe = float.probe(&crate::shared::made::batch(&[2, 2]));
     probe.is_ok_and(|probe| dual16_quant::graph::lower(&model, &probe).is_ok())
 }
 

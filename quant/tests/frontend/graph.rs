@@ -1,14 +1,6 @@
 //! What the graph of a model is: its layers, their names, and that it computes what the model does.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
 
-mod frontend;
-
-use frontend::{Sample, data, reference};
+use crate::shared::{Sample, data, reference};
 
 /// Of the f64 reference against the float run, relative to the range of each value.
 const TOLERANCE: f64 = 1e-4;

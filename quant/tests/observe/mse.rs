@@ -1,10 +1,5 @@
 //! The search over the 95 candidates against the definition, one candidate at a time.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test whose preparation fails must fail"
-)]
-
 use dual16_nash::dtype::IntDtype;
 use dual16_quant::observe::{MSE_CANDIDATES, Range, choose_mse, mse_loss};
 use proptest::prelude::*;

@@ -1,15 +1,13 @@
 //! What a user relies on beside the figures: order does not matter, names are checked, nothing
 //! falls back silently.
 
-mod support;
-
+use crate::support::{job, run, run_in_order, settings};
 use dual16_nash::{IntDtype, Toolchain, Way};
 use dual16_quant::{
     Error,
     flow::Event,
     settings::{SettingValue, Settings, Template, WayChoice},
 };
-use support::{job, run, run_in_order, settings};
 
 fn way(way: Way) -> SettingValue {
     SettingValue::Way(WayChoice::Fixed(way))
@@ -23,6 +21,21 @@ fn the_order_of_tasks_changes_no_byte() {
     );
     job.settings.save_outputs = true;
     let forwards = run(&job).unwrap();
+    let stages: Vec<(&str, usize)> = forwards
+        .stages
+        .iter()
+        .map(|(name, maps)| (name.as_str(), *maps))
+        .collect();
+    assert_eq!(
+        stages,
+        [
+            ("plan", 0),
+            ("observe", 8),
+            ("evaluate", 14),
+            ("validate", 1),
+            ("convert", 14)
+        ]
+    );
     let backwards = run_in_order(&job, |indices| indices.reverse()).unwrap();
     assert_eq!(forwards.files.keys().collect::<Vec<_>>().len(), 6);
     for (name, bytes) in &forwards.files {

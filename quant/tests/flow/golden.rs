@@ -1,13 +1,11 @@
 //! The article's model against the golden vectors of an independent implementation: every scale of
 //! the plan, and the model's output in VALIDATION.
 
-mod support;
-
+use crate::support::{data, job, run, settings};
 use dual16_nash::{Toolchain, Way};
 use dual16_quant::settings::{SettingValue, WayChoice};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use support::{data, job, run, settings};
 
 /// Float runs of two implementations differ in their last bits, and so do ranges.
 const SCALE_TOLERANCE: f32 = 5e-6;

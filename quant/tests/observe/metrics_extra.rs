@@ -1,10 +1,5 @@
 //! The metrics that cost a pass of their own: channels, rtol, KL of histograms.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test whose preparation fails must fail"
-)]
-
 use dual16_quant::metrics::{
     ChannelErrorSums, ErrorSums, KL_BINS, MetricsError, kl_divergence, rtol,
 };

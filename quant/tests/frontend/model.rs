@@ -1,22 +1,14 @@
 //! Model files that are wrong, and what the error says.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
-mod frontend;
 
 use std::path::PathBuf;
 
+use crate::shared::{data, made, made::Made};
 use dual16_quant::{
     Error,
     float::FloatModel,
     model::{Model, external_locations},
     onnx::{ModelProto, StringStringEntryProto, TensorProto},
 };
-use frontend::{data, made, made::Made};
 use prost::Message;
 
 fn load(bytes: Vec<u8>) -> Result<Model, Error> {
@@ -193,7 +185,7 @@ fn constant_nodes_are_constants() {
         model.f32_constant("c").unwrap().unwrap().first(),
         Some(&2.5)
     );
-    let sample = frontend::Sample::new(model, made::batch(&[1, 2]));
+    let sample = crate::shared::Sample::new(model, made::batch(&[1, 2]));
     assert_eq!(sample.listing(), ["node_y Mul"]);
 }
 
@@ -271,9 +263,9 @@ fn external_data_in_a_folder_and_without_offset_runs() {
     let mut proto = ModelProto::decode(external("weights/w.bin", "0", "0").as_slice()).unwrap();
     weight(&mut proto).external_data.truncate(1);
     let model = Model::from_bytes("m.onnx", proto.encode_to_vec().into(), &files).unwrap();
-    let sample = frontend::Sample::new(model, made::batch(&[1, 2]));
+    let sample = crate::shared::Sample::new(model, made::batch(&[1, 2]));
     assert_eq!(sample.linear_names(), ["node_y"]);
-    assert!(frontend::reference::worst_difference(&sample) < 1e-4);
+    assert!(crate::shared::reference::worst_difference(&sample) < 1e-4);
 }
 
 #[test]

@@ -4,11 +4,6 @@
 //! 1 - 0.01 i, the shrunken range, c and every step of the moving average are rounded to f32. Losses
 //! are L2 norms whose squares were added in f64 in another order.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test whose preparation fails must fail"
-)]
-
 use std::path::Path;
 
 use dual16_nash::dtype::IntDtype;

@@ -1,10 +1,8 @@
 //! The article's model, end to end through every stage: the figures of the specification.
 
-mod support;
-
+use crate::support::{job, run, settings};
 use dual16_nash::Way;
 use dual16_quant::settings::{SettingValue, WayChoice};
-use support::{job, run, settings};
 
 /// SQNR at linear2 of the whole model, by way of linear2: VALIDATION, in dB.
 const ARTICLE: [(Way, f64); 5] = [

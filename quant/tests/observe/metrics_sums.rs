@@ -1,10 +1,5 @@
 //! The cheap metrics against their formulas, and their edges.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test whose preparation fails must fail"
-)]
-
 use dual16_quant::metrics::{ErrorSums, Metric, Metrics, MetricsError, Side, SortOrder};
 use proptest::prelude::*;
 

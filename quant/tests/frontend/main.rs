@@ -1,0 +1,19 @@
+//! The front end: what comes in, and what it is lowered to.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test fails by panicking and shows what it measured"
+)]
+
+mod batch;
+mod float;
+mod functions;
+mod graph;
+mod layers;
+mod model;
+mod patterns;
+mod robust;
+mod shared;
