@@ -1,6 +1,8 @@
 //! The `dual16.v1` API. The `.proto` files beside this crate are the reference; this is what is
 //! generated from them, plus the descriptor set that the server offers by reflection.
 
+pub mod digest;
+
 /// Version 1 of the API.
 pub mod v1 {
     #![allow(missing_docs, clippy::all, clippy::pedantic)]
@@ -8,5 +10,4 @@ pub mod v1 {
 }
 
 /// The encoded `google.protobuf.FileDescriptorSet` of [`v1`], imports included.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/dual16_v1.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/dual16_v1.bin"));

@@ -14,7 +14,6 @@
 pub mod blob;
 pub mod clock;
 pub mod config;
-pub mod digest;
 pub mod job;
 pub mod limits;
 mod rpc;
@@ -23,4 +22,5 @@ pub mod store;
 mod wake;
 mod wire;
 
+pub use dual16_proto::digest;
 pub use server::{RunningServer, ServerOptions, StartError, start};

@@ -20,7 +20,6 @@ mod blob_store;
 mod connect;
 mod connection;
 mod convert_spec;
-mod digest;
 mod events;
 #[cfg(test)]
 mod fake_blobs;
@@ -36,6 +35,8 @@ mod task;
 mod task_blobs;
 mod transfer;
 mod worker;
+
+use dual16_proto::digest;
 
 pub use connect::StartError;
 pub use convert_spec::{SpecError, job_input};

@@ -1,12 +1,11 @@
 //! Getting one blob from the server: resumed by offset, checked against its digest.
 
-use dual16_proto::v1::DownloadRequest;
+use dual16_proto::{digest::Digest, v1::DownloadRequest};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::Status;
 
 use super::{ApiError, Client, Moved, retry::Outage};
-use crate::inputs::digest::format_digest;
 
 /// What to download and what to call it in errors.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +47,7 @@ impl Client {
             outage.pause(&status).await?;
         }
         sink.flush().await.map_err(DownloadError::Sink)?;
-        let actual = format_digest(hasher);
+        let actual = Digest::finish(hasher).to_string();
         if actual != wanted.digest {
             return Err(DownloadError::Api(ApiError::Corrupt {
                 name: wanted.name.to_owned(),

@@ -144,6 +144,7 @@ pub fn prepare(
             path: file.path.clone(),
             source,
         })?;
+        let digest = digest.to_string();
         blobs.push(SourceBlob {
             path: file.path,
             digest: digest.clone(),

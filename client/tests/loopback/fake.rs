@@ -7,13 +7,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use dual16_proto::digest::Digest;
 use dual16_proto::v1::{
     blob_service_server::{BlobService, BlobServiceServer},
     info_service_server::{InfoService, InfoServiceServer},
     job_service_server::{JobService, JobServiceServer},
     *,
 };
-use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
@@ -133,7 +133,7 @@ impl Drop for Fake {
 }
 
 pub(crate) fn digest_of(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+    Digest::of(bytes).to_string()
 }
 
 #[tonic::async_trait]

@@ -62,7 +62,7 @@ impl Transfer {
             backoff.wait().await;
         }
         partial.file.flush().await.map_err(on_file)?;
-        let found = Digest::from_hasher(partial.hasher);
+        let found = Digest::finish(partial.hasher);
         if found != *digest {
             return Err(TransferError::Damaged {
                 digest: *digest,

@@ -1,6 +1,7 @@
-//! SHA-256 digests, the names of blobs and of specs.
+//! SHA-256 digests, the names of blobs and of specs. Parsed once at every border, because a digest
+//! becomes a file name and must never be a path of someone else's choosing.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, fs::File, io, path::Path, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -22,14 +23,39 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Digest and size of a file, read as a stream.
+    ///
+    /// # Errors
+    /// Whatever the system says when the file cannot be read.
+    pub fn of_file(path: &Path) -> io::Result<(Self, u64)> {
+        let mut hasher = Sha256::new();
+        let size = io::copy(&mut File::open(path)?, &mut HashWriter(&mut hasher))?;
+        Ok((Self::finish(hasher), size))
+    }
+
     /// The digest that `hasher` has arrived at.
-    pub(crate) fn finish(hasher: Sha256) -> Self {
+    pub fn finish(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
     }
 
-    /// The 64 hex digits without the prefix.
+    /// The 64 hex digits without the prefix: a file name.
     pub fn hex(&self) -> String {
         hex::encode(self.0)
+    }
+
+    /// Inverse of [`hex`](Self::hex).
+    ///
+    /// # Errors
+    /// [`InvalidDigest`] unless `text` is 64 lower-case hex digits.
+    pub fn from_hex(text: &str) -> Result<Self, InvalidDigest> {
+        // One spelling only: names of equal blobs must be equal.
+        let invalid = || InvalidDigest(text.chars().take(80).collect());
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(invalid());
+        }
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| invalid())?;
+        Ok(Self(bytes))
     }
 }
 
@@ -49,15 +75,9 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        // One spelling only: names of equal blobs must be equal.
-        let invalid = || InvalidDigest(text.chars().take(80).collect());
-        let digits = text.strip_prefix(PREFIX).ok_or_else(invalid)?;
-        if digits.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(invalid());
-        }
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(digits, &mut bytes).map_err(|_| invalid())?;
-        Ok(Self(bytes))
+        text.strip_prefix(PREFIX)
+            .and_then(|digits| Self::from_hex(digits).ok())
+            .ok_or_else(|| InvalidDigest(text.chars().take(80).collect()))
     }
 }
 
@@ -72,6 +92,19 @@ impl<'de> Deserialize<'de> for Digest {
         String::deserialize(deserializer)?
             .parse()
             .map_err(serde::de::Error::custom)
+    }
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -93,10 +126,21 @@ mod tests {
             "sha256:ab",
             &digest.hex(),
             &digest.to_string().to_uppercase(),
+            &format!("{digest}0"),
+            "sha256:../../etc/passwd",
         ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
         let upper = format!("sha256:{}", digest.hex().to_uppercase());
         assert!(upper.parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn a_file_has_the_digest_of_its_bytes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes = vec![7_u8; 100_000];
+        std::fs::write(file.path(), &bytes).unwrap();
+        let expected = (Digest::of(&bytes), 100_000);
+        assert_eq!(Digest::of_file(file.path()).unwrap(), expected);
     }
 }
