@@ -7,6 +7,20 @@ use tonic::Code;
 
 use crate::{api::ApiError, config::ConfigError, inputs::InputError};
 
+/// Exit code of wrong usage and of bad input.
+pub const BAD_INPUT: u8 = 2;
+
+/// Codes of failed jobs whose input is at fault: found by a worker rather than here, wrong all the
+/// same, so they end a command as bad input does.
+const BAD_INPUT_CODES: [&str; 6] = [
+    "INVALID_MODEL",
+    "INVALID_BATCH",
+    "NON_FINITE",
+    "UNKNOWN_NAME",
+    "INVALID_SETTING",
+    "ILLEGAL_WAY",
+];
+
 /// Why a command ended without doing what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -87,11 +101,19 @@ impl Error {
         }
     }
 
+    /// Whether the same job can never succeed, because what it was given is wrong.
+    fn is_bad_input(&self) -> bool {
+        matches!(self, Self::JobFailed { error, .. } if BAD_INPUT_CODES.contains(&error.code.as_str()))
+    }
+
     /// The process's exit code; stable, and documented in the help.
     pub fn exit_code(&self) -> u8 {
         match self {
+            _ if self.is_bad_input() => BAD_INPUT,
             Self::Config(ConfigError::Arguments(error)) => error.exit_code() as u8,
-            Self::Config(_) | Self::Usage { .. } | Self::Input(_) | Self::NoResults { .. } => 2,
+            Self::Config(_) | Self::Usage { .. } | Self::Input(_) | Self::NoResults { .. } => {
+                BAD_INPUT
+            }
             Self::Api(error) => api_exit_code(error),
             Self::Cancelled { .. } => 4,
             Self::Interrupted(_) => 130,
@@ -109,13 +131,15 @@ impl Error {
 fn api_exit_code(error: &ApiError) -> u8 {
     match error {
         ApiError::Unreachable { .. } | ApiError::NotDual16 { .. } => 3,
-        ApiError::InvalidUrl { .. } | ApiError::Read { .. } | ApiError::InputChanged { .. } => 2,
+        ApiError::InvalidUrl { .. } | ApiError::Read { .. } | ApiError::InputChanged { .. } => {
+            BAD_INPUT
+        }
         ApiError::Refused { code, .. } => match code {
             Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
             | Code::FailedPrecondition
-            | Code::OutOfRange => 2,
+            | Code::OutOfRange => BAD_INPUT,
             _ => 1,
         },
         ApiError::Protocol { .. } | ApiError::Corrupt { .. } | ApiError::Write { .. } => 1,

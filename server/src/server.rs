@@ -226,10 +226,15 @@ async fn router(app: &Arc<App>) -> Result<Router, StartError> {
         .await;
     reporter.set_serving::<InfoServiceServer<InfoApi>>().await;
 
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(dual16_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(dual16_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection = described().build_v1().map_err(StartError::Reflection)?;
+    // What older tools and Python's own client still ask for.
+    let reflection_v1alpha = described()
+        .build_v1alpha()
         .map_err(StartError::Reflection)?;
 
     Ok(Server::builder()
@@ -240,6 +245,7 @@ async fn router(app: &Arc<App>) -> Result<Router, StartError> {
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health)
         .add_service(reflection)
+        .add_service(reflection_v1alpha)
         .add_service(jobs)
         .add_service(blobs)
         .add_service(workers)

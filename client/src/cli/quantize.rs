@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{Client, Fetched, JobName},
-    error::Error,
+    error::{BAD_INPUT, Error},
     inputs::PreparedJob,
     render::job_json,
 };
@@ -51,7 +51,12 @@ pub(super) async fn run(args: &QuantizeArgs, mut context: Context<'_>) -> Result
         .await?;
     let result = in_session(&session.client, job, out, &target, &mut context).await;
     session.close().await;
-    clean_up(&target, result.is_ok(), &context);
+    // Bad input has nothing to go on with either: put right, it is another job.
+    let finished = match &result {
+        Ok(()) => true,
+        Err(error) => error.exit_code() == BAD_INPUT,
+    };
+    clean_up(&target, finished, &context);
     result
 }
 
@@ -164,9 +169,9 @@ fn present(
 }
 
 /// The state inside --out goes once it is of no more use; a folder that the user named stays.
-fn clean_up(target: &Target, succeeded: bool, context: &Context<'_>) {
+fn clean_up(target: &Target, finished: bool, context: &Context<'_>) {
     let Target::Local(state) = target else { return };
-    if !succeeded || context.global.data.is_some() {
+    if !finished || context.global.data.is_some() {
         return;
     }
     if let Err(error) = std::fs::remove_dir_all(state) {

@@ -3,14 +3,14 @@
 use dual16_nash::{
     dtype::{IntDtype, QInt},
     linear::{AccumulatorPeak, GemmShape, channel_rescales, linear, linear_acc, quantize_bias},
-    quantize::{dequantize_per_channel, quantize_per_channel},
+    quantize::quantize_per_channel,
     requant::Rescale,
     scale::{Scale, per_channel_scales},
 };
 
 use super::{
     integers::{IntegerWeights, Parameter},
-    linear::{Making, RawOutput, RunCounts, linear_f32, output_counts},
+    linear::{Making, RawOutput, RunCounts, float_weight, linear_f32, output_counts},
 };
 use crate::{
     Result,
@@ -27,8 +27,7 @@ pub(super) struct Gemm {
     input: Scale,
     /// `None` leaves the accumulators as they are.
     requant: Option<(IntDtype, Vec<Rescale>)>,
-    /// The weight after quantization, in floats, and the float bias: the VALIDATION run.
-    fake_weight: Vec<f32>,
+    /// VALIDATION adds the bias as it is.
     float_bias: Option<Vec<f32>>,
     shape: [usize; 2],
 }
@@ -45,7 +44,6 @@ impl Gemm {
         let scales =
             per_channel_scales(weight, shape, dtype, making.scale_rule, making.power_of_two)
                 .of(name)?;
-        let mut fake_weight = vec![0.0; weight.len()];
         let weight = match dtype {
             IntDtype::Int8 => {
                 let mut data = vec![0i8; weight.len()];
@@ -58,9 +56,6 @@ impl Gemm {
                 QData::I16(data)
             }
         };
-        each_dtype!(&weight, data => {
-            dequantize_per_channel(data, shape, &scales, &mut fake_weight).of(name)?
-        });
         let bias = match making.bias {
             Some(bias) => Some(quantize_bias(bias, making.input, &scales).of(name)?),
             None => None,
@@ -81,7 +76,6 @@ impl Gemm {
             bias,
             input: making.input,
             requant,
-            fake_weight,
             float_bias: making.bias.map(<[f32]>::to_vec),
             shape,
         })
@@ -155,8 +149,16 @@ impl Gemm {
         Ok((RawOutput::Float(y), counts))
     }
 
-    pub(super) fn run_fake_quant(&self, x: &[f32], shape: GemmShape) -> Vec<f32> {
-        linear_f32(x, &self.fake_weight, self.float_bias.as_deref(), shape)
+    pub(super) fn run_fake_quant(
+        &self,
+        name: &str,
+        x: &[f32],
+        shape: GemmShape,
+    ) -> Result<Vec<f32>> {
+        let weight = each_dtype!(&self.weight, data => {
+            float_weight(name, data, self.shape, &self.scales)?
+        });
+        Ok(linear_f32(x, &weight, self.float_bias.as_deref(), shape))
     }
 
     pub(super) fn integers(&self) -> IntegerWeights<'_> {

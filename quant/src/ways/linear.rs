@@ -1,9 +1,9 @@
 //! A Linear made ready to run one way.
 
 use dual16_nash::{
-    dtype::IntDtype,
+    dtype::{IntDtype, QInt},
     linear::{AccumulatorPeak, GemmShape},
-    quantize::Rounding,
+    quantize::{Rounding, dequantize_per_channel},
     scale::{Scale, ScaleRule},
     ways::Way,
 };
@@ -79,7 +79,8 @@ impl LinearOutput {
     }
 }
 
-/// A Linear in one way: integer weights, multipliers, and the same in fake-quantized floats.
+/// A Linear in one way: integer weights and multipliers. VALIDATION makes its float weights from the
+/// integers when it runs, so that a model held in every way is not held in floats as well.
 #[derive(Debug)]
 pub struct QuantizedLinear {
     name: String,
@@ -211,7 +212,7 @@ impl QuantizedLinear {
         let x = x.as_standard_layout();
         let x = x.as_slice().unwrap_or_default();
         let values = match &self.kernel {
-            Kernel::Gemm(kernel) => kernel.run_fake_quant(x, gemm),
+            Kernel::Gemm(kernel) => kernel.run_fake_quant(&self.name, x, gemm)?,
             Kernel::MulSum(kernel) => kernel.run_fake_quant(&self.name, x, gemm)?,
             Kernel::Split(kernel) => kernel.run_fake_quant(&self.name, x, gemm)?,
         };
@@ -279,6 +280,18 @@ pub(super) fn output_counts(data: &QData, peak: AccumulatorPeak) -> RunCounts {
         clipped,
         peak: peak.max_abs(),
     }
+}
+
+/// An integer weight `[o, k]` as VALIDATION multiplies by it: `q * s[o]`.
+pub(super) fn float_weight<Q: QInt>(
+    name: &str,
+    weight: &[Q],
+    shape: [usize; 2],
+    scales: &[Scale],
+) -> Result<Vec<f32>> {
+    let mut floats = vec![0.0; weight.len()];
+    dequantize_per_channel(weight, shape, scales, &mut floats).of(name)?;
+    Ok(floats)
 }
 
 /// `x [n, k] * w [o, k]^T + bias [o]` in f32.

@@ -33,7 +33,6 @@ pub(super) struct MulSum {
     sum_to_output: Rescale,
     output: IntDtype,
     rounding: dual16_nash::quantize::Rounding,
-    fake_weight: Vec<f32>,
     shape: [usize; 2],
 }
 
@@ -42,7 +41,6 @@ struct Bias {
     data: Vec<i16>,
     scale: Scale,
     to_output: Rescale,
-    fake: Vec<f32>,
 }
 
 impl MulSum {
@@ -63,24 +61,21 @@ impl MulSum {
         let (weight_scale, product_scale, sum_scale) =
             (scale(weight_scale)?, scale(product)?, scale(sum)?);
         let (output, output_scale) = making.requantized_output()?;
-        let quantized = |values: &[f32], scale: Scale| -> Result<(Vec<i16>, Vec<f32>)> {
+        let quantized = |values: &[f32], scale: Scale| -> Result<Vec<i16>> {
             let mut data = vec![0i16; values.len()];
-            let mut fake = vec![0.0; values.len()];
             quantize(values, scale, rounding, &mut data).of(name)?;
-            dequantize(&data, scale, &mut fake).of(name)?;
-            Ok((data, fake))
+            Ok(data)
         };
-        let (weight, fake_weight) = quantized(making.weight, weight_scale)?;
+        let weight = quantized(making.weight, weight_scale)?;
         let bias = match (making.bias, bias) {
             (Some(values), Some(value)) => {
                 let scale = scale(value)?;
-                let (data, fake) = quantized(values, scale)?;
+                let data = quantized(values, scale)?;
                 let to_output = Rescale::between(scale, output_scale).of(name)?;
                 Some(Bias {
                     data,
                     scale,
                     to_output,
-                    fake,
                 })
             }
             _ => None,
@@ -96,7 +91,6 @@ impl MulSum {
             sum_to_output: Rescale::between(sum_scale, output_scale).of(name)?,
             output,
             rounding,
-            fake_weight,
             shape,
         })
     }
@@ -147,11 +141,15 @@ impl MulSum {
         shape: GemmShape,
     ) -> Result<Vec<f32>> {
         let mut y = vec![0.0; shape.n * shape.o];
-        mul_sum_fake_quant(x, &self.fake_weight, shape, self.product_scale, &mut y).of(name)?;
+        let mut weight = vec![0.0; self.weight.len()];
+        dequantize(&self.weight, self.weight_scale, &mut weight).of(name)?;
+        mul_sum_fake_quant(x, &weight, shape, self.product_scale, &mut y).of(name)?;
         fake_quantize_in_place(&mut y, self.sum_scale, IntDtype::Int16, self.rounding).of(name)?;
         if let Some(bias) = &self.bias {
+            let mut floats = vec![0.0; bias.data.len()];
+            dequantize(&bias.data, bias.scale, &mut floats).of(name)?;
             for row in y.chunks_exact_mut(shape.o.max(1)) {
-                row.iter_mut().zip(&bias.fake).for_each(|(y, b)| *y += b);
+                row.iter_mut().zip(&floats).for_each(|(y, b)| *y += b);
             }
         }
         Ok(y)

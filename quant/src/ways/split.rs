@@ -3,7 +3,7 @@
 use dual16_nash::{
     dtype::{IntDtype, QInt},
     linear::{GemmShape, channel_rescales, linear, quantize_bias},
-    quantize::{Rounding, dequantize_per_channel, fake_quantize_in_place},
+    quantize::{Rounding, fake_quantize_in_place},
     requant::Rescale,
     scale::Scale,
     split::SplitWeight,
@@ -11,7 +11,7 @@ use dual16_nash::{
 
 use super::{
     integers::{IntegerWeights, Parameter},
-    linear::{Making, RawOutput, RunCounts, linear_f32, output_counts},
+    linear::{Making, RawOutput, RunCounts, float_weight, linear_f32, output_counts},
 };
 use crate::{
     Result,
@@ -40,7 +40,6 @@ struct Plane {
     output: Scale,
     rescales: Vec<Rescale>,
     to_output: Rescale,
-    fake_weight: Vec<f32>,
 }
 
 impl Plane {
@@ -53,15 +52,12 @@ impl Plane {
     ) -> Result<Self> {
         let name = making.name;
         let plane = Scale::new(plane).of(name)?;
-        let mut fake_weight = vec![0.0; weight.len()];
-        dequantize_per_channel(&weight, making.shape, &scales, &mut fake_weight).of(name)?;
         Ok(Plane {
             rescales: channel_rescales(making.input, &scales, plane).of(name)?,
             to_output: Rescale::between(plane, output).of(name)?,
             output: plane,
             weight,
             scales,
-            fake_weight,
         })
     }
 }
@@ -126,7 +122,8 @@ impl Split {
         shape: GemmShape,
     ) -> Result<Vec<f32>> {
         let plane = |plane: &Plane, bias: Option<&[f32]>| -> Result<Vec<f32>> {
-            let mut y = linear_f32(x, &plane.fake_weight, bias, shape);
+            let weight = float_weight(name, &plane.weight, self.shape, &plane.scales)?;
+            let mut y = linear_f32(x, &weight, bias, shape);
             fake_quantize_in_place(&mut y, plane.output, IntDtype::Int16, self.rounding)
                 .of(name)?;
             Ok(y)

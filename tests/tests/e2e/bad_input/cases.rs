@@ -6,7 +6,7 @@ use dual16_quant::onnx::{ModelProto, StringStringEntryProto};
 use dual16_tests::data::Copy;
 use prost::Message as _;
 
-use super::{BAD_INPUT, Case, JOB_FAILED, UNREACHABLE};
+use super::{BAD_INPUT, Case, UNREACHABLE};
 
 const BATCH: &str = "calib/001.safetensors";
 
@@ -95,7 +95,7 @@ pub(super) const BATCHES: &[Case] = &[
         name: "a NaN in a batch",
         spoil: |copy| spoil_element(copy, f32::NAN),
         arguments: &[],
-        code: JOB_FAILED,
+        code: BAD_INPUT,
         says: &[
             "001.safetensors",
             "'x'",
@@ -109,7 +109,7 @@ pub(super) const BATCHES: &[Case] = &[
         name: "an inf in a batch",
         spoil: |copy| spoil_element(copy, f32::INFINITY),
         arguments: &[],
-        code: JOB_FAILED,
+        code: BAD_INPUT,
         says: &[
             "001.safetensors",
             "'x'",
@@ -127,7 +127,7 @@ pub(super) const BATCHES: &[Case] = &[
             });
         },
         arguments: &[],
-        code: JOB_FAILED,
+        code: BAD_INPUT,
         says: &[
             "001.safetensors",
             "'x'",
@@ -145,7 +145,7 @@ pub(super) const BATCHES: &[Case] = &[
             });
         },
         arguments: &[],
-        code: JOB_FAILED,
+        code: BAD_INPUT,
         says: &[
             "001.safetensors",
             "'x' is missing",
@@ -160,14 +160,14 @@ pub(super) const SETTINGS: &[Case] = &[
         name: "an unknown layer",
         spoil: intact,
         arguments: &["--linear", "liner2=split"],
-        code: JOB_FAILED,
+        code: BAD_INPUT,
         says: &["no Linear layer is named 'liner2'", "nearest: linear2"],
     },
     Case {
         name: "a glob that matches nothing",
         spoil: intact,
         arguments: &["--linear", "blocks.*=split"],
-        code: JOB_FAILED,
+        code: BAD_INPUT,
         says: &["no Linear layer is named 'blocks.*'", "linear"],
     },
     Case {
@@ -185,7 +185,7 @@ pub(super) const SETTINGS: &[Case] = &[
         name: "a way that the toolchain cannot run",
         spoil: intact,
         arguments: &["--linear", "linear2=a16w16"],
-        code: JOB_FAILED,
+        code: BAD_INPUT,
         says: &[
             "linear2",
             "a16w16 is illegal",

@@ -10,8 +10,6 @@ use dual16_tests::{
     data::{Copy, digits, smallmodel},
 };
 
-/// The job was begun and its input found to be at fault.
-const JOB_FAILED: i32 = 1;
 const BAD_INPUT: i32 = 2;
 const UNREACHABLE: i32 = 3;
 
@@ -104,12 +102,7 @@ fn problems(run: &Finished, code: i32, says: &[&str], out: &Results) -> Vec<Stri
     }
     expect(!run.stderr.contains("panicked"), "panicked".to_owned());
     expect(run.stdout.is_empty(), "wrote to stdout".to_owned());
-    // The state of a job that failed may stay, for the next try to go on from.
-    let left: Vec<String> = out
-        .names()
-        .into_iter()
-        .filter(|name| name != ".dual16")
-        .collect();
+    let left = out.names();
     expect(left.is_empty(), format!("left {left:?} behind"));
     problems
 }
