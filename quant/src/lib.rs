@@ -9,23 +9,28 @@
 //! - [`observe`]: ranges and statistics of every value, merged over batches.
 //! - [`settings`], [`plan`]: what was asked, and what will run: dtypes, scales, the way of each Linear.
 //! - [`exec`]: VALIDATION and CONVERTED runs of a plan; [`ways`]: one Linear alone, each way.
-//! - [`metrics`]: how far a tensor is from its reference.
+//! - [`metrics`]: how far a tensor is from its reference; [`report`]: what is told while a job runs.
+//! - [`job`], [`blobs`]: what a job works on, and where its bytes are kept.
 //! - [`artifact`]: the files a job leaves.
 //! - [`flow`]: the job cut into stages of independent tasks, each a pure function of its inputs.
 
 pub mod artifact;
 pub mod batch;
+pub mod blobs;
 pub mod error;
 pub mod exec;
 pub mod float;
 pub mod flow;
 pub mod graph;
+pub mod job;
 pub mod layers;
+mod measured;
 pub mod metrics;
 pub mod model;
 pub mod observe;
 pub mod onnx;
 pub mod plan;
+pub mod report;
 pub mod settings;
 pub mod tensor;
 pub mod ways;

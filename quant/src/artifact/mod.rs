@@ -9,11 +9,12 @@ pub mod statistics;
 pub mod weights;
 
 use crate::{
-    flow::payload::{Measured, PairedSums},
-    flow::{JobInput, LayerMeasured, ModelInput},
     graph::Graph,
+    job::{JobInput, ModelInput},
+    measured::{Measured, PairedSums, linear_scale},
     metrics::Metrics,
     plan::Calibration,
+    report::LayerMeasured,
     ways::RunCounts,
 };
 
@@ -67,7 +68,7 @@ impl Report<'_> {
             .iter()
             .filter_map(|(id, layer)| {
                 let (_, sums, counts) = self.measured.linears.iter().find(|(own, ..)| own == id)?;
-                let scale = crate::flow::linear_scale(&self.measured.planned.plan, *id);
+                let scale = linear_scale(&self.measured.planned.plan, *id);
                 Some(LayerRow {
                     layer,
                     accumulated: Paired::of(sums, scale),

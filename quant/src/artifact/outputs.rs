@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::{Dtype, SafeTensors, serialize, serialize_to_file, tensor::TensorView};
 
 use super::weights::failed;
-use crate::{Error, Result, flow::Blobs, tensor::Tensor};
+use crate::{Error, Result, blobs::Blobs, tensor::Tensor};
 
 const WHAT: &str = "outputs.safetensors";
 

@@ -9,9 +9,9 @@ use super::Report;
 use crate::{
     Result,
     error::json_error,
-    flow::Notice,
     graph::{Op, ValueId, ValueKind},
     plan::{InnerParams, LinearPlan, QParams, ValuePlan},
+    report::Notice,
     settings::Settings,
 };
 

@@ -4,7 +4,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Paired, Report};
-use crate::{Result, error::json_error, flow::WayMeasured, metrics::Metrics};
+use crate::{
+    Result,
+    error::json_error,
+    metrics::Metrics,
+    report::{Notice, WayMeasured},
+};
 
 #[derive(Serialize)]
 struct ResultJson<'a> {
@@ -13,7 +18,7 @@ struct ResultJson<'a> {
     model: &'a str,
     outputs: Vec<OutputJson<'a>>,
     layers: Vec<LayerJson<'a>>,
-    notices: &'a [crate::flow::Notice],
+    notices: &'a [Notice],
 }
 
 #[derive(Serialize)]

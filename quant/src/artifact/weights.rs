@@ -11,7 +11,7 @@ use safetensors::{SafeTensors, serialize, serialize_to_file, tensor::TensorView}
 
 use crate::{
     Error, Result,
-    flow::Blobs,
+    blobs::Blobs,
     ways::{Parameter, QuantizedLinear},
 };
 

@@ -2,13 +2,14 @@
 
 use super::{
     Blobs, FileRef, Next, Stage, TaskInput, TaskOutput, evaluate,
-    payload::{ConvertMap, ConvertReduce, ConvertedPart, Measured, decode, encode, load},
+    payload::{ConvertMap, ConvertReduce, ConvertedPart, decode, encode, load},
     session::Session,
 };
 use crate::{
     Error, Result,
     artifact::{Report, outputs, per_layer, plan_json, result_json, statistics, weights},
     graph::{NodeId, Op},
+    measured::Measured,
     plan::Calibration,
     ways::QuantizedLinear,
 };

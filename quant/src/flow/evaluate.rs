@@ -8,7 +8,7 @@ use dual16_nash::{legality::Rules, ways::Way};
 
 use super::{
     Blobs, Control, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured,
-    payload::{EvaluateMap, EvaluateReduce, Evaluated, Planned, decode, encode, load, store},
+    payload::{EvaluateMap, EvaluateReduce, Evaluated, decode, encode, load, store},
     session::Session,
     validate,
 };
@@ -16,6 +16,7 @@ use crate::{
     Error, Result,
     exec::captured,
     graph::{NodeId, Op},
+    measured::Planned,
     plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose},
     settings::WayChoice,
     ways::isolated::IsolatedWay,

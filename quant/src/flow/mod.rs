@@ -11,34 +11,21 @@
 
 mod convert;
 mod evaluate;
-mod event;
-mod job;
 mod observe;
-pub(crate) mod payload;
+mod payload;
 mod plan;
 mod session;
 mod validate;
 
-use std::{io, path::PathBuf};
-
-pub use event::{Event, LayerAccumulated, LayerMeasured, Notice, OutputMeasured, WayMeasured};
-pub use job::{FileRef, JobInput, ModelInput};
-
-pub(crate) use validate::linear_scale;
+pub use crate::{
+    blobs::Blobs,
+    job::{FileRef, JobInput, ModelInput},
+    report::{Event, LayerAccumulated, LayerMeasured, Notice, OutputMeasured, WayMeasured},
+};
 
 use session::Session;
 
 use crate::{Error, Result};
-
-/// The content-addressed bytes a task reads and writes.
-pub trait Blobs: Send + Sync {
-    /// A local, verified copy of a blob; it stays readable while the task runs.
-    fn path(&self, digest: &str) -> io::Result<PathBuf>;
-    /// Stores bytes and returns their digest.
-    fn put(&self, bytes: Vec<u8>) -> io::Result<String>;
-    /// Stores a file's bytes and returns their digest.
-    fn put_file(&self, file: &std::path::Path) -> io::Result<String>;
-}
 
 /// What a running task asks of its surroundings.
 pub trait Control: Send + Sync {

@@ -4,13 +4,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Blobs, LayerMeasured, Notice};
-use crate::{
-    Error, Result,
-    metrics::ErrorSums,
-    observe::Sketch,
-    plan::{Key, Plan},
-    ways::RunCounts,
-};
+use crate::{Error, Result, measured::PairedSums, observe::Sketch, plan::Key, ways::RunCounts};
 
 /// Map of observe: one calibration file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,43 +61,6 @@ pub(super) struct ValidateReduce {
     pub(super) planned: String,
 }
 
-/// The final plan and everything that led to it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Planned {
-    /// What runs.
-    pub(crate) plan: Plan,
-    /// By node index of each Linear.
-    pub(crate) layers: Vec<(usize, LayerMeasured)>,
-    /// Fallbacks, islands and the like.
-    pub(crate) notices: Vec<Notice>,
-    /// Blob of the [`Calibration`](crate::plan::Calibration).
-    pub(crate) calibration: String,
-}
-
-/// Errors of one tensor in both kinds of run.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct PairedSums {
-    /// VALIDATION against float.
-    pub(crate) validation: ErrorSums,
-    /// CONVERTED against float.
-    pub(crate) converted: ErrorSums,
-}
-
-impl PairedSums {
-    /// The sums of one kind of run.
-    pub(crate) fn side(&mut self, converted: bool) -> &mut ErrorSums {
-        match converted {
-            true => &mut self.converted,
-            false => &mut self.validation,
-        }
-    }
-
-    pub(crate) fn merge(&mut self, other: &Self) {
-        self.validation.merge(&other.validation);
-        self.converted.merge(&other.converted);
-    }
-}
-
 /// Result of a map of validate: one for each batch of the file, in order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Validated {
@@ -144,18 +101,6 @@ pub(super) struct ConvertedPart {
 pub(super) struct ConvertReduce {
     /// Blob of the [`Measured`].
     pub(super) measured: String,
-}
-
-/// Everything that the files are written from.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Measured {
-    pub(crate) planned: Planned,
-    /// Sums over all batches, by node index of each Linear.
-    pub(crate) linears: Vec<(usize, PairedSums, RunCounts)>,
-    /// By position among the model's outputs.
-    pub(crate) outputs: Vec<PairedSums>,
-    /// Blobs of the saved outputs of all batches, in order.
-    pub(crate) saved: Vec<String>,
 }
 
 /// Encodes a payload or a result.

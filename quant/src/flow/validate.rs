@@ -6,10 +6,7 @@ use dual16_nash::linear::AccumulatorPeak;
 use super::{
     Blobs, Control, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
     TaskOutput, convert,
-    payload::{
-        BatchErrors, Measured, PairedSums, Planned, ValidateMap, ValidateReduce, Validated, decode,
-        encode, load, store,
-    },
+    payload::{BatchErrors, ValidateMap, ValidateReduce, Validated, decode, encode, load, store},
     session::Session,
 };
 use crate::{
@@ -17,6 +14,7 @@ use crate::{
     artifact::outputs::{SavedOutput, save_batch},
     exec::{Capture, Converted, Flow, Prepared, Validation, captured, walk},
     graph::{NodeId, ValueId},
+    measured::{Measured, PairedSums, Planned, linear_scale},
     plan::Plan,
     tensor::Tensor,
     ways::isolated::add_errors,
@@ -149,12 +147,6 @@ pub(super) fn reduce(
         next,
         ..TaskOutput::default()
     })
-}
-
-/// Scale of a Linear's output in the plan, where it is requantized.
-pub(crate) fn linear_scale(plan: &Plan, node: usize) -> Option<f32> {
-    let output = plan.linears.get(&node)?.params.output?;
-    Some(output.scale)
 }
 
 fn merge(total: &mut BatchErrors, batch: &BatchErrors) {

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     Result,
-    flow::Notice,
     graph::{Graph, Linear, Node, Op, ReduceKind, ValueId},
+    report::Notice,
 };
 
 /// The way of one Linear, and how it came to it.

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     Error, Result,
-    flow::Notice,
     graph::{Graph, Node, Op, ValueId, ValueKind},
     observe::ObserverKind,
+    report::Notice,
     settings::{SettingValue, Settings, WayChoice},
 };
 

@@ -6,10 +6,10 @@ use dual16_nash::{cost::cost, legality::Legality, linear::GemmShape, ways::Way};
 use super::{QuantizedLinear, RunCounts};
 use crate::{
     Error, Result,
-    flow::WayMeasured,
     graph::{Linear, Node},
     metrics::ErrorSums,
     plan::{LinearParams, ScaleSource, inner_params},
+    report::WayMeasured,
     tensor::Tensor,
 };
 

@@ -1,0 +1,66 @@
+//! A whole job's measurements as they go from stage to stage and into the files: the final plan,
+//! and the sums of errors of every Linear and output.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    metrics::ErrorSums,
+    plan::Plan,
+    report::{LayerMeasured, Notice},
+    ways::RunCounts,
+};
+
+/// The final plan and everything that led to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Planned {
+    /// What runs.
+    pub(crate) plan: Plan,
+    /// By node index of each Linear.
+    pub(crate) layers: Vec<(usize, LayerMeasured)>,
+    /// Fallbacks, islands and the like.
+    pub(crate) notices: Vec<Notice>,
+    /// Blob of the [`Calibration`](crate::plan::Calibration).
+    pub(crate) calibration: String,
+}
+
+/// Errors of one tensor in both kinds of run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct PairedSums {
+    /// VALIDATION against float.
+    pub(crate) validation: ErrorSums,
+    /// CONVERTED against float.
+    pub(crate) converted: ErrorSums,
+}
+
+impl PairedSums {
+    /// The sums of one kind of run.
+    pub(crate) fn side(&mut self, converted: bool) -> &mut ErrorSums {
+        match converted {
+            true => &mut self.converted,
+            false => &mut self.validation,
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.validation.merge(&other.validation);
+        self.converted.merge(&other.converted);
+    }
+}
+
+/// Everything that the files are written from.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    pub(crate) planned: Planned,
+    /// Sums over all batches, by node index of each Linear.
+    pub(crate) linears: Vec<(usize, PairedSums, RunCounts)>,
+    /// By position among the model's outputs.
+    pub(crate) outputs: Vec<PairedSums>,
+    /// Blobs of the saved outputs of all batches, in order.
+    pub(crate) saved: Vec<String>,
+}
+
+/// Scale of a Linear's output in the plan, where it is requantized.
+pub(crate) fn linear_scale(plan: &Plan, node: usize) -> Option<f32> {
+    let output = plan.linears.get(&node)?.params.output?;
+    Some(output.scale)
+}
