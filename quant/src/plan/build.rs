@@ -64,6 +64,7 @@ impl Plan {
                 _ => {}
             }
         }
+        builder.unused_settings();
         Ok((builder.plan, builder.notices))
     }
 }
@@ -200,6 +201,26 @@ impl Builder<'_> {
             self.plan.values[node.outputs[0].0].effective = None;
         }
         Ok(())
+    }
+
+    /// Settings of inner tensors that the chosen way does not have.
+    fn unused_settings(&mut self) {
+        for &(index, slot) in self.source.request.slots.keys() {
+            let (Some(linear), Some(node)) = (
+                self.plan.linears.get(&index),
+                self.source.graph.nodes.get(index),
+            ) else {
+                continue;
+            };
+            if !slot.is_in(linear.way) {
+                self.notices.push(Notice {
+                    warning: true,
+                    code: "UNUSED_SETTING".to_owned(),
+                    subject: format!("{}.{}", node.name, slot.suffix()),
+                    message: format!("the layer runs as {}, which has no such tensor", linear.way),
+                });
+            }
+        }
     }
 
     /// Outputs of a move or a maximum take the parameters of what they are made from.

@@ -3,6 +3,7 @@
 //! every tensor its dtype and scale. Nothing falls back silently: every tensor and every layer
 //! carries what was requested beside what is effective, and why they differ.
 
+mod apply;
 mod build;
 mod choose;
 mod names;
@@ -66,6 +67,15 @@ impl Slot {
         Slot::High,
         Slot::Low,
     ];
+
+    /// Whether a Linear that runs this way has the tensor.
+    pub fn is_in(self, way: Way) -> bool {
+        match self {
+            Slot::Input => true,
+            Slot::Weight | Slot::Bias | Slot::Product | Slot::Sum => way == Way::MulSum,
+            Slot::High | Slot::Low => way == Way::Split,
+        }
+    }
 
     /// What follows the layer's name and a dot.
     pub fn suffix(self) -> &'static str {

@@ -29,6 +29,11 @@ impl<'a> Pattern<'a> {
         })
     }
 
+    /// Whether it may match several names.
+    pub(super) fn is_glob(&self) -> bool {
+        self.glob.is_some()
+    }
+
     pub(super) fn matches(&self, name: &str) -> bool {
         match &self.glob {
             Some(glob) => glob.is_match(name),

@@ -4,16 +4,13 @@ use std::collections::BTreeMap;
 
 use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
 
-use super::{
-    Slot,
-    names::{Pattern, unknown},
-};
+use super::Slot;
 use crate::{
-    Error, Result,
-    graph::{Graph, Node, Op, ValueId, ValueKind},
+    Result,
+    graph::{Graph, Op, ValueId, ValueKind},
     observe::ObserverKind,
     report::Notice,
-    settings::{SettingValue, Settings, WayChoice},
+    settings::{Settings, WayChoice},
 };
 
 /// What was asked of each Linear, value and inner tensor.
@@ -137,183 +134,10 @@ impl Request {
         }
     }
 
-    fn apply(
-        &mut self,
-        graph: &Graph,
-        settings: &Settings,
-        name: &str,
-        value: &SettingValue,
-    ) -> Result<()> {
-        match *value {
-            SettingValue::Way(choice) => self.set_way(graph, settings, name, choice),
-            SettingValue::HighPrecision(keep) => {
-                self.each_linear(graph, "high_precision", name, |request, node| {
-                    if keep && !feeds_only_outputs(graph, node.outputs[0]) {
-                        return Err(Error::Setting {
-                            setting: format!("high_precision of '{}'", node.name),
-                            reason:
-                                "its output is read by other layers, which need integers; only \
-                                     a layer that feeds the model's output can keep it"
-                                    .to_owned(),
-                        });
-                    }
-                    request.high_precision = keep;
-                    Ok(())
-                })
-            }
-            SettingValue::Dtype(dtype) => self.each_value(graph, "dtype", name, |value| {
-                value.dtype = dtype;
-                value.explicit = true;
-            }),
-            SettingValue::FixedScale(scale) => {
-                let scale = checked_scale(name, scale)?;
-                self.each_tensor(
-                    graph,
-                    "fixed_scale",
-                    name,
-                    |value| value.fixed_scale = Some(scale),
-                    |slot| slot.fixed_scale = Some(scale),
-                )
-            }
-            SettingValue::Observer(observer) => self.each_tensor(
-                graph,
-                "observer",
-                name,
-                |value| value.observer = observer,
-                |slot| slot.observer = Some(observer),
-            ),
-        }
-    }
-
-    fn set_way(
-        &mut self,
-        graph: &Graph,
-        settings: &Settings,
-        name: &str,
-        choice: WayChoice,
-    ) -> Result<()> {
-        let rules = Rules::of(settings.march, settings.toolchain);
-        let template = settings.template.way();
-        self.each_linear(graph, "way", name, |request, node| {
-            request.requested = choice;
-            request.explicit = true;
-            request.reason = String::new();
-            request.start = match choice {
-                WayChoice::Auto => template,
-                WayChoice::Fixed(way) => {
-                    let legality = rules.check(way);
-                    if !legality.legal {
-                        let layer = node.name.clone();
-                        return Err(Error::IllegalWay {
-                            layer,
-                            reason: legality.reason,
-                        });
-                    }
-                    way
-                }
-            };
-            Ok(())
-        })?;
-        // A layer that is set by name falls back no more.
-        let linears = &self.linears;
-        let explicit: Vec<&str> = linears
-            .iter()
-            .filter(|(_, request)| request.explicit)
-            .map(|(&id, _)| graph.nodes[id].name.as_str())
-            .collect();
-        self.notices
-            .retain(|notice| !explicit.contains(&notice.subject.as_str()));
-        Ok(())
-    }
-
-    fn each_linear(
-        &mut self,
-        graph: &Graph,
-        setting: &str,
-        name: &str,
-        mut set: impl FnMut(&mut LinearRequest, &Node) -> Result<()>,
-    ) -> Result<()> {
-        let pattern = Pattern::new(setting, name)?;
-        let mut found = false;
-        for (&id, request) in &mut self.linears {
-            let node = &graph.nodes[id];
-            if pattern.matches(&node.name) {
-                found = true;
-                set(request, node)?;
-            }
-        }
-        if found {
-            return Ok(());
-        }
-        let known = graph.linears().map(|(_, node, _)| node.name.as_str());
-        Err(unknown("Linear layer", name, known))
-    }
-
-    fn each_value(
-        &mut self,
-        graph: &Graph,
-        setting: &str,
-        name: &str,
-        mut set: impl FnMut(&mut ValueRequest),
-    ) -> Result<()> {
-        let pattern = Pattern::new(setting, name)?;
-        let mut found = false;
-        for (value, request) in graph.values.iter().zip(&mut self.values) {
-            if pattern.matches(&value.name) {
-                found = true;
-                set(request);
-            }
-        }
-        if found {
-            return Ok(());
-        }
-        Err(unknown(
-            "tensor",
-            name,
-            graph.values.iter().map(|value| value.name.as_str()),
-        ))
-    }
-
-    /// Values and the inner tensors of Linears alike.
-    fn each_tensor(
-        &mut self,
-        graph: &Graph,
-        setting: &str,
-        name: &str,
-        set_value: impl FnMut(&mut ValueRequest),
-        mut set_slot: impl FnMut(&mut SlotRequest),
-    ) -> Result<()> {
-        let pattern = Pattern::new(setting, name)?;
-        let mut found = false;
-        for (id, node, _) in graph.linears() {
-            for slot in Slot::ALL {
-                if pattern.matches(&format!("{}.{}", node.name, slot.suffix())) {
-                    found = true;
-                    set_slot(self.slots.entry((id.0, slot)).or_default());
-                }
-            }
-        }
-        match self.each_value(graph, setting, name, set_value) {
-            Err(Error::UnknownName { .. }) if found => Ok(()),
-            result => result,
-        }
-    }
-
     /// What was asked of an inner tensor, if anything.
     pub fn slot(&self, linear: usize, slot: Slot) -> SlotRequest {
         self.slots.get(&(linear, slot)).copied().unwrap_or_default()
     }
-}
-
-fn checked_scale(name: &str, scale: f64) -> Result<f32> {
-    let narrow = scale as f32;
-    if narrow.is_finite() && narrow > 0.0 {
-        return Ok(narrow);
-    }
-    Err(Error::Setting {
-        setting: format!("fixed_scale of '{name}'"),
-        reason: format!("{scale} is no scale; it must be finite and > 0, such as 7/32767"),
-    })
 }
 
 /// The template's dtype, except that every tensor inside a decomposition is int16.

@@ -200,3 +200,31 @@ fn every_observer_and_merge_gets_through() {
         }
     }
 }
+
+#[test]
+fn a_setting_that_can_have_no_effect_is_said() {
+    let observer = SettingValue::Observer(dual16_quant::observe::ObserverKind::Mse);
+    let fails = |name: &'static str, value: &SettingValue, model: &str| {
+        let error = run(&job(model, settings(&[(name, value.clone())])));
+        error.err().unwrap().to_string()
+    };
+    let weight = fails("linear2.weight", &observer, "smallmodel");
+    assert!(weight.contains("fixed scale"), "{weight}");
+    let moved = fails(
+        "blocks.0.transpose",
+        &SettingValue::Dtype(IntDtype::Int8),
+        "digits",
+    );
+    assert!(moved.contains("'blocks.0.q'"), "{moved}");
+
+    let by_name = [
+        ("linear2", way(Way::Split)),
+        ("linear2.mul", SettingValue::FixedScale(0.001)),
+    ];
+    let finished = run(&job("smallmodel", settings(&by_name))).unwrap();
+    let unused = |event: &Event| {
+        matches!(event, Event::Notice(notice)
+            if notice.code == "UNUSED_SETTING" && notice.subject == "linear2.mul")
+    };
+    assert!(finished.events.iter().any(unused));
+}
