@@ -1,16 +1,17 @@
 //! Progress on stderr: bars on a terminal, plain lines elsewhere.
 
 use std::{
+    fmt,
     io::{self, Write as _},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::terminal::{Paint, Terminal};
 
-const STAGE: &str = "{prefix:>10} [{bar:32}] {pos}/{len}  {per_sec}  {eta} left";
+const STAGE: &str = "{prefix:>10} [{bar:32}] {pos}/{len}  {rate}  {eta} left";
 const BYTES: &str = "{prefix:>10} [{bar:32}] {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
 
 /// The progress display of a command. Clones draw on the same one.
@@ -117,12 +118,19 @@ impl Progress {
         };
         let style = ProgressStyle::with_template(template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .with_key("rate", rate)
             .progress_chars("=> ");
         let bar = bars.add(ProgressBar::new(length).with_style(style));
         bar.set_prefix(name.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
+}
+
+/// Tasks a second with one decimal; indicatif's own has four.
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // A rate that cannot be written is left out; the bar says enough without it.
+    let _ = write!(out, "{:.1}/s", state.per_sec());
 }
 
 /// A running transfer; its bar goes away with it.
