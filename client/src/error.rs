@@ -196,6 +196,16 @@ mod tests {
                 },
                 1,
             ),
+            (
+                Error::JobFailed {
+                    job: "jobs/x".to_owned(),
+                    error: Box::new(JobError {
+                        code: "NON_FINITE".to_owned(),
+                        ..JobError::default()
+                    }),
+                },
+                2,
+            ),
         ];
         for (error, code) in cases {
             assert_eq!(error.exit_code(), code, "{error}");

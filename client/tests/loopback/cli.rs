@@ -209,7 +209,7 @@ async fn a_failed_job_tells_everything_and_a_cancelled_one_has_its_own_code() {
     });
     let out = tempfile::tempdir().unwrap();
     let (code, _, stderr) = run(quantize(&fake, out.path(), &[])).await;
-    assert_eq!(code, 1);
+    assert_eq!(code, 2, "a job's bad input is bad input");
     for part in [
         "INVALID_BATCH",
         "calib/003.safetensors",
