@@ -1,12 +1,21 @@
 //! The embedded default: sled, with the sync that its own `flush` leaves out.
 
-use std::{fs::File, ops::Range, path::Path};
+use std::{
+    fs::{File, TryLockError},
+    ops::Range,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{Batch, Engine, Order, Record, StoreError};
 
 /// A leaf of 17 records of [`super::MAX_RECORD_BYTES`] must stay below a quarter of this.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long sled's threads may take to let go of a database that was closed.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Records in a sled database.
 #[derive(Debug)]
@@ -19,7 +28,9 @@ pub struct SledEngine {
 
 impl SledEngine {
     /// Opens the database in `directory`, or makes it there. Only one process can have it open.
+    /// One that this process has just closed is waited for.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        wait_for_release(&directory.join("db"));
         let db = sled::Config::new()
             .path(directory)
             .segment_size(SEGMENT_BYTES)
@@ -33,6 +44,21 @@ impl SledEngine {
             .and_then(|dir| dir.sync_all())
             .map_err(io_failed)?;
         Ok(Self { db, file })
+    }
+}
+
+/// Dropping a sled database hands its last writes, and with them its file lock, to a thread of
+/// sled's own; nothing tells when that is done. Whether it was is for sled's own lock to say.
+fn wait_for_release(database: &Path) {
+    let deadline = Instant::now() + RELEASE_LIMIT;
+    while Instant::now() < deadline {
+        let Ok(file) = File::open(database) else {
+            return;
+        };
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+            Ok(()) | Err(TryLockError::Error(_)) => return,
+        }
     }
 }
 
