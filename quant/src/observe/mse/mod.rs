@@ -4,23 +4,29 @@
 //! `||fake_quant(x) - x||_2` over the batch wins, ties go to the larger i. Scales follow the default
 //! rule and rounding whatever the job's settings are, as in the vendor's observer.
 //!
-//! [`choose_mse`] is the one entry: however the search is sped up, [`mse_loss`] stays beside it as the
-//! reference that it must equal.
+//! [`MseSearch`] measures only the candidates that a bound from one pass over the values cannot
+//! exclude, mostly one to three of the 95. What bounds its time is that pass: a scattered add per value. Its
+//! outcome is that of [`choose_mse_exhaustive`] to the bit, whatever the number of threads, for both
+//! add the same numbers in the same order; [`mse_loss`] is the definition that both must equal up to
+//! the order of an f64 sum.
+
+mod candidate;
+mod search;
+mod tails;
 
 use dual16_nash::{
     dtype::IntDtype,
     quantize::{Rounding, fake_quantize},
-    scale::{Scale, ScaleRule, scale_from_range},
 };
 use serde::{Deserialize, Serialize};
 
 use super::Range;
+use candidate::{BLOCK, Candidate};
+
+pub use search::MseSearch;
 
 /// Number of candidates.
 pub const MSE_CANDIDATES: u8 = 95;
-
-/// Values that all candidates visit while they are in the L1 cache.
-const BLOCK: usize = 2048;
 
 /// Outcome of the search over one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -43,35 +49,47 @@ impl MseChoice {
             loss: None,
         }
     }
+
+    fn measured(candidate: &Candidate, squares: f64) -> Self {
+        Self {
+            index: candidate.index,
+            range: candidate.range,
+            loss: Some(squares.sqrt()),
+        }
+    }
 }
 
-/// Searches the candidates over finite values, whose smallest and largest `range` holds.
-///
-/// One pass over memory: each block meets every candidate before the next block is read.
+/// Searches the candidates over finite values, whose smallest and largest `range` holds; the search
+/// of one dtype by [`MseSearch`].
 pub fn choose_mse(values: &[f32], range: Range, dtype: IntDtype) -> MseChoice {
-    let mut candidates: Vec<Candidate> = (0..MSE_CANDIDATES)
+    MseSearch::new(values, range).choose(dtype)
+}
+
+/// [`choose_mse`] without its shortcuts: every candidate meets every value, through the kernel that
+/// validation uses. The reference for tests and benchmarks.
+pub fn choose_mse_exhaustive(values: &[f32], range: Range, dtype: IntDtype) -> MseChoice {
+    let mut quantized = [0.0; BLOCK];
+    let mut squares = vec![0.0; MSE_CANDIDATES.into()];
+    let candidates: Vec<_> = (0..MSE_CANDIDATES)
         .filter_map(|index| Candidate::new(index, range, dtype))
         .collect();
-    let mut scratch = [0.0; BLOCK];
+    // One pass over memory: each block meets every candidate before the next block is read.
     for block in values.chunks(BLOCK) {
-        for candidate in &mut candidates {
-            candidate.squares += squared_error(block, candidate.scale, dtype, &mut scratch);
+        for (candidate, squares) in candidates.iter().zip(&mut squares) {
+            *squares += reference_error(block, candidate, dtype, &mut quantized);
         }
     }
     // `min_by` keeps the first of equals, so the larger i must come first.
-    let best = candidates
-        .iter()
-        .rev()
-        .min_by(|a, b| a.squares.total_cmp(&b.squares));
-    best.map_or(MseChoice::unclipped(range), |best| MseChoice {
-        index: best.index,
-        range: best.range,
-        loss: Some(best.squares.sqrt()),
-    })
+    let measured = candidates.iter().zip(squares).rev();
+    measured
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))
+        .map_or(MseChoice::unclipped(range), |(candidate, squares)| {
+            MseChoice::measured(candidate, squares)
+        })
 }
 
-/// Loss of one candidate by the definition: all of `values`, one after the other. The reference of
-/// [`choose_mse`], up to the order of an f64 sum; `None` for an index that is no candidate.
+/// Loss of one candidate by the definition: all of `values`, one after the other. `None` for an index
+/// that is no candidate, or a value that is not finite.
 pub fn mse_loss(values: &[f32], range: Range, dtype: IntDtype, index: u8) -> Option<f64> {
     let candidate = Candidate::new(index, range, dtype)?;
     let mut quantized = vec![0.0; values.len()];
@@ -90,44 +108,20 @@ pub fn mse_loss(values: &[f32], range: Range, dtype: IntDtype, index: u8) -> Opt
     Some(squares.sum::<f64>().sqrt())
 }
 
-/// One factor and what it has cost so far.
-struct Candidate {
-    index: u8,
-    range: Range,
-    scale: Scale,
-    /// Sum of squared errors.
-    squares: f64,
-}
-
-impl Candidate {
-    fn new(index: u8, range: Range, dtype: IntDtype) -> Option<Self> {
-        if index >= MSE_CANDIDATES {
-            return None;
-        }
-        // The reference takes 1 - 0.01 i in f64 and rounds it, then the product, to f32.
-        let range = range.shrink((1.0 - 0.01 * f64::from(index)) as f32);
-        // A `Range` is finite and ordered, which is all that the rule asks for.
-        let scale =
-            scale_from_range(range.min(), range.max(), dtype, ScaleRule::Range, false).ok()?;
-        Some(Self {
-            index,
-            range,
-            scale,
-            squares: 0.0,
-        })
-    }
-}
-
-/// Sum of `(fake_quant(x) - x)^2`, differences in f32 as in the vendor's tool, squares in f64.
-fn squared_error(block: &[f32], scale: Scale, dtype: IntDtype, scratch: &mut [f32]) -> f64 {
-    let Some(quantized) = scratch.get_mut(..block.len()) else {
+/// [`Candidate::squared_error`] of one block by the definition of fake quantization.
+fn reference_error(
+    block: &[f32],
+    candidate: &Candidate,
+    dtype: IntDtype,
+    quantized: &mut [f32; BLOCK],
+) -> f64 {
+    let Some(quantized) = quantized.get_mut(..block.len()) else {
         return f64::INFINITY;
     };
-    if fake_quantize(block, scale, dtype, Rounding::HalfEven, quantized).is_err() {
+    if fake_quantize(block, candidate.scale, dtype, Rounding::HalfEven, quantized).is_err() {
         // Only a value that is not finite is refused, and `Sketch::of` has excluded those.
         return f64::INFINITY;
     }
-    // Eight lanes: a fixed order of additions that still vectorizes.
     let mut lanes = [0.0; 8];
     for (q, x) in quantized.chunks(8).zip(block.chunks(8)) {
         for (lane, (q, x)) in lanes.iter_mut().zip(q.iter().zip(x)) {
