@@ -72,12 +72,10 @@ struct Bin {
 impl Tails {
     /// Of finite values.
     pub(super) fn new(values: &[f32]) -> Self {
-        let amax = values.iter().fold(0.0, |amax: f32, &x| {
-            let magnitude = x.abs();
-            if magnitude > amax { magnitude } else { amax }
-        });
+        // Magnitudes are ordered as their bits, whose maximum vectorizes.
+        let amax = values.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0);
         // amax = fraction * 2^exponent with fraction < 1.
-        let (_, exponent) = libm::frexpf(amax);
+        let (_, exponent) = libm::frexpf(f32::from_bits(amax));
         let width = libm::ldexp(1.0, exponent - BIN_BITS as i32);
         let bins = fill(values, TICKS / width);
         let (positive, negative) = bins.split_at(BINS);
@@ -158,17 +156,28 @@ fn levels(dtype: IntDtype) -> [i32; 2] {
 fn fill(values: &[f32], ticks_per_unit: f64) -> Vec<Bin> {
     /// Adding it leaves no fraction bits and the rounded integer in the low mantissa bits.
     const MAGIC: f64 = (1u64 << 52) as f64;
+    // Exact product: the factor is a power of two.
+    let ticks_of = |x: f32| (f64::from(x.abs()) * ticks_per_unit + MAGIC).to_bits();
     let mut bins = vec![Bin::default(); 2 * BINS];
     let mut words = vec![0u64; 2 * BINS];
     for part in values.chunks(WORD_VALUES) {
-        for &x in part {
-            // Exact product: the factor is a power of two.
-            let ticks = (f64::from(x.abs()) * ticks_per_unit + MAGIC).to_bits();
+        let mut count = |x: f32, ticks: u64| {
             let bin = (ticks >> TICK_BITS) as usize % BINS;
             let side = (x.to_bits() >> 31) as usize * BINS;
             if let Some(word) = words.get_mut(side + bin) {
                 *word += ticks % (1 << TICK_BITS) + (1 << COUNT_SHIFT);
             }
+        };
+        // Eight conversions at once vectorize; the additions are scattered and cannot.
+        let (octets, rest) = part.as_chunks::<8>();
+        for octet in octets {
+            let ticks = octet.map(ticks_of);
+            for (&x, ticks) in octet.iter().zip(ticks) {
+                count(x, ticks);
+            }
+        }
+        for &x in rest {
+            count(x, ticks_of(x));
         }
         for (bin, word) in bins.iter_mut().zip(&mut words) {
             let word = std::mem::take(word);
@@ -204,14 +213,16 @@ fn edges(bins: &[Bin]) -> Vec<Edge> {
 
 /// Sum of x^2, block by block; every square is exact.
 fn energy(values: &[f32]) -> f64 {
+    let square = |x: f32| f64::from(x) * f64::from(x);
     let of_block = |block: &[f32]| {
         let mut lanes = [0.0; 8];
-        for octet in block.chunks(8) {
+        let (octets, rest) = block.as_chunks::<8>();
+        for octet in octets {
             for (lane, &x) in lanes.iter_mut().zip(octet) {
-                *lane += f64::from(x) * f64::from(x);
+                *lane += square(x);
             }
         }
-        lanes.iter().sum::<f64>()
+        lanes.iter().sum::<f64>() + rest.iter().map(|&x| square(x)).sum::<f64>()
     };
     values.chunks(BLOCK).map(of_block).sum()
 }
