@@ -27,7 +27,7 @@ pub use histogram::{BINS, Histogram};
 pub use kind::{MergeMode, ObserverKind, Percentile};
 pub use kl::{KL_LEVELS, kl_threshold};
 pub use moments::Moments;
-pub use mse::{MSE_CANDIDATES, MseChoice, choose_mse, mse_loss};
+pub use mse::{MSE_CANDIDATES, MseChoice, MseSearch, choose_mse, choose_mse_exhaustive, mse_loss};
 pub use percentile::percentile_threshold;
 pub use range::{EMA_CONSTANT, Range};
 pub use sketch::{Sketch, SketchBuilder, Wants};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use dual16_nash::dtype::IntDtype;
 
-use super::{Histogram, Moments, MseChoice, NonFiniteAt, ObserverKind, Range, choose_mse};
+use super::{Histogram, Moments, MseChoice, MseSearch, NonFiniteAt, ObserverKind, Range};
 
 /// Values handled at a time: small enough to stay in the L1 cache over several passes.
 const BLOCK: usize = 2048;
@@ -81,9 +81,9 @@ impl Sketch {
         builder.update(values)?;
         let mut sketch = builder.finish();
         if let Some(range) = sketch.range {
-            let search = |dtype| choose_mse(values, range, dtype);
-            sketch.mse_int8 = wants.mse_int8.then(|| search(IntDtype::Int8));
-            sketch.mse_int16 = wants.mse_int16.then(|| search(IntDtype::Int16));
+            let search = MseSearch::new(values, range);
+            sketch.mse_int8 = wants.mse_int8.then(|| search.choose(IntDtype::Int8));
+            sketch.mse_int16 = wants.mse_int16.then(|| search.choose(IntDtype::Int16));
         }
         Ok(sketch)
     }
