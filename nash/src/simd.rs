@@ -24,7 +24,7 @@ pub(crate) enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Avx2(());
 
-/// Proof of AVX2 and of AVX-512 F, BW, VL, DQ and VNNI: server cores since Ice Lake and Zen 4.
+/// Proof of AVX2, of AVX-512 F, BW, VL, DQ and VNNI, and of POPCNT: server cores since Ice Lake and Zen 4.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Avx512(());
@@ -69,7 +69,8 @@ fn vector_levels() -> [Option<Level>; 2] {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vnni");
+        && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("popcnt");
     [
         avx2.then_some(Level::Avx2(Avx2(()))),
         avx512.then_some(Level::Avx512(Avx512(()))),

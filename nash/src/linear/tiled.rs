@@ -18,6 +18,9 @@ const _: () = assert!((SAFE_PAIRS as i64) << 23 < i32::MAX as i64);
 /// multiplication, few enough to stay in the second-level cache.
 const ROW_CHUNK: usize = 256;
 
+/// Pairs of a row that are packed before the next row's.
+const PACK_COLUMNS: usize = 32;
+
 /// What of an operand goes into a pack.
 ///
 /// Where both are int16, a pair of products could reach 2^31. So w is taken apart as 256 * hi + lo
@@ -100,13 +103,18 @@ fn pack<const L: usize, T: QInt>(rows: &[T], k: usize, plane: Plane, out: &mut [
     if rows.len() < L * k {
         out.fill([0; L]);
     }
-    for (r, row) in rows.chunks_exact(k).enumerate() {
-        let (pairs, odd) = row.as_chunks::<2>();
-        for (column, &[a, b]) in out.iter_mut().zip(pairs) {
-            column[r] = join(plane.of(a), plane.of(b));
-        }
-        if let (Some(column), [last]) = (out.last_mut(), odd) {
-            column[r] = join(plane.of(*last), 0);
+    // Column by column would visit every row for each, row by row every column: neither stays in
+    // the first-level cache, a few columns at a time do.
+    for (i, columns) in out.chunks_mut(PACK_COLUMNS).enumerate() {
+        let start = 2 * PACK_COLUMNS * i;
+        for (r, row) in rows.chunks_exact(k).enumerate() {
+            let (pairs, odd) = row[start..k.min(start + 2 * columns.len())].as_chunks::<2>();
+            for (column, &[a, b]) in columns.iter_mut().zip(pairs) {
+                column[r] = join(plane.of(a), plane.of(b));
+            }
+            if let (Some(column), [last]) = (columns.last_mut(), odd) {
+                column[r] = join(plane.of(*last), 0);
+            }
         }
     }
 }

@@ -10,12 +10,12 @@
 #![allow(unsafe_code, reason = "vector instructions behind proven features")]
 
 use std::arch::x86_64::{
-    __m128i, __m512i, _mm_cvtsi32_si128, _mm512_add_epi16, _mm512_cmpgt_epi32_mask,
-    _mm512_cmplt_epi32_mask, _mm512_dpwssd_epi32, _mm512_loadu_si512, _mm512_madd_epi16,
-    _mm512_mask_mulhi_epi16, _mm512_maskz_loadu_epi16, _mm512_min_epu16, _mm512_mulhi_epi16,
-    _mm512_mullo_epi16, _mm512_packs_epi32, _mm512_reduce_add_epi32, _mm512_set1_epi16,
-    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_sra_epi32, _mm512_srai_epi16, _mm512_sub_epi16,
-    _mm512_unpackhi_epi16, _mm512_unpacklo_epi16,
+    __m128i, __m512i, _mm_cvtsi32_si128, _mm512_cmpgt_epi32_mask, _mm512_cmplt_epi32_mask,
+    _mm512_dpwssd_epi32, _mm512_loadu_si512, _mm512_mask_mulhi_epi16, _mm512_maskz_loadu_epi16,
+    _mm512_mulhi_epi16, _mm512_mullo_epi16, _mm512_packs_epi32, _mm512_reduce_add_epi32,
+    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_sra_epi32,
+    _mm512_srai_epi16, _mm512_sub_epi16, _mm512_test_epi16_mask, _mm512_unpackhi_epi16,
+    _mm512_unpacklo_epi16,
 };
 use std::ops::RangeInclusive;
 
@@ -35,10 +35,8 @@ const LANES: usize = 32;
 const ROWS: usize = 2;
 const CHANNELS: usize = 4;
 
-/// Steps whose sums stay in i32, across the lanes as well: 2^10 * 2^5 * 2^15 = 2^30. The 16-bit
-/// counters see 2^10 * 8 values in that time, which `vpmaddwd` still takes as signed.
+/// Steps whose sums stay in i32, across the lanes as well: 2^10 * 2^5 * 2^15 = 2^30.
 const BLOCK: usize = 1 << 10;
-const _: () = assert!(BLOCK * ROWS * CHANNELS <= i16::MAX as usize);
 
 /// See [`super::mul_sum`].
 ///
@@ -77,7 +75,7 @@ struct Constants {
     shift: __m128i,
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
 fn fused(
     x: &[i16],
     w: &[i16],
@@ -182,7 +180,7 @@ impl Weights {
 
 /// Sums of the requantized products of R rows with all channels of a panel.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
 fn rows_sums<const R: usize>(
     x: [&[i16]; R],
     panel: &[Panel],
@@ -209,48 +207,81 @@ fn rows_sums<const R: usize>(
 }
 
 /// One block of a tile. `x` are rows of the same length, which `panel` covers.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+///
+/// Not inlined, so that its registers are its own.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
 fn tile<const R: usize, const CLIPS: bool>(
     x: [&[i16]; R],
     panel: &[Panel],
-    Constants { half, shift, .. }: Constants,
+    constants: Constants,
     tally: &mut Tally,
 ) -> [[i32; CHANNELS]; R] {
-    const UPPER_OF_PAIR: u32 = 0xaaaa_aaaa;
-    let one = _mm512_set1_epi16(1);
-    let mut sums = [[_mm512_setzero_si512(); CHANNELS]; R];
-    let mut nonzero = _mm512_setzero_si512();
-    let mut clipped = 0;
-    for (step, channels) in panel.iter().enumerate() {
-        let spread = x.map(|row| {
-            let x = load(&row[step * LANES..row.len().min((step + 1) * LANES)]);
-            [_mm512_unpacklo_epi16(x, x), _mm512_unpackhi_epi16(x, x)]
-        });
-        for (channel, w) in channels.iter().enumerate() {
-            for (sums, x) in sums.iter_mut().zip(spread) {
+    let mut sums = TileSums::<R>::zero();
+    let (full, last) = panel.split_at(x[0].len() / LANES);
+    for (i, weights) in full.iter().enumerate() {
+        let x = x.map(|row| load(&row[i * LANES..(i + 1) * LANES]));
+        sums.step::<CLIPS>(x, weights, constants);
+    }
+    for weights in last {
+        let x = x.map(|row| load(&row[full.len() * LANES..]));
+        sums.step::<CLIPS>(x, weights, constants);
+    }
+    tally.nonzero += sums.nonzero;
+    tally.clipped += sums.clipped;
+    sums.sums.map(|row| row.map(|v| _mm512_reduce_add_epi32(v)))
+}
+
+/// What one block of a tile adds up.
+struct TileSums<const R: usize> {
+    sums: [[__m512i; CHANNELS]; R],
+    nonzero: u64,
+    clipped: u64,
+}
+
+impl<const R: usize> TileSums<R> {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn zero() -> Self {
+        Self {
+            sums: [[_mm512_setzero_si512(); CHANNELS]; R],
+            nonzero: 0,
+            clipped: 0,
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
+    fn step<const CLIPS: bool>(
+        &mut self,
+        x: [__m512i; R],
+        weights: &Panel,
+        Constants { half, shift, .. }: Constants,
+    ) {
+        const UPPER_OF_PAIR: u32 = 0xaaaa_aaaa;
+        let one = _mm512_set1_epi16(1);
+        let spread = x.map(|x| [_mm512_unpacklo_epi16(x, x), _mm512_unpackhi_epi16(x, x)]);
+        for (channel, w) in weights.iter().enumerate() {
+            for (sums, x) in self.sums.iter_mut().zip(spread) {
                 let wide = [0, 1].map(|i| {
                     let pair = _mm512_mask_mulhi_epi16(x[i], UPPER_OF_PAIR, x[i], w.lo[i]);
                     _mm512_sra_epi32(_mm512_dpwssd_epi32(half, pair, w.hi[i]), shift)
                 });
                 if CLIPS {
-                    clipped += outside(wide[0]) + outside(wide[1]);
+                    self.clipped += outside(wide[0]) + outside(wide[1]);
                 }
                 // Saturates, and undoes the order of the unpacking.
                 let q = _mm512_packs_epi32(wide[0], wide[1]);
                 sums[channel] = _mm512_dpwssd_epi32(sums[channel], q, one);
-                nonzero = _mm512_add_epi16(nonzero, _mm512_min_epu16(q, one));
+                self.nonzero += u64::from(_mm512_test_epi16_mask(q, q).count_ones());
             }
         }
     }
-    let nonzero = _mm512_reduce_add_epi32(_mm512_madd_epi16(nonzero, one));
-    tally.nonzero += u64::from(nonzero.unsigned_abs());
-    tally.clipped += clipped;
-    sums.map(|row| row.map(|v| _mm512_reduce_add_epi32(v)))
 }
 
 /// How many values are outside of int16.
 #[inline]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,popcnt")]
 fn outside(v: __m512i) -> u64 {
     let above = _mm512_cmpgt_epi32_mask(v, _mm512_set1_epi32(i16::MAX.into()));
     let below = _mm512_cmplt_epi32_mask(v, _mm512_set1_epi32(i16::MIN.into()));

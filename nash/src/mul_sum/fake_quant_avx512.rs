@@ -3,11 +3,10 @@
 #![allow(unsafe_code, reason = "vector instructions behind proven features")]
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_add_epi16, _mm512_cmpgt_epi32_mask, _mm512_cmplt_epi32_mask,
-    _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpwssd_epi32, _mm512_loadu_ps, _mm512_madd_epi16,
-    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_epu16, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_packs_epi32, _mm512_reduce_add_epi32, _mm512_set1_epi16, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_si512,
+    __m512, __m512i, _mm512_cmpgt_epi32_mask, _mm512_cmplt_epi32_mask, _mm512_cvtps_epi32,
+    _mm512_div_ps, _mm512_dpwssd_epi32, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_packs_epi32, _mm512_reduce_add_epi32, _mm512_set1_epi16,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_test_epi16_mask,
 };
 
 use super::MulSumCounts;
@@ -19,8 +18,7 @@ const LANES: usize = 16;
 /// Products of one step, two registers of f32.
 const STEP: usize = 2 * LANES;
 
-/// Products whose sum stays in i32, across the lanes as well: 2^15 * 2^15 = 2^30. The 16-bit
-/// counters see 2^10 values in that time.
+/// Products whose sum stays in i32, across the lanes as well: 2^15 * 2^15 = 2^30.
 const BLOCK: usize = 1 << 15;
 
 /// See [`super::fake_quant::sum_row`].
@@ -37,11 +35,11 @@ pub(super) fn sum_row(_: Avx512, x: &[f32], w: &[f32], scale: f32) -> (i64, MulS
     (acc, counts)
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
 fn block(x: &[f32], w: &[f32], scale: f32) -> (i32, MulSumCounts) {
     let (scale, one) = (_mm512_set1_ps(scale), _mm512_set1_epi16(1));
     let mut sum = _mm512_setzero_si512();
-    let mut nonzero = _mm512_setzero_si512();
+    let mut nonzero = 0;
     let mut clipped = 0;
     for (x, w) in x.chunks(STEP).zip(w.chunks(STEP)) {
         let [x, w] = [load(x), load(w)];
@@ -49,12 +47,11 @@ fn block(x: &[f32], w: &[f32], scale: f32) -> (i32, MulSumCounts) {
         clipped += outside(q[0]) + outside(q[1]);
         let q = _mm512_packs_epi32(q[0], q[1]);
         sum = _mm512_dpwssd_epi32(sum, q, one);
-        nonzero = _mm512_add_epi16(nonzero, _mm512_min_epu16(q, one));
+        nonzero += u64::from(_mm512_test_epi16_mask(q, q).count_ones());
     }
-    let nonzero = _mm512_reduce_add_epi32(_mm512_madd_epi16(nonzero, one));
     let counts = MulSumCounts {
         // What is missing of the last step is 0 / s = 0, and not counted.
-        zero: x.len() as u64 - u64::from(nonzero.unsigned_abs()),
+        zero: x.len() as u64 - nonzero,
         clipped,
     };
     (_mm512_reduce_add_epi32(sum), counts)
@@ -72,7 +69,7 @@ fn quotient(x: __m512, w: __m512, scale: __m512) -> __m512i {
 
 /// How many values are outside of int16.
 #[inline]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,popcnt")]
 fn outside(v: __m512i) -> u64 {
     let above = _mm512_cmpgt_epi32_mask(v, _mm512_set1_epi32(i16::MAX.into()));
     let below = _mm512_cmplt_epi32_mask(v, _mm512_set1_epi32(i16::MIN.into()));
