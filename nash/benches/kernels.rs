@@ -10,7 +10,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use dual16_nash::linear::gemm;
+use dual16_nash::linear::{gemm, linear, linear_acc};
 use dual16_nash::mul_sum::{mul_sum_fake_quant_on, mul_sum_on};
 use dual16_nash::{GemmShape, Isa, QInt, Rescale, Scale};
 
@@ -69,6 +69,30 @@ fn gemms(c: &mut Criterion) {
     gemm_of::<i16, i16>(c, "a16w16");
 }
 
+/// The two layers as a caller runs them, on the best instruction set: the GEMM and requantization of
+/// a16w8, and the two planes of split with int64 accumulators.
+fn layers(c: &mut Criterion) {
+    for shape in GEMMS {
+        let GemmShape { n, k, o } = shape;
+        let mut group = c.benchmark_group(format!("layer [{n},{k}]x[{o},{k}]"));
+        group.throughput(Throughput::Elements((n * k * o) as u64));
+        let (x, hi, lo) = (noise::<i16>(n * k), noise::<i8>(o * k), noise::<i8>(o * k));
+        let rescales = vec![Rescale::new(1e-4).unwrap(); o];
+        group.bench_function("a16w8", |b| {
+            let mut y = vec![0i16; n * o];
+            b.iter(|| linear(black_box(&x), &hi, shape, None, &rescales, &mut y).unwrap());
+        });
+        group.bench_function("split", |b| {
+            let mut acc = [vec![0; n * o], vec![0; n * o]];
+            b.iter(|| {
+                for (plane, acc) in [&hi, &lo].into_iter().zip(&mut acc) {
+                    linear_acc(black_box(&x), plane, shape, None, acc).unwrap();
+                }
+            });
+        });
+    }
+}
+
 fn mul_sums(c: &mut Criterion) {
     let shape = GemmShape {
         n: 200,
@@ -121,5 +145,5 @@ fn float_mul_sums(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, gemms, mul_sums, float_mul_sums);
+criterion_group!(benches, gemms, layers, mul_sums, float_mul_sums);
 criterion_main!(benches);
