@@ -13,6 +13,7 @@
 //! | [`requant`] | the fixed-point multiplier that carries every integer result to its output scale |
 //! | [`linear`], [`mul_sum`], [`split`] | the kernels behind the [`ways`] of running a Linear |
 //! | [`elementwise`], [`reduce`], [`moves`], [`lut`] | all other operations with an integer kernel |
+//! | [`simd`] | which instruction sets the kernels may use |
 //! | [`decompose`] | LayerNorm and Softmax as lists of those operations |
 //! | [`ways`], [`legality`], [`cost`] | which ways there are, which are legal, what they cost |
 //! | [`tensor`], [`error`] | a slice with its shape; every error |
@@ -24,8 +25,8 @@
 //!
 //! # Kernels
 //! A kernel with a hot loop keeps its scalar reference in a module of its own, behind a
-//! slice-level signature (`linear::scalar`, `mul_sum::scalar`). A SIMD version goes beside it and
-//! must be equal to it bit for bit.
+//! slice-level signature (`linear::scalar`, `mul_sum::scalar`). A SIMD version goes beside it,
+//! is chosen at run time by [`simd`], and must be equal to it bit for bit.
 
 pub mod cost;
 pub mod decompose;
@@ -41,6 +42,7 @@ pub mod quantize;
 pub mod reduce;
 pub mod requant;
 pub mod scale;
+pub mod simd;
 pub mod split;
 pub mod tensor;
 pub mod ways;
@@ -52,5 +54,6 @@ pub use linear::{AccumulatorPeak, GemmShape};
 pub use lut::{Lut, LutFunction};
 pub use requant::Rescale;
 pub use scale::{Scale, ScaleRule};
+pub use simd::Isa;
 pub use tensor::{Tensor, TensorRef};
 pub use ways::Way;

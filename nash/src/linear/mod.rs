@@ -5,9 +5,15 @@
 //! be (`[our]`). Which dtypes may meet in one GEMM is [`crate::legality`]'s business, not this
 //! module's.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod bias;
 mod matmul;
 pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod tiled;
 
 pub use bias::{channel_rescales, quantize_bias};
 pub use matmul::{RightOperand, matmul, matmul_acc};
@@ -15,6 +21,7 @@ pub use matmul::{RightOperand, matmul, matmul_acc};
 use crate::dtype::QInt;
 use crate::error::{ShapeError, check_len};
 use crate::requant::Rescale;
+use crate::simd::{Isa, Level};
 use crate::tensor::element_count;
 
 /// Sizes of `x [n, k] * w [o, k]^T -> y [n, o]`.
@@ -96,15 +103,19 @@ pub fn linear<A: QInt, W: QInt, Y: QInt>(
         check_len("rescales", rescales.len(), shape.o)?;
     }
     let mut peak = AccumulatorPeak::default();
-    scalar::gemm(x, w, shape, |n, o, dot| {
-        let acc = dot + bias.map_or(0, |b| b[o].into());
-        peak.see(acc);
-        let rescale = if rescales.len() == 1 {
-            rescales[0]
-        } else {
-            rescales[o]
-        };
-        y[n * shape.o + o] = rescale.requant(acc);
+    gemm(Isa::best(), x, w, shape, |n, first, dots| {
+        let y = &mut y[n * shape.o + first..][..dots.len()];
+        for (i, (y, &dot)) in y.iter_mut().zip(dots).enumerate() {
+            let o = first + i;
+            let acc = dot + bias.map_or(0, |b| b[o].into());
+            peak.see(acc);
+            let rescale = if rescales.len() == 1 {
+                rescales[0]
+            } else {
+                rescales[o]
+            };
+            *y = rescale.requant(acc);
+        }
     });
     Ok(peak)
 }
@@ -124,12 +135,36 @@ pub fn linear_acc<A: QInt, W: QInt>(
     shape.check(x.len(), w.len(), acc.len())?;
     check_bias(bias, shape)?;
     let mut peak = AccumulatorPeak::default();
-    scalar::gemm(x, w, shape, |n, o, dot| {
-        let sum = dot + bias.map_or(0, |b| b[o].into());
-        peak.see(sum);
-        acc[n * shape.o + o] = sum;
+    gemm(Isa::best(), x, w, shape, |n, first, dots| {
+        let acc = &mut acc[n * shape.o + first..][..dots.len()];
+        for (i, (acc, &dot)) in acc.iter_mut().zip(dots).enumerate() {
+            *acc = dot + bias.map_or(0, |b| b[first + i].into());
+            peak.see(*acc);
+        }
     });
     Ok(peak)
+}
+
+/// The GEMM behind [`linear`] and [`matmul`] on an instruction set of the caller's choice: calls
+/// `emit(n, first, sums)` with the exact `sum_k x[n, k] * w[o, k]` of channels `first..`, so that
+/// every output is met once. The order of the calls and the length of `sums` are unspecified.
+///
+/// # Panics
+/// Where a buffer is smaller than `shape` asks for.
+pub fn gemm<A: QInt, W: QInt>(
+    isa: Isa,
+    x: &[A],
+    w: &[W],
+    shape: GemmShape,
+    mut emit: impl FnMut(usize, usize, &[i64]),
+) {
+    match isa.level() {
+        Level::Portable => scalar::gemm(x, w, shape, |n, o, sum| emit(n, o, &[sum])),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(token) => avx2::gemm(token, x, w, shape, emit),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(token) => avx512::gemm(token, x, w, shape, emit),
+    }
 }
 
 fn check_bias(bias: Option<&[i32]>, shape: GemmShape) -> Result<(), ShapeError> {

@@ -1,10 +1,17 @@
 //! The VALIDATION twin of the fused mul+sum: f32 in, f32 out, every product fake-quantized.
 
 use super::MulSumCounts;
+#[cfg(target_arch = "x86_64")]
+use super::fake_quant_avx512;
 use crate::error::ShapeError;
 use crate::linear::GemmShape;
 use crate::quantize::round_half_even;
 use crate::scale::Scale;
+use crate::simd::{Isa, Level};
+
+/// One step outside of int16 on either side, so that clipping stays visible.
+pub(super) const LOW: f32 = i16::MIN as f32 - 1.0;
+pub(super) const HIGH: f32 = i16::MAX as f32 + 1.0;
 
 /// Products whose integer sum stays in i32: 2^14 * 2^15 < 2^31.
 const BLOCK: usize = 1 << 14;
@@ -30,8 +37,39 @@ pub fn mul_sum_fake_quant(
     product: Scale,
     out: &mut [f32],
 ) -> Result<MulSumCounts, ShapeError> {
+    mul_sum_fake_quant_on(Isa::best(), x, w, shape, product, out)
+}
+
+/// [`mul_sum_fake_quant`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`mul_sum_fake_quant`].
+pub fn mul_sum_fake_quant_on(
+    isa: Isa,
+    x: &[f32],
+    w: &[f32],
+    shape: GemmShape,
+    product: Scale,
+    out: &mut [f32],
+) -> Result<MulSumCounts, ShapeError> {
     shape.check(x.len(), w.len(), out.len())?;
-    let GemmShape { n, k, o } = shape;
+    Ok(match isa.level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(token) => fused(x, w, shape, product, out, |x, w, scale| {
+            fake_quant_avx512::sum_row(token, x, w, scale)
+        }),
+        _ => fused(x, w, shape, product, out, sum_row),
+    })
+}
+
+fn fused(
+    x: &[f32],
+    w: &[f32],
+    GemmShape { n, k, o }: GemmShape,
+    product: Scale,
+    out: &mut [f32],
+    sum_row: impl Fn(&[f32], &[f32], f32) -> (i64, MulSumCounts),
+) -> MulSumCounts {
     let mut counts = MulSumCounts::default();
     for block in (0..o).step_by(ROW_BLOCK) {
         for row in 0..n {
@@ -44,13 +82,11 @@ pub fn mul_sum_fake_quant(
             }
         }
     }
-    Ok(counts)
+    counts
 }
 
+/// Scalar reference: the sum of the clamped, rounded quotients of two rows.
 fn sum_row(x: &[f32], w: &[f32], scale: f32) -> (i64, MulSumCounts) {
-    // One step outside of int16 on either side, so that clipping stays visible.
-    const LOW: f32 = i16::MIN as f32 - 1.0;
-    const HIGH: f32 = i16::MAX as f32 + 1.0;
     let mut acc = 0i64;
     let mut counts = MulSumCounts::default();
     for (x, w) in x.chunks(BLOCK).zip(w.chunks(BLOCK)) {

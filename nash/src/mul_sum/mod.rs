@@ -5,16 +5,21 @@
 //! requantized and saturated to int16 by itself, as Mul would, and only then summed: that rounding
 //! is the error this way is about.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod fake_quant;
+#[cfg(target_arch = "x86_64")]
+mod fake_quant_avx512;
 mod products;
 pub mod scalar;
 
-pub use fake_quant::mul_sum_fake_quant;
+pub use fake_quant::{mul_sum_fake_quant, mul_sum_fake_quant_on};
 pub use products::{PRODUCT_CHUNK, for_each_products, product_range};
 
 use crate::error::ShapeError;
 use crate::linear::GemmShape;
 use crate::requant::Rescale;
+use crate::simd::{Isa, Level};
 
 /// What happened to the products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +54,28 @@ pub fn mul_sum(
     sum: Rescale,
     out: &mut [i16],
 ) -> Result<MulSumCounts, ShapeError> {
+    mul_sum_on(Isa::best(), x, w, shape, product, sum, out)
+}
+
+/// [`mul_sum`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`mul_sum`].
+pub fn mul_sum_on(
+    isa: Isa,
+    x: &[i16],
+    w: &[i16],
+    shape: GemmShape,
+    product: Rescale,
+    sum: Rescale,
+    out: &mut [i16],
+) -> Result<MulSumCounts, ShapeError> {
     shape.check(x.len(), w.len(), out.len())?;
-    Ok(scalar::mul_sum(x, w, shape, product, sum, out))
+    Ok(match isa.level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(token) if avx512::SHIFTS.contains(&product.shift()) => {
+            avx512::mul_sum(token, x, w, shape, product, sum, out)
+        }
+        _ => scalar::mul_sum(x, w, shape, product, sum, out),
+    })
 }

@@ -125,7 +125,7 @@ fn fused(
 }
 
 /// Largest magnitude in each row.
-fn row_amax(rows: &[i16], count: usize, k: usize) -> Vec<i64> {
+pub(super) fn row_amax(rows: &[i16], count: usize, k: usize) -> Vec<i64> {
     let amax = |row: &[i16]| {
         row.iter()
             .map(|v| v.unsigned_abs())
@@ -139,7 +139,7 @@ fn row_amax(rows: &[i16], count: usize, k: usize) -> Vec<i64> {
 }
 
 /// Whether no product up to this magnitude can leave int16.
-fn fits(amax: i64, product: Rescale) -> bool {
+pub(super) fn fits(amax: i64, product: Rescale) -> bool {
     product.apply(amax) <= i16::MAX.into() && product.apply(-amax) >= i16::MIN.into()
 }
 

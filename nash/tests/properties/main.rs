@@ -15,4 +15,6 @@ mod mul_sum;
 mod quantize;
 mod reduce;
 mod requant;
+mod simd_linear;
+mod simd_mul_sum;
 mod ways;
