@@ -70,6 +70,15 @@ impl Model {
         external_data: &[(String, PathBuf)],
     ) -> Result<Model> {
         let (proto, graph) = decode(file_name, &bytes)?;
+        if proto.opset_import.is_empty() {
+            // Protobuf has no end mark: of a file cut between two fields only this shows it.
+            let reason = "it names no operator set (opset_import), which every ONNX model does; is \
+                          the file cut off?";
+            return Err(Error::Model {
+                file: file_name.to_owned(),
+                reason: reason.to_owned(),
+            });
+        }
         let external = ExternalData::new(file_name, external_data);
         let constants = Constants::collect(file_name, &graph, &external)?;
         let inputs = input::specs(file_name, &graph, &constants)?;

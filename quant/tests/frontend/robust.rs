@@ -85,6 +85,14 @@ fn the_files_that_are_damaged_below_are_good_to_begin_with() {
     assert!(batches("b.npz", &NPZ));
 }
 
+#[test]
+fn an_onnx_cut_anywhere_is_refused() {
+    // Every place, the borders between fields among them: a cut there leaves valid protobuf.
+    for length in 0..ONNX.len() {
+        assert!(!onnx(ONNX[..length].to_vec()), "cut at {length}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
