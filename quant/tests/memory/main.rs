@@ -3,6 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::expect_used,
+    clippy::print_stdout,
     missing_docs,
     unreachable_pub,
     reason = "tests fail loudly, and their modules are shared"
