@@ -34,10 +34,33 @@ pub fn mul_sum(
                 clipped: 0,
             }
         }
-        Some(narrow) => fused(x, w, shape, product, sum, out, |p| narrow.apply(p)),
+        Some(narrow) => by_rows(x, w, shape, product, sum, out, |p| narrow.apply(p)),
         // Ratios of about 1/4 and more: products far beyond int16, rare and slow.
-        None => fused(x, w, shape, product, sum, out, |p| wide(product, p)),
+        None => by_rows(x, w, shape, product, sum, out, |p| wide(product, p)),
     }
+}
+
+#[inline(always)]
+fn by_rows(
+    x: &[i16],
+    w: &[i16],
+    shape: GemmShape,
+    product: Rescale,
+    sum: Rescale,
+    out: &mut [i16],
+    rescale: impl Fn(i32) -> i32,
+) -> MulSumCounts {
+    let k = shape.k;
+    fused(x, w, shape, product, sum, out, |row, channel, clips| {
+        let x_row = &x[row * k..(row + 1) * k];
+        let w_row = &w[channel * k..(channel + 1) * k];
+        // Most pairs of rows cannot clip, and then nothing needs to be clamped.
+        if clips {
+            sum_row::<true>(x_row, w_row, &rescale)
+        } else {
+            sum_row::<false>(x_row, w_row, &rescale)
+        }
+    })
 }
 
 /// Result clamped just outside of int16, so that clipping stays visible.
@@ -48,29 +71,25 @@ fn wide(product: Rescale, p: i32) -> i32 {
         .clamp(i64::from(i16::MIN) - 1, i64::from(i16::MAX) + 1) as i32
 }
 
+/// The loops over rows and channels. `sum_row(n, o, clips)` gives the sum and counts of a row pair,
+/// `clips` telling whether a product of the two can leave int16.
 #[inline(always)]
-fn fused(
+pub(super) fn fused(
     x: &[i16],
     w: &[i16],
     GemmShape { n, k, o }: GemmShape,
     product: Rescale,
     sum: Rescale,
     out: &mut [i16],
-    rescale: impl Fn(i32) -> i32,
+    sum_row: impl Fn(usize, usize, bool) -> (i64, MulSumCounts),
 ) -> MulSumCounts {
     let mut counts = MulSumCounts::default();
     let (x_amax, w_amax) = (row_amax(x, n, k), row_amax(w, o, k));
     for block in (0..o).step_by(ROW_BLOCK) {
         for row in 0..n {
-            let x_row = &x[row * k..(row + 1) * k];
             for channel in block..o.min(block + ROW_BLOCK) {
-                let w_row = &w[channel * k..(channel + 1) * k];
-                // Most pairs of rows cannot clip, and then nothing needs to be clamped.
-                let (acc, row_counts) = if fits(x_amax[row] * w_amax[channel], product) {
-                    sum_row::<false>(x_row, w_row, &rescale)
-                } else {
-                    sum_row::<true>(x_row, w_row, &rescale)
-                };
+                let clips = !fits(x_amax[row] * w_amax[channel], product);
+                let (acc, row_counts) = sum_row(row, channel, clips);
                 counts = counts.merge(row_counts);
                 out[row * o + channel] = sum.requant(acc);
             }
