@@ -24,16 +24,12 @@ use std::arch::x86_64::{
     _mm512_test_epi16_mask, _mm512_test_epi32_mask, _mm512_unpackhi_epi16, _mm512_unpacklo_epi16,
     _mm512_xor_si512,
 };
-use std::ops::RangeInclusive;
 
 use super::MulSumCounts;
 use super::scalar::{fits, row_amax};
 use crate::linear::GemmShape;
 use crate::requant::Rescale;
 use crate::simd::Avx512;
-
-/// Shifts of the product that this kernel is exact for.
-pub(super) const SHIFTS: RangeInclusive<i32> = 17..=45;
 
 /// Products in one step.
 const LANES: usize = 32;
@@ -58,7 +54,7 @@ pub(super) fn mul_sum(
     sum: Rescale,
     out: &mut [i16],
 ) -> MulSumCounts {
-    debug_assert!(SHIFTS.contains(&product.shift()));
+    debug_assert!(super::VECTOR_SHIFTS.contains(&product.shift()));
     // SAFETY: the token proves the features.
     unsafe { fused(x, w, shape, product, sum, out) }
 }
