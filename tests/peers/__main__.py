@@ -26,6 +26,7 @@ COMPARISONS = {
     "sensitivity": "a plugin-like sensitivity pass",
     "workers": "two workers against one on minilm (needs --models)",
     "memory": "a worker's peak memory with 8 and 80 batches of minilm (needs --models)",
+    "transfer": "blobs over loopback, by its criterion bench",
 }
 
 
@@ -46,7 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="of both sides [default: 2]")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of a kernel [default: 5]")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one round of a kernel [default: 0.5]")
-    parser.add_argument("--job-rounds", type=int, default=3, help="rounds of a whole job [default: 3]")
+    parser.add_argument("--job-rounds", type=int, default=3, help="rounds of a job or MSE search [default: 3]")
     parser.add_argument("--markdown", action="store_true", help="the table as PERFORMANCE.md holds it")
     return parser.parse_args()
 
@@ -55,6 +56,7 @@ def main() -> int:
     given = arguments()
     release = given.target / "release"
     places = Places(
+        target=given.target.resolve(),
         models=given.models,
         bin_dir=(given.bin_dir or release).resolve(),
         probe=(given.probe or release / "examples/peer_kernels").resolve(),
@@ -65,8 +67,10 @@ def main() -> int:
     measured_on = machine(given.threads)
     if not given.markdown:
         print(measured_on)
-    torch.set_num_threads(given.threads)
     for name in names:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        # A comparison may leave another number behind.
+        torch.set_num_threads(given.threads)
         with tempfile.TemporaryDirectory(prefix="dual16-peers-") as scratch, torch.inference_mode():
             context = Context(
                 places, Path(scratch), given.threads, given.rounds, given.seconds, given.job_rounds

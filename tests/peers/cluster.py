@@ -98,10 +98,15 @@ class Cluster:
         ]
         command += ["--calib", calibration, "--out", out, "--output", "json", *flags]
         log = self.folder / "client.log"
-        with log.open("ab") as file:
-            seconds = once(lambda: subprocess.run(command, env=self.environment, stdout=file, stderr=file))
-        if not (out / "result.json").is_file():
-            raise RuntimeError(f"{' '.join(map(str, command))}: {log.read_text()}")
+
+        def run() -> None:
+            with log.open("ab") as file:
+                subprocess.run(command, env=self.environment, stdout=file, stderr=file, check=True)
+
+        try:
+            seconds = once(run)
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(f"{error}: {log.read_text()}") from error
         return Results(out, seconds)
 
     def worker_peak_bytes(self) -> int:

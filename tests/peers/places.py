@@ -38,6 +38,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Places:
+    target: Path
+    """Cargo's folder."""
     models: Path | None
     bin_dir: Path
     probe: Path
