@@ -47,7 +47,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="of both sides [default: 2]")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of a kernel [default: 5]")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one round of a kernel [default: 0.5]")
-    parser.add_argument("--job-rounds", type=int, default=3, help="rounds of a job or MSE search [default: 3]")
+    parser.add_argument(
+        "--job-rounds", type=int, default=3, help="rounds of a job or MSE search [default: 3]"
+    )
     parser.add_argument("--markdown", action="store_true", help="the table as PERFORMANCE.md holds it")
     return parser.parse_args()
 
@@ -77,7 +79,8 @@ def main() -> int:
             )
             try:
                 new = importlib.import_module(f".compare_{name}", __package__).compare(context)
-            except (Missing, Disagreement) as problem:
+            except (Missing, Disagreement, RuntimeError) as problem:
+                # What was measured so far is worth keeping.
                 print(f"{name}: {problem}", file=sys.stderr)
                 failed = True
                 continue
