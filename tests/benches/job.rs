@@ -81,8 +81,8 @@ async fn run_job(client: &Client, quantize: QuantizeSpec, out: &Path) {
 /// Time of jobs with these ways, one after the other, on a new cluster.
 async fn on_new_cluster(workers: Workers, ways: &[&str]) -> Duration {
     let state = tempfile::tempdir().unwrap();
-    let cluster = LocalCluster::start(&state.path().join("state"), workers);
-    let cluster = cluster.await.unwrap();
+    let data = state.path().join("state");
+    let cluster = LocalCluster::start(&data, workers).await.unwrap();
     let client = Client::connect(ConnectOptions::new(cluster.url()));
     let client = client.await.unwrap();
     let begun = Instant::now();
