@@ -2,6 +2,9 @@
 //! table for everything else `[pub]`. The table acts only in CONVERTED; VALIDATION uses
 //! [`LutFunction::eval_f32`] and an output fake quant `[pub]`.
 //!
+//! A segment table that meets a tensor larger than its input format is expanded once, to one entry for
+//! each input; the values are those of the segments.
+//!
 //! Building is float (f64, `libm`: the same table on every machine); applying is integer only.
 
 mod division;
@@ -13,6 +16,7 @@ pub use function::LutFunction;
 pub use segment::{ENTRIES, SEGMENTS, SegmentLut};
 
 use std::ops::RangeInclusive;
+use std::sync::OnceLock;
 
 use crate::dtype::{IntDtype, QInt};
 use crate::error::{LutError, check_len};
@@ -50,7 +54,11 @@ pub struct Lut {
 enum Kind {
     /// One entry for each int8, from -128 up.
     Direct(Box<[i8; 256]>),
-    Segments(Box<SegmentLut>),
+    Segments {
+        table: Box<SegmentLut>,
+        /// The table's value for every input, from qmin up; made when a tensor comes that is larger.
+        expanded: OnceLock<Box<[i16]>>,
+    },
 }
 
 impl Lut {
@@ -71,7 +79,11 @@ impl Lut {
             (Kind::Direct(Box::new(entries)), error)
         } else {
             let (table, error) = division::best(&ideal, domain);
-            (Kind::Segments(Box::new(table)), error)
+            let kind = Kind::Segments {
+                table: Box::new(table),
+                expanded: OnceLock::new(),
+            };
+            (kind, error)
         };
         Ok(Self {
             input: spec.input,
@@ -105,9 +117,25 @@ impl Lut {
         check_len("output", y.len(), x.len())?;
         match &self.kind {
             Kind::Direct(entries) => direct(isa, x, entries, y),
-            Kind::Segments(table) => segment::apply(isa, x, table, y),
+            Kind::Segments { table, .. } if isa == Isa::PORTABLE || x.len() < self.inputs() => {
+                segment::apply(isa, x, table, y);
+            }
+            Kind::Segments { table, expanded } => {
+                look_up_each(isa, x, expanded.get_or_init(|| self.expand(table)), y);
+            }
         }
         Ok(())
+    }
+
+    /// How many inputs the format has.
+    fn inputs(&self) -> usize {
+        1 << self.input.bits()
+    }
+
+    /// A load from the second-level cache is several times faster than the arithmetic of a segment.
+    fn expand(&self, table: &SegmentLut) -> Box<[i16]> {
+        let inputs = self.input.qmin()..=self.input.qmax();
+        inputs.map(|q| i16::saturate_i32(table.eval(q))).collect()
     }
 
     /// Largest |table - function| over the observed range, in output LSB, the function saturated
@@ -120,7 +148,7 @@ impl Lut {
     pub fn segments(&self) -> Option<&SegmentLut> {
         match &self.kind {
             Kind::Direct(_) => None,
-            Kind::Segments(table) => Some(table),
+            Kind::Segments { table, .. } => Some(table),
         }
     }
 }
@@ -160,6 +188,24 @@ fn look_up<A: QInt, Y: QInt>(x: &[A], entries: &[i8; 256], y: &mut [Y]) {
     for (y, q) in y.iter_mut().zip(x) {
         let at = q.to_i32().wrapping_sub(IntDtype::Int8.qmin()) as u8;
         *y = Y::saturate_i32(entries[usize::from(at)].into());
+    }
+}
+
+for_each_isa! {
+    /// One load for each value from a table of every input, 128 KiB for int16.
+    fn look_up_each<A: QInt, Y: QInt>(x: &[A], entries: &[i16], y: &mut [Y]) {
+        portable: look_up_any,
+        vector: look_up_any,
+    }
+}
+
+#[inline(always)]
+fn look_up_any<A: QInt, Y: QInt>(x: &[A], entries: &[i16], y: &mut [Y]) {
+    // As long as the format has inputs; saying so here leaves one check for the whole loop.
+    let entries = &entries[..1 << A::DTYPE.bits()];
+    for (y, q) in y.iter_mut().zip(x) {
+        let at = q.to_i32().wrapping_sub(A::DTYPE.qmin()) as usize & (entries.len() - 1);
+        *y = Y::saturate_i32(entries[at].into());
     }
 }
 
