@@ -9,6 +9,7 @@
 //! - [`blob`]: content-addressed bytes on disk
 //! - `rpc`: the gRPC services, thin: validation, waiting, streaming, errors
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
+//! - [`principal`]: who owns a job
 //! - [`config`], [`limits`]: flags, variables and every limit; [`clock`]: time, injected
 
 pub mod blob;
@@ -16,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod job;
 pub mod limits;
+pub mod principal;
 mod rpc;
 mod server;
 pub mod store;

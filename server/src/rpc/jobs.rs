@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     job::{JobId, NewJob},
+    principal::Principal,
     store::{JobQuery, StoredJob},
     wire,
 };
@@ -57,6 +58,7 @@ impl JobService for JobApi {
             let id = JobId::generate();
             let new = NewJob {
                 id,
+                owner: Principal::anonymous(),
                 display_name,
                 spec_digest: digest,
                 request_id,
@@ -107,6 +109,7 @@ impl JobService for JobApi {
         let states = validate::states(&self.0.limits, &states)?;
         let query = JobQuery {
             before,
+            owner: None,
             states,
             limit: limit as usize,
             max_bytes: PAGE_BYTES,
