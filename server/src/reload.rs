@@ -130,7 +130,7 @@ impl Reloader {
     pub(crate) async fn reload(&self, asked: bool) {
         let all = Arc::clone(&self.0);
         let reading = tokio::task::spawn_blocking(move || {
-            for one in all.iter() {
+            for one in &*all {
                 one.reload(asked);
             }
         });
