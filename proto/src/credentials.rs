@@ -8,7 +8,10 @@
 mod explain;
 mod token;
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tonic::{
@@ -175,25 +178,25 @@ fn is_loopback(host: &str) -> bool {
     address.map_or(host == "localhost", |ip| ip.to_canonical().is_loopback())
 }
 
-fn read(flag: &'static str, path: &PathBuf) -> Result<Vec<u8>, CredentialsError> {
+fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, CredentialsError> {
     fs::read(path).map_err(|source| CredentialsError::Read {
         flag,
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })
 }
 
-fn content(flag: &'static str, path: &PathBuf, wanted: &'static str) -> CredentialsError {
+fn content(flag: &'static str, path: &Path, wanted: &'static str) -> CredentialsError {
     CredentialsError::Content {
         flag,
-        path: path.clone(),
+        path: path.to_owned(),
         wanted,
     }
 }
 
 /// The file, once it is sure that it holds certificates: the library would pass over a file of
 /// something else without a word.
-fn certificates(flag: &'static str, path: &PathBuf) -> Result<Vec<u8>, CredentialsError> {
+fn certificates(flag: &'static str, path: &Path) -> Result<Vec<u8>, CredentialsError> {
     let pem = read(flag, path)?;
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(found) if !found.is_empty() => Ok(pem),

@@ -2,7 +2,10 @@
 
 use std::{error::Error, io};
 
-use tokio_rustls::rustls::{self, AlertDescription, CertificateError, InvalidMessage};
+use tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
+
+/// How rustls tells of an alert.
+const ALERT: &str = "received fatal alert: ";
 
 /// Why TLS did not come about, and what would help; `None` if the error has nothing to do with TLS.
 ///
@@ -18,6 +21,10 @@ pub fn explain(error: &(dyn Error + 'static)) -> Option<String> {
         {
             // The first bytes of a TLS alert, read as a frame, announce more than a frame may hold.
             return Some("the server does not speak plain HTTP/2; use https://".to_owned());
+        }
+        // HTTP/2 keeps no more than the text of what broke its connection.
+        if let Some(alert) = error.to_string().strip_prefix(ALERT) {
+            return Some(alert_text(alert));
         }
         next = error.source();
     }
@@ -44,21 +51,29 @@ fn text(error: &rustls::Error) -> String {
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the server does not speak TLS; use http://".to_owned()
         }
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+        rustls::Error::AlertReceived(alert) => alert_text(&format!("{alert:?}")),
+        other => format!("TLS failed: {other}"),
+    }
+}
+
+/// What the other side says by an alert, by its name in the TLS specification, in camel case.
+fn alert_text(alert: &str) -> String {
+    match alert {
+        "CertificateRequired" => {
             "the server asks for a client certificate; name one with --tls-cert and --tls-key"
                 .to_owned()
         }
-        rustls::Error::AlertReceived(
-            alert @ (AlertDescription::UnknownCA
-            | AlertDescription::BadCertificate
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::DecryptError
-            | AlertDescription::AccessDenied),
-        ) => format!("the server does not accept the client certificate of --tls-cert ({alert:?})"),
-        other => format!("TLS failed: {other}"),
+        "UnknownCA"
+        | "BadCertificate"
+        | "CertificateExpired"
+        | "CertificateRevoked"
+        | "CertificateUnknown"
+        | "UnsupportedCertificate"
+        | "DecryptError"
+        | "AccessDenied" => {
+            format!("the server does not accept the client certificate of --tls-cert ({alert})")
+        }
+        other => format!("TLS failed: the server sent the alert {other}"),
     }
 }
 
@@ -113,5 +128,15 @@ mod tests {
         let twice = io::Error::other(once);
         assert!(explain(&twice).is_some_and(|text| text.contains("--tls-ca")));
         assert_eq!(explain(&io::Error::other("refused")), None);
+    }
+
+    #[test]
+    fn an_alert_is_known_by_its_type_and_by_its_text() {
+        let alert = rustls::AlertDescription::CertificateRequired;
+        let alert = rustls::Error::AlertReceived(alert);
+        let text = io::Error::other(alert.to_string());
+        for error in [io::Error::other(alert), text] {
+            assert!(explain(&error).is_some_and(|text| text.contains("--tls-cert")));
+        }
     }
 }

@@ -5,6 +5,8 @@
 //! file is opened again when the server is told to reload, which is what rotates it. A line says
 //! who, from where, what, on what, how it ended, and the trace; never a token, a path or contents.
 
+mod strangers;
+
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
@@ -18,6 +20,7 @@ use serde::Serialize;
 use tonic::{Code, codegen::http::HeaderMap};
 use uuid::Uuid;
 
+use self::strangers::Strangers;
 use super::{
     rules::{Rule, Trace},
     scope::Subject,
@@ -34,6 +37,7 @@ const MAX_REQUEST_ID: usize = 64;
 /// Where the lines go.
 pub(crate) struct Audit {
     clock: Arc<dyn Clock>,
+    strangers: Strangers,
     file: Option<AuditFile>,
 }
 
@@ -51,6 +55,7 @@ impl Audit {
         });
         Ok(Self {
             clock,
+            strangers: Strangers::default(),
             file: file.transpose()?,
         })
     }
@@ -157,6 +162,9 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if self.principal.is_empty() && !self.audit.strangers.admit(self.began) {
+            return;
+        }
         let line = Line {
             time: prost_types::Timestamp::from(self.began).to_string(),
             principal: &self.principal,

@@ -163,8 +163,8 @@ async fn a_job_of_another_does_not_exist() {
         let same = theirs.message().replace(&job, unknown);
         assert_eq!(same, nothing.message(), "the answers tell it apart");
     }
-    assert_eq!(guarded.jobs_of(&ann).await, [job.clone()]);
-    assert_eq!(guarded.jobs_of(&bob).await, [other.clone()]);
+    assert_eq!(guarded.jobs_of(&ann).await, std::slice::from_ref(&job));
+    assert_eq!(guarded.jobs_of(&bob).await, std::slice::from_ref(&other));
     assert_eq!(guarded.jobs_of(&admin).await, [other, job.clone()]);
     let get = "/dual16.v1.JobService/GetJob";
     for caller in [&ann, &admin] {

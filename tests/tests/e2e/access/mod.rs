@@ -48,9 +48,9 @@ fn a_job_runs_over_mutual_tls_and_is_its_owners_alone() {
     let listed = as_bob(&["jobs", "--output", "json"]).success();
     assert!(!listed.stdout.contains(&job), "{listed}");
 
+    let secrets = [&ann, &bob].map(|token| std::fs::read_to_string(token).unwrap());
     let log = server.stop();
-    for token in [&ann, &bob] {
-        let secret = std::fs::read_to_string(token).unwrap();
+    for secret in secrets {
         assert!(!log.stderr.contains(secret.trim()), "a token is in the log");
     }
 }
