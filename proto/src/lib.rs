@@ -1,7 +1,9 @@
 //! The `dual16.v1` API. The `.proto` files beside this crate are the reference; this is what is
 //! generated from them, plus the descriptor set that the server offers by reflection, and what every
-//! caller of the API needs to prove who it is.
+//! side of the API does alike: [`digest`]s, the [`blob`]s that they name, and the [`credentials`] of
+//! callers.
 
+pub mod blob;
 pub mod credentials;
 pub mod digest;
 

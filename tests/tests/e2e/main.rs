@@ -17,6 +17,7 @@ mod disk;
 mod independent;
 mod interrupt;
 mod layer_mode;
+mod memory;
 mod outage;
 mod readme;
 mod remote;
