@@ -130,16 +130,19 @@ impl Error {
 
 fn api_exit_code(error: &ApiError) -> u8 {
     match error {
-        ApiError::Unreachable { .. } | ApiError::NotDual16 { .. } => 3,
-        ApiError::InvalidUrl { .. } | ApiError::Read { .. } | ApiError::InputChanged { .. } => {
-            BAD_INPUT
-        }
+        ApiError::Unreachable { .. } | ApiError::NotDual16 { .. } | ApiError::Tls { .. } => 3,
+        ApiError::InvalidUrl { .. }
+        | ApiError::Credentials(_)
+        | ApiError::Read { .. }
+        | ApiError::InputChanged { .. } => BAD_INPUT,
         ApiError::Refused { code, .. } => match code {
             Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
             | Code::FailedPrecondition
-            | Code::OutOfRange => BAD_INPUT,
+            | Code::OutOfRange
+            | Code::PermissionDenied
+            | Code::Unauthenticated => BAD_INPUT,
             _ => 1,
         },
         ApiError::Protocol { .. } | ApiError::Corrupt { .. } | ApiError::Write { .. } => 1,

@@ -148,3 +148,98 @@ async fn health_and_reflection_are_served() {
         );
     }
 }
+
+#[tokio::test]
+async fn tokens_and_paths_stay_out_of_the_log_and_a_hangup_reads_files_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let new_token = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dual16-server"));
+        command.args("token new --principal ci --role submit".split(' '));
+        let made = command.output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(made.stdout).trim().to_owned(), text(made.stderr))
+    };
+    let ((old, old_entry), (new, new_entry)) = (new_token(), new_token());
+    fs::write(file("tokens"), old_entry).unwrap();
+    let child = command(&file("data"))
+        .args(["--log", "debug", "--tokens"])
+        .arg(file("tokens"))
+        .arg("--audit-log")
+        .arg(file("audit"))
+        .arg("--port-file")
+        .arg(file("port"))
+        .spawn()
+        .unwrap();
+    wait_for("the port file", || file("port").exists());
+    let addr = fs::read_to_string(file("port")).unwrap().trim().to_owned();
+    let channel = Channel::from_shared(format!("http://{addr}")).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let get_job = async |token: &str| {
+        let mut request = tonic::Request::new(v1::CancelJobRequest {
+            name: "jobs/00000000-0000-7000-8000-000000000000".into(),
+        });
+        let token = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", token);
+        let mut jobs = v1::job_service_client::JobServiceClient::new(channel.clone());
+        jobs.cancel_job(request).await.unwrap_err()
+    };
+    let mut errors = vec![get_job(&old).await, get_job(&new).await];
+    assert_eq!(errors[0].code(), tonic::Code::NotFound);
+    assert_eq!(errors[1].code(), tonic::Code::Unauthenticated);
+
+    fs::write(file("tokens"), new_entry).unwrap();
+    fs::rename(file("audit"), file("audit.1")).unwrap();
+    let status = Command::new("kill")
+        .args(["-HUP", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    wait_for("the new audit log", || file("audit").exists());
+    // The tokens may be read a moment later.
+    for left in (0..1000).rev() {
+        if get_job(&new).await.code() == tonic::Code::NotFound {
+            break;
+        }
+        assert!(left > 0, "the tokens were not read again");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    errors.push(get_job(&old).await);
+    assert_eq!(errors[2].code(), tonic::Code::Unauthenticated);
+
+    let output = tokio::task::spawn_blocking(|| terminate(child)).await;
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mut told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("--tokens: read again"), "{told}");
+    told += &String::from_utf8(output.stdout).unwrap();
+    told += &fs::read_to_string(file("audit.1")).unwrap();
+    told += &fs::read_to_string(file("audit")).unwrap();
+    for error in errors {
+        told += &format!("{error} {:?}", reason(&error));
+    }
+    let path = folder.path().to_str().unwrap();
+    for secret in [&old, &new, path] {
+        assert!(!told.contains(secret), "{secret} in\n{told}");
+    }
+}
+
+#[test]
+fn an_address_that_others_reach_needs_tls_and_tokens() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dual16-server"));
+    command.args(["--listen", "0.0.0.0:0", "--data"]);
+    let output = command.arg(directory.path()).output().unwrap();
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    for part in [
+        "--tls-cert",
+        "--tls-key",
+        "--tokens",
+        "--insecure",
+        "127.0.0.1",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+}

@@ -1,15 +1,18 @@
 //! The first contact: waits for the server, makes sure that it is one, and learns its limits.
 
-use std::{error::Error as _, io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
-use dual16_proto::v1::{GetInfoRequest, GetInfoResponse};
+use dual16_proto::{
+    credentials::explain,
+    v1::{GetInfoRequest, GetInfoResponse},
+};
 use thiserror::Error;
 use tokio::time;
 use tonic::{Code, Status};
 
 use crate::{
     backoff::Backoff,
-    connection::{CALL_TIMEOUT, Connection, innermost, transient, within},
+    connection::{CALL_TIMEOUT, Connection, reason, transient, within},
     link::Link,
 };
 
@@ -32,6 +35,14 @@ pub enum StartError {
         /// The limit.
         limit: Duration,
         /// The last try's error.
+        reason: String,
+    },
+    /// The two sides do not trust each other, or the server does not let this worker in.
+    #[error("server {server} and this worker do not get together: {reason}")]
+    Refused {
+        /// As given.
+        server: String,
+        /// Why, and what would help.
         reason: String,
     },
     /// Something answered that is no dual16 server.
@@ -98,6 +109,8 @@ pub(crate) async fn connect(
                     tracing::debug!(%server, version = %info.version, "connected");
                     return Ok(Limits::of(&info));
                 }
+                // Wrong from the first call on: waiting does not make it right.
+                Err(status) if is_refusal(&status) => return Err(status),
                 Err(status) if transient(&status) => {
                     link.failed(&status);
                     last = reason(&status);
@@ -114,10 +127,10 @@ pub(crate) async fn connect(
     match answer {
         Ok(Ok(limits)) => Ok(limits),
         Ok(Err(status)) => {
-            let reason = reason(&status);
-            Err(StartError::NotAServer {
-                server: server.to_owned(),
-                reason,
+            let (server, reason) = (server.to_owned(), reason(&status));
+            Err(match is_refusal(&status) {
+                true => StartError::Refused { server, reason },
+                false => StartError::NotAServer { server, reason },
             })
         }
         Err(limit) => Err(StartError::Unreachable {
@@ -128,12 +141,11 @@ pub(crate) async fn connect(
     }
 }
 
-fn reason(status: &Status) -> String {
-    match status.source() {
-        Some(cause) => innermost(cause),
-        None if status.code() == Code::Unimplemented => "it does not know the service".to_owned(),
-        None => status.message().to_owned(),
-    }
+fn is_refusal(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unauthenticated | Code::PermissionDenied
+    ) || explain(status).is_some()
 }
 
 #[cfg(test)]

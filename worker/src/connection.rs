@@ -5,14 +5,14 @@ use std::{error::Error as _, time::Duration};
 
 use dual16_proto::{
     blob::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES},
+    credentials::{AuthorizedChannel, Bearer, Credentials, explain},
     v1::{
         blob_service_client::BlobServiceClient, info_service_client::InfoServiceClient,
         worker_service_client::WorkerServiceClient,
     },
 };
 use tonic::{
-    Code, Response, Status,
-    transport::{Channel, Endpoint},
+    Code, Response, Status, service::interceptor::InterceptedService, transport::Endpoint,
 };
 use tonic_types::StatusExt as _;
 
@@ -26,37 +26,54 @@ const MAX_GRANT_BYTES: usize = 64 << 20;
 /// One connection, with the services on it. Connects when first used, and again when broken.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
-    channel: Channel,
+    channel: AuthorizedChannel,
+}
+
+/// Where a server is, and what it is told about who calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    endpoint: Endpoint,
+    bearer: Bearer,
+}
+
+impl Address {
+    /// The server at a URL; `http://` may be left out.
+    pub(crate) fn new(server: &str, credentials: &Credentials) -> Result<Self, String> {
+        let applied = credentials.apply(endpoint(server)?);
+        let (endpoint, bearer) = applied.map_err(|error| error.to_string())?;
+        Ok(Self { endpoint, bearer })
+    }
 }
 
 impl Connection {
-    pub(crate) fn new(endpoint: &Endpoint) -> Self {
+    pub(crate) fn new(address: &Address) -> Self {
+        let channel = address.endpoint.connect_lazy();
         Self {
-            channel: endpoint.connect_lazy(),
+            channel: InterceptedService::new(channel, address.bearer.clone()),
         }
     }
 
-    pub(crate) fn worker(&self) -> WorkerServiceClient<Channel> {
+    pub(crate) fn worker(&self) -> WorkerServiceClient<AuthorizedChannel> {
         WorkerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_GRANT_BYTES)
     }
 
-    pub(crate) fn blobs(&self) -> BlobServiceClient<Channel> {
+    pub(crate) fn blobs(&self) -> BlobServiceClient<AuthorizedChannel> {
         BlobServiceClient::new(self.channel.clone())
     }
 
-    pub(crate) fn info(&self) -> InfoServiceClient<Channel> {
+    pub(crate) fn info(&self) -> InfoServiceClient<AuthorizedChannel> {
         InfoServiceClient::new(self.channel.clone())
     }
 }
 
 /// Transport settings for a server's URL; `http://` may be left out.
-pub(crate) fn endpoint(server: &str) -> Result<Endpoint, String> {
+fn endpoint(server: &str) -> Result<Endpoint, String> {
     let url = match server.split_once("://") {
         None => format!("http://{server}"),
-        Some(("http", _)) => server.to_owned(),
+        Some(("http" | "https", _)) => server.to_owned(),
         Some((scheme, _)) => {
             return Err(format!(
-                "scheme '{scheme}' is not supported; use http://HOST:PORT"
+                "scheme '{scheme}' is not supported; use http://HOST:PORT or https://HOST:PORT"
             ));
         }
     };
@@ -94,11 +111,25 @@ pub(crate) async fn within<T>(
 pub(crate) fn transient(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable | Code::DeadlineExceeded | Code::Aborted => true,
+        // A token that has run out may be replaced while the worker runs; results are kept until then.
+        Code::Unauthenticated => true,
         // A status made by the transport of this side carries its cause; one sent by the server
         // does not. A connection that breaks in mid-call is UNKNOWN, INTERNAL or CANCELLED.
         _ if status.source().is_some() => true,
         // A full queue says when to come back; a message that is too large is so for ever.
         _ => status.get_details_retry_info().is_some(),
+    }
+}
+
+/// Why a call did not get through, for a person.
+pub(crate) fn reason(status: &Status) -> String {
+    match (explain(status), status.source()) {
+        (Some(tls), _) => tls,
+        (None, Some(cause)) => innermost(cause),
+        (None, None) if status.code() == Code::Unimplemented => {
+            "it does not know the service".to_owned()
+        }
+        (None, None) => status.message().to_owned(),
     }
 }
 
@@ -122,7 +153,11 @@ mod tests {
             "http://127.0.0.1:7016/"
         );
         assert_eq!(endpoint("http://h:1").unwrap().uri().host(), Some("h"));
-        assert!(endpoint("https://h:1").unwrap_err().contains("'https'"));
+        assert_eq!(
+            endpoint("https://h:1").unwrap().uri().scheme_str(),
+            Some("https")
+        );
+        assert!(endpoint("ftp://h:1").unwrap_err().contains("'ftp'"));
         assert!(endpoint("http://").is_err());
         assert!(endpoint("not a host").is_err());
     }

@@ -5,11 +5,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dual16_proto::v1::{
-    DownloadRequest, DownloadResponse, FindMissingRequest, FindMissingResponse, QueryUploadRequest,
-    QueryUploadResponse, UploadRequest, UploadResponse,
-    blob_service_client::BlobServiceClient,
-    blob_service_server::{BlobService, BlobServiceServer},
+use dual16_proto::{
+    credentials::Bearer,
+    v1::{
+        DownloadRequest, DownloadResponse, FindMissingRequest, FindMissingResponse,
+        QueryUploadRequest, QueryUploadResponse, UploadRequest, UploadResponse,
+        blob_service_client::BlobServiceClient,
+        blob_service_server::{BlobService, BlobServiceServer},
+    },
 };
 use tokio::net::TcpListener;
 use tokio_stream::Stream;
@@ -69,8 +72,9 @@ impl FakeBlobs {
         let router = Server::builder().add_service(BlobServiceServer::new(fake.clone()));
         tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener)));
         let transfer = Transfer {
-            client: BlobServiceClient::new(
+            client: BlobServiceClient::with_interceptor(
                 Endpoint::from_shared(url.clone()).unwrap().connect_lazy(),
+                Bearer::none(),
             ),
             chunk_bytes: CHUNK,
             link: Arc::new(Link::new(&url)),

@@ -11,11 +11,10 @@ use std::{
 use dual16_proto::v1::HeartbeatRequest;
 use tokio::{sync::oneshot, time};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::transport::Endpoint;
 
 use crate::{
     backoff::Backoff,
-    connection::{CALL_TIMEOUT, Connection, transient, within},
+    connection::{Address, CALL_TIMEOUT, Connection, transient, within},
     leases::LeaseTable,
     link::Link,
 };
@@ -33,7 +32,7 @@ impl Heartbeat {
     /// # Errors
     /// The system has no thread or no event queue left.
     pub(crate) fn start(
-        endpoint: Endpoint,
+        server: Address,
         worker: String,
         leases: Arc<LeaseTable>,
         link: Arc<Link>,
@@ -48,7 +47,7 @@ impl Heartbeat {
             .name("dual16-heartbeat".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
-                    let connection = Connection::new(&endpoint);
+                    let connection = Connection::new(&server);
                     stopped
                         .run_until_cancelled(renew(&connection, &worker, &leases, &link))
                         .await;

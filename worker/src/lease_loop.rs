@@ -6,13 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dual16_proto::v1::{Lease, LeaseRequest, worker_service_client::WorkerServiceClient};
+use dual16_proto::{
+    credentials::AuthorizedChannel,
+    v1::{Lease, LeaseRequest, worker_service_client::WorkerServiceClient},
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use crate::{
     backoff::Backoff,
@@ -30,7 +33,7 @@ const SHORTEST_POLL: Duration = Duration::from_millis(100);
 
 /// Leases tasks until told to stop.
 pub(crate) struct LeaseLoop {
-    pub(crate) client: WorkerServiceClient<Channel>,
+    pub(crate) client: WorkerServiceClient<AuthorizedChannel>,
     pub(crate) worker: String,
     pub(crate) slots: NonZeroUsize,
     pub(crate) leases: Arc<LeaseTable>,

@@ -4,7 +4,8 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, builder::BoolishValueParser};
+use dual16_proto::credentials::{ClientIdentity, Credentials, TokenSource};
 use dual16_worker::{DEFAULT_CACHE_BYTES, MemoryLimit, WorkerOptions, start};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -19,6 +20,27 @@ struct Args {
     /// The server's URL.
     #[arg(long, env = "DUAL16_SERVER", default_value = "http://127.0.0.1:7016")]
     server: String,
+
+    /// File with the token, where the server asks for one; read again when it changes. Without it,
+    /// the variable DUAL16_TOKEN may hold the token itself.
+    #[arg(long, env = "DUAL16_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// PEM file of the authority that signed the server's certificate [default: the system's].
+    #[arg(long, env = "DUAL16_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+
+    /// PEM file of a client certificate, where the server asks for one.
+    #[arg(long, env = "DUAL16_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// PEM file of the client certificate's private key.
+    #[arg(long, env = "DUAL16_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// Send the token over http:// to other machines, where something else encrypts the way.
+    #[arg(long, env = "DUAL16_INSECURE", value_parser = BoolishValueParser::new())]
+    insecure: bool,
 
     /// Tasks run at once [default: the number of cores].
     #[arg(long, env = "DUAL16_WORKERS", value_name = "N")]
@@ -88,6 +110,11 @@ enum LogFormat {
 fn main() -> anyhow::Result<()> {
     let Args {
         server,
+        token_file,
+        tls_ca,
+        tls_cert,
+        tls_key,
+        insecure,
         workers,
         threads,
         cache,
@@ -107,6 +134,12 @@ fn main() -> anyhow::Result<()> {
     }
 
     let mut options = WorkerOptions::new(server, cache);
+    options.credentials = Credentials {
+        token: TokenSource::of(token_file)?,
+        tls_ca,
+        identity: ClientIdentity::of(tls_cert, tls_key)?,
+        insecure,
+    };
     options.cache_bytes = cache_bytes;
     options.memory_limit = memory_limit;
     options.slots = workers.unwrap_or(options.slots);

@@ -2,6 +2,7 @@
 
 use std::{fmt, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 
+use dual16_proto::credentials::Credentials;
 use uuid::Uuid;
 
 use crate::{memory_limit::MemoryLimit, runner::TaskRunner};
@@ -12,8 +13,10 @@ pub const DEFAULT_CACHE_BYTES: u64 = 8 << 30;
 /// Options of [`start`](crate::start).
 #[derive(Clone)]
 pub struct WorkerOptions {
-    /// The server's URL, `http://HOST:PORT`.
+    /// The server's URL, `https://HOST:PORT` or `http://HOST:PORT`.
     pub server: String,
+    /// What proves to the server who is calling, and the other way round. Nothing by default.
+    pub credentials: Credentials,
     /// Unique for each worker process; people read it in errors.
     pub name: String,
     /// Tasks held at once. More slots than `threads` hide the time that tasks wait for blobs.
@@ -41,6 +44,7 @@ impl WorkerOptions {
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Self {
             server: server.into(),
+            credentials: Credentials::default(),
             name: unique_name(),
             slots: cores,
             threads: cores,
@@ -57,6 +61,7 @@ impl fmt::Debug for WorkerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerOptions")
             .field("server", &self.server)
+            .field("credentials", &self.credentials)
             .field("name", &self.name)
             .field("slots", &self.slots)
             .field("threads", &self.threads)

@@ -3,11 +3,14 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use dual16_proto::v1::{
-    CompleteRequest, FailRequest, Finish, LeaseRef, Payload, ReleaseRequest, Stage,
-    complete_request, payload, worker_service_client::WorkerServiceClient,
+use dual16_proto::{
+    credentials::AuthorizedChannel,
+    v1::{
+        CompleteRequest, FailRequest, Finish, LeaseRef, Payload, ReleaseRequest, Stage,
+        complete_request, payload, worker_service_client::WorkerServiceClient,
+    },
 };
-use tonic::{Code, Response, Status, transport::Channel};
+use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
@@ -28,7 +31,7 @@ const LEASE_LOST: &str = "LEASE_LOST";
 /// Hands in results and errors.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    pub(crate) client: WorkerServiceClient<Channel>,
+    pub(crate) client: WorkerServiceClient<AuthorizedChannel>,
     pub(crate) worker: String,
     /// Largest payload within a message, in bytes; larger ones go as blobs.
     pub(crate) inline_bytes: usize,

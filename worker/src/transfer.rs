@@ -14,9 +14,9 @@ use std::{
     time::Duration,
 };
 
-use dual16_proto::v1::blob_service_client::BlobServiceClient;
+use dual16_proto::{credentials::AuthorizedChannel, v1::blob_service_client::BlobServiceClient};
 use thiserror::Error;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 use crate::{digest::Digest, link::Link};
 
@@ -26,7 +26,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Moves blobs between the server and local files.
 #[derive(Debug)]
 pub(crate) struct Transfer {
-    pub(crate) client: BlobServiceClient<Channel>,
+    pub(crate) client: BlobServiceClient<AuthorizedChannel>,
     /// Bytes of data in one message of an upload; the server takes no more.
     pub(crate) chunk_bytes: usize,
     pub(crate) link: Arc<Link>,

@@ -14,7 +14,7 @@ use crate::{
     blob_cache::BlobCache,
     blob_store::BlobStore,
     connect::{StartError, connect},
-    connection::{Connection, endpoint},
+    connection::{Address, Connection},
     heartbeat::Heartbeat,
     lease_loop::LeaseLoop,
     leases::LeaseTable,
@@ -59,6 +59,7 @@ pub struct Drained {
 pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> {
     let WorkerOptions {
         server,
+        credentials,
         name,
         slots,
         threads,
@@ -66,23 +67,24 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         cache_bytes,
         ..
     } = options;
-    let endpoint = endpoint(&server).map_err(|reason| StartError::InvalidServer {
-        server: server.clone(),
-        reason,
-    })?;
+    let address =
+        Address::new(&server, &credentials).map_err(|reason| StartError::InvalidServer {
+            server: server.clone(),
+            reason,
+        })?;
     let cache = BlobCache::open(&cache_dir, cache_bytes).map_err(|source| StartError::Cache {
         dir: cache_dir,
         source,
     })?;
     bound_compute(threads);
 
-    let connection = Connection::new(&endpoint);
+    let connection = Connection::new(&address);
     let link = Arc::new(Link::new(&server));
     let limits = connect(&connection, &link, &server, options.connect_timeout).await?;
 
     let leases = Arc::new(LeaseTable::default());
     let heartbeat = Heartbeat::start(
-        endpoint,
+        address,
         name.clone(),
         Arc::clone(&leases),
         Arc::clone(&link),

@@ -8,6 +8,7 @@ use std::{
 
 use dual16_proto::{
     blob::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES},
+    credentials::{AuthorizedChannel, Credentials},
     v1::{
         GetInfoRequest, GetInfoResponse, blob_service_client::BlobServiceClient,
         info_service_client::InfoServiceClient, job_service_client::JobServiceClient,
@@ -15,7 +16,8 @@ use dual16_proto::{
 };
 use tonic::{
     Code, Request, Response, Status,
-    transport::{Channel, Endpoint, Uri},
+    service::interceptor::InterceptedService,
+    transport::{Endpoint, Uri},
 };
 
 use super::{
@@ -36,8 +38,10 @@ type OnRetry = Arc<dyn Fn(&Retrying<'_>) + Send + Sync>;
 /// How to reach a server.
 #[derive(Clone)]
 pub struct ConnectOptions {
-    /// "http://HOST:PORT"; "http://" may be left out.
+    /// "https://HOST:PORT" or "http://HOST:PORT"; "http://" may be left out.
     pub url: String,
+    /// What proves who is calling, and who answers. Nothing by default.
+    pub credentials: Credentials,
     /// How long the first connection may take.
     pub connect_within: Duration,
     /// What happens when the server goes away later.
@@ -51,6 +55,7 @@ impl ConnectOptions {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            credentials: Credentials::default(),
             connect_within: Duration::from_secs(5),
             retry: RetryPolicy::default(),
             on_retry: Arc::new(|_| {}),
@@ -62,6 +67,7 @@ impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectOptions")
             .field("url", &self.url)
+            .field("credentials", &self.credentials)
             .field("connect_within", &self.connect_within)
             .field("retry", &self.retry)
             .finish_non_exhaustive()
@@ -71,7 +77,7 @@ impl fmt::Debug for ConnectOptions {
 /// A connection to a server. Cheap to clone; clones share the connection.
 #[derive(Clone)]
 pub struct Client {
-    channel: Channel,
+    channel: AuthorizedChannel,
     url: Arc<str>,
     pub(super) retry: RetryPolicy,
     pub(super) on_retry: OnRetry,
@@ -90,12 +96,14 @@ impl Client {
     /// Connects and asks the server who it is.
     ///
     /// # Errors
-    /// [`ApiError::InvalidUrl`], [`ApiError::Unreachable`] when nothing answered in time,
+    /// [`ApiError::InvalidUrl`], [`ApiError::Credentials`] when they cannot be used,
+    /// [`ApiError::Tls`] when the two sides do not trust each other, [`ApiError::Unreachable`] when nothing answered in time,
     /// [`ApiError::NotDual16`] when something else did.
     pub async fn connect(options: ConnectOptions) -> Result<Self, ApiError> {
         let (url, endpoint) = endpoint(&options.url)?;
+        let (endpoint, bearer) = options.credentials.apply(endpoint)?;
         let client = Self {
-            channel: endpoint.connect_lazy(),
+            channel: InterceptedService::new(endpoint.connect_lazy(), bearer),
             url: url.into(),
             retry: RetryPolicy {
                 give_up_after: options.connect_within,
@@ -147,11 +155,11 @@ impl Client {
         .await
     }
 
-    pub(super) fn jobs(&self) -> JobServiceClient<Channel> {
+    pub(super) fn jobs(&self) -> JobServiceClient<AuthorizedChannel> {
         JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    pub(super) fn blobs(&self) -> BlobServiceClient<Channel> {
+    pub(super) fn blobs(&self) -> BlobServiceClient<AuthorizedChannel> {
         BlobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
@@ -160,7 +168,7 @@ impl Client {
         &self,
         call: &'static str,
         message: Q,
-        send: impl Fn(Channel, Request<Q>) -> F,
+        send: impl Fn(AuthorizedChannel, Request<Q>) -> F,
     ) -> Result<A, ApiError>
     where
         Q: Clone,
@@ -203,9 +211,8 @@ fn endpoint(given: &str) -> Result<(String, Endpoint), ApiError> {
         .parse()
         .map_err(|error: tonic::codegen::http::uri::InvalidUri| invalid(&error.to_string()))?;
     match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(invalid("TLS is not built in; use http://")),
-        _ => return Err(invalid("the scheme must be http")),
+        Some("http" | "https") => {}
+        _ => return Err(invalid("the scheme must be http or https")),
     }
     if uri.host().is_none_or(str::is_empty) {
         return Err(invalid("it names no host"));
@@ -236,14 +243,8 @@ mod tests {
             endpoint("http://[::1]:7016").unwrap().0,
             "http://[::1]:7016"
         );
-        for bad in [
-            "http://host",
-            "https://host:1",
-            "ftp://host:1",
-            "",
-            "http://:7016",
-            "a b:1",
-        ] {
+        assert_eq!(endpoint("https://host:1").unwrap().0, "https://host:1");
+        for bad in ["http://host", "ftp://host:1", "", "http://:7016", "a b:1"] {
             let error = endpoint(bad).unwrap_err();
             assert!(
                 matches!(error, ApiError::InvalidUrl { .. }),

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use dual16_proto::credentials::CredentialsError;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -31,6 +32,17 @@ pub enum ApiError {
         waited: Duration,
         /// The newest error.
         last: String,
+    },
+    /// The token or the certificates cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The two sides do not come to trust each other, or only one of them speaks TLS.
+    #[error("cannot talk to the server at {url}: {message}")]
+    Tls {
+        /// The server.
+        url: String,
+        /// Why, and what would help.
+        message: String,
     },
     /// Something answers, but it is not dual16.
     #[error(
@@ -157,6 +169,12 @@ impl ApiError {
 fn describe(message: &str, reason: &str, violations: &[Violation]) -> String {
     let mut text = match reason {
         "" => String::new(),
+        // What the server says is for programs of every kind; this is the one with the flags.
+        "CREDENTIALS_MISSING" => {
+            " [CREDENTIALS_MISSING]\n  name a file with the token by --token-file, or put it into \
+             DUAL16_TOKEN"
+                .to_owned()
+        }
         reason => format!(" [{reason}]"),
     };
     for violation in violations

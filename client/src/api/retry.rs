@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use dual16_proto::credentials::explain;
 use rand::RngExt as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -78,9 +79,13 @@ impl Outage {
     /// Pauses before the next try.
     ///
     /// # Errors
-    /// [`ApiError::Refused`] when trying again cannot help, [`ApiError::Unreachable`] when the
+    /// [`ApiError::Refused`] or [`ApiError::Tls`] when trying again cannot help, [`ApiError::Unreachable`] when the
     /// outage has lasted too long.
     pub(super) async fn pause(&mut self, status: &Status) -> Result<(), ApiError> {
+        if let Some(message) = explain(status) {
+            let url = self.client.url().to_owned();
+            return Err(ApiError::Tls { url, message });
+        }
         if !is_transient(status) {
             return Err(ApiError::refused(self.call, status));
         }

@@ -5,9 +5,11 @@
 use std::num::NonZeroUsize;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use dual16_proto::credentials::Credentials;
+
 use super::{Context, GlobalArgs};
 use crate::{
-    api::{Client, ConnectOptions, RetryPolicy, Retrying},
+    api::{ApiError, Client, ConnectOptions, RetryPolicy, Retrying},
     error::Error,
     render::Progress,
 };
@@ -106,7 +108,8 @@ impl Session {
     ) -> Result<Self, Error> {
         match target {
             Target::Remote(url) => {
-                let client = connect(url, global, progress).await?;
+                let credentials = global.access.credentials().map_err(ApiError::from)?;
+                let client = connect(url, credentials, global, progress).await?;
                 Ok(Self {
                     client,
                     place: Place::Remote,
@@ -134,7 +137,9 @@ impl Session {
             (Work::Tasks, Some(count)) => Workers::Count(count),
         };
         let cluster = crate::local::LocalCluster::start(data, workers).await?;
-        match connect(cluster.url(), global, progress).await {
+        // Made by this process, for this process: nobody asks, and no token leaves its place.
+        let credentials = Credentials::default();
+        match connect(cluster.url(), credentials, global, progress).await {
             Ok(client) => Ok(Self {
                 client,
                 place: Place::Local(cluster),
@@ -188,9 +193,15 @@ pub(super) async fn with_session<T>(
     result
 }
 
-async fn connect(url: &str, global: &GlobalArgs, progress: &Progress) -> Result<Client, Error> {
+async fn connect(
+    url: &str,
+    credentials: Credentials,
+    global: &GlobalArgs,
+    progress: &Progress,
+) -> Result<Client, Error> {
     let progress = progress.clone();
     let options = ConnectOptions {
+        credentials,
         retry: RetryPolicy {
             give_up_after: Duration::from_secs(global.reconnect_timeout),
             ..RetryPolicy::default()

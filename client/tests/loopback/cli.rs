@@ -303,8 +303,8 @@ async fn bad_input_is_told_before_anything_is_sent() {
             "(0, 100]",
         ),
         (
-            vec![&model, "--calib", &calib, "--server", "https://h:1"],
-            "TLS",
+            vec![&model, "--calib", &calib, "--server", "ftp://h:1"],
+            "http or https",
         ),
     ] {
         let mut command = dual16(&["quantize", "--out", &out]);

@@ -8,7 +8,7 @@ use dual16_proto::v1;
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::{clock::Timestamp, digest::Digest};
+use crate::{clock::Timestamp, digest::Digest, principal::Principal};
 
 const MACHINE: Machine = Machine {
     max_attempts: 3,
@@ -34,6 +34,7 @@ impl World {
     fn new(plan: Vec<u32>) -> Self {
         let new = NewJob {
             id: JobId::generate(),
+            owner: Principal::anonymous(),
             display_name: "model.onnx".into(),
             spec_digest: Digest::of(b"spec"),
             request_id: None,

@@ -38,6 +38,9 @@ fn the_overlay_single_is_one_server_and_workers_that_scale() {
         "readinessProbe",
         "resources:",
         "runAsNonRoot",
+        "secretName: dual16-server-tls",
+        "secretName: dual16-server-tokens",
+        "secretName: dual16-worker-access",
     ] {
         assert!(rendered.contains(part), "no {part} in\n{rendered}");
     }

@@ -7,6 +7,7 @@
     reason = "clippy takes the helpers of tests for no tests"
 )]
 
+mod access;
 mod accuracy;
 mod article;
 mod bad_input;

@@ -14,7 +14,7 @@ fn idle(_: Task<'_>) -> Result<dual16_worker::Outcome, dual16_worker::TaskError>
 async fn a_url_that_makes_no_sense_is_refused() {
     let cluster = Cluster::start().await;
     let mut options = cluster.options("w", Script(idle));
-    options.server = "https://127.0.0.1:7016".to_owned();
+    options.server = "ftp://127.0.0.1:7016".to_owned();
     let error = start(options).await.unwrap_err();
     assert!(matches!(error, StartError::InvalidServer { .. }), "{error}");
     assert!(
