@@ -20,7 +20,7 @@ use tonic::transport::{
 use self::data_dir::DataDir;
 use crate::{
     clock::{Clock, SystemClock},
-    job::Machine,
+    job::{Backoff, Machine},
     limits::Limits,
     rpc::{App, BlobApi, InfoApi, JobApi, WorkerApi},
     store::{StoreConfig, StoreError},
@@ -38,6 +38,12 @@ const MAX_STREAMS: u32 = 2048;
 /// Least and greatest time between two looks for expired leases.
 const EXPIRY_TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// Long enough for a passing trouble to pass, short beside the work of a task.
+const DEFAULT_BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(500),
+    cap: Duration::from_secs(30),
+};
+
 /// What a server is started with.
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -48,6 +54,8 @@ pub struct ServerOptions {
     /// Time a worker has between two heartbeats. A restarted server waits as long for the workers
     /// of its predecessor.
     pub lease_ttl: Duration,
+    /// Waits between the attempts of a task that failed.
+    pub backoff: Backoff,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -59,6 +67,7 @@ impl ServerOptions {
             data: data.into(),
             limits: Limits::default(),
             lease_ttl: Duration::from_secs(30),
+            backoff: DEFAULT_BACKOFF,
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -119,6 +128,7 @@ pub async fn start(
         data,
         limits,
         lease_ttl,
+        backoff,
         clock,
     } = options;
     let addr = listener.local_addr().map_err(StartError::Listener)?;
@@ -126,6 +136,7 @@ pub async fn start(
         machine: Machine {
             max_attempts: Limits::count(limits.attempts).max(1),
             max_stages: Limits::count(limits.stages).max(1),
+            backoff,
         },
         max_open_jobs: limits.queued_jobs,
     };

@@ -14,6 +14,7 @@ mod memory;
 mod records;
 mod sled;
 mod verbs;
+mod waiting;
 
 #[cfg(test)]
 mod conformance;
@@ -97,7 +98,7 @@ pub trait Store: Send + Sync + 'static {
     /// Events of a job with a sequence greater than `after`, as many as fit a page.
     fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError>;
 
-    /// Fails the attempts whose lease has run out.
+    /// Fails the attempts whose lease has run out, and queues the tasks whose backoff is over.
     fn expire(&self, now: Timestamp) -> Result<Changes, StoreError>;
 
     /// How much is queued and leased.
@@ -214,6 +215,8 @@ pub struct Counts {
     pub open_jobs: u64,
     /// Tasks waiting for a worker.
     pub queued_tasks: u64,
+    /// Tasks that failed and wait for their next attempt.
+    pub waiting_tasks: u64,
     /// Tasks a worker has.
     pub leased_tasks: u64,
 }

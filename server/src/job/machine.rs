@@ -8,8 +8,8 @@
 use dual16_proto::v1::{self, event_detail::Detail};
 
 use super::{
-    Completion, Effect, Failure, FailureReport, Fence, Grant, Job, JobError, JobEvent, NewJob,
-    Next, Phase, PlannedStage, Slot, Stage, State, Step, Task, TaskEvent, TaskId, TaskName,
+    Backoff, Completion, Effect, Failure, FailureReport, Fence, Grant, Job, JobError, JobEvent,
+    NewJob, Next, Phase, PlannedStage, Slot, Stage, State, Step, Task, TaskEvent, TaskId, TaskName,
     TaskState,
 };
 use crate::clock::Timestamp;
@@ -21,6 +21,8 @@ pub struct Machine {
     pub max_attempts: u32,
     /// Stages of one job, the plan included. A reduce that always names another stage must end too.
     pub max_stages: u32,
+    /// Waits between the attempts of one task.
+    pub backoff: Backoff,
 }
 
 /// Why an event changes nothing.
@@ -220,7 +222,12 @@ impl Machine {
                 task: name.to_string(),
                 error,
             }));
-            requeue(&mut step, task);
+            let delay = self.backoff.delay(name, tried);
+            if delay.is_zero() {
+                requeue(&mut step, task);
+            } else {
+                put_off(&mut step, task, now.after(delay));
+            }
             return Ok(step);
         }
 
@@ -247,9 +254,7 @@ impl Machine {
 fn claim(mut step: Step, mut task: Task, grant: Grant, now: Timestamp) -> Result<Step, Refusal> {
     let name = step.job.task_name(task.id);
     let not_claimable = Refusal::NotClaimable(name);
-    if step.job.phase.ended().is_some()
-        || task.state != TaskState::Pending
-        || grant.fence.attempt <= task.attempt
+    if step.job.phase.ended().is_some() || !task.is_due(now) || grant.fence.attempt <= task.attempt
     {
         return Err(not_claimable);
     }
@@ -312,6 +317,12 @@ fn end_grant(step: &mut Step, task: &Task, fence: Fence) -> Result<Grant, Refusa
 fn requeue(step: &mut Step, mut task: Task) {
     task.state = TaskState::Pending;
     step.push(Effect::Enqueue(task.id));
+    step.tasks.push(task);
+}
+
+fn put_off(step: &mut Step, mut task: Task, until: Timestamp) {
+    task.state = TaskState::Waiting { until };
+    step.push(Effect::EnqueueAt(task.id, until));
     step.tasks.push(task);
 }
 

@@ -17,6 +17,8 @@ pub enum Effect {
     SaveResult(TaskId, v1::Payload),
     /// The task can be leased from now on.
     Enqueue(TaskId),
+    /// The task can be leased from that moment on; until then it is in no queue.
+    EnqueueAt(TaskId, Timestamp),
     /// The task is leased: it leaves the queue.
     Lease(TaskId, Grant),
     /// The grant is over.

@@ -11,7 +11,7 @@ use dual16_proto::v1::{self, payload::Kind};
 use super::*;
 use crate::{
     digest::Digest,
-    job::{Machine, Next, PlannedStage, TaskName},
+    job::{Backoff, Machine, Next, PlannedStage, TaskName},
 };
 
 const TTL: Duration = Duration::from_secs(30);
@@ -36,6 +36,8 @@ macro_rules! conformance_suite {
             tasks::a_heartbeat_keeps_a_lease_and_silence_loses_it,
             tasks::attempts_are_limited_and_every_error_is_kept,
             tasks::a_permanent_error_ends_the_job_at_once,
+            tasks::a_failed_task_waits_out_its_backoff,
+            tasks::a_backoff_survives_a_restart_and_ends_with_its_job,
             tasks::a_release_counts_no_attempt,
             tasks::a_retry_keeps_what_succeeded,
             tasks::concurrent_claims_never_share_a_task,
@@ -63,15 +65,19 @@ conformance_suite!(sled: super::Sled::new());
 
 /// A place where a store is kept, opened again and again.
 trait Backend {
-    fn open(&self, now: Timestamp) -> Box<dyn Store>;
+    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Box<dyn Store>;
+
+    fn open(&self, now: Timestamp) -> Box<dyn Store> {
+        self.open_with(config(), now)
+    }
 }
 
 #[derive(Default)]
 struct Memory(MemoryEngine);
 
 impl Backend for Memory {
-    fn open(&self, now: Timestamp) -> Box<dyn Store> {
-        Box::new(RecordStore::open(self.0.clone(), config(), now, TTL).unwrap())
+    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Box<dyn Store> {
+        Box::new(RecordStore::open(self.0.clone(), config, now, TTL).unwrap())
     }
 }
 
@@ -92,9 +98,9 @@ impl Sled {
 }
 
 impl Backend for Sled {
-    fn open(&self, now: Timestamp) -> Box<dyn Store> {
+    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Box<dyn Store> {
         let engine = SledEngine::open(&self.path()).unwrap();
-        Box::new(RecordStore::open(engine, config(), now, TTL).unwrap())
+        Box::new(RecordStore::open(engine, config, now, TTL).unwrap())
     }
 }
 
@@ -102,6 +108,7 @@ fn config() -> StoreConfig {
     let machine = Machine {
         max_attempts: 3,
         max_stages: 8,
+        backoff: Backoff::NONE,
     };
     StoreConfig {
         machine,

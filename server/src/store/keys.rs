@@ -8,6 +8,7 @@
 //! T job task              -> task          P job task    -> payload     O job task -> result
 //! E job sequence          -> event
 //! Q job task              (queued)         L job task    (leased)
+//! W job task -> until     (waits out a backoff)
 //! ```
 
 use std::ops::Range;
@@ -25,11 +26,12 @@ pub(super) enum Table {
     Event = b'E',
     Queue = b'Q',
     Lease = b'L',
+    Waiting = b'W',
 }
 
 impl Table {
     /// All of them: what a deleted job leaves nothing in.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Spec,
         Self::Task,
         Self::Payload,
@@ -37,6 +39,7 @@ impl Table {
         Self::Event,
         Self::Queue,
         Self::Lease,
+        Self::Waiting,
     ];
 
     /// Keys of every job.

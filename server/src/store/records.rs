@@ -17,6 +17,7 @@ use super::{
     commit::GroupCommit,
     keys::{self, Table},
     leases::Leases,
+    waiting::Waiting,
 };
 use crate::{
     clock::Timestamp,
@@ -49,6 +50,7 @@ pub struct RecordStore<E> {
 #[derive(Debug, Default)]
 pub(super) struct Live {
     pub(super) leases: Leases,
+    pub(super) waiting: Waiting,
     pub(super) open_jobs: u64,
     pub(super) queued_tasks: u64,
 }
@@ -146,6 +148,12 @@ impl Live {
             live.queued_tasks += 1;
             Ok(())
         })?;
+        reader.for_each(Table::Waiting.range(), |key, until| {
+            let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("waiting key"))?;
+            let until = reader::decode_time(&until).ok_or_else(|| reader::corrupt(name))?;
+            live.waiting.insert(name, until);
+            Ok(())
+        })?;
         reader.for_each(Table::Lease.range(), |key, _| {
             let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("lease key"))?;
             let task = reader.task(name)?.ok_or_else(|| reader::corrupt(name))?;
@@ -212,6 +220,10 @@ impl<E: Engine> Writer<'_, E> {
                 Effect::Enqueue(task) => {
                     batch.put("queue", Table::Queue.task(job.task_name(*task)), Vec::new())?;
                 }
+                Effect::EnqueueAt(task, until) => {
+                    let key = Table::Waiting.task(job.task_name(*task));
+                    batch.put("waiting", key, reader::encode_time(*until))?;
+                }
                 Effect::Lease(task, _) => {
                     let name = job.task_name(*task);
                     batch.remove(Table::Queue.task(name));
@@ -226,6 +238,8 @@ impl<E: Engine> Writer<'_, E> {
                         .remove_all(Table::Queue.of_job(job.id), &mut batch)?;
                     self.reader
                         .remove_all(Table::Lease.of_job(job.id), &mut batch)?;
+                    self.reader
+                        .remove_all(Table::Waiting.of_job(job.id), &mut batch)?;
                 }
             }
         }
@@ -233,6 +247,23 @@ impl<E: Engine> Writer<'_, E> {
         self.live.queued_tasks = self.live.queued_tasks.saturating_sub(cleared);
         self.follow(&job, was_open, &effects);
         Ok(job)
+    }
+
+    /// Queues the tasks whose backoff is over.
+    pub(super) fn queue_due(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let due = self.live.waiting.take_due(now);
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for task in &due {
+            batch.remove(Table::Waiting.task(*task));
+            batch.put("queue", Table::Queue.task(*task), Vec::new())?;
+        }
+        self.commit(batch)?;
+        self.live.queued_tasks += due.len() as u64;
+        self.changes.queued += due.len();
+        Ok(())
     }
 
     /// Commits a batch; if the engine fails half-way the store accepts nothing more.
@@ -254,6 +285,9 @@ impl<E: Engine> Writer<'_, E> {
                     self.live.queued_tasks += 1;
                     self.changes.queued += 1;
                 }
+                Effect::EnqueueAt(task, until) => {
+                    self.live.waiting.insert(job.task_name(*task), *until);
+                }
                 Effect::Lease(task, grant) => {
                     self.live.queued_tasks = self.live.queued_tasks.saturating_sub(1);
                     let lease = LeaseRef {
@@ -263,7 +297,10 @@ impl<E: Engine> Writer<'_, E> {
                     self.live.leases.insert(lease, grant.deadline);
                 }
                 Effect::Unlease(task, _) => self.live.leases.remove(job.task_name(*task)),
-                Effect::ClearJob => self.live.leases.remove_job(job.id),
+                Effect::ClearJob => {
+                    self.live.leases.remove_job(job.id);
+                    self.live.waiting.remove_job(job.id);
+                }
             }
         }
         match (was_open, job.phase.ended().is_none()) {

@@ -227,6 +227,7 @@ impl<E: Engine> Store for RecordStore<E> {
 
     fn expire(&self, now: Timestamp) -> Result<Changes, StoreError> {
         self.write(|writer| {
+            writer.queue_due(now)?;
             for lease in writer.live.leases.expired(now) {
                 match writer.task_event(lease, TaskEvent::Expire(lease.fence), now) {
                     Ok(()) => {}
@@ -243,6 +244,7 @@ impl<E: Engine> Store for RecordStore<E> {
             Ok(Counts {
                 open_jobs: writer.live.open_jobs,
                 queued_tasks: writer.live.queued_tasks,
+                waiting_tasks: writer.live.waiting.len() as u64,
                 leased_tasks: writer.live.leases.len() as u64,
             })
         })

@@ -13,6 +13,7 @@ use dual16_server::{
     RunningServer, ServerOptions,
     clock::{ManualClock, Timestamp},
     digest::Digest,
+    job::Backoff,
     limits::Limits,
     start,
 };
@@ -39,6 +40,7 @@ pub(crate) async fn serve_with(data: &Path, limits: Limits) -> TestServer {
     let options = ServerOptions {
         limits,
         lease_ttl: Duration::from_secs(1),
+        backoff: Backoff::NONE,
         clock: clock.clone(),
         ..ServerOptions::new(data)
     };

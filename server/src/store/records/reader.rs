@@ -8,6 +8,7 @@ use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    clock::Timestamp,
     job::{Job, JobId, Slot, Task, TaskId, TaskName},
     store::{
         Batch, Engine, Order, StoreError, StoredJob,
@@ -163,6 +164,15 @@ pub(in crate::store) fn decode_json<T: DeserializeOwned>(
     value: &[u8],
 ) -> Result<T, StoreError> {
     serde_json::from_slice(value).map_err(|error| corrupt(format!("{what} record: {error}")))
+}
+
+pub(in crate::store) fn encode_time(time: Timestamp) -> Vec<u8> {
+    time.as_millis().to_be_bytes().to_vec()
+}
+
+pub(in crate::store) fn decode_time(value: &[u8]) -> Option<Timestamp> {
+    let millis = <[u8; 8]>::try_from(value).ok()?;
+    Some(Timestamp::from_millis(u64::from_be_bytes(millis)))
 }
 
 pub(in crate::store) fn corrupt(what: impl Display) -> StoreError {

@@ -15,6 +15,7 @@ use crate::{
 
 impl<E: Engine> Writer<'_, E> {
     pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        self.queue_due(now)?;
         let mut claimed = Claimed::default();
         let mut budget = claim.max_bytes;
         // The tasks at the head are mostly of one job: its spec is read once.
