@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-use crate::{ServerOptions, limits::Limits};
+use crate::{ServerOptions, access::AccessOptions, limits::Limits};
 
 /// Keeps dual16 jobs and blobs, and hands tasks to workers.
 #[derive(Clone, Debug, Parser)]
@@ -47,6 +47,9 @@ pub struct Config {
         default_value = "info"
     )]
     pub log: String,
+    /// Who may call, and how
+    #[command(flatten)]
+    pub access: AccessOptions,
     /// What the server accepts
     #[command(flatten)]
     pub limits: Limits,
@@ -66,6 +69,7 @@ impl Config {
     pub fn options(&self) -> ServerOptions {
         ServerOptions {
             limits: self.limits.clone(),
+            access: self.access.clone(),
             lease_ttl: Duration::from_secs(self.lease_ttl),
             ..ServerOptions::new(&self.data)
         }
@@ -85,6 +89,7 @@ mod tests {
         let (options, defaults) = (config.options(), ServerOptions::new("d"));
         assert_eq!(options.lease_ttl, defaults.lease_ttl);
         assert_eq!(options.limits, defaults.limits);
+        assert_eq!(options.access, defaults.access);
         assert_eq!(config.listen.port(), 7016);
     }
 }

@@ -9,16 +9,24 @@
 //! - [`blob`]: content-addressed bytes on disk
 //! - `rpc`: the gRPC services, thin: validation, waiting, streaming, errors
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
-//! - [`config`], [`limits`]: flags, variables and every limit; [`clock`]: time, injected
+//! - [`access`]: who may call what, and the audit log; [`principal`]: who owns a job
+//! - `accept`, `tls`: connections, plain or TLS; `reload`: files that are read again when they change
+//! - [`cli`], [`config`], [`limits`]: commands, flags, variables and every limit; [`clock`]: time, injected
 
+mod accept;
+pub mod access;
 pub mod blob;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod job;
 pub mod limits;
+pub mod principal;
+mod reload;
 mod rpc;
 mod server;
 pub mod store;
+mod tls;
 mod wake;
 mod wire;
 

@@ -9,8 +9,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Parser as _;
-use dual16_server::config::{Config, LogFormat};
+use dual16_server::{
+    cli::{self, Command, Invocation, TokenCommand},
+    config::{Config, LogFormat},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -19,10 +21,16 @@ use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Config::parse();
-    let outcome = match start_logging(&config) {
-        Ok(()) => run(&config).await,
-        Err(error) => Err(error),
+    let outcome = match cli::parse(std::env::args_os()) {
+        Ok(Invocation::Serve(config)) => match start_logging(&config) {
+            Ok(()) => run(&config).await,
+            Err(error) => Err(error),
+        },
+        Ok(Invocation::Command(Command::Token(TokenCommand::New(asked)))) => {
+            cli::new_token(&asked, &mut io::stdout(), &mut io::stderr())
+                .context("the token was not made")
+        }
+        Err(error) => error.exit(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,20 +46,28 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     // Before anything listens, so that no signal finds the default handler.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let mut server = dual16_server::start(config.options(), listener).await?;
     let addr = server.addr();
-    tracing::info!(%addr, data = %config.data.display(), "listening");
+    tracing::info!(%addr, "listening");
     if let Some(file) = &config.port_file {
         write_whole(file, &format!("{addr}\n"))
             .with_context(|| format!("cannot write --port-file {}", file.display()))?;
     }
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
-        reason = server.stopped() => anyhow::bail!("the server stopped: {reason}"),
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+            _ = hangup.recv() => {
+                server.reload().await;
+                continue;
+            }
+            reason = server.stopped() => anyhow::bail!("the server stopped: {reason}"),
+        }
+        break;
     }
     server
         .shutdown(Duration::from_secs(config.drain_deadline))

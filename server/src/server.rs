@@ -3,6 +3,7 @@
 //! client's local mode start it in process.
 
 mod data_dir;
+mod gate;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,18 +13,20 @@ use dual16_proto::v1::{
 };
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{
-    Server,
-    server::{Router, TcpIncoming},
-};
+use tonic::transport::{Server, server::Router};
+use tower::layer::util::{Identity, Stack};
 
-use self::data_dir::DataDir;
+use self::{data_dir::DataDir, gate::Gate};
 use crate::{
+    accept,
+    access::{AccessLayer, AccessOptions, Exposed, tokens::TokensError},
     clock::{Clock, SystemClock},
     job::{Backoff, Machine},
     limits::Limits,
+    reload::Reloader,
     rpc::{App, BlobApi, InfoApi, JobApi, WorkerApi},
     store::{StoreConfig, StoreError},
+    tls::TlsError,
     wake::Wakeups,
 };
 
@@ -56,6 +59,10 @@ pub struct ServerOptions {
     pub lease_ttl: Duration,
     /// Waits between the attempts of a task that failed.
     pub backoff: Backoff,
+    /// Who may call, and how. By default everyone on this machine, everything.
+    pub access: AccessOptions,
+    /// How often files that are read again when they change are looked at.
+    pub look_for_changes: Duration,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -68,6 +75,8 @@ impl ServerOptions {
             limits: Limits::default(),
             lease_ttl: Duration::from_secs(30),
             backoff: DEFAULT_BACKOFF,
+            access: AccessOptions::default(),
+            look_for_changes: Duration::from_secs(5),
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -100,6 +109,28 @@ pub enum StartError {
         /// What the store said.
         source: StoreError,
     },
+    /// Strangers could reach it.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
+    /// The tokens file cannot be read, or is wrong.
+    #[error("--tokens {path}: {source}")]
+    Tokens {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokensError,
+    },
+    /// TLS cannot be had from its files.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The audit log cannot be written.
+    #[error("--audit-log {path}: {source}")]
+    AuditLog {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The listener is not usable.
     #[error("listener: {0}")]
     Listener(std::io::Error),
@@ -115,6 +146,7 @@ pub struct RunningServer {
     app: Arc<App>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     expiry: JoinHandle<()>,
+    reloader: Reloader,
     /// Keeps other servers out of the data directory.
     _data: DataDir,
 }
@@ -129,9 +161,13 @@ pub async fn start(
         limits,
         lease_ttl,
         backoff,
+        access,
+        look_for_changes,
         clock,
     } = options;
     let addr = listener.local_addr().map_err(StartError::Listener)?;
+    access.check_exposure(addr)?;
+    let gate = Gate::open(access, Arc::clone(&clock))?;
     let config = StoreConfig {
         machine: Machine {
             max_attempts: Limits::count(limits.attempts).max(1),
@@ -145,7 +181,7 @@ pub async fn start(
         let data = DataDir::lock(data)?;
         let store = data.open_store(config, now, lease_ttl)?;
         let blobs = data.open_blobs()?;
-        Ok((data, store, blobs))
+        Ok::<_, StartError>((data, store, blobs))
     });
     let (data, store, blobs) = opening
         .await
@@ -162,16 +198,23 @@ pub async fn start(
         limits,
         shutdown: CancellationToken::new(),
     });
-    let router = router(&app).await?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let Gate {
+        layer,
+        tls,
+        reloader,
+    } = gate;
+    let router = router(&app, layer).await?;
+    let incoming = accept::connections(listener, tls, app.shutdown.clone());
     let stop = app.shutdown.clone().cancelled_owned();
     let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
     let expiry = tokio::spawn(expire_leases(Arc::clone(&app)));
+    tokio::spawn(reloader.clone().run(look_for_changes, app.shutdown.clone()));
     Ok(RunningServer {
         addr,
         app,
         serving,
         expiry,
+        reloader,
         _data: data,
     })
 }
@@ -180,6 +223,12 @@ impl RunningServer {
     /// The address that the server listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Reads tokens and certificates again, and opens the audit log again. What cannot be read
+    /// stays as it was, and the log says so.
+    pub async fn reload(&self) {
+        self.reloader.reload(true).await;
     }
 
     /// Returns if the server stops by itself, which only a failure makes it do.
@@ -221,7 +270,10 @@ impl Drop for RunningServer {
     }
 }
 
-async fn router(app: &Arc<App>) -> Result<Router, StartError> {
+async fn router(
+    app: &Arc<App>,
+    access: AccessLayer,
+) -> Result<Router<Stack<AccessLayer, Identity>>, StartError> {
     let max = Limits::len(app.limits.message_bytes);
     let jobs = JobServiceServer::new(JobApi(Arc::clone(app))).max_decoding_message_size(max);
     let blobs = BlobServiceServer::new(BlobApi(Arc::clone(app))).max_decoding_message_size(max);
@@ -254,6 +306,7 @@ async fn router(app: &Arc<App>) -> Result<Router, StartError> {
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(access)
         .add_service(health)
         .add_service(reflection)
         .add_service(reflection_v1alpha)

@@ -33,6 +33,7 @@ pub use self::{
 use crate::{
     clock::Timestamp,
     job::{Completion, FailureReport, Grant, Job, JobId, LeaseRef, NewJob, State, TaskId},
+    principal::Principal,
 };
 
 /// The state of all jobs.
@@ -40,7 +41,7 @@ use crate::{
 /// Every verb is atomic, and **returns only once everything it read or wrote is durable**: what a
 /// caller was told survives kill -9 and loss of power. Verbs block; call them off the runtime.
 pub trait Store: Send + Sync + 'static {
-    /// Queues a job. A second call with the same request id and spec digest returns the first
+    /// Queues a job. A second call of its owner with the same request id and spec digest returns the first
     /// one's job; [`StoreError::RequestIdReused`] if the digest differs, [`StoreError::QueueFull`]
     /// when no further job may be open.
     fn create_job(
@@ -52,6 +53,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// One job with its spec.
     fn get_job(&self, id: JobId) -> Result<StoredJob, StoreError>;
+
+    /// Whose job it is; that never changes.
+    fn job_owner(&self, id: JobId) -> Result<Principal, StoreError>;
 
     /// Jobs, newest first.
     fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError>;
@@ -132,6 +136,8 @@ pub struct StoredJob {
 pub struct JobQuery {
     /// Only jobs older than this one.
     pub before: Option<JobId>,
+    /// Only this one's jobs.
+    pub owner: Option<Principal>,
     /// Only jobs in one of these states; empty = all.
     pub states: Vec<State>,
     /// At most this many, from 1.

@@ -85,6 +85,7 @@ pub(crate) fn job(job: Job, spec: v1::JobSpec) -> v1::Job {
         artifacts: artifacts(&job.phase),
         last_sequence: job.last_sequence,
         display_name: job.display_name,
+        owner: job.owner.into(),
     }
 }
 

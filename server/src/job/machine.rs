@@ -63,12 +63,14 @@ impl Machine {
     pub fn create(&self, new: NewJob, now: Timestamp) -> Step {
         let NewJob {
             id,
+            owner,
             display_name,
             spec_digest,
             request_id,
         } = new;
         let job = Job {
             id,
+            owner,
             display_name,
             spec_digest,
             request_id,

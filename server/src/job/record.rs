@@ -3,18 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::{JobId, TaskName};
-use crate::{clock::Timestamp, digest::Digest};
+use crate::{clock::Timestamp, digest::Digest, principal::Principal};
 
 /// What a new job starts from.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     /// A fresh id.
     pub id: JobId,
+    /// Whose job it is.
+    pub owner: Principal,
     /// What people call it.
     pub display_name: String,
     /// Digest of the encoded spec.
     pub spec_digest: Digest,
-    /// Makes creation idempotent.
+    /// Makes creation idempotent, among the owner's jobs.
     pub request_id: Option<String>,
 }
 
@@ -24,6 +26,9 @@ pub struct NewJob {
 pub struct Job {
     /// Which job.
     pub id: JobId,
+    /// Whose job it is; never changes.
+    #[serde(default)]
+    pub owner: Principal,
     /// What people call it.
     pub display_name: String,
     /// Digest of the encoded spec.

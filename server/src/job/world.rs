@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dual16_proto::v1;
 
 use super::*;
-use crate::{clock::Timestamp, digest::Digest};
+use crate::{clock::Timestamp, digest::Digest, principal::Principal};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_000);
 
@@ -33,6 +33,7 @@ impl World {
     pub(super) fn new(machine: Machine, plan: Vec<u32>) -> Self {
         let new = NewJob {
             id: JobId::from_bytes([7; 16]),
+            owner: Principal::anonymous(),
             display_name: "model.onnx".into(),
             spec_digest: Digest::of(b"spec"),
             request_id: None,

@@ -7,9 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
 use crate::{
+    access::Scope,
     blob::BlobStore,
     clock::{Clock, Timestamp},
     digest::Digest,
+    job::JobId,
     limits::Limits,
     store::{Changes, Store, StoreError},
     wake::Wakeups,
@@ -41,6 +43,20 @@ impl App {
         let outcome = tokio::task::spawn_blocking(move || verb(&*store, clock.now())).await;
         // The task fails only when the runtime stops or the verb panicked.
         outcome.map_err(|_| StoreError::Closed)?.map_err(Into::into)
+    }
+
+    /// Refuses a job that the caller may not see, exactly as one that there is not. An owner never
+    /// changes and an id never comes again, so the answer holds for whatever the call does next.
+    pub(crate) async fn require_visible(&self, scope: &Scope, id: JobId) -> Result<(), ApiError> {
+        scope.about(id);
+        let Some(principal) = scope.caller().confined_to() else {
+            return Ok(());
+        };
+        let owner = self.store(move |store, _| store.job_owner(id)).await?;
+        if owner != *principal {
+            return Err(StoreError::NotFound(id).into());
+        }
+        Ok(())
     }
 
     /// Runs a verb whose only answer is what it changed, and wakes those concerned.

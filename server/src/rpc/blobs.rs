@@ -11,7 +11,7 @@ use super::{
     ApiError, App,
     validate::{self, Checker},
 };
-use crate::digest::Digest;
+use crate::{access::Scope, digest::Digest};
 
 /// The service over the shared [`App`].
 pub(crate) struct BlobApi(pub(crate) Arc<App>);
@@ -41,11 +41,13 @@ impl BlobService for BlobApi {
         &self,
         request: Request<Streaming<v1::UploadRequest>>,
     ) -> Result<Response<v1::UploadResponse>, Status> {
+        let scope = Scope::of(&request).map_err(ApiError::from)?;
         let mut messages = request.into_inner();
         let Some(first) = self.next(&mut messages).await? else {
             return Err(Status::from(self.first_missing()));
         };
         let (digest, size, offset) = self.check_first(&first)?;
+        scope.about(digest);
         let upload = self
             .0
             .blobs

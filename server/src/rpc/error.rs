@@ -6,6 +6,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::{
+    access::Denied,
     blob::BlobError,
     digest::Digest,
     job::{JobId, Refusal},
@@ -43,6 +44,9 @@ pub(crate) enum ApiError {
     /// An upload fell silent.
     #[error("no data came for {0} s; query the upload and go on from there")]
     UploadIdle(u64),
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The server is going away.
     #[error("the server is shutting down: connect again")]
     ShuttingDown,
@@ -79,6 +83,10 @@ impl ApiError {
             Self::AfterSequence { .. } => (Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE"),
             Self::TooManyWatchers(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHERS"),
             Self::UploadIdle(_) => (Code::Aborted, "UPLOAD_IDLE"),
+            Self::Denied(denied) if denied.unauthenticated() => {
+                (Code::Unauthenticated, denied.reason())
+            }
+            Self::Denied(denied) => (Code::PermissionDenied, denied.reason()),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
             Self::Store(error) => store_kind(error),
             Self::Blob(error) => blob_kind(error),
@@ -91,7 +99,10 @@ impl ApiError {
             Self::TooManyWatchers(_) | Self::UploadIdle(_) | Self::ShuttingDown => true,
             Self::Store(error) => error.retryable(),
             Self::Blob(error) => error.retryable(),
-            Self::Invalid(_) | Self::MissingBlobs(_) | Self::AfterSequence { .. } => false,
+            Self::Invalid(_)
+            | Self::MissingBlobs(_)
+            | Self::AfterSequence { .. }
+            | Self::Denied(_) => false,
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
     watch,
 };
 use crate::{
+    access::Scope,
     job::{JobId, NewJob},
     store::{JobQuery, StoredJob},
     wire,
@@ -34,15 +35,19 @@ impl JobService for JobApi {
         &self,
         request: Request<v1::CreateJobRequest>,
     ) -> Result<Response<v1::Job>, Status> {
+        let scope = Scope::of(&request).map_err(ApiError::from)?;
         let request = request.into_inner();
         let validate_only = request.validate_only;
         let checked = validate::create_job(&self.0.limits, request)?;
         self.require_files(&checked).await?;
+        let owner = scope.caller().principal.clone();
         if validate_only {
+            scope.about("validate_only");
             return Ok(Response::new(v1::Job {
                 display_name: checked.display_name,
                 spec_digest: checked.digest.to_string(),
                 spec: Some(checked.spec),
+                owner: owner.into(),
                 ..v1::Job::default()
             }));
         }
@@ -57,6 +62,7 @@ impl JobService for JobApi {
             let id = JobId::generate();
             let new = NewJob {
                 id,
+                owner,
                 display_name,
                 spec_digest: digest,
                 request_id,
@@ -65,6 +71,7 @@ impl JobService for JobApi {
             Ok((created.job, created.changes))
         });
         let job = create.await?;
+        scope.about(job.job.id);
         tracing::info!(job = %job.job.id, "job queued");
         Ok(answer(job))
     }
@@ -73,7 +80,7 @@ impl JobService for JobApi {
         &self,
         request: Request<v1::GetJobRequest>,
     ) -> Result<Response<v1::Job>, Status> {
-        let id = validate::job_name(&self.0.limits, &request.get_ref().name)?;
+        let id = self.visible_job(&request, |request| &request.name).await?;
         Ok(answer(
             self.0.store(move |store, _| store.get_job(id)).await?,
         ))
@@ -83,6 +90,7 @@ impl JobService for JobApi {
         &self,
         request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let scope = Scope::of(&request).map_err(ApiError::from)?;
         let v1::ListJobsRequest {
             page_size,
             page_token,
@@ -107,6 +115,7 @@ impl JobService for JobApi {
         let states = validate::states(&self.0.limits, &states)?;
         let query = JobQuery {
             before,
+            owner: scope.caller().confined_to().cloned(),
             states,
             limit: limit as usize,
             max_bytes: PAGE_BYTES,
@@ -133,7 +142,7 @@ impl JobService for JobApi {
         &self,
         request: Request<v1::CancelJobRequest>,
     ) -> Result<Response<v1::Job>, Status> {
-        let id = validate::job_name(&self.0.limits, &request.get_ref().name)?;
+        let id = self.visible_job(&request, |request| &request.name).await?;
         let job = self
             .0
             .change_with(move |store, now| store.cancel(id, now))
@@ -146,7 +155,7 @@ impl JobService for JobApi {
         &self,
         request: Request<v1::RetryJobRequest>,
     ) -> Result<Response<v1::Job>, Status> {
-        let id = validate::job_name(&self.0.limits, &request.get_ref().name)?;
+        let id = self.visible_job(&request, |request| &request.name).await?;
         let job = self
             .0
             .change_with(move |store, now| store.retry(id, now))
@@ -159,7 +168,7 @@ impl JobService for JobApi {
         &self,
         request: Request<v1::DeleteJobRequest>,
     ) -> Result<Response<()>, Status> {
-        let id = validate::job_name(&self.0.limits, &request.get_ref().name)?;
+        let id = self.visible_job(&request, |request| &request.name).await?;
         self.0.change(move |store, _| store.delete(id)).await?;
         tracing::info!(job = %id, "job deleted");
         Ok(Response::new(()))
@@ -169,17 +178,26 @@ impl JobService for JobApi {
         &self,
         request: Request<v1::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
-        let v1::WatchJobRequest {
-            name,
-            after_sequence,
-        } = request.into_inner();
-        let id = validate::job_name(&self.0.limits, &name)?;
+        let id = self.visible_job(&request, |request| &request.name).await?;
+        let after_sequence = request.get_ref().after_sequence;
         let events = watch::start(Arc::clone(&self.0), id, after_sequence).await?;
         Ok(Response::new(Box::pin(ReceiverStream::new(events))))
     }
 }
 
 impl JobApi {
+    /// The job that a request names, if its caller may see it.
+    async fn visible_job<T>(
+        &self,
+        request: &Request<T>,
+        name: impl FnOnce(&T) -> &str,
+    ) -> Result<JobId, ApiError> {
+        let scope = Scope::of(request)?;
+        let id = validate::job_name(&self.0.limits, name(request.get_ref()))?;
+        self.0.require_visible(&scope, id).await?;
+        Ok(id)
+    }
+
     /// Every file of the spec is stored, with the size that the spec claims.
     async fn require_files(&self, checked: &CheckedSpec) -> Result<(), ApiError> {
         let fields = checked

@@ -1,6 +1,6 @@
 //! WorkerService: lease, keep, hand in. Payloads pass through unread.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use dual16_proto::v1::{self, payload::Kind, worker_service_server::WorkerService};
 use prost::Message as _;
@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::{ApiError, App, validate};
 use crate::{
+    access::Scope,
     blob,
     job::{LeaseRef, Slot},
     limits::Limits,
@@ -71,7 +72,9 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::CompleteRequest>,
     ) -> Result<Response<v1::CompleteResponse>, Status> {
+        let scope = Scope::of(&request).map_err(ApiError::from)?;
         let checked = validate::completion(&self.0.limits, request.into_inner())?;
+        scope.about(checked.lease.name);
         self.0.require_blobs(&checked.blobs).await?;
         let (lease, completion) = (checked.lease, checked.completion);
         self.0
@@ -84,7 +87,9 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::FailRequest>,
     ) -> Result<Response<v1::FailResponse>, Status> {
+        let scope = Scope::of(&request).map_err(ApiError::from)?;
         let (lease, report) = validate::failure(&self.0.limits, request.into_inner())?;
+        scope.about(lease.name);
         tracing::warn!(task = %lease.name, code = report.code, "attempt failed");
         self.0
             .change(move |store, now| store.fail(lease, report, now))
@@ -96,8 +101,10 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let scope = Scope::of(&request).map_err(ApiError::from)?;
         let v1::ReleaseRequest { worker, leases } = request.into_inner();
         let leases = validate::leases(&self.0.limits, &worker, &leases)?;
+        scope.about(Names(&leases));
         self.0
             .change(move |store, now| store.release(&leases, now))
             .await?;
@@ -192,6 +199,19 @@ impl WorkerApi {
             bytes = bytes.saturating_sub(data.len() - SPILLED_BYTES);
             let digest = blob::store(&*self.0.blobs, std::mem::take(data).into()).await?;
             input.kind = Some(Kind::Blob(digest.to_string()));
+        }
+        Ok(())
+    }
+}
+
+/// The tasks of some leases, for the audit log.
+struct Names<'a>(&'a [LeaseRef]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, lease) in self.0.iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            write!(f, "{comma}{}", lease.name)?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     digest::Digest,
     job::{Backoff, Machine, Next, PlannedStage, TaskName},
+    principal::Principal,
 };
 
 const TTL: Duration = Duration::from_secs(30);
@@ -26,6 +27,7 @@ macro_rules! conformance_suite {
             jobs::the_number_of_open_jobs_is_limited,
             jobs::jobs_are_listed_newest_first_in_pages,
             jobs::a_page_is_bounded_in_bytes,
+            jobs::owners_keep_their_jobs_and_request_ids_apart,
             jobs::cancel_revokes_and_stays,
             jobs::only_ended_jobs_are_deleted_and_nothing_remains,
             jobs::a_spec_of_many_files_round_trips,
@@ -143,6 +145,7 @@ fn create_with(
 ) -> Result<Created, StoreError> {
     let new = NewJob {
         id: JobId::generate(),
+        owner: Principal::anonymous(),
         display_name: label.into(),
         spec_digest: Digest::of(label.as_bytes()),
         request_id: request_id.map(Into::into),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! M                       format of the store
-//! R request id            -> job id
+//! R owner NUL request id  -> job id
 //! J job                   -> header        S job n       -> part n of the spec
 //! T job task              -> task          P job task    -> payload     O job task -> result
 //! E job sequence          -> event
@@ -13,7 +13,10 @@
 
 use std::ops::Range;
 
-use crate::job::{JobId, Slot, TaskId, TaskName};
+use crate::{
+    job::{JobId, Slot, TaskId, TaskName},
+    principal::Principal,
+};
 
 /// A table that has several records for each job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,9 +146,11 @@ pub(super) fn jobs(before: Option<JobId>) -> Range<Vec<u8>> {
     vec![b'J']..before.map_or_else(|| vec![b'J' + 1], job)
 }
 
-/// Key of a request id.
-pub(super) fn request(id: &str) -> Vec<u8> {
+/// Key of a request id, which is its owner's: others may use the same one.
+pub(super) fn request(owner: &Principal, id: &str) -> Vec<u8> {
     let mut key = vec![b'R'];
+    key.extend(owner.as_str().as_bytes());
+    key.push(0);
     key.extend(id.as_bytes());
     key
 }

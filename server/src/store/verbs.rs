@@ -19,6 +19,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     job::{Completion, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal, TaskEvent},
+    principal::Principal,
 };
 
 /// Events read at a time: what a watcher holds in memory at most.
@@ -34,7 +35,7 @@ impl<E: Engine> Store for RecordStore<E> {
         self.write(|writer| {
             let mut batch = Batch::default();
             if let Some(request) = &new.request_id {
-                if let Some(job) = writer.find_request(request)? {
+                if let Some(job) = writer.find_request(&new.owner, request)? {
                     if job.spec_digest != new.spec_digest {
                         return Err(StoreError::RequestIdReused(job.id));
                     }
@@ -46,7 +47,7 @@ impl<E: Engine> Store for RecordStore<E> {
                 }
                 batch.put(
                     "request",
-                    keys::request(request),
+                    keys::request(&new.owner, request),
                     new.id.as_bytes().to_vec(),
                 )?;
             }
@@ -69,6 +70,10 @@ impl<E: Engine> Store for RecordStore<E> {
         self.read(|reader| reader.with_spec(reader.job(id)?))
     }
 
+    fn job_owner(&self, id: JobId) -> Result<Principal, StoreError> {
+        self.read(|reader| Ok(reader.job(id)?.owner))
+    }
+
     fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError> {
         self.read(|reader| {
             let mut page = JobPage {
@@ -85,6 +90,13 @@ impl<E: Engine> Store for RecordStore<E> {
                 range.end.clone_from(oldest);
                 for (_, value) in records {
                     let job: Job = decode_json("job", &value)?;
+                    if query
+                        .owner
+                        .as_ref()
+                        .is_some_and(|owner| *owner != job.owner)
+                    {
+                        continue;
+                    }
                     if !query.states.is_empty() && !query.states.contains(&job.phase.state()) {
                         continue;
                     }
@@ -179,7 +191,7 @@ impl<E: Engine> Store for RecordStore<E> {
             let mut batch = Batch::default();
             batch.remove(keys::job(id));
             if let Some(request) = &job.request_id {
-                batch.remove(keys::request(request));
+                batch.remove(keys::request(&job.owner, request));
             }
             for table in Table::ALL {
                 writer.reader.remove_all(table.of_job(id), &mut batch)?;
@@ -256,8 +268,8 @@ impl<E: Engine> Store for RecordStore<E> {
 }
 
 impl<E: Engine> Writer<'_, E> {
-    fn find_request(&self, request: &str) -> Result<Option<Job>, StoreError> {
-        let Some(id) = self.reader.engine.get(&keys::request(request))? else {
+    fn find_request(&self, owner: &Principal, request: &str) -> Result<Option<Job>, StoreError> {
+        let Some(id) = self.reader.engine.get(&keys::request(owner, request))? else {
             return Ok(None);
         };
         let id = <[u8; 16]>::try_from(id.as_slice())

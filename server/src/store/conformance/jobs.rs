@@ -57,6 +57,7 @@ pub(super) fn jobs_are_listed_newest_first_in_pages(backend: &dyn Backend) {
     let list = |before, states: &[State], limit| {
         let query = JobQuery {
             before,
+            owner: None,
             states: states.to_vec(),
             limit,
             max_bytes: 1 << 20,
@@ -83,6 +84,7 @@ pub(super) fn a_page_is_bounded_in_bytes(backend: &dyn Backend) {
     let jobs = [create(&*store, "a"), create(&*store, "b")];
     let query = JobQuery {
         before: None,
+        owner: None,
         states: vec![],
         limit: 10,
         max_bytes: 1,
@@ -92,6 +94,54 @@ pub(super) fn a_page_is_bounded_in_bytes(backend: &dyn Backend) {
         (page.jobs.len(), page.jobs[0].job.id, page.more),
         (1, jobs[1], true)
     );
+}
+
+pub(super) fn owners_keep_their_jobs_and_request_ids_apart(backend: &dyn Backend) {
+    let store = backend.open(at(0));
+    let [ann, bob]: [Principal; 2] = ["ann", "bob"].map(|name| name.parse().unwrap());
+    let create_as = |owner: &Principal, request_id: &str| {
+        let new = NewJob {
+            id: JobId::generate(),
+            owner: owner.clone(),
+            display_name: "model".into(),
+            spec_digest: Digest::of(b"model"),
+            request_id: Some(request_id.into()),
+        };
+        store
+            .create_job(new, &spec("model"), at(1))
+            .unwrap()
+            .job
+            .job
+            .id
+    };
+    let first = create_as(&ann, "r");
+    let theirs = create_as(&bob, "r");
+    assert_ne!(first, theirs);
+    assert_eq!(create_as(&ann, "r"), first);
+    let second = create_as(&ann, "s");
+    assert_eq!(store.job_owner(theirs).unwrap(), bob);
+    let unknown = JobId::generate();
+    assert!(matches!(store.job_owner(unknown), Err(StoreError::NotFound(id)) if id == unknown));
+    let of = |owner: Option<&Principal>| {
+        let query = JobQuery {
+            before: None,
+            owner: owner.cloned(),
+            states: vec![],
+            limit: 10,
+            max_bytes: 1 << 20,
+        };
+        let page = store.list_jobs(&query).unwrap();
+        let found = page.jobs.iter().map(|stored| stored.job.id);
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(of(Some(&ann)), [second, first]);
+    assert_eq!(of(Some(&bob)), [theirs]);
+    assert_eq!(of(None).len(), 3);
+    // The id is free again once its job is deleted, and only for its owner.
+    store.cancel(first, at(2)).unwrap();
+    store.delete(first).unwrap();
+    assert_ne!(create_as(&ann, "r"), first);
+    assert_eq!(create_as(&bob, "r"), theirs);
 }
 
 pub(super) fn cancel_revokes_and_stays(backend: &dyn Backend) {
@@ -149,6 +199,7 @@ pub(super) fn a_spec_of_many_files_round_trips(backend: &dyn Backend) {
     };
     let new = NewJob {
         id: JobId::generate(),
+        owner: Principal::anonymous(),
         display_name: "large".into(),
         spec_digest: Digest::of(b"large"),
         request_id: None,

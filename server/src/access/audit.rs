@@ -1,0 +1,235 @@
+//! The audit log: one line for each call that would change something, whatever became of it.
+//!
+//! Lines go to the server's log (target `audit`) and, where a file was named, to that file as JSON,
+//! each in one write, so that lines are whole and in the file once the call has its answer. The
+//! file is opened again when the server is told to reload, which is what rotates it. A line says
+//! who, from where, what, on what, how it ended, and the trace; never a token, a path or contents.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use tonic::{Code, codegen::http::HeaderMap};
+use uuid::Uuid;
+
+use super::{
+    rules::{Rule, Trace},
+    scope::Subject,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    principal::Principal,
+    reload::Reload,
+};
+
+/// Longest request id that is taken over from a caller, in bytes.
+const MAX_REQUEST_ID: usize = 64;
+
+/// Where the lines go.
+pub(crate) struct Audit {
+    clock: Arc<dyn Clock>,
+    file: Option<AuditFile>,
+}
+
+struct AuditFile {
+    path: PathBuf,
+    open: Mutex<File>,
+}
+
+impl Audit {
+    /// An audit log; `file` is made if it is not there, and appended to.
+    pub(crate) fn open(clock: Arc<dyn Clock>, file: Option<PathBuf>) -> io::Result<Self> {
+        let file = file.map(|path| {
+            let open = Mutex::new(append(&path)?);
+            io::Result::Ok(AuditFile { path, open })
+        });
+        Ok(Self {
+            clock,
+            file: file.transpose()?,
+        })
+    }
+
+    fn write(&self, line: &Line<'_>, trace: Trace) {
+        let Line {
+            principal,
+            remote,
+            rpc,
+            resource,
+            outcome,
+            trace_id,
+            ..
+        } = line;
+        // The level is part of a tracing event's static description: two events, one content.
+        match trace {
+            Trace::Work | Trace::No => tracing::debug!(
+                target: "audit", principal, remote, rpc, resource, outcome, trace_id, "call"
+            ),
+            Trace::Change => tracing::info!(
+                target: "audit", principal, remote, rpc, resource, outcome, trace_id, "call"
+            ),
+        }
+        let Some(file) = &self.file else { return };
+        let Ok(mut json) = serde_json::to_vec(line) else {
+            return;
+        };
+        json.push(b'\n');
+        let mut open = file.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = open.write_all(&json) {
+            tracing::error!(%error, "--audit-log: a line could not be written");
+        }
+    }
+}
+
+impl Reload for Audit {
+    fn reload(&self, asked: bool) {
+        let Some(file) = self.file.as_ref().filter(|_| asked) else {
+            return;
+        };
+        match append(&file.path) {
+            Ok(new) => *file.open.lock().unwrap_or_else(PoisonError::into_inner) = new,
+            Err(error) => tracing::error!(%error, "--audit-log: cannot be opened again"),
+        }
+    }
+}
+
+/// The lines tell who works on what: nobody else's to read.
+fn append(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).open(path)
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    /// RFC 3339, UTC.
+    time: String,
+    principal: &'a str,
+    remote: &'a str,
+    rpc: &'a str,
+    resource: &'a str,
+    outcome: &'a str,
+    trace_id: &'a str,
+}
+
+/// A call that leaves a line. Dropped before it ended, because its caller hung up, it says so.
+pub(super) struct Call {
+    audit: Arc<Audit>,
+    rule: &'static Rule,
+    /// Empty where the caller did not say who it is.
+    principal: String,
+    remote: String,
+    trace_id: String,
+    subject: Subject,
+    began: Timestamp,
+    outcome: Code,
+}
+
+impl Call {
+    pub(super) fn new(
+        audit: Arc<Audit>,
+        rule: &'static Rule,
+        principal: Option<&Principal>,
+        remote: Option<SocketAddr>,
+        trace_id: String,
+        subject: Subject,
+    ) -> Self {
+        Self {
+            began: audit.clock.now(),
+            audit,
+            rule,
+            principal: principal.map(ToString::to_string).unwrap_or_default(),
+            remote: remote.map(|remote| remote.to_string()).unwrap_or_default(),
+            trace_id,
+            subject,
+            outcome: Code::Cancelled,
+        }
+    }
+
+    pub(super) fn ended(mut self, outcome: Code) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let line = Line {
+            time: prost_types::Timestamp::from(self.began).to_string(),
+            principal: &self.principal,
+            remote: &self.remote,
+            rpc: self.rule.rpc(),
+            resource: self.subject.get().unwrap_or_default(),
+            outcome: name_of(self.outcome),
+            trace_id: &self.trace_id,
+        };
+        self.audit.write(&line, self.rule.trace);
+    }
+}
+
+/// The trace that a call is part of: that of `traceparent` (W3C), else the caller's
+/// `x-request-id`, else a new one.
+pub(super) fn trace_id(headers: &HeaderMap) -> String {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let of_trace = text("traceparent").and_then(|parent| parent.split('-').nth(1));
+    let is_trace = |id: &&str| {
+        id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) && id.bytes().any(|b| b != b'0')
+    };
+    let is_request = |id: &&str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(plain)
+    };
+    let id = of_trace.filter(is_trace);
+    let id = id.or_else(|| text("x-request-id").filter(is_request));
+    id.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned)
+}
+
+/// The code's name in the gRPC specification.
+fn name_of(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_id_is_the_callers_if_it_is_sound() {
+        let id = |name: &'static str, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            trace_id(&headers)
+        };
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+        assert_eq!(id("traceparent", &parent), trace);
+        assert_eq!(id("x-request-id", "build-7"), "build-7");
+        for bad in ["", "\"}{", &"a".repeat(65)] {
+            let made = id("x-request-id", bad);
+            assert!(made.len() == 32 && made != bad, "{bad:?}: {made}");
+        }
+        assert_eq!(id("traceparent", "00-xyz-1-01").len(), 32);
+        assert_ne!(trace_id(&HeaderMap::new()), trace_id(&HeaderMap::new()));
+    }
+}
