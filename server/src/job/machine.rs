@@ -67,6 +67,7 @@ impl Machine {
             display_name,
             spec_digest,
             request_id,
+            blobs,
         } = new;
         let job = Job {
             id,
@@ -78,9 +79,11 @@ impl Machine {
             started: None,
             stages: Vec::new(),
             phase: Phase::Pending,
+            bytes: 0,
             last_sequence: 0,
         };
         let mut step = Step::new(job, now);
+        step.refer(blobs);
         step.enter(Phase::Pending);
         step.start_stage(PlannedStage::plan());
         step
@@ -141,6 +144,7 @@ impl Machine {
         end_grant(&mut step, &task, fence)?;
         let Completion {
             result,
+            blobs,
             details,
             next,
         } = completion;
@@ -160,6 +164,7 @@ impl Machine {
 
         task.state = TaskState::Done(fence);
         step.push(Effect::SaveResult(task.id, result));
+        step.refer(blobs);
         details
             .into_iter()
             .for_each(|detail| step.emit_opaque(detail));

@@ -37,6 +37,7 @@ impl World {
             display_name: "model.onnx".into(),
             spec_digest: Digest::of(b"spec"),
             request_id: None,
+            blobs: Vec::new(),
         };
         let step = machine.create(new, NOW);
         let mut world = Self {
@@ -66,7 +67,7 @@ impl World {
                     self.sequence += 1;
                     assert_eq!(event.sequence, self.sequence, "a gap in the events");
                 }
-                Effect::SavePayload(..) => {}
+                Effect::SavePayload(..) | Effect::Refer(_) => {}
                 Effect::SaveResult(task, _) => {
                     assert!(self.results.insert(task), "{task:?} was completed twice");
                 }
@@ -208,6 +209,7 @@ impl World {
         });
         Completion {
             result: payload(),
+            blobs: Vec::new(),
             details: Vec::new(),
             next,
         }

@@ -2,6 +2,7 @@
 
 mod events;
 mod jobs;
+mod retention;
 mod tasks;
 
 use std::{path::PathBuf, time::Duration};
@@ -45,6 +46,9 @@ macro_rules! conformance_suite {
             tasks::concurrent_claims_never_share_a_task,
             tasks::a_worker_completes_after_a_restart,
             tasks::a_lost_worker_is_noticed_after_a_restart,
+            retention::what_has_ended_goes_by_age_and_by_number,
+            retention::blobs_are_free_once_no_job_keeps_them,
+            retention::an_owner_has_a_quota_of_jobs_and_of_bytes,
             events::events_have_no_gap_and_come_in_pages,
             events::a_large_record_is_refused_whole,
             events::a_closed_store_refuses,
@@ -115,6 +119,10 @@ fn config() -> StoreConfig {
     StoreConfig {
         machine,
         max_open_jobs: MAX_OPEN_JOBS,
+        quota: Quota {
+            open_jobs: u64::MAX,
+            bytes: u64::MAX,
+        },
     }
 }
 
@@ -149,6 +157,7 @@ fn create_with(
         display_name: label.into(),
         spec_digest: Digest::of(label.as_bytes()),
         request_id: request_id.map(Into::into),
+        blobs: Vec::new(),
     };
     store.create_job(new, &spec(label), at(1))
 }
@@ -186,6 +195,7 @@ fn inline(text: impl Into<String>) -> v1::Payload {
 fn result(text: impl Into<String>, next: Option<Next>) -> Completion {
     Completion {
         result: inline(text),
+        blobs: Vec::new(),
         details: Vec::new(),
         next,
     }
