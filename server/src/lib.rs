@@ -10,6 +10,7 @@
 //! - `rpc`: the gRPC services, thin: validation, waiting, streaming, errors
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
 //! - [`access`]: who may call what, and the audit log; [`principal`]: who owns a job
+//! - [`upkeep`]: expiry, retention, collection of blobs; `quarantine`: workers that get nothing for a while
 //! - `accept`, `tls`: connections, plain or TLS; `reload`: files that are read again when they change
 //! - [`cli`], [`config`], [`limits`]: commands, flags, variables and every limit; [`clock`]: time, injected
 
@@ -22,11 +23,13 @@ pub mod config;
 pub mod job;
 pub mod limits;
 pub mod principal;
+mod quarantine;
 mod reload;
 mod rpc;
 mod server;
 pub mod store;
 mod tls;
+pub mod upkeep;
 mod wake;
 mod wire;
 

@@ -36,7 +36,9 @@ pub use self::{
 use crate::{
     clock::Timestamp,
     digest::Digest,
-    job::{Completion, FailureReport, Grant, Job, JobId, LeaseRef, NewJob, State, TaskId},
+    job::{
+        Completion, FailureReport, Grant, Job, JobId, LeaseRef, NewJob, State, TaskId, TaskName,
+    },
     principal::Principal,
 };
 

@@ -9,7 +9,7 @@ use std::{
 
 use super::StartError;
 use crate::{
-    blob::{BlobStore, LocalBlobs},
+    blob::LocalBlobs,
     clock::Timestamp,
     store::{RecordStore, SledEngine, Store, StoreConfig},
 };
@@ -56,11 +56,8 @@ impl DataDir {
         }
     }
 
-    pub(super) fn open_blobs(&self) -> Result<Arc<dyn BlobStore>, StartError> {
+    pub(super) fn open_blobs(&self) -> Result<LocalBlobs, StartError> {
         let path = self.path.join("blobs");
-        match LocalBlobs::open(&path) {
-            Ok(blobs) => Ok(Arc::new(blobs)),
-            Err(source) => Err(StartError::DataDir { path, source }),
-        }
+        LocalBlobs::open(&path).map_err(|source| StartError::DataDir { path, source })
     }
 }

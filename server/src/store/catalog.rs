@@ -45,11 +45,17 @@ impl Catalog {
 
     /// What the jobs of one owner use.
     pub(super) fn usage(&self, owner: &Principal) -> Usage {
-        self.listed.get(owner).map_or_else(Usage::default, |owned| owned.usage)
+        self.listed
+            .get(owner)
+            .map_or_else(Usage::default, |owned| owned.usage)
     }
 
     /// Notes a job, or what has become of it.
     pub(super) fn put(&mut self, job: &Job) {
+        let same = |entry: &Entry| entry.state == job.phase.state() && entry.bytes == job.bytes;
+        if self.jobs.get(&job.id).is_some_and(same) && job.phase.ended().is_none() {
+            return;
+        }
         self.remove(job.id);
         let entry = Entry {
             owner: job.owner.clone(),
@@ -61,7 +67,11 @@ impl Catalog {
             self.ended.insert((ended, job.id));
         }
         let owned = self.listed.entry(entry.owner.clone()).or_default();
-        owned.by_state.entry(entry.state).or_default().insert(job.id);
+        owned
+            .by_state
+            .entry(entry.state)
+            .or_default()
+            .insert(job.id);
         owned.usage.add(&entry);
         self.total.add(&entry);
         self.jobs.insert(job.id, entry);
@@ -115,7 +125,9 @@ impl Catalog {
 
     /// The ended jobs that are to go, oldest end first, at most `limit`.
     pub(super) fn expired(&self, retention: Retention, now: Timestamp, limit: usize) -> Vec<JobId> {
-        let surplus = retention.max_jobs.map_or(0, |max| self.total.jobs.saturating_sub(max));
+        let surplus = retention
+            .max_jobs
+            .map_or(0, |max| self.total.jobs.saturating_sub(max));
         let surplus = usize::try_from(surplus).unwrap_or(usize::MAX);
         let keep_for = retention.keep_for.unwrap_or(Duration::MAX);
         let expired = self.ended.iter().enumerate();

@@ -21,7 +21,9 @@ pub enum StoreError {
         max: u64,
     },
     /// The owner's jobs use as much as they may.
-    #[error("{owner} has {used} {what}, {asked} more would exceed the quota of {max}: delete jobs, or wait for some to end")]
+    #[error(
+        "{owner} has {used} {what}, {asked} more would exceed the quota of {max}: delete jobs, or wait for some to end"
+    )]
     QuotaExceeded {
         /// Whose quota it is.
         owner: Principal,
@@ -74,10 +76,7 @@ impl StoreError {
     pub fn retryable(&self) -> bool {
         matches!(
             self,
-            Self::QueueFull { .. }
-                | Self::QuotaExceeded { .. }
-                | Self::Failed(_)
-                | Self::Closed
+            Self::QueueFull { .. } | Self::QuotaExceeded { .. } | Self::Failed(_) | Self::Closed
         )
     }
 }

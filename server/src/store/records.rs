@@ -145,11 +145,7 @@ pub(super) struct Writer<'a, E> {
 
 impl<E: Engine> Writer<'_, E> {
     /// Commits one step of a job, with what the caller adds to its batch.
-    pub(super) fn apply(
-        &mut self,
-        step: Step,
-        mut batch: Batch,
-    ) -> Result<Job, StoreError> {
+    pub(super) fn apply(&mut self, step: Step, mut batch: Batch) -> Result<Job, StoreError> {
         if step.is_empty() {
             return Ok(step.job);
         }

@@ -20,7 +20,10 @@ use super::{
 use crate::{
     clock::Timestamp,
     digest::Digest,
-    job::{BlobRef, Completion, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal, TaskEvent},
+    job::{
+        BlobRef, Completion, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal,
+        TaskEvent,
+    },
     principal::Principal,
 };
 
@@ -295,7 +298,8 @@ impl<E: Engine> Writer<'_, E> {
             batch.remove(keys::request(&job.owner, request));
         }
         self.reader.for_each(Table::Blob.of_job(job.id), |key, _| {
-            let digest = keys::parse_blob(&key).ok_or_else(|| corrupt(format!("blob of {}", job.id)))?;
+            let digest =
+                keys::parse_blob(&key).ok_or_else(|| corrupt(format!("blob of {}", job.id)))?;
             batch.remove(keys::keeper(digest, job.id));
             Ok(())
         })?;

@@ -28,7 +28,9 @@ fn job(id: u8, owner: &str, ended: Option<u64>, bytes: u64) -> Job {
 }
 
 fn ids(numbers: &[u8]) -> Vec<JobId> {
-    let ids = numbers.iter().map(|number| JobId::from_bytes([*number; 16]));
+    let ids = numbers
+        .iter()
+        .map(|number| JobId::from_bytes([*number; 16]));
     ids.collect()
 }
 
@@ -38,7 +40,7 @@ fn what_has_ended_goes_by_age_and_by_number_oldest_end_first() {
     for (id, ended) in [(1, Some(300)), (2, Some(100)), (3, None), (4, Some(200))] {
         catalog.put(&job(id, "ann", ended, 0));
     }
-    let expired = |max_jobs, keep_for, limit| {
+    let expired = |max_jobs, keep_for: Option<u64>, limit| {
         let retention = Retention {
             keep_for: keep_for.map(Duration::from_millis),
             max_jobs,

@@ -10,11 +10,7 @@ fn blob(bytes: &[u8], size: u64) -> BlobRef {
     }
 }
 
-fn create_for(
-    store: &dyn Store,
-    owner: &str,
-    blobs: &[BlobRef],
-) -> Result<JobId, StoreError> {
+fn create_for(store: &dyn Store, owner: &str, blobs: &[BlobRef]) -> Result<JobId, StoreError> {
     let new = NewJob {
         id: JobId::generate(),
         owner: owner.parse().unwrap(),
@@ -76,9 +72,16 @@ pub(super) fn blobs_are_free_once_no_job_keeps_them(backend: &dyn Backend) {
     drop(store);
     let store = backend.open(at(4));
     store.delete(first).unwrap();
-    assert_eq!(store.unreferenced(&all).unwrap(), [own.digest, result_blob.digest]);
+    assert_eq!(
+        store.unreferenced(&all).unwrap(),
+        [own.digest, result_blob.digest]
+    );
     store.cancel(second, at(5)).unwrap();
-    assert_eq!(store.unreferenced(&[shared.digest]).unwrap(), [], "it can be retried");
+    assert_eq!(
+        store.unreferenced(&[shared.digest]).unwrap(),
+        [],
+        "it can be retried"
+    );
     store.delete(second).unwrap();
     assert_eq!(store.unreferenced(&all).unwrap(), all);
 }
@@ -100,7 +103,14 @@ pub(super) fn an_owner_has_a_quota_of_jobs_and_of_bytes(backend: &dyn Backend) {
     );
     create_for(&*store, "ann", &[blob(b"b", 40)]).unwrap();
     let refused = create_for(&*store, "ann", &[]).unwrap_err();
-    assert!(matches!(refused, StoreError::QuotaExceeded { used: 2, max: 2, .. }));
+    assert!(matches!(
+        refused,
+        StoreError::QuotaExceeded {
+            used: 2,
+            max: 2,
+            ..
+        }
+    ));
     // Others are not concerned. What has ended counts as bytes, not as an open job.
     create_for(&*store, "bob", &[blob(b"a", 100)]).unwrap();
     store.cancel(first, at(2)).unwrap();
