@@ -11,6 +11,7 @@
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
 //! - [`access`]: who may call what, and the audit log; [`principal`]: who owns a job
 //! - [`upkeep`]: expiry, retention, collection of blobs; `quarantine`: workers that get nothing for a while
+//! - [`offline`]: check, repair, export and import of a data directory
 //! - `accept`, `tls`: connections, plain or TLS; `reload`: files that are read again when they change
 //! - [`cli`], [`config`], [`limits`]: commands, flags, variables and every limit; [`clock`]: time, injected
 
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod job;
 pub mod limits;
+pub mod offline;
 pub mod principal;
 mod quarantine;
 mod reload;

@@ -2,7 +2,7 @@
 //! bound, and stops within a deadline. Knows neither flags nor signals, so that tests and the
 //! client's local mode start it in process.
 
-mod data_dir;
+pub(crate) mod data_dir;
 mod gate;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -108,7 +108,7 @@ pub enum StartError {
         path: PathBuf,
     },
     /// The job store in it cannot be opened.
-    #[error("job store in {path}: {source}")]
+    #[error("job store in {path}: {source}{}", remedy(source))]
     Store {
         /// The directory.
         path: PathBuf,
@@ -143,6 +143,17 @@ pub enum StartError {
     /// The API's own description is not usable.
     #[error("reflection: {0}")]
     Reflection(tonic_reflection::server::Error),
+}
+
+/// What an operator can do about a store that cannot be opened.
+fn remedy(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Corrupt(_) => {
+            "; `dual16-server check` says what is damaged, `repair` saves what can be read"
+        }
+        StoreError::Format { .. } => "; use the version that wrote it, or another --data",
+        _ => "",
+    }
 }
 
 /// A server at work. Dropped without [`RunningServer::shutdown`], it stops without waiting for
@@ -190,8 +201,8 @@ pub async fn start(
     let now = clock.now();
     let opening = tokio::task::spawn_blocking(move || {
         let data = DataDir::lock(data)?;
-        let store = data.open_store(config, now, lease_ttl)?;
         let blobs = data.open_blobs()?;
+        let store = data.open_store(config, now, lease_ttl, &blobs)?;
         Ok::<_, StartError>((data, store, blobs))
     });
     let (data, store, blobs) = opening

@@ -5,6 +5,7 @@
 //! key-value [`Engine`] of one process (memory, sled); a shared database would claim with its own
 //! locks. `conformance` is the suite that every implementation passes. Nothing here knows gRPC.
 
+mod audit;
 mod catalog;
 mod commit;
 mod engine;
@@ -15,9 +16,11 @@ mod live;
 mod memory;
 mod ready;
 mod records;
+pub(crate) mod salvage;
 mod sled;
 mod verbs;
 mod waiting;
+mod witness;
 
 #[cfg(test)]
 mod conformance;
@@ -26,6 +29,7 @@ use std::time::Duration;
 
 use dual16_proto::v1;
 
+pub(crate) use self::sled::LostCommits;
 pub use self::{
     engine::{Batch, Engine, MAX_RECORD_BYTES, Order, Record},
     error::StoreError,

@@ -75,7 +75,11 @@ async fn a_deleted_job_frees_its_blobs_and_no_others() {
     };
     let deadline = Instant::now() + Duration::from_secs(20);
     while files() > 0 {
-        assert!(Instant::now() < deadline, "{} blobs were not collected", files());
+        assert!(
+            Instant::now() < deadline,
+            "{} blobs were not collected",
+            files()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(missing(&server, &all).await, all);
@@ -127,7 +131,10 @@ async fn beyond_a_quota_the_error_says_which() {
     assert_eq!(why, "QUOTA_EXCEEDED");
     let violation = &details.quota_failure().unwrap().violations[0];
     assert_eq!(violation.subject, "anonymous");
-    assert!(violation.description.contains("quota of 1"), "{violation:?}");
+    assert!(
+        violation.description.contains("quota of 1"),
+        "{violation:?}"
+    );
 
     let message = v1::UploadRequest {
         digest: dual16_server::digest::Digest::of(&[7; 100]).to_string(),

@@ -76,6 +76,16 @@ impl LocalBlobs {
         })
     }
 
+    /// Size of a blob in bytes, if it is stored; blocks.
+    pub(crate) fn stored_size(&self, digest: Digest) -> io::Result<Option<u64>> {
+        self.layout.size(digest)
+    }
+
+    /// Where a blob lies, if it is stored.
+    pub(crate) fn path_of(&self, digest: Digest) -> PathBuf {
+        self.layout.blob(digest)
+    }
+
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }

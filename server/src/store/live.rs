@@ -2,7 +2,7 @@
 //! the catalog of jobs. All of it can be rebuilt from the records, and is when a store is opened.
 
 use super::{
-    Changes, Engine, StoreError,
+    Changes, Engine, StoreError, audit,
     catalog::Catalog,
     keys::{self, Table},
     leases::Leases,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    job::{Effect, Job, LeaseRef},
+    job::{Effect, Job, JobId, LeaseRef, State},
 };
 
 #[derive(Debug, Default)]
@@ -54,6 +54,23 @@ impl Live {
             Ok(())
         })?;
         Ok(live)
+    }
+
+    /// The jobs that are still to be worked on.
+    pub(super) fn open_jobs(&self) -> Vec<JobId> {
+        let open = [State::Pending, State::Running];
+        self.catalog.newest(None, &open, None, usize::MAX)
+    }
+
+    /// Refuses a store in which a job that is still to be worked on has lost something. Others are
+    /// looked at when somebody asks for them.
+    pub(super) fn audit<E: Engine>(&self, reader: &Reader<'_, E>) -> Result<(), StoreError> {
+        for job in self.open_jobs() {
+            if let Some(first) = audit::job(reader, job)?.into_iter().next() {
+                return Err(StoreError::Corrupt(format!("{job}: {first}")));
+            }
+        }
+        Ok(())
     }
 
     /// Follows a step that was committed, and notes in `changes` whom it concerns.

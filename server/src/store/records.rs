@@ -6,6 +6,7 @@ pub(super) mod reader;
 
 use std::{
     collections::HashSet,
+    io,
     sync::{Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
@@ -21,10 +22,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    job::{BlobRef, Effect, Job, Machine, Step},
+    digest::Digest,
+    job::{BlobRef, Effect, Job, JobId, Machine, Step},
 };
 
-const FORMAT: &str = "2";
+pub(super) const FORMAT: &str = "2";
 
 /// What a store enforces.
 #[derive(Clone, Copy, Debug)]
@@ -74,11 +76,36 @@ impl<E: Engine> RecordStore<E> {
             }
         }
         let live = Live::rebuild(&Reader::new(&engine), now.after(grace))?;
+        live.audit(&Reader::new(&engine))?;
         Ok(Self {
             engine: RwLock::new(Some(engine)),
             live: Mutex::new(live),
             commit: GroupCommit::default(),
             config,
+        })
+    }
+
+    /// A blob that a job still to be worked on keeps, and that `size` does not find as it should be.
+    pub fn missing_blob(
+        &self,
+        size: impl Fn(Digest) -> io::Result<Option<u64>>,
+    ) -> Result<Option<(JobId, Digest)>, StoreError> {
+        let open = self.live()?.open_jobs();
+        self.read(|reader| {
+            let mut seen = HashSet::new();
+            for job in open {
+                for (digest, expected) in reader.blobs(job)? {
+                    if !seen.insert(digest) {
+                        continue;
+                    }
+                    let found =
+                        size(digest).map_err(|error| StoreError::Failed(error.to_string()))?;
+                    if found != Some(expected) {
+                        return Ok(Some((job, digest)));
+                    }
+                }
+            }
+            Ok(None)
         })
     }
 

@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     clock::Timestamp,
+    digest::Digest,
     job::{Job, JobId, Slot, Task, TaskId, TaskName},
     store::{
         Batch, Engine, Order, StoreError, StoredJob,
@@ -101,6 +102,19 @@ impl<'a, E: Engine> Reader<'a, E> {
             results.push(result.ok_or_else(|| corrupt(format!("result of {name}")))?);
         }
         Ok(results)
+    }
+
+    /// Blobs that a job keeps, with their sizes in bytes.
+    pub(in crate::store) fn blobs(&self, job: JobId) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let mut blobs = Vec::new();
+        self.for_each(Table::Blob.of_job(job), |key, size| {
+            let size = <[u8; 8]>::try_from(size.as_slice()).ok();
+            let blob = keys::parse_blob(&key).zip(size);
+            let (digest, size) = blob.ok_or_else(|| corrupt(format!("a blob of {job}")))?;
+            blobs.push((digest, u64::from_be_bytes(size)));
+            Ok(())
+        })?;
+        Ok(blobs)
     }
 
     /// Calls `visit` with every pair of the range, reading a page at a time.
