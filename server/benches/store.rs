@@ -215,7 +215,11 @@ fn fill<S: Store>(store: &S, jobs: usize) {
     // Many at a time: their syncs are shared.
     thread::scope(|scope| {
         for _ in 0..CALLERS {
-            scope.spawn(|| (0..jobs.div_ceil(CALLERS)).for_each(|_| drop(create(store))));
+            scope.spawn(|| {
+                for _ in 0..jobs.div_ceil(CALLERS) {
+                    create(store);
+                }
+            });
         }
     });
 }
