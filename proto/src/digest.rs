@@ -38,6 +38,16 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
+    /// The digest that these bytes are.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest as bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 hex digits without the prefix: a file name.
     pub fn hex(&self) -> String {
         hex::encode(self.0)

@@ -3,8 +3,10 @@
 //! A blob is named by its digest, never changes, and exists only once all of its bytes were
 //! checked against that name and are on disk. What a blob means, this module must not know.
 
+mod gc;
 mod local;
 mod part;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +14,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tonic::async_trait;
 
-pub use self::local::LocalBlobs;
+pub use self::{
+    gc::{Swept, Unreferenced},
+    local::LocalBlobs,
+    room::{NoRoom, Reservation, Room},
+};
 use crate::digest::Digest;
 
 /// A store of blobs.
@@ -20,6 +26,9 @@ use crate::digest::Digest;
 pub trait BlobStore: Send + Sync + 'static {
     /// Size in bytes of each blob that is stored, in the order asked.
     async fn sizes(&self, digests: Vec<Digest>) -> Result<Vec<Option<u64>>, BlobError>;
+
+    /// As [`BlobStore::sizes`], for one who will rely on them: those found stay for a time of grace.
+    async fn renew(&self, digests: Vec<Digest>) -> Result<Vec<Option<u64>>, BlobError>;
 
     /// Size of one blob in bytes, if it is stored.
     async fn size(&self, digest: Digest) -> Result<Option<u64>, BlobError> {

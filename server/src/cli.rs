@@ -1,6 +1,9 @@
 //! The commands of `dual16-server` beside serving, which is what it does without one.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Subcommand};
 
@@ -25,6 +28,33 @@ pub enum Command {
     /// Make tokens for --tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Read all of a data directory that no server uses, and say what is damaged
+    Check(DataDirectory),
+    /// Save what can be read of a damaged data directory; jobs that lost something are failed by name
+    Repair(DataDirectory),
+    /// Write everything of a data directory into an archive, a directory of plain files
+    Export(Archive),
+    /// Make a data directory of an archive
+    Import(Archive),
+}
+
+/// The data directory that a command is about.
+#[derive(Clone, Debug, Args)]
+pub struct DataDirectory {
+    /// The data directory; no server may be using it
+    #[arg(long, env = "DUAL16_DATA", value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+/// A data directory and an archive.
+#[derive(Clone, Debug, Args)]
+pub struct Archive {
+    /// The data directory; no server may be using it
+    #[arg(long, env = "DUAL16_DATA", value_name = "DIR")]
+    pub data: PathBuf,
+    /// The archive
+    #[arg(value_name = "ARCHIVE")]
+    pub archive: PathBuf,
 }
 
 /// What there is to do with tokens.

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-use crate::{ServerOptions, access::AccessOptions, limits::Limits};
+use crate::{
+    ServerOptions, access::AccessOptions, job::Backoff, limits::Limits, store::Retention,
+    upkeep::Keeping,
+};
 
 /// Keeps dual16 jobs and blobs, and hands tasks to workers.
 #[derive(Clone, Debug, Parser)]
@@ -36,6 +39,34 @@ pub struct Config {
         default_value_t = 10
     )]
     pub drain_deadline: u64,
+    /// Seconds that a job is kept after its end [default: for ever]
+    #[arg(long, env = "DUAL16_RETAIN_JOBS_FOR", value_name = "SECONDS")]
+    pub retain_jobs_for: Option<u64>,
+    /// Jobs kept in all; beyond them, those that ended first go. Open jobs always stay
+    #[arg(
+        long,
+        env = "DUAL16_MAX_JOBS",
+        value_name = "N",
+        default_value_t = 100_000
+    )]
+    pub max_jobs: u64,
+    /// Seconds that a blob stays although no job keeps it: the longest time from an upload to its job
+    #[arg(
+        long,
+        env = "DUAL16_BLOB_GRACE",
+        value_name = "SECONDS",
+        default_value_t = 86_400
+    )]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub blob_grace: u64,
+    /// Milliseconds before a failed task is tried again; they double with each further failure
+    #[arg(
+        long,
+        env = "DUAL16_RETRY_BACKOFF_MILLIS",
+        value_name = "MILLISECONDS",
+        default_value_t = 500
+    )]
+    pub retry_backoff_millis: u64,
     /// How log lines look
     #[arg(long, env = "DUAL16_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
     pub log_format: LogFormat,
@@ -67,11 +98,23 @@ pub enum LogFormat {
 impl Config {
     /// The options of the server itself.
     pub fn options(&self) -> ServerOptions {
+        let defaults = ServerOptions::new(&self.data);
         ServerOptions {
             limits: self.limits.clone(),
             access: self.access.clone(),
             lease_ttl: Duration::from_secs(self.lease_ttl),
-            ..ServerOptions::new(&self.data)
+            keeping: Keeping {
+                jobs: Retention {
+                    keep_for: self.retain_jobs_for.map(Duration::from_secs),
+                    max_jobs: Some(self.max_jobs),
+                },
+                blob_grace: Duration::from_secs(self.blob_grace),
+            },
+            backoff: Backoff {
+                first: Duration::from_millis(self.retry_backoff_millis),
+                ..defaults.backoff
+            },
+            ..defaults
         }
     }
 }
@@ -89,6 +132,8 @@ mod tests {
         let (options, defaults) = (config.options(), ServerOptions::new("d"));
         assert_eq!(options.lease_ttl, defaults.lease_ttl);
         assert_eq!(options.limits, defaults.limits);
+        assert_eq!(options.keeping, defaults.keeping);
+        assert_eq!(options.backoff, defaults.backoff);
         assert_eq!(options.access, defaults.access);
         assert_eq!(config.listen.port(), 7016);
     }

@@ -5,6 +5,7 @@
 //! time, and answers with what is to be stored and the [`Effect`]s on the indexes beside it. Which
 //! database holds them, who calls and what the payloads mean, this module must not know.
 
+mod backoff;
 mod event;
 mod id;
 mod machine;
@@ -12,12 +13,17 @@ mod record;
 mod step;
 mod task;
 
+pub use backoff::Backoff;
 pub use event::{Completion, FailureReport, JobEvent, Next, PlannedStage, TaskEvent};
 pub use id::{JobId, LeaseId, LeaseRef, Slot, TaskId, TaskName};
 pub use machine::{Machine, Refusal};
-pub use record::{Artifact, Failure, Job, JobError, NewJob, Phase, Stage, State};
+pub use record::{Artifact, BlobRef, Failure, Job, JobError, NewJob, Phase, Stage, State};
 pub use step::{Effect, Step};
 pub use task::{Fence, Grant, Task, TaskState};
 
 #[cfg(test)]
+mod model_check;
+#[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod world;

@@ -10,6 +10,8 @@
 //! - `rpc`: the gRPC services, thin: validation, waiting, streaming, errors
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
 //! - [`access`]: who may call what, and the audit log; [`principal`]: who owns a job
+//! - [`upkeep`]: expiry, retention, collection of blobs; `quarantine`: workers that get nothing for a while
+//! - [`offline`]: check, repair, export and import of a data directory
 //! - `accept`, `tls`: connections, plain or TLS; `reload`: files that are read again when they change
 //! - [`cli`], [`config`], [`limits`]: commands, flags, variables and every limit; [`clock`]: time, injected
 
@@ -21,12 +23,15 @@ pub mod clock;
 pub mod config;
 pub mod job;
 pub mod limits;
+pub mod offline;
 pub mod principal;
+mod quarantine;
 mod reload;
 mod rpc;
 mod server;
 pub mod store;
 mod tls;
+pub mod upkeep;
 mod wake;
 mod wire;
 

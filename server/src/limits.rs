@@ -34,6 +34,12 @@ macro_rules! limits {
 limits! {
     /// Jobs that may be pending or running
     queued_jobs: 10_000, "limit-queued-jobs", "DUAL16_LIMIT_QUEUED_JOBS";
+    /// Jobs of one principal that may be pending or running
+    owner_jobs: 10_000, "limit-owner-jobs", "DUAL16_LIMIT_OWNER_JOBS";
+    /// Bytes of the blobs that the jobs of one principal keep
+    owner_bytes: 17_592_186_044_416, "limit-owner-bytes", "DUAL16_LIMIT_OWNER_BYTES";
+    /// Bytes of all blobs
+    stored_bytes: 17_592_186_044_416, "limit-stored-bytes", "DUAL16_LIMIT_STORED_BYTES";
     /// Bytes of one job spec as encoded
     spec_bytes: 1_048_576, "limit-spec-bytes", "DUAL16_LIMIT_SPEC_BYTES";
     /// Files in one list of a job spec

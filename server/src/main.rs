@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use dual16_server::{
     cli::{self, Command, Invocation, TokenCommand},
     config::{Config, LogFormat},
+    offline,
 };
 use tokio::{
     net::TcpListener,
@@ -19,17 +20,17 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Invocation::Serve(config)) => match start_logging(&config) {
-            Ok(()) => run(&config).await,
+            Ok(()) => serve(&config),
             Err(error) => Err(error),
         },
-        Ok(Invocation::Command(Command::Token(TokenCommand::New(asked)))) => {
-            cli::new_token(&asked, &mut io::stdout(), &mut io::stderr())
-                .context("the token was not made")
-        }
+        Ok(Invocation::Command(command)) => match obey(&command) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Err(error) => error.exit(),
     };
     match outcome {
@@ -40,6 +41,29 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a command that needs no server. False = it found what it looked for, and that is bad.
+fn obey(command: &Command) -> anyhow::Result<bool> {
+    let report = &mut io::stdout();
+    match command {
+        Command::Token(TokenCommand::New(asked)) => {
+            cli::new_token(asked, report, &mut io::stderr()).context("the token was not made")?;
+        }
+        Command::Check(at) => return Ok(offline::check(&at.data, report)?),
+        Command::Repair(at) => offline::repair(&at.data, report)?,
+        Command::Export(at) => offline::export(&at.data, &at.archive, report)?,
+        Command::Import(at) => offline::import(&at.archive, &at.data, report)?,
+    }
+    Ok(true)
+}
+
+fn serve(config: &Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    let outcome = runtime.block_on(run(config));
+    // A thread that waits for a disk that does not answer must not hold up the exit.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn run(config: &Config) -> anyhow::Result<()> {

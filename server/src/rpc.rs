@@ -8,6 +8,7 @@ mod blobs;
 mod error;
 mod info;
 mod jobs;
+mod undelivered;
 mod validate;
 mod watch;
 mod workers;

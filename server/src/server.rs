@@ -2,7 +2,7 @@
 //! bound, and stops within a deadline. Knows neither flags nor signals, so that tests and the
 //! client's local mode start it in process.
 
-mod data_dir;
+pub(crate) mod data_dir;
 mod gate;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -17,19 +17,22 @@ use dual16_proto::{
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::layer::util::{Identity, Stack};
 
 use self::{data_dir::DataDir, gate::Gate};
 use crate::{
     accept,
     access::{AccessLayer, AccessOptions, Exposed, tokens::TokensError},
+    blob::Room,
     clock::{Clock, SystemClock},
-    job::Machine,
+    job::{Backoff, Machine},
     limits::Limits,
     reload::Reloader,
     rpc::{App, BlobApi, InfoApi, JobApi, WorkerApi},
-    store::{StoreConfig, StoreError},
+    store::{Quota, StoreConfig, StoreError},
     tls::TlsError,
+    upkeep::{self, Keeping},
     wake::Wakeups,
 };
 
@@ -38,8 +41,14 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls that one connection may have open.
 const MAX_STREAMS: u32 = 2048;
-/// Least and greatest time between two looks for expired leases.
-const EXPIRY_TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How long the last write of the store may take at shutdown.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Long enough for a passing trouble to pass, short beside the work of a task.
+const DEFAULT_BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(500),
+    cap: Duration::from_secs(30),
+};
 
 /// What a server is started with.
 #[derive(Clone)]
@@ -51,6 +60,10 @@ pub struct ServerOptions {
     /// Time a worker has between two heartbeats. A restarted server waits as long for the workers
     /// of its predecessor.
     pub lease_ttl: Duration,
+    /// How long ended jobs, and blobs that no job keeps, stay.
+    pub keeping: Keeping,
+    /// Waits between the attempts of a task that failed.
+    pub backoff: Backoff,
     /// Who may call, and how. By default everyone on this machine, everything.
     pub access: AccessOptions,
     /// How often files that are read again when they change are looked at.
@@ -66,6 +79,8 @@ impl ServerOptions {
             data: data.into(),
             limits: Limits::default(),
             lease_ttl: Duration::from_secs(30),
+            keeping: Keeping::default(),
+            backoff: DEFAULT_BACKOFF,
             access: AccessOptions::default(),
             look_for_changes: Duration::from_secs(5),
             clock: Arc::new(SystemClock::new()),
@@ -93,7 +108,7 @@ pub enum StartError {
         path: PathBuf,
     },
     /// The job store in it cannot be opened.
-    #[error("job store in {path}: {source}")]
+    #[error("job store in {path}: {source}{}", remedy(source))]
     Store {
         /// The directory.
         path: PathBuf,
@@ -130,13 +145,24 @@ pub enum StartError {
     Reflection(tonic_reflection::server::Error),
 }
 
+/// What an operator can do about a store that cannot be opened.
+fn remedy(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Corrupt(_) => {
+            "; `dual16-server check` says what is damaged, `repair` saves what can be read"
+        }
+        StoreError::Format { .. } => "; use the version that wrote it, or another --data",
+        _ => "",
+    }
+}
+
 /// A server at work. Dropped without [`RunningServer::shutdown`], it stops without waiting for
 /// anyone; acknowledged writes are on disk either way.
 pub struct RunningServer {
     addr: SocketAddr,
     app: Arc<App>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
-    expiry: JoinHandle<()>,
+    upkeep: Vec<JoinHandle<()>>,
     reloader: Reloader,
     /// Keeps other servers out of the data directory.
     _data: DataDir,
@@ -151,6 +177,8 @@ pub async fn start(
         data,
         limits,
         lease_ttl,
+        keeping,
+        backoff,
         access,
         look_for_changes,
         clock,
@@ -162,14 +190,19 @@ pub async fn start(
         machine: Machine {
             max_attempts: Limits::count(limits.attempts).max(1),
             max_stages: Limits::count(limits.stages).max(1),
+            backoff,
         },
         max_open_jobs: limits.queued_jobs,
+        quota: Quota {
+            open_jobs: limits.owner_jobs,
+            bytes: limits.owner_bytes,
+        },
     };
     let now = clock.now();
     let opening = tokio::task::spawn_blocking(move || {
         let data = DataDir::lock(data)?;
-        let store = data.open_store(config, now, lease_ttl)?;
         let blobs = data.open_blobs()?;
+        let store = data.open_store(config, now, lease_ttl, &blobs)?;
         Ok::<_, StartError>((data, store, blobs))
     });
     let (data, store, blobs) = opening
@@ -177,10 +210,12 @@ pub async fn start(
         .map_err(|stopped| StartError::Listener(std::io::Error::other(stopped)))??;
     let app = Arc::new(App {
         store,
-        blobs,
+        blobs: Arc::new(blobs.clone()),
         clock,
         lease_ttl,
         wakeups: Arc::new(Wakeups::default()),
+        quarantine: Arc::default(),
+        room: Room::new(limits.stored_bytes),
         watchers: Arc::new(Semaphore::new(
             Limits::len(limits.watchers).min(Semaphore::MAX_PERMITS),
         )),
@@ -192,17 +227,24 @@ pub async fn start(
         tls,
         reloader,
     } = gate;
-    let router = router(&app, layer).await?;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<JobServiceServer<JobApi>>().await;
+    reporter.set_serving::<BlobServiceServer<BlobApi>>().await;
+    reporter
+        .set_serving::<WorkerServiceServer<WorkerApi>>()
+        .await;
+    reporter.set_serving::<InfoServiceServer<InfoApi>>().await;
+    let router = router(&app, layer, health)?;
     let incoming = accept::connections(listener, tls, app.shutdown.clone());
     let stop = app.shutdown.clone().cancelled_owned();
     let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
-    let expiry = tokio::spawn(expire_leases(Arc::clone(&app)));
+    let upkeep = upkeep::start(&app, blobs, keeping, reporter);
     tokio::spawn(reloader.clone().run(look_for_changes, app.shutdown.clone()));
     Ok(RunningServer {
         addr,
         app,
         serving,
-        expiry,
+        upkeep,
         reloader,
         _data: data,
     })
@@ -230,7 +272,8 @@ impl RunningServer {
     }
 
     /// Stops: no new connections, long polls and event streams end at once, calls under way have
-    /// until `deadline` from now. On return the data directory is free.
+    /// until `deadline` from now. On return, a few seconds later at most, the data directory is free
+    /// unless its disk does not answer.
     pub async fn shutdown(mut self, deadline: Duration) {
         self.app.shutdown.cancel();
         if !self.serving.is_finished()
@@ -241,12 +284,15 @@ impl RunningServer {
             // A silent connection would keep tonic waiting for ever.
             tracing::warn!("connections were still open at the shutdown deadline");
         }
-        self.expiry.abort();
+        self.upkeep.iter().for_each(JoinHandle::abort);
         let store = Arc::clone(&self.app.store);
-        match tokio::task::spawn_blocking(move || store.close()).await {
-            Ok(Ok(())) => {}
+        let closing = tokio::task::spawn_blocking(move || store.close());
+        match tokio::time::timeout(CLOSE_LIMIT, closing).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::error!(%error, "the store did not close cleanly"),
             Ok(Err(error)) => tracing::error!(%error, "the store did not close cleanly"),
-            Err(error) => tracing::error!(%error, "the store did not close cleanly"),
+            // Everything that was acknowledged is on disk.
+            Err(_) => tracing::error!("the disk did not answer in time; the store was not closed"),
         }
     }
 }
@@ -255,13 +301,14 @@ impl Drop for RunningServer {
     fn drop(&mut self) {
         self.app.shutdown.cancel();
         self.serving.abort();
-        self.expiry.abort();
+        self.upkeep.iter().for_each(JoinHandle::abort);
     }
 }
 
-async fn router(
+fn router(
     app: &Arc<App>,
     access: AccessLayer,
+    health: HealthServer<impl Health>,
 ) -> Result<Router<Stack<AccessLayer, Identity>>, StartError> {
     let max = Limits::len(app.limits.message_bytes);
     let jobs = JobServiceServer::new(JobApi(Arc::clone(app))).max_decoding_message_size(max);
@@ -269,14 +316,6 @@ async fn router(
     let workers =
         WorkerServiceServer::new(WorkerApi(Arc::clone(app))).max_decoding_message_size(max);
     let info = InfoServiceServer::new(InfoApi(Arc::clone(app))).max_decoding_message_size(max);
-
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<JobServiceServer<JobApi>>().await;
-    reporter.set_serving::<BlobServiceServer<BlobApi>>().await;
-    reporter
-        .set_serving::<WorkerServiceServer<WorkerApi>>()
-        .await;
-    reporter.set_serving::<InfoServiceServer<InfoApi>>().await;
 
     let described = || {
         tonic_reflection::server::Builder::configure()
@@ -304,19 +343,4 @@ async fn router(
         .add_service(blobs)
         .add_service(workers)
         .add_service(info))
-}
-
-/// Fails the attempts whose workers have fallen silent.
-async fn expire_leases(app: Arc<App>) {
-    let mut tick = tokio::time::interval((app.lease_ttl / 10).clamp(EXPIRY_TICK.0, EXPIRY_TICK.1));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = app.shutdown.cancelled() => return,
-            _ = tick.tick() => {}
-        }
-        if let Err(error) = app.change(|store, now| store.expire(now)).await {
-            tracing::error!(%error, "expired leases were not handled");
-        }
-    }
 }

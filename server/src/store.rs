@@ -5,15 +5,22 @@
 //! key-value [`Engine`] of one process (memory, sled); a shared database would claim with its own
 //! locks. `conformance` is the suite that every implementation passes. Nothing here knows gRPC.
 
+mod audit;
+mod catalog;
 mod commit;
 mod engine;
 mod error;
 mod keys;
 mod leases;
+mod live;
 mod memory;
+mod ready;
 mod records;
+pub(crate) mod salvage;
 mod sled;
 mod verbs;
+mod waiting;
+mod witness;
 
 #[cfg(test)]
 mod conformance;
@@ -22,6 +29,7 @@ use std::time::Duration;
 
 use dual16_proto::v1;
 
+pub(crate) use self::sled::LostCommits;
 pub use self::{
     engine::{Batch, Engine, MAX_RECORD_BYTES, Order, Record},
     error::StoreError,
@@ -31,7 +39,10 @@ pub use self::{
 };
 use crate::{
     clock::Timestamp,
-    job::{Completion, FailureReport, Grant, Job, JobId, LeaseRef, NewJob, State, TaskId},
+    digest::Digest,
+    job::{
+        Completion, FailureReport, Grant, Job, JobId, LeaseRef, NewJob, State, TaskId, TaskName,
+    },
     principal::Principal,
 };
 
@@ -95,13 +106,20 @@ pub trait Store: Send + Sync + 'static {
     /// Queues again what failed or was not done.
     fn retry(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError>;
 
-    /// Removes a job that has ended, with everything of it but its blobs.
+    /// Removes a job that has ended, with everything of it but its blobs, which it keeps no longer.
     fn delete(&self, id: JobId) -> Result<Changes, StoreError>;
+
+    /// Removes some of the ended jobs that are not to be kept any longer, as [`Store::delete`] does.
+    /// Call it again until nothing changes.
+    fn prune(&self, retention: Retention, now: Timestamp) -> Result<Changes, StoreError>;
+
+    /// Those of `blobs` that no job keeps.
+    fn unreferenced(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError>;
 
     /// Events of a job with a sequence greater than `after`, as many as fit a page.
     fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError>;
 
-    /// Fails the attempts whose lease has run out.
+    /// Fails the attempts whose lease has run out, and queues the tasks whose backoff is over.
     fn expire(&self, now: Timestamp) -> Result<Changes, StoreError>;
 
     /// How much is queued and leased.
@@ -211,6 +229,8 @@ pub struct Changes {
     pub jobs: Vec<JobId>,
     /// Tasks that can be leased now and could not before.
     pub queued: usize,
+    /// Leases that ran out, with the worker that held them.
+    pub lost: Vec<(String, TaskName)>,
 }
 
 /// Totals over all jobs.
@@ -220,6 +240,37 @@ pub struct Counts {
     pub open_jobs: u64,
     /// Tasks waiting for a worker.
     pub queued_tasks: u64,
+    /// Tasks that failed and wait for their next attempt.
+    pub waiting_tasks: u64,
     /// Tasks a worker has.
     pub leased_tasks: u64,
+}
+
+/// What jobs use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Jobs in any state.
+    pub jobs: u64,
+    /// Jobs that have not ended.
+    pub open_jobs: u64,
+    /// Bytes of the blobs that they keep. A blob counts once for each job that keeps it.
+    pub bytes: u64,
+}
+
+/// What the jobs of one owner may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Jobs that have not ended.
+    pub open_jobs: u64,
+    /// Bytes, as [`Usage::bytes`] counts them.
+    pub bytes: u64,
+}
+
+/// How long jobs that have ended are kept. Others always are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// From their end; `None` = for ever.
+    pub keep_for: Option<Duration>,
+    /// As long as there are no more jobs than this, the ones that have not ended included.
+    pub max_jobs: Option<u64>,
 }

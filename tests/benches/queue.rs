@@ -181,6 +181,7 @@ async fn complete(worker: &mut WorkerServiceClient<Channel>, task: Lease, next: 
         result: Some(inline()),
         events: Vec::new(),
         next,
+        ..CompleteRequest::default()
     };
     worker.complete(request).await.unwrap();
 }

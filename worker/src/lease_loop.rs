@@ -8,7 +8,7 @@ use std::{
 
 use dual16_proto::{
     credentials::AuthorizedChannel,
-    v1::{Lease, LeaseRequest, worker_service_client::WorkerServiceClient},
+    v1::{Lease, LeaseRequest, LeaseResponse, worker_service_client::WorkerServiceClient},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -62,13 +62,27 @@ impl LeaseLoop {
                 return;
             };
             match answer {
-                Ok(leases) if leases.is_empty() => {
+                Ok(LeaseResponse {
+                    quarantined_for: Some(time),
+                    ..
+                }) => {
+                    drop(slots);
+                    let time = Duration::try_from(time).unwrap_or(LONG_POLL);
+                    tracing::warn!(
+                        seconds = time.as_secs(),
+                        "quarantined: too many different tasks failed here in a row"
+                    );
+                    // A result of a task that still runs ends it early: ask now and then.
+                    stop.run_until_cancelled(time::sleep(time.min(LONG_POLL)))
+                        .await;
+                }
+                Ok(answer) if answer.leases.is_empty() => {
                     backoff.reset();
                     time::sleep(SHORTEST_POLL.saturating_sub(asked.elapsed())).await;
                 }
-                Ok(leases) => {
+                Ok(answer) => {
                     backoff.reset();
-                    self.set_going(leases, slots);
+                    self.set_going(answer.leases, slots);
                 }
                 Err(status) => {
                     if transient(&status) {
@@ -83,7 +97,7 @@ impl LeaseLoop {
         }
     }
 
-    async fn lease(&mut self, slots: usize) -> Result<Vec<Lease>, Status> {
+    async fn lease(&mut self, slots: usize) -> Result<LeaseResponse, Status> {
         let request = LeaseRequest {
             worker: self.worker.clone(),
             max_tasks: u32::try_from(slots).unwrap_or(u32::MAX),
@@ -91,7 +105,7 @@ impl LeaseLoop {
         };
         let reply = within(LONG_POLL + CALL_TIMEOUT, self.client.lease(request)).await?;
         self.link.answered();
-        Ok(reply.leases)
+        Ok(reply)
     }
 
     fn set_going(&self, leases: Vec<Lease>, slots: Vec<OwnedSemaphorePermit>) {

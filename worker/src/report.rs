@@ -1,7 +1,7 @@
 //! Tells the server how a task ended. A report is repeated until the server has answered it or has
 //! taken the lease away: work that is done is not thrown away because the server was restarted.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use dual16_proto::{
     credentials::AuthorizedChannel,
@@ -17,6 +17,7 @@ use crate::{
     backoff::Backoff,
     blob_store::BlobStore,
     connection::{CALL_TIMEOUT, transient, within},
+    digest::Digest,
     leases::HeldLease,
     link::Link,
     runner::{Next, Outcome, TaskError},
@@ -40,12 +41,17 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Hands in a result. One that cannot be stored or that the server refuses fails the task, so
+    /// Hands in a result, and which blobs the task left for later ones. One that cannot be stored or that the server refuses fails the task, so
     /// that the job's owner reads why.
-    pub(crate) async fn complete(&self, held: &HeldLease, outcome: Outcome) {
+    pub(crate) async fn complete(
+        &self,
+        held: &HeldLease,
+        outcome: Outcome,
+        left: BTreeSet<Digest>,
+    ) {
         let message = held
             .lost()
-            .run_until_cancelled(self.completion(held, outcome))
+            .run_until_cancelled(self.completion(held, outcome, left))
             .await;
         let message = match message {
             None => return,
@@ -155,7 +161,12 @@ impl Reporter {
             .unwrap_or(Ok(()))
     }
 
-    async fn completion(&self, held: &HeldLease, outcome: Outcome) -> io::Result<CompleteRequest> {
+    async fn completion(
+        &self,
+        held: &HeldLease,
+        outcome: Outcome,
+        left: BTreeSet<Digest>,
+    ) -> io::Result<CompleteRequest> {
         let mut payloads = Payloads {
             store: &self.store,
             inline_bytes: self.inline_bytes,
@@ -184,6 +195,7 @@ impl Reporter {
             worker: self.worker.clone(),
             result: Some(payloads.wrap(outcome.result).await?),
             events: outcome.events,
+            blobs: left.iter().map(Digest::to_string).collect(),
             next,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeSet,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -51,8 +52,8 @@ impl TaskContext {
             return;
         }
         match done {
-            Ok(outcome) => {
-                self.reporter.complete(&held, outcome).await;
+            Ok((outcome, left)) => {
+                self.reporter.complete(&held, outcome, left).await;
                 tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "task ends");
             }
             Err(error) => self.reporter.fail(&held, error).await,
@@ -91,7 +92,7 @@ impl TaskContext {
         lease: Lease,
         read: Gathered,
         held: &HeldLease,
-    ) -> Result<Outcome, TaskError> {
+    ) -> Result<(Outcome, BTreeSet<Digest>), TaskError> {
         let runner = Arc::clone(&self.runner);
         let blobs = TaskBlobs::new(
             Arc::clone(&self.store),
@@ -113,7 +114,7 @@ impl TaskContext {
                 Err(TaskError::panic(format!("the task panicked: {text}")))
             });
             // Nobody waits any more only if the worker is gone.
-            let _ = sender.send(done);
+            let _ = sender.send(done.map(|outcome| (outcome, blobs.into_left())));
         });
         if let Err(error) = spawned {
             return Err(TaskError::io(format!("cannot start a thread: {error}")));

@@ -2,7 +2,7 @@
 //! asked for until the task is over.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -21,6 +21,7 @@ pub(crate) struct TaskBlobs {
     runtime: Handle,
     cancel: CancellationToken,
     pins: Mutex<HashMap<Digest, Pinned>>,
+    left: Mutex<BTreeSet<Digest>>,
 }
 
 impl TaskBlobs {
@@ -31,7 +32,21 @@ impl TaskBlobs {
             runtime,
             cancel,
             pins: Mutex::default(),
+            left: Mutex::default(),
         }
+    }
+
+    /// Blobs that the task has stored on the server, so that its job keeps them.
+    pub(crate) fn into_left(self) -> BTreeSet<Digest> {
+        self.left
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, digest: Digest) -> String {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.insert(digest);
+        digest.to_string()
     }
 
     /// Runs a future on the runtime and waits for it. Not `block_on`: that panics, or never
@@ -85,13 +100,13 @@ impl Blobs for TaskBlobs {
 
     fn put(&self, bytes: Vec<u8>) -> io::Result<String> {
         let digest = self.wait(|store| async move { store.put(bytes).await })?;
-        Ok(digest.to_string())
+        Ok(self.leave(digest))
     }
 
     fn put_file(&self, file: &Path) -> io::Result<String> {
         let file = file.to_owned();
         let digest = self.wait(|store| async move { store.put_file(&file).await })?;
-        Ok(digest.to_string())
+        Ok(self.leave(digest))
     }
 }
 

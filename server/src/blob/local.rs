@@ -28,6 +28,8 @@ pub struct LocalBlobs {
 #[derive(Debug)]
 pub(super) struct Layout {
     root: PathBuf,
+    /// Held while the age of a blob decides, or changes.
+    pub(super) renewal: Mutex<()>,
 }
 
 impl Layout {
@@ -35,6 +37,14 @@ impl Layout {
         let hex = digest.hex();
         let (shard, name) = hex.split_at(2);
         self.root.join("sha256").join(shard).join(name)
+    }
+
+    pub(super) fn shards(&self) -> PathBuf {
+        self.root.join("sha256")
+    }
+
+    pub(super) fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
     }
 
     pub(super) fn part(&self, digest: Digest) -> PathBuf {
@@ -56,11 +66,26 @@ impl LocalBlobs {
         sync_dir(root)?;
         let layout = Arc::new(Layout {
             root: root.to_owned(),
+            renewal: Mutex::default(),
         });
         Ok(Self {
             layout,
             uploads: Arc::default(),
         })
+    }
+
+    /// Size of a blob in bytes, if it is stored; blocks.
+    pub(crate) fn stored_size(&self, digest: Digest) -> io::Result<Option<u64>> {
+        self.layout.size(digest)
+    }
+
+    /// Where a blob lies, if it is stored.
+    pub(crate) fn path_of(&self, digest: Digest) -> PathBuf {
+        self.layout.blob(digest)
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Waits for the upload of `digest` under way, if there is one.
@@ -98,6 +123,14 @@ impl BlobStore for LocalBlobs {
         .await
     }
 
+    async fn renew(&self, digests: Vec<Digest>) -> Result<Vec<Option<u64>>, BlobError> {
+        self.blocking(move |layout| {
+            let found = digests.into_iter().map(|digest| layout.renew(digest));
+            Ok(found.collect::<io::Result<_>>()?)
+        })
+        .await
+    }
+
     async fn committed(&self, digest: Digest) -> Result<u64, BlobError> {
         self.blocking(move |layout| Ok(file_size(&layout.part(digest))?.unwrap_or(0)))
             .await
@@ -111,7 +144,7 @@ impl BlobStore for LocalBlobs {
     ) -> Result<Option<Box<dyn Upload>>, BlobError> {
         let lock = self.lock(digest).await;
         self.blocking(move |layout| {
-            if layout.size(digest)?.is_some() {
+            if layout.renew(digest)?.is_some() {
                 return Ok(None);
             }
             let part = Part::open(layout, digest, size, offset, lock)?;

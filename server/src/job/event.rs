@@ -2,7 +2,7 @@
 
 use dual16_proto::v1;
 
-use super::{Artifact, Fence, Grant};
+use super::{Artifact, BlobRef, Fence, Grant};
 
 /// Something happened to one task.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub enum JobEvent {
 pub struct Completion {
     /// What the reduce of the stage will see of this task.
     pub result: v1::Payload,
+    /// Blobs it names or left for later tasks: the job keeps them.
+    pub blobs: Vec<BlobRef>,
     /// Events to append to the job's own.
     pub details: Vec<v1::EventDetail>,
     /// What follows: required of a reduce, forbidden to a map.

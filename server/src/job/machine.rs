@@ -8,8 +8,8 @@
 use dual16_proto::v1::{self, event_detail::Detail};
 
 use super::{
-    Completion, Effect, Failure, FailureReport, Fence, Grant, Job, JobError, JobEvent, NewJob,
-    Next, Phase, PlannedStage, Slot, Stage, State, Step, Task, TaskEvent, TaskId, TaskName,
+    Backoff, Completion, Effect, Failure, FailureReport, Fence, Grant, Job, JobError, JobEvent,
+    NewJob, Next, Phase, PlannedStage, Slot, Stage, State, Step, Task, TaskEvent, TaskId, TaskName,
     TaskState,
 };
 use crate::clock::Timestamp;
@@ -21,6 +21,8 @@ pub struct Machine {
     pub max_attempts: u32,
     /// Stages of one job, the plan included. A reduce that always names another stage must end too.
     pub max_stages: u32,
+    /// Waits between the attempts of one task.
+    pub backoff: Backoff,
 }
 
 /// Why an event changes nothing.
@@ -65,6 +67,7 @@ impl Machine {
             display_name,
             spec_digest,
             request_id,
+            blobs,
         } = new;
         let job = Job {
             id,
@@ -76,9 +79,11 @@ impl Machine {
             started: None,
             stages: Vec::new(),
             phase: Phase::Pending,
+            bytes: 0,
             last_sequence: 0,
         };
         let mut step = Step::new(job, now);
+        step.refer(blobs);
         step.enter(Phase::Pending);
         step.start_stage(PlannedStage::plan());
         step
@@ -139,6 +144,7 @@ impl Machine {
         end_grant(&mut step, &task, fence)?;
         let Completion {
             result,
+            blobs,
             details,
             next,
         } = completion;
@@ -158,6 +164,7 @@ impl Machine {
 
         task.state = TaskState::Done(fence);
         step.push(Effect::SaveResult(task.id, result));
+        step.refer(blobs);
         details
             .into_iter()
             .for_each(|detail| step.emit_opaque(detail));
@@ -222,7 +229,12 @@ impl Machine {
                 task: name.to_string(),
                 error,
             }));
-            requeue(&mut step, task);
+            let delay = self.backoff.delay(name, tried);
+            if delay.is_zero() {
+                requeue(&mut step, task);
+            } else {
+                put_off(&mut step, task, now.after(delay));
+            }
             return Ok(step);
         }
 
@@ -249,9 +261,7 @@ impl Machine {
 fn claim(mut step: Step, mut task: Task, grant: Grant, now: Timestamp) -> Result<Step, Refusal> {
     let name = step.job.task_name(task.id);
     let not_claimable = Refusal::NotClaimable(name);
-    if step.job.phase.ended().is_some()
-        || task.state != TaskState::Pending
-        || grant.fence.attempt <= task.attempt
+    if step.job.phase.ended().is_some() || !task.is_due(now) || grant.fence.attempt <= task.attempt
     {
         return Err(not_claimable);
     }
@@ -314,6 +324,12 @@ fn end_grant(step: &mut Step, task: &Task, fence: Fence) -> Result<Grant, Refusa
 fn requeue(step: &mut Step, mut task: Task) {
     task.state = TaskState::Pending;
     step.push(Effect::Enqueue(task.id));
+    step.tasks.push(task);
+}
+
+fn put_off(step: &mut Step, mut task: Task, until: Timestamp) {
+    task.state = TaskState::Waiting { until };
+    step.push(Effect::EnqueueAt(task.id, until));
     step.tasks.push(task);
 }
 

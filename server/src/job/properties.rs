@@ -2,181 +2,20 @@
 //! completed twice, what ended stays ended, the events have no gap, and every job ends when
 //! workers keep succeeding.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use dual16_proto::v1;
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
-use crate::{clock::Timestamp, digest::Digest, principal::Principal};
+use super::{world::World, *};
 
 const MACHINE: Machine = Machine {
     max_attempts: 3,
     max_stages: 16,
+    backoff: Backoff {
+        first: Duration::from_secs(1),
+        cap: Duration::from_secs(60),
+    },
 };
-const NOW: Timestamp = Timestamp::from_millis(1_000);
-
-/// What a store would hold: the plainest reading of the effects.
-struct World {
-    job: Job,
-    tasks: BTreeMap<TaskId, Task>,
-    queue: BTreeSet<TaskId>,
-    leases: BTreeMap<TaskId, Fence>,
-    /// Every fence ever granted, also those long lost.
-    granted: Vec<(TaskId, Fence)>,
-    results: BTreeSet<TaskId>,
-    sequence: u64,
-    /// Maps of each stage still to come, the next one last.
-    plan: Vec<u32>,
-}
-
-impl World {
-    fn new(plan: Vec<u32>) -> Self {
-        let new = NewJob {
-            id: JobId::generate(),
-            owner: Principal::anonymous(),
-            display_name: "model.onnx".into(),
-            spec_digest: Digest::of(b"spec"),
-            request_id: None,
-        };
-        let step = MACHINE.create(new, NOW);
-        let mut world = Self {
-            job: step.job.clone(),
-            tasks: BTreeMap::new(),
-            queue: BTreeSet::new(),
-            leases: BTreeMap::new(),
-            granted: Vec::new(),
-            results: BTreeSet::new(),
-            sequence: 0,
-            plan,
-        };
-        world.apply(step);
-        world
-    }
-
-    fn apply(&mut self, step: Step) {
-        self.job = step.job;
-        self.tasks
-            .extend(step.tasks.into_iter().map(|task| (task.id, task)));
-        for effect in step.effects {
-            match effect {
-                Effect::Emit(event) => {
-                    self.sequence += 1;
-                    assert_eq!(event.sequence, self.sequence, "a gap in the events");
-                }
-                Effect::SavePayload(..) => {}
-                Effect::SaveResult(task, _) => {
-                    assert!(self.results.insert(task), "{task:?} was completed twice");
-                }
-                Effect::Enqueue(task) => assert!(self.queue.insert(task), "{task:?} queued twice"),
-                Effect::Lease(task, grant) => {
-                    assert!(self.queue.remove(&task), "{task:?} was not queued");
-                    assert_eq!(self.leases.insert(task, grant.fence), None);
-                    self.granted.push((task, grant.fence));
-                }
-                Effect::Unlease(task, fence) => {
-                    assert_eq!(self.leases.remove(&task), Some(fence));
-                }
-                Effect::ClearJob => {
-                    self.queue.clear();
-                    self.leases.clear();
-                }
-            }
-        }
-        self.check();
-    }
-
-    /// What must hold after every step.
-    fn check(&self) {
-        assert_eq!(self.job.last_sequence, self.sequence);
-        let running: u32 = self.job.stages.iter().map(|stage| stage.running).sum();
-        assert_eq!(running as usize, self.leases.len());
-        let done = self.tasks.values().filter(|task| task.is_done()).count();
-        let counted: u32 = self.job.stages.iter().map(Stage::done).sum();
-        assert_eq!(counted as usize, done);
-        assert_eq!(self.results.len(), done);
-        if self.job.phase.ended().is_some() {
-            assert!(self.queue.is_empty() && self.leases.is_empty());
-            return;
-        }
-        for task in self.tasks.values() {
-            let maps_done = self.job.stages[task.id.stage as usize].maps_are_done();
-            let waits_for_maps = task.id.slot == Slot::Reduce && !maps_done;
-            let places = [
-                self.queue.contains(&task.id),
-                self.leases.contains_key(&task.id),
-                task.is_done(),
-                waits_for_maps,
-            ];
-            let known = places.into_iter().filter(|there| *there).count();
-            assert_eq!(known, 1, "{task:?} is lost or in two places: {places:?}");
-            assert!((task.failures.len() as u32) < MACHINE.max_attempts);
-        }
-    }
-
-    fn on_task(&mut self, id: TaskId, event: TaskEvent) -> Result<(), Refusal> {
-        let phase = self.job.phase.clone();
-        let task = self.tasks[&id].clone();
-        let step = MACHINE.on_task(self.job.clone(), task, event, NOW)?;
-        if phase.ended().is_some() {
-            assert!(step.is_empty(), "a task event changed a job that had ended");
-        }
-        self.apply(step);
-        Ok(())
-    }
-
-    fn on_job(&mut self, event: JobEvent) -> Result<(), Refusal> {
-        let last = self.job.stages.len() as u32 - 1;
-        let current = self
-            .tasks
-            .values()
-            .filter(|task| task.id.stage == last)
-            .cloned()
-            .collect();
-        let step = MACHINE.on_job(self.job.clone(), current, event, NOW)?;
-        self.apply(step);
-        Ok(())
-    }
-
-    fn claim(&mut self) -> Option<(TaskId, Fence)> {
-        let id = *self.queue.first()?;
-        let attempt = self.tasks[&id].attempt + 1;
-        let fence = Fence {
-            lease: LeaseId::generate(),
-            attempt,
-        };
-        let grant = Grant {
-            fence,
-            worker: "w".into(),
-            deadline: NOW,
-        };
-        self.on_task(id, TaskEvent::Claim(grant)).unwrap();
-        Some((id, fence))
-    }
-
-    fn completion(&self, id: TaskId) -> Completion {
-        let payload = || v1::Payload { kind: None };
-        let next = (id.slot == Slot::Reduce).then(|| match self.plan.get(id.stage as usize) {
-            None => Next::Finish(Vec::new()),
-            Some(maps) => Next::Stage(PlannedStage {
-                name: format!("stage {}", id.stage + 1),
-                maps: (0..*maps).map(|_| payload()).collect(),
-                reduce: payload(),
-            }),
-        });
-        Completion {
-            result: payload(),
-            details: Vec::new(),
-            next,
-        }
-    }
-
-    fn complete(&mut self, id: TaskId, fence: Fence) -> Result<(), Refusal> {
-        let completion = self.completion(id);
-        self.on_task(id, TaskEvent::Complete(fence, completion))
-    }
-}
-
 #[derive(Clone, Debug)]
 enum Action {
     Claim,
@@ -252,7 +91,7 @@ proptest! {
         plan in vec(0u32..4, 0..4),
         actions in vec(actions(), 0..80),
     ) {
-        let mut world = World::new(plan);
+        let mut world = World::new(MACHINE, plan);
         for action in actions {
             perform(&mut world, action);
         }
@@ -278,7 +117,7 @@ proptest! {
 
     #[test]
     fn a_task_that_always_fails_ends_its_job_after_the_last_attempt(maps in 1u32..4) {
-        let mut world = World::new(vec![maps]);
+        let mut world = World::new(MACHINE, vec![maps]);
         let (plan, fence) = world.claim().unwrap();
         world.complete(plan, fence).unwrap();
         let poisoned = TaskId { stage: 1, slot: Slot::Map(0) };
@@ -305,7 +144,7 @@ proptest! {
 
 #[test]
 fn a_reduce_that_always_names_another_stage_is_stopped() {
-    let mut world = World::new(vec![0; 100]);
+    let mut world = World::new(MACHINE, vec![0; 100]);
     for _ in 1..MACHINE.max_stages {
         let (id, fence) = world.claim().unwrap();
         world.complete(id, fence).unwrap();
@@ -323,7 +162,7 @@ fn a_reduce_that_always_names_another_stage_is_stopped() {
 
 #[test]
 fn only_a_reduce_says_what_follows() {
-    let mut world = World::new(vec![1]);
+    let mut world = World::new(MACHINE, vec![1]);
     let (plan, fence) = world.claim().unwrap();
     let without = Completion {
         next: None,

@@ -18,6 +18,8 @@ pub struct NewJob {
     pub spec_digest: Digest,
     /// Makes creation idempotent, among the owner's jobs.
     pub request_id: Option<String>,
+    /// Blobs that its spec names.
+    pub blobs: Vec<BlobRef>,
 }
 
 /// A job's header. Small whatever the job's size: tasks, results and events are counted here and
@@ -43,6 +45,9 @@ pub struct Job {
     pub stages: Vec<Stage>,
     /// Where it stands.
     pub phase: Phase,
+    /// Bytes of the blobs it refers to, each counted once.
+    #[serde(default)]
+    pub bytes: u64,
     /// Sequence of the newest event; events count 1, 2, 3 … without a gap.
     pub last_sequence: u64,
 }
@@ -150,6 +155,15 @@ impl Phase {
             | Self::Cancelled { ended } => Some(*ended),
         }
     }
+}
+
+/// A blob that a job refers to, and so keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlobRef {
+    /// Which blob.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// A file that a job produced; the bytes are a blob.

@@ -2,7 +2,7 @@
 
 use dual16_proto::v1::{self, event_detail::Detail};
 
-use super::{Fence, Grant, Job, Phase, PlannedStage, Slot, Stage, Task, TaskId};
+use super::{BlobRef, Fence, Grant, Job, Phase, PlannedStage, Slot, Stage, Task, TaskId};
 use crate::clock::Timestamp;
 
 /// A change beside the job's and the tasks' own records. All effects of one step are committed
@@ -15,8 +15,12 @@ pub enum Effect {
     SavePayload(TaskId, v1::Payload),
     /// Store the result of a task.
     SaveResult(TaskId, v1::Payload),
+    /// The job keeps these blobs from now on; some may be its own already.
+    Refer(Vec<BlobRef>),
     /// The task can be leased from now on.
     Enqueue(TaskId),
+    /// The task can be leased from that moment on; until then it is in no queue.
+    EnqueueAt(TaskId, Timestamp),
     /// The task is leased: it leaves the queue.
     Lease(TaskId, Grant),
     /// The grant is over.
@@ -54,6 +58,12 @@ impl Step {
 
     pub(super) fn push(&mut self, effect: Effect) {
         self.effects.push(effect);
+    }
+
+    pub(super) fn refer(&mut self, blobs: Vec<BlobRef>) {
+        if !blobs.is_empty() {
+            self.push(Effect::Refer(blobs));
+        }
     }
 
     pub(super) fn emit(&mut self, detail: Detail) {

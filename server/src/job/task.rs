@@ -32,6 +32,11 @@ pub struct Grant {
 pub enum TaskState {
     /// Not done and nobody's. A map is then in the queue; a reduce is once its maps are done.
     Pending,
+    /// It failed and is nobody's; it can be leased again from then on.
+    Waiting {
+        /// The end of its backoff.
+        until: Timestamp,
+    },
     /// A worker has it.
     Leased(Grant),
     /// Done, by this grant: the same worker may say so again.
@@ -69,11 +74,23 @@ impl Task {
         matches!(self.state, TaskState::Done(_))
     }
 
+    /// The task is nobody's, and no backoff keeps it from being leased at `now`.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        match self.state {
+            TaskState::Pending => true,
+            TaskState::Waiting { until } => until <= now,
+            TaskState::Leased(_) | TaskState::Done(_) | TaskState::Failed => false,
+        }
+    }
+
     /// The grant that holds the task now.
     pub fn grant(&self) -> Option<&Grant> {
         match &self.state {
             TaskState::Leased(grant) => Some(grant),
-            TaskState::Pending | TaskState::Done(_) | TaskState::Failed => None,
+            TaskState::Pending
+            | TaskState::Waiting { .. }
+            | TaskState::Done(_)
+            | TaskState::Failed => None,
         }
     }
 }

@@ -8,11 +8,12 @@ use tokio_util::sync::CancellationToken;
 use super::ApiError;
 use crate::{
     access::Scope,
-    blob::BlobStore,
+    blob::{BlobStore, Room},
     clock::{Clock, Timestamp},
     digest::Digest,
     job::JobId,
     limits::Limits,
+    quarantine::Quarantine,
     store::{Changes, Store, StoreError},
     wake::Wakeups,
 };
@@ -26,6 +27,10 @@ pub(crate) struct App {
     /// Time a worker has between two heartbeats.
     pub(crate) lease_ttl: Duration,
     pub(crate) wakeups: Arc<Wakeups>,
+    /// Workers that get nothing for a while.
+    pub(crate) quarantine: Arc<Quarantine>,
+    /// Bytes that further blobs may have.
+    pub(crate) room: Room,
     /// Open event streams.
     pub(crate) watchers: Arc<Semaphore>,
     /// Ends long polls and event streams.
@@ -86,13 +91,13 @@ impl App {
     }
 
     /// Sizes of the blobs that a request names by field, in order; refuses it if some are not
-    /// stored.
+    /// stored. Those that are stay at least for the time of grace.
     pub(crate) async fn require_blobs(
         &self,
         needed: &[(String, Digest)],
     ) -> Result<Vec<u64>, ApiError> {
         let digests = needed.iter().map(|(_, digest)| *digest).collect();
-        let found = self.blobs.sizes(digests).await?;
+        let found = self.blobs.renew(digests).await?;
         let missing = needed.iter().zip(&found).filter(|(_, size)| size.is_none());
         let missing: Vec<_> = missing.map(|(blob, _)| blob.clone()).collect();
         if !missing.is_empty() {

@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::{
     access::Denied,
-    blob::BlobError,
+    blob::{BlobError, NoRoom},
     digest::Digest,
     job::{JobId, Refusal},
     store::StoreError,
@@ -47,6 +47,9 @@ pub(crate) enum ApiError {
     /// The caller may not.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// No room for an upload.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The server is going away.
     #[error("the server is shutting down: connect again")]
     ShuttingDown,
@@ -87,6 +90,7 @@ impl ApiError {
                 (Code::Unauthenticated, denied.reason())
             }
             Self::Denied(denied) => (Code::PermissionDenied, denied.reason()),
+            Self::NoRoom(_) => (Code::ResourceExhausted, "QUOTA_EXCEEDED"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
             Self::Store(error) => store_kind(error),
             Self::Blob(error) => blob_kind(error),
@@ -96,7 +100,10 @@ impl ApiError {
 
     fn retryable(&self) -> bool {
         match self {
-            Self::TooManyWatchers(_) | Self::UploadIdle(_) | Self::ShuttingDown => true,
+            Self::TooManyWatchers(_)
+            | Self::UploadIdle(_)
+            | Self::NoRoom(_)
+            | Self::ShuttingDown => true,
             Self::Store(error) => error.retryable(),
             Self::Blob(error) => error.retryable(),
             Self::Invalid(_)
@@ -125,6 +132,7 @@ fn store_kind(error: &StoreError) -> (Code, &'static str) {
         StoreError::NotFound(_) => (Code::NotFound, "JOB_NOT_FOUND"),
         StoreError::RequestIdReused(_) => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
         StoreError::QueueFull { .. } => (Code::ResourceExhausted, "QUEUE_FULL"),
+        StoreError::QuotaExceeded { .. } => (Code::ResourceExhausted, "QUOTA_EXCEEDED"),
         StoreError::NotEnded(_) => (Code::FailedPrecondition, "JOB_NOT_ENDED"),
         StoreError::Refused(refusal) => match refusal {
             Refusal::LeaseLost(_) => (Code::FailedPrecondition, "LEASE_LOST"),
@@ -175,6 +183,12 @@ impl From<ApiError> for Status {
             ApiError::Invalid(mut violations) => {
                 violations.truncate(MAX_TOLD);
                 details.set_bad_request(violations);
+            }
+            ApiError::Store(StoreError::QuotaExceeded { owner, .. }) => {
+                details.add_quota_failure_violation(owner.to_string(), message.clone());
+            }
+            ApiError::NoRoom(_) => {
+                details.add_quota_failure_violation("blobs", message.clone());
             }
             ApiError::MissingBlobs(missing) => {
                 for (field, digest) in missing.into_iter().take(MAX_TOLD) {

@@ -22,6 +22,8 @@ impl InfoService for InfoApi {
             limits: self.0.limits.report(),
             queued_tasks: counts.queued_tasks,
             leased_tasks: counts.leased_tasks,
+            quarantined_workers: self.0.quarantine.count(self.0.clock.now()) as u64,
+            stored_bytes: self.0.room.used(),
         }))
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     access::Scope,
-    job::{JobId, NewJob},
+    job::{BlobRef, JobId, NewJob},
     store::{JobQuery, StoredJob},
     wire,
 };
@@ -56,8 +56,14 @@ impl JobService for JobApi {
             digest,
             display_name,
             request_id,
+            files,
             ..
         } = checked;
+        let blobs = files.iter().map(|file| BlobRef {
+            digest: file.digest,
+            size: file.size,
+        });
+        let blobs = blobs.collect();
         let create = self.0.change_with(move |store, now| {
             let id = JobId::generate();
             let new = NewJob {
@@ -66,6 +72,7 @@ impl JobService for JobApi {
                 display_name,
                 spec_digest: digest,
                 request_id,
+                blobs,
             };
             let created = store.create_job(new, &spec, now)?;
             Ok((created.job, created.changes))

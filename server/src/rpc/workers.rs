@@ -4,14 +4,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use dual16_proto::v1::{self, payload::Kind, worker_service_server::WorkerService};
 use prost::Message as _;
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time::Instant};
 use tonic::{Request, Response, Status};
 
-use super::{ApiError, App, validate};
+use super::{ApiError, App, undelivered::Undelivered, validate};
 use crate::{
     access::Scope,
     blob,
-    job::{LeaseRef, Slot},
+    job::{BlobRef, LeaseRef, Slot},
     limits::Limits,
     store::{Claim, Claimed, LeasedTask},
 };
@@ -45,12 +45,26 @@ impl WorkerService for WorkerApi {
             ttl: self.0.lease_ttl,
         };
         let wait = max_wait.min(Duration::from_secs(limits.lease_wait_seconds));
+        if let Some(time) = self
+            .0
+            .quarantine
+            .remaining(&claim.worker, self.0.clock.now())
+        {
+            return Ok(Response::new(v1::LeaseResponse {
+                leases: Vec::new(),
+                quarantined_for: prost_types::Duration::try_from(time).ok(),
+            }));
+        }
         let claimed = self.wait_for_tasks(claim, wait).await?;
-        let mut leases = Vec::with_capacity(claimed.len());
-        for task in claimed {
+        let mut leases = Vec::with_capacity(claimed.tasks.len());
+        for task in claimed.tasks {
             leases.push(self.lease_message(task).await?);
         }
-        Ok(Response::new(v1::LeaseResponse { leases }))
+        claimed.undelivered.delivered();
+        Ok(Response::new(v1::LeaseResponse {
+            leases,
+            quarantined_for: None,
+        }))
     }
 
     async fn heartbeat(
@@ -75,11 +89,18 @@ impl WorkerService for WorkerApi {
         let scope = Scope::of(&request).map_err(ApiError::from)?;
         let checked = validate::completion(&self.0.limits, request.into_inner())?;
         scope.about(checked.lease.name);
-        self.0.require_blobs(&checked.blobs).await?;
-        let (lease, completion) = (checked.lease, checked.completion);
+        let sizes = self.0.require_blobs(&checked.blobs).await?;
+        let (lease, mut completion) = (checked.lease, checked.completion);
+        let blobs = checked.blobs.iter().zip(sizes);
+        let blobs = blobs.map(|((_, digest), size)| BlobRef {
+            digest: *digest,
+            size,
+        });
+        completion.blobs = blobs.collect();
         self.0
             .change(move |store, now| store.complete(lease, completion, now))
             .await?;
+        self.0.quarantine.succeeded(&checked.worker);
         Ok(Response::new(v1::CompleteResponse {}))
     }
 
@@ -88,12 +109,20 @@ impl WorkerService for WorkerApi {
         request: Request<v1::FailRequest>,
     ) -> Result<Response<v1::FailResponse>, Status> {
         let scope = Scope::of(&request).map_err(ApiError::from)?;
-        let (lease, report) = validate::failure(&self.0.limits, request.into_inner())?;
+        let (worker, lease, report) = validate::failure(&self.0.limits, request.into_inner())?;
         scope.about(lease.name);
         tracing::warn!(task = %lease.name, code = report.code, "attempt failed");
+        let permanent = report.permanent;
         self.0
             .change(move |store, now| store.fail(lease, report, now))
             .await?;
+        // Bad input is no fault of a worker.
+        if !permanent {
+            let now = self.0.clock.now();
+            if let Some(time) = self.0.quarantine.failed(&worker, lease.name, now) {
+                tracing::warn!(%worker, seconds = time.as_secs(), "worker quarantined");
+            }
+        }
         Ok(Response::new(v1::FailResponse {}))
     }
 
@@ -114,11 +143,7 @@ impl WorkerService for WorkerApi {
 
 impl WorkerApi {
     /// Claims as soon as there is something; empty when `wait` is over or the server stops.
-    async fn wait_for_tasks(
-        &self,
-        claim: Claim,
-        wait: Duration,
-    ) -> Result<Vec<LeasedTask>, ApiError> {
+    async fn wait_for_tasks(&self, claim: Claim, wait: Duration) -> Result<Granted, ApiError> {
         let deadline = Instant::now() + wait;
         loop {
             let queued = self.0.wakeups.queue().notified();
@@ -126,30 +151,55 @@ impl WorkerApi {
             // From here on a signal is kept, so that no task slips in between look and wait.
             queued.as_mut().enable();
             if self.0.shutdown.is_cancelled() {
-                return Ok(Vec::new());
+                return Ok(self.granted(Vec::new()));
             }
-            let claimed = self.claim(claim.clone()).await?;
-            if !claimed.is_empty() {
-                return Ok(claimed);
+            let granted = self.claim(claim.clone()).await?;
+            if !granted.tasks.is_empty() {
+                return Ok(granted);
             }
             tokio::select! {
                 () = queued => {}
-                () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
-                () = self.0.shutdown.cancelled() => return Ok(Vec::new()),
+                () = tokio::time::sleep_until(deadline) => return Ok(granted),
+                () = self.0.shutdown.cancelled() => return Ok(granted),
             }
         }
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<LeasedTask>, ApiError> {
-        let app = Arc::clone(&self.0);
+    async fn claim(&self, claim: Claim) -> Result<Granted, ApiError> {
+        let api = Self(Arc::clone(&self.0));
         let claimed = self.0.change_with(move |store, now| {
             let Claimed { tasks, changes } = store.claim(&claim, now)?;
             if !tasks.is_empty() && store.counts()?.queued_tasks > 0 {
-                app.wakeups.more_tasks();
+                api.0.wakeups.more_tasks();
             }
-            Ok((tasks, changes))
+            // Made here: the caller may be gone before it is told.
+            Ok((api.granted(tasks), changes))
         });
         claimed.await
+    }
+
+    fn granted(&self, tasks: Vec<LeasedTask>) -> Granted {
+        let leases = tasks.iter().map(|task| LeaseRef {
+            name: task.job.task_name(task.task),
+            fence: task.grant.fence,
+        });
+        let (app, runtime) = (Arc::clone(&self.0), Handle::current());
+        let give_back: GiveBack = Box::new(move |leases: Vec<LeaseRef>| {
+            tracing::info!(
+                leases = leases.len(),
+                "the worker hung up before it had its leases"
+            );
+            runtime.spawn(async move {
+                let released = app.change(move |store, now| store.release(&leases, now));
+                if let Err(error) = released.await {
+                    tracing::warn!(%error, "leases were not given back; they will run out");
+                }
+            });
+        });
+        Granted {
+            undelivered: Undelivered::new(leases.collect(), give_back),
+            tasks,
+        }
     }
 
     async fn lease_message(&self, leased: LeasedTask) -> Result<v1::Lease, ApiError> {
@@ -202,6 +252,14 @@ impl WorkerApi {
         }
         Ok(())
     }
+}
+
+type GiveBack = Box<dyn FnOnce(Vec<LeaseRef>) + Send>;
+
+/// Tasks leased to a worker that has not been told yet.
+struct Granted {
+    tasks: Vec<LeasedTask>,
+    undelivered: Undelivered<LeaseRef, GiveBack>,
 }
 
 /// The tasks of some leases, for the audit log.

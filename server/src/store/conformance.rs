@@ -2,6 +2,7 @@
 
 mod events;
 mod jobs;
+mod retention;
 mod tasks;
 
 use std::{path::PathBuf, time::Duration};
@@ -11,7 +12,7 @@ use dual16_proto::v1::{self, payload::Kind};
 use super::*;
 use crate::{
     digest::Digest,
-    job::{Machine, Next, PlannedStage, TaskName},
+    job::{Backoff, Machine, Next, PlannedStage, TaskName},
     principal::Principal,
 };
 
@@ -38,11 +39,16 @@ macro_rules! conformance_suite {
             tasks::a_heartbeat_keeps_a_lease_and_silence_loses_it,
             tasks::attempts_are_limited_and_every_error_is_kept,
             tasks::a_permanent_error_ends_the_job_at_once,
+            tasks::a_failed_task_waits_out_its_backoff,
+            tasks::a_backoff_survives_a_restart_and_ends_with_its_job,
             tasks::a_release_counts_no_attempt,
             tasks::a_retry_keeps_what_succeeded,
             tasks::concurrent_claims_never_share_a_task,
             tasks::a_worker_completes_after_a_restart,
             tasks::a_lost_worker_is_noticed_after_a_restart,
+            retention::what_has_ended_goes_by_age_and_by_number,
+            retention::blobs_are_free_once_no_job_keeps_them,
+            retention::an_owner_has_a_quota_of_jobs_and_of_bytes,
             events::events_have_no_gap_and_come_in_pages,
             events::a_large_record_is_refused_whole,
             events::a_closed_store_refuses,
@@ -65,15 +71,19 @@ conformance_suite!(sled: super::Sled::new());
 
 /// A place where a store is kept, opened again and again.
 trait Backend {
-    fn open(&self, now: Timestamp) -> Box<dyn Store>;
+    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Box<dyn Store>;
+
+    fn open(&self, now: Timestamp) -> Box<dyn Store> {
+        self.open_with(config(), now)
+    }
 }
 
 #[derive(Default)]
 struct Memory(MemoryEngine);
 
 impl Backend for Memory {
-    fn open(&self, now: Timestamp) -> Box<dyn Store> {
-        Box::new(RecordStore::open(self.0.clone(), config(), now, TTL).unwrap())
+    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Box<dyn Store> {
+        Box::new(RecordStore::open(self.0.clone(), config, now, TTL).unwrap())
     }
 }
 
@@ -94,9 +104,9 @@ impl Sled {
 }
 
 impl Backend for Sled {
-    fn open(&self, now: Timestamp) -> Box<dyn Store> {
+    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Box<dyn Store> {
         let engine = SledEngine::open(&self.path()).unwrap();
-        Box::new(RecordStore::open(engine, config(), now, TTL).unwrap())
+        Box::new(RecordStore::open(engine, config, now, TTL).unwrap())
     }
 }
 
@@ -104,10 +114,15 @@ fn config() -> StoreConfig {
     let machine = Machine {
         max_attempts: 3,
         max_stages: 8,
+        backoff: Backoff::NONE,
     };
     StoreConfig {
         machine,
         max_open_jobs: MAX_OPEN_JOBS,
+        quota: Quota {
+            open_jobs: u64::MAX,
+            bytes: u64::MAX,
+        },
     }
 }
 
@@ -142,6 +157,7 @@ fn create_with(
         display_name: label.into(),
         spec_digest: Digest::of(label.as_bytes()),
         request_id: request_id.map(Into::into),
+        blobs: Vec::new(),
     };
     store.create_job(new, &spec(label), at(1))
 }
@@ -179,6 +195,7 @@ fn inline(text: impl Into<String>) -> v1::Payload {
 fn result(text: impl Into<String>, next: Option<Next>) -> Completion {
     Completion {
         result: inline(text),
+        blobs: Vec::new(),
         details: Vec::new(),
         next,
     }

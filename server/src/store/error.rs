@@ -1,6 +1,9 @@
 //! What can go wrong in a store.
 
-use crate::job::{JobId, Refusal};
+use crate::{
+    job::{JobId, Refusal},
+    principal::Principal,
+};
 
 /// Why a verb failed. Nothing was changed, unless the engine itself failed.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +18,22 @@ pub enum StoreError {
     #[error("{max} jobs are pending or running, the most this server keeps")]
     QueueFull {
         /// The limit.
+        max: u64,
+    },
+    /// The owner's jobs use as much as they may.
+    #[error(
+        "{owner} has {used} {what}, {asked} more would exceed the quota of {max}: delete jobs, or wait for some to end"
+    )]
+    QuotaExceeded {
+        /// Whose quota it is.
+        owner: Principal,
+        /// What there is a quota of.
+        what: &'static str,
+        /// What the call would add.
+        asked: u64,
+        /// What there is already.
+        used: u64,
+        /// The quota.
         max: u64,
     },
     /// Only jobs that have ended can be deleted.
@@ -57,7 +76,7 @@ impl StoreError {
     pub fn retryable(&self) -> bool {
         matches!(
             self,
-            Self::QueueFull { .. } | Self::Failed(_) | Self::Closed
+            Self::QueueFull { .. } | Self::QuotaExceeded { .. } | Self::Failed(_) | Self::Closed
         )
     }
 }

@@ -8,11 +8,14 @@
 //! T job task              -> task          P job task    -> payload     O job task -> result
 //! E job sequence          -> event
 //! Q job task              (queued)         L job task    (leased)
+//! W job task -> until     (waits out a backoff)
+//! K job digest -> size    (keeps the blob) B digest job  (is kept)
 //! ```
 
 use std::ops::Range;
 
 use crate::{
+    digest::Digest,
     job::{JobId, Slot, TaskId, TaskName},
     principal::Principal,
 };
@@ -28,11 +31,13 @@ pub(super) enum Table {
     Event = b'E',
     Queue = b'Q',
     Lease = b'L',
+    Waiting = b'W',
+    Blob = b'K',
 }
 
 impl Table {
     /// All of them: what a deleted job leaves nothing in.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Spec,
         Self::Task,
         Self::Payload,
@@ -40,6 +45,8 @@ impl Table {
         Self::Event,
         Self::Queue,
         Self::Lease,
+        Self::Waiting,
+        Self::Blob,
     ];
 
     /// Keys of every job.
@@ -99,6 +106,13 @@ impl Table {
         key
     }
 
+    /// Key of the record that a job keeps a blob.
+    pub(super) fn blob(self, job: JobId, digest: Digest) -> Vec<u8> {
+        let mut key = self.prefix(job);
+        key.extend(digest.as_bytes());
+        key
+    }
+
     fn prefix(self, job: JobId) -> Vec<u8> {
         let mut key = Vec::with_capacity(32);
         key.push(self as u8);
@@ -124,6 +138,35 @@ pub(super) fn parse_task(key: &[u8]) -> Option<TaskName> {
         job: JobId::from_bytes(*job),
         task,
     })
+}
+
+/// Reads back what [`Table::blob`] wrote.
+pub(super) fn parse_blob(key: &[u8]) -> Option<Digest> {
+    let digest = key.get(17..)?.try_into().ok()?;
+    Some(Digest::from_bytes(digest))
+}
+
+/// The job of a key of any [`Table`].
+pub(super) fn parse_job(key: &[u8]) -> Option<JobId> {
+    let job = key.get(1..)?.first_chunk::<16>()?;
+    Some(JobId::from_bytes(*job))
+}
+
+/// Key of the record that a blob is kept by a job.
+pub(super) fn keeper(digest: Digest, job: JobId) -> Vec<u8> {
+    let mut key = keepers(digest).start;
+    key.extend(job.as_bytes());
+    key
+}
+
+/// Keys of all jobs that keep a blob.
+pub(super) fn keepers(digest: Digest) -> Range<Vec<u8>> {
+    let mut start = vec![b'B'];
+    start.extend(digest.as_bytes());
+    let mut end = start.clone();
+    // Beyond every job, whose id has 16 bytes.
+    end.extend([u8::MAX; 17]);
+    start..end
 }
 
 /// Key of the store's format.

@@ -5,7 +5,9 @@
 pub(super) mod reader;
 
 use std::{
-    sync::{Mutex, PoisonError, RwLock},
+    collections::HashSet,
+    io,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -13,17 +15,18 @@ use prost::Message as _;
 
 use self::reader::Reader;
 use super::{
-    Batch, Changes, Engine, StoreError,
+    Batch, Changes, Engine, Quota, StoreError,
     commit::GroupCommit,
     keys::{self, Table},
-    leases::Leases,
+    live::Live,
 };
 use crate::{
     clock::Timestamp,
-    job::{Effect, Job, LeaseRef, Machine, Step},
+    digest::Digest,
+    job::{BlobRef, Effect, Job, JobId, Machine, Step},
 };
 
-const FORMAT: &str = "1";
+pub(super) const FORMAT: &str = "2";
 
 /// What a store enforces.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +35,8 @@ pub struct StoreConfig {
     pub machine: Machine,
     /// Most jobs that may be pending or running.
     pub max_open_jobs: u64,
+    /// What the jobs of one owner may use.
+    pub quota: Quota,
 }
 
 /// A [`super::Store`] over an [`Engine`] that only this process uses.
@@ -43,14 +48,6 @@ pub struct RecordStore<E> {
     live: Mutex<Live>,
     commit: GroupCommit,
     config: StoreConfig,
-}
-
-/// What is kept in memory beside the engine; all of it can be rebuilt.
-#[derive(Debug, Default)]
-pub(super) struct Live {
-    pub(super) leases: Leases,
-    pub(super) open_jobs: u64,
-    pub(super) queued_tasks: u64,
 }
 
 impl<E: Engine> RecordStore<E> {
@@ -79,11 +76,36 @@ impl<E: Engine> RecordStore<E> {
             }
         }
         let live = Live::rebuild(&Reader::new(&engine), now.after(grace))?;
+        live.audit(&Reader::new(&engine))?;
         Ok(Self {
             engine: RwLock::new(Some(engine)),
             live: Mutex::new(live),
             commit: GroupCommit::default(),
             config,
+        })
+    }
+
+    /// A blob that a job still to be worked on keeps, and that `size` does not find as it should be.
+    pub fn missing_blob(
+        &self,
+        size: impl Fn(Digest) -> io::Result<Option<u64>>,
+    ) -> Result<Option<(JobId, Digest)>, StoreError> {
+        let open = self.live()?.open_jobs();
+        self.read(|reader| {
+            let mut seen = HashSet::new();
+            for job in open {
+                for (digest, expected) in reader.blobs(job)? {
+                    if !seen.insert(digest) {
+                        continue;
+                    }
+                    let found =
+                        size(digest).map_err(|error| StoreError::Failed(error.to_string()))?;
+                    if found != Some(expected) {
+                        return Ok(Some((job, digest)));
+                    }
+                }
+            }
+            Ok(None)
         })
     }
 
@@ -101,6 +123,12 @@ impl<E: Engine> RecordStore<E> {
         outcome
     }
 
+    /// What is kept in memory. A verb that panicked may have left it and the engine apart, so that
+    /// only a restart helps.
+    pub(super) fn live(&self) -> Result<MutexGuard<'_, Live>, StoreError> {
+        self.live.lock().map_err(|_| StoreError::Closed)
+    }
+
     /// Runs a verb that changes something.
     pub(super) fn write<T>(
         &self,
@@ -109,8 +137,7 @@ impl<E: Engine> RecordStore<E> {
         let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         let engine = engine.as_ref().ok_or(StoreError::Closed)?;
         let outcome = {
-            // A verb that panicked may have left memory and engine apart: only a restart helps.
-            let mut live = self.live.lock().map_err(|_| StoreError::Closed)?;
+            let mut live = self.live()?;
             self.commit.check()?;
             verb(&mut Writer {
                 reader: Reader::new(engine),
@@ -134,35 +161,6 @@ impl<E: Engine> RecordStore<E> {
     }
 }
 
-impl Live {
-    fn rebuild<E: Engine>(reader: &Reader<'_, E>, deadline: Timestamp) -> Result<Self, StoreError> {
-        let mut live = Self::default();
-        reader.for_each(keys::jobs(None), |_, value| {
-            let job: Job = reader::decode_json("job", &value)?;
-            live.open_jobs += u64::from(job.phase.ended().is_none());
-            Ok(())
-        })?;
-        reader.for_each(Table::Queue.range(), |_, _| {
-            live.queued_tasks += 1;
-            Ok(())
-        })?;
-        reader.for_each(Table::Lease.range(), |key, _| {
-            let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("lease key"))?;
-            let task = reader.task(name)?.ok_or_else(|| reader::corrupt(name))?;
-            let grant = task.grant().ok_or_else(|| reader::corrupt(name))?;
-            live.leases.insert(
-                LeaseRef {
-                    name,
-                    fence: grant.fence,
-                },
-                deadline,
-            );
-            Ok(())
-        })?;
-        Ok(live)
-    }
-}
-
 /// A verb at work: reads, steps of the state machine, and what they changed so far.
 pub(super) struct Writer<'a, E> {
     pub(super) reader: Reader<'a, E>,
@@ -174,29 +172,29 @@ pub(super) struct Writer<'a, E> {
 
 impl<E: Engine> Writer<'_, E> {
     /// Commits one step of a job, with what the caller adds to its batch.
-    pub(super) fn apply(
-        &mut self,
-        step: Step,
-        was_open: bool,
-        mut batch: Batch,
-    ) -> Result<Job, StoreError> {
+    pub(super) fn apply(&mut self, step: Step, mut batch: Batch) -> Result<Job, StoreError> {
         if step.is_empty() {
             return Ok(step.job);
         }
         let Step {
-            job,
+            mut job,
             tasks,
             effects,
             ..
         } = step;
+        for effect in &effects {
+            if let Effect::Refer(blobs) = effect {
+                self.refer(&mut job, blobs, &mut batch)?;
+            }
+        }
         batch.put("job", keys::job(job.id), reader::encode_json(&job)?)?;
         for task in &tasks {
             let key = Table::Task.task(job.task_name(task.id));
             batch.put("task", key, reader::encode_json(task)?)?;
         }
-        let mut cleared = 0;
         for effect in &effects {
             match effect {
+                Effect::Refer(_) => {}
                 Effect::Emit(event) => {
                     let key = Table::Event.numbered(job.id, event.sequence);
                     batch.put("event", key, event.encode_to_vec())?;
@@ -212,6 +210,10 @@ impl<E: Engine> Writer<'_, E> {
                 Effect::Enqueue(task) => {
                     batch.put("queue", Table::Queue.task(job.task_name(*task)), Vec::new())?;
                 }
+                Effect::EnqueueAt(task, until) => {
+                    let key = Table::Waiting.task(job.task_name(*task));
+                    batch.put("waiting", key, reader::encode_time(*until))?;
+                }
                 Effect::Lease(task, _) => {
                     let name = job.task_name(*task);
                     batch.remove(Table::Queue.task(name));
@@ -221,18 +223,47 @@ impl<E: Engine> Writer<'_, E> {
                     batch.remove(Table::Lease.task(job.task_name(*task)));
                 }
                 Effect::ClearJob => {
-                    cleared = self
-                        .reader
-                        .remove_all(Table::Queue.of_job(job.id), &mut batch)?;
-                    self.reader
-                        .remove_all(Table::Lease.of_job(job.id), &mut batch)?;
+                    for table in [Table::Queue, Table::Lease, Table::Waiting] {
+                        self.reader.remove_all(table.of_job(job.id), &mut batch)?;
+                    }
                 }
             }
         }
         self.commit(batch)?;
-        self.live.queued_tasks = self.live.queued_tasks.saturating_sub(cleared);
-        self.follow(&job, was_open, &effects);
+        self.live.follow(&job, &effects, &mut self.changes);
         Ok(job)
+    }
+
+    /// Notes that the job keeps these blobs, unless it does already.
+    fn refer(&self, job: &mut Job, blobs: &[BlobRef], batch: &mut Batch) -> Result<(), StoreError> {
+        let mut seen = HashSet::new();
+        for blob in blobs {
+            let key = Table::Blob.blob(job.id, blob.digest);
+            if !seen.insert(blob.digest) || self.reader.engine.get(&key)?.is_some() {
+                continue;
+            }
+            batch.put("blob", key, blob.size.to_be_bytes().to_vec())?;
+            batch.put("blob", keys::keeper(blob.digest, job.id), Vec::new())?;
+            job.bytes = job.bytes.saturating_add(blob.size);
+        }
+        Ok(())
+    }
+
+    /// Queues the tasks whose backoff is over.
+    pub(super) fn queue_due(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let due = self.live.waiting.take_due(now);
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for task in &due {
+            batch.remove(Table::Waiting.task(*task));
+            batch.put("queue", Table::Queue.task(*task), Vec::new())?;
+        }
+        self.commit(batch)?;
+        due.iter().for_each(|task| self.live.ready.add(task.job));
+        self.changes.queued += due.len();
+        Ok(())
     }
 
     /// Commits a batch; if the engine fails half-way the store accepts nothing more.
@@ -243,39 +274,5 @@ impl<E: Engine> Writer<'_, E> {
             Err(error) => self.commit.poison(error),
         }
         committed
-    }
-
-    /// Brings what is kept in memory after the commit.
-    fn follow(&mut self, job: &Job, was_open: bool, effects: &[Effect]) {
-        for effect in effects {
-            match effect {
-                Effect::Emit(_) | Effect::SavePayload(..) | Effect::SaveResult(..) => {}
-                Effect::Enqueue(_) => {
-                    self.live.queued_tasks += 1;
-                    self.changes.queued += 1;
-                }
-                Effect::Lease(task, grant) => {
-                    self.live.queued_tasks = self.live.queued_tasks.saturating_sub(1);
-                    let lease = LeaseRef {
-                        name: job.task_name(*task),
-                        fence: grant.fence,
-                    };
-                    self.live.leases.insert(lease, grant.deadline);
-                }
-                Effect::Unlease(task, _) => self.live.leases.remove(job.task_name(*task)),
-                Effect::ClearJob => self.live.leases.remove_job(job.id),
-            }
-        }
-        match (was_open, job.phase.ended().is_none()) {
-            (false, true) => self.live.open_jobs += 1,
-            (true, false) => self.live.open_jobs = self.live.open_jobs.saturating_sub(1),
-            _ => {}
-        }
-        let emitted = effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Emit(_)));
-        if emitted && self.changes.jobs.last() != Some(&job.id) {
-            self.changes.jobs.push(job.id);
-        }
     }
 }

@@ -1,14 +1,17 @@
 //! The embedded default: sled, with the sync that its own `flush` leaves out.
 
 use std::{
+    fmt,
     fs::{File, TryLockError},
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use super::{Batch, Engine, Order, Record, StoreError};
+use super::{Batch, Engine, Order, Record, StoreError, witness::Witness};
 
 /// A leaf of 17 records of [`super::MAX_RECORD_BYTES`] must stay below a quarter of this.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
@@ -17,6 +20,9 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// How long sled's threads may take to let go of a database that was closed.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
+/// Key of the number of commits: of the engine, not of a table.
+const COMMITS: &[u8] = b"#commits";
+
 /// Records in a sled database.
 #[derive(Debug)]
 pub struct SledEngine {
@@ -24,26 +30,97 @@ pub struct SledEngine {
     /// The database file a second time: sled's `flush` hands its buffers to the system but does
     /// not wait for the disk, and sled gives no access to its own handle.
     file: File,
+    /// Commits so far; held while one is made, so that they are counted in their order.
+    commits: Mutex<u64>,
+    witness: Witness,
+    lost: Option<LostCommits>,
+}
+
+/// A database has fewer commits than were durable once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LostCommits {
+    pub(crate) found: u64,
+    pub(crate) durable: u64,
+}
+
+impl fmt::Display for LostCommits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { found, durable } = self;
+        write!(
+            f,
+            "the database ends at commit {found}, but {durable} were made"
+        )
+    }
 }
 
 impl SledEngine {
     /// Opens the database in `directory`, or makes it there. Only one process can have it open.
     /// One that this process has just closed is waited for.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it cannot be read, or has lost commits that were durable.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        wait_for_release(&directory.join("db"));
-        let db = sled::Config::new()
-            .path(directory)
-            .segment_size(SEGMENT_BYTES)
-            .cache_capacity(CACHE_BYTES)
-            // Commits flush; a timer of sled's own would only add writes that nobody waits for.
-            .flush_every_ms(None)
-            .open()
-            .map_err(engine_failed)?;
+        let durable = Witness::read(directory).map_err(unreadable)?;
+        let engine = Self::open_any(directory, durable)?;
+        match engine.lost {
+            None => Ok(engine),
+            Some(lost) => Err(StoreError::Corrupt(lost.to_string())),
+        }
+    }
+
+    /// Opens what is left of a damaged database.
+    pub(crate) fn open_damaged(directory: &Path) -> Result<Self, StoreError> {
+        Self::open_any(directory, Witness::read(directory).unwrap_or_default())
+    }
+
+    /// What a damaged database has lost.
+    pub(crate) fn lost_commits(&self) -> Option<LostCommits> {
+        self.lost
+    }
+
+    fn open_any(directory: &Path, durable: Option<u64>) -> Result<Self, StoreError> {
+        Self::wait_for_release(directory);
+        // Damage can make sled panic as well.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            sled::Config::new()
+                .path(directory)
+                .segment_size(SEGMENT_BYTES)
+                .cache_capacity(CACHE_BYTES)
+                // Commits flush; a timer of sled's own would only add writes that nobody waits for.
+                .flush_every_ms(None)
+                .open()
+        }));
+        let unreadable_log = |_| StoreError::Corrupt("the database cannot be read".into());
+        let db = opened.map_err(unreadable_log)?.map_err(open_failed)?;
+        let commits = db.get(COMMITS).map_err(engine_failed)?;
+        let commits = commits.map_or(Some(0), |count| {
+            Some(u64::from_be_bytes((*count).try_into().ok()?))
+        });
+        let commits = commits
+            .ok_or_else(|| StoreError::Corrupt("the number of commits cannot be read".into()))?;
+        let lost = durable.filter(|durable| commits < *durable);
+        let lost = lost.map(|durable| LostCommits {
+            found: commits,
+            durable,
+        });
         let file = File::open(directory.join("db")).map_err(io_failed)?;
+        let witness =
+            Witness::open(directory, commits.max(durable.unwrap_or(0))).map_err(io_failed)?;
         File::open(directory)
             .and_then(|dir| dir.sync_all())
             .map_err(io_failed)?;
-        Ok(Self { db, file })
+        Ok(Self {
+            db,
+            file,
+            commits: Mutex::new(commits),
+            witness,
+            lost,
+        })
+    }
+
+    /// Waits until a database that this process has closed is let go of.
+    pub(crate) fn wait_for_release(directory: &Path) {
+        wait_for_release(&directory.join("db"));
     }
 }
 
@@ -99,12 +176,19 @@ impl Engine for SledEngine {
                 None => writes.remove(key),
             }
         }
-        self.db.apply_batch(writes).map_err(engine_failed)
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.insert(COMMITS, &(*commits + 1).to_be_bytes());
+        self.db.apply_batch(writes).map_err(engine_failed)?;
+        *commits += 1;
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), StoreError> {
+        // Read before: what comes meanwhile may be durable as well, or not.
+        let commits = *self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         self.db.flush().map_err(engine_failed)?;
-        self.file.sync_data().map_err(io_failed)
+        self.file.sync_data().map_err(io_failed)?;
+        self.witness.record(commits).map_err(io_failed)
     }
 }
 
@@ -113,6 +197,18 @@ fn engine_failed(error: sled::Error) -> StoreError {
         sled::Error::Corruption { .. } => StoreError::Corrupt(error.to_string()),
         error => StoreError::Failed(error.to_string()),
     }
+}
+
+/// While it is opened, every complaint of sled but one of the system is about what it reads.
+fn open_failed(error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(_) => StoreError::Failed(error.to_string()),
+        error => StoreError::Corrupt(error.to_string()),
+    }
+}
+
+fn unreadable(error: std::io::Error) -> StoreError {
+    StoreError::Corrupt(error.to_string())
 }
 
 fn io_failed(error: std::io::Error) -> StoreError {

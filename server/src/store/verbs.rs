@@ -1,29 +1,36 @@
 //! The verbs of [`Store`] for [`RecordStore`]: find the records, ask the machine, commit.
 
 mod claim;
+mod list;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use dual16_proto::v1;
 use prost::Message as _;
 
 use super::{
     Batch, Changes, Claim, Claimed, Counts, Created, Engine, EventPage, JobPage, JobQuery, Order,
-    RecordStore, Store, StoreError, StoredJob,
+    Quota, RecordStore, Retention, Store, StoreError, StoredJob,
     keys::{self, Table},
     records::{
         Writer,
-        reader::{decode_json, put_spec},
+        reader::{corrupt, put_spec},
     },
 };
 use crate::{
     clock::Timestamp,
-    job::{Completion, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal, TaskEvent},
+    digest::Digest,
+    job::{
+        BlobRef, Completion, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal,
+        TaskEvent,
+    },
     principal::Principal,
 };
 
 /// Events read at a time: what a watcher holds in memory at most.
 const EVENT_PAGE: usize = 32;
+/// Jobs that one call prunes at most: it keeps others waiting meanwhile.
+const PRUNED_AT_ONCE: usize = 16;
 
 impl<E: Engine> Store for RecordStore<E> {
     fn create_job(
@@ -51,10 +58,10 @@ impl<E: Engine> Store for RecordStore<E> {
                     new.id.as_bytes().to_vec(),
                 )?;
             }
-            writer.admit_job()?;
+            writer.admit_job(&new.owner, &new.blobs)?;
             put_spec(&mut batch, new.id, spec)?;
             let step = writer.config.machine.create(new, now);
-            let job = writer.apply(step, false, batch)?;
+            let job = writer.apply(step, batch)?;
             let job = StoredJob {
                 job,
                 spec: spec.clone(),
@@ -75,46 +82,7 @@ impl<E: Engine> Store for RecordStore<E> {
     }
 
     fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError> {
-        self.read(|reader| {
-            let mut page = JobPage {
-                jobs: Vec::new(),
-                more: false,
-            };
-            let mut range = keys::jobs(query.before);
-            let mut bytes = 0;
-            loop {
-                let records = reader.engine.scan(range.clone(), Order::Descending, 64)?;
-                let Some((oldest, _)) = records.last() else {
-                    return Ok(page);
-                };
-                range.end.clone_from(oldest);
-                for (_, value) in records {
-                    let job: Job = decode_json("job", &value)?;
-                    if query
-                        .owner
-                        .as_ref()
-                        .is_some_and(|owner| *owner != job.owner)
-                    {
-                        continue;
-                    }
-                    if !query.states.is_empty() && !query.states.contains(&job.phase.state()) {
-                        continue;
-                    }
-                    let stored = match reader.with_spec(job) {
-                        // Deleted since its header was read.
-                        Err(StoreError::NotFound(_)) => continue,
-                        stored => stored?,
-                    };
-                    bytes += stored.spec.encoded_len();
-                    let full = page.jobs.len() >= query.limit || bytes > query.max_bytes;
-                    if full && !page.jobs.is_empty() {
-                        page.more = true;
-                        return Ok(page);
-                    }
-                    page.jobs.push(stored);
-                }
-            }
-        })
+        self.read(|reader| self.list(reader, query))
     }
 
     fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
@@ -177,7 +145,8 @@ impl<E: Engine> Store for RecordStore<E> {
 
     fn retry(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError> {
         self.write(|writer| {
-            writer.admit_job()?;
+            let owner = writer.reader.job(id)?.owner;
+            writer.admit_job(&owner, &[])?;
             writer.job_event(id, JobEvent::Retry, now)
         })
     }
@@ -188,19 +157,31 @@ impl<E: Engine> Store for RecordStore<E> {
             if job.phase.ended().is_none() {
                 return Err(StoreError::NotEnded(id));
             }
-            let mut batch = Batch::default();
-            batch.remove(keys::job(id));
-            if let Some(request) = &job.request_id {
-                batch.remove(keys::request(&job.owner, request));
+            writer.delete(&job)?;
+            Ok(std::mem::take(&mut writer.changes))
+        })
+    }
+
+    fn prune(&self, retention: Retention, now: Timestamp) -> Result<Changes, StoreError> {
+        self.write(|writer| {
+            for id in writer.live.catalog.expired(retention, now, PRUNED_AT_ONCE) {
+                let job = writer.reader.job(id)?;
+                writer.delete(&job)?;
             }
-            for table in Table::ALL {
-                writer.reader.remove_all(table.of_job(id), &mut batch)?;
+            Ok(std::mem::take(&mut writer.changes))
+        })
+    }
+
+    fn unreferenced(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+        self.read(|reader| {
+            let mut free = Vec::new();
+            for blob in blobs {
+                let keepers = keys::keepers(*blob);
+                if reader.engine.scan(keepers, Order::Ascending, 1)?.is_empty() {
+                    free.push(*blob);
+                }
             }
-            writer.commit(batch)?;
-            Ok(Changes {
-                jobs: vec![id],
-                queued: 0,
-            })
+            Ok(free)
         })
     }
 
@@ -239,9 +220,15 @@ impl<E: Engine> Store for RecordStore<E> {
 
     fn expire(&self, now: Timestamp) -> Result<Changes, StoreError> {
         self.write(|writer| {
+            writer.queue_due(now)?;
             for lease in writer.live.leases.expired(now) {
+                let task = writer.reader.task(lease.name)?;
+                let worker = task.and_then(|task| Some(task.grant()?.worker.clone()));
                 match writer.task_event(lease, TaskEvent::Expire(lease.fence), now) {
-                    Ok(()) => {}
+                    Ok(()) => {
+                        let lost = worker.map(|worker| (worker, lease.name));
+                        writer.changes.lost.extend(lost);
+                    }
                     Err(StoreError::Refused(_)) => writer.live.leases.remove(lease.name),
                     Err(error) => return Err(error),
                 }
@@ -253,8 +240,9 @@ impl<E: Engine> Store for RecordStore<E> {
     fn counts(&self) -> Result<Counts, StoreError> {
         self.write(|writer| {
             Ok(Counts {
-                open_jobs: writer.live.open_jobs,
-                queued_tasks: writer.live.queued_tasks,
+                open_jobs: writer.live.catalog.total().open_jobs,
+                queued_tasks: writer.live.ready.total(),
+                waiting_tasks: writer.live.waiting.len() as u64,
                 leased_tasks: writer.live.leases.len() as u64,
             })
         })
@@ -275,11 +263,52 @@ impl<E: Engine> Writer<'_, E> {
         self.reader.find_job(JobId::from_bytes(id))
     }
 
-    fn admit_job(&self) -> Result<(), StoreError> {
+    /// Refuses a further open job beyond what the server or its owner may have.
+    fn admit_job(&self, owner: &Principal, blobs: &[BlobRef]) -> Result<(), StoreError> {
         let max = self.config.max_open_jobs;
-        if self.live.open_jobs >= max {
+        if self.live.catalog.total().open_jobs >= max {
             return Err(StoreError::QueueFull { max });
         }
+        let Quota { open_jobs, bytes } = self.config.quota;
+        let used = self.live.catalog.usage(owner);
+        let exceeded = |what, asked, used, max| StoreError::QuotaExceeded {
+            owner: owner.clone(),
+            what,
+            asked,
+            used,
+            max,
+        };
+        if used.open_jobs >= open_jobs {
+            let what = "pending and running jobs";
+            return Err(exceeded(what, 1, used.open_jobs, open_jobs));
+        }
+        let sizes: HashMap<_, _> = blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
+        let asked = sizes.into_values().fold(0, u64::saturating_add);
+        if used.bytes.saturating_add(asked) > bytes {
+            return Err(exceeded("bytes of jobs", asked, used.bytes, bytes));
+        }
+        Ok(())
+    }
+
+    /// Removes everything of a job but its blobs, which it keeps no longer.
+    fn delete(&mut self, job: &Job) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        batch.remove(keys::job(job.id));
+        if let Some(request) = &job.request_id {
+            batch.remove(keys::request(&job.owner, request));
+        }
+        self.reader.for_each(Table::Blob.of_job(job.id), |key, _| {
+            let digest =
+                keys::parse_blob(&key).ok_or_else(|| corrupt(format!("blob of {}", job.id)))?;
+            batch.remove(keys::keeper(digest, job.id));
+            Ok(())
+        })?;
+        for table in Table::ALL {
+            self.reader.remove_all(table.of_job(job.id), &mut batch)?;
+        }
+        self.commit(batch)?;
+        self.live.catalog.remove(job.id);
+        self.changes.jobs.push(job.id);
         Ok(())
     }
 
@@ -293,9 +322,8 @@ impl<E: Engine> Writer<'_, E> {
         let lost = || StoreError::Refused(Refusal::LeaseLost(lease.name));
         let job = self.reader.find_job(lease.name.job)?.ok_or_else(lost)?;
         let task = self.reader.task(lease.name)?.ok_or_else(lost)?;
-        let was_open = job.phase.ended().is_none();
         let step = self.config.machine.on_task(job, task, event, now)?;
-        self.apply(step, was_open, Batch::default())?;
+        self.apply(step, Batch::default())?;
         Ok(())
     }
 
@@ -306,7 +334,6 @@ impl<E: Engine> Writer<'_, E> {
         now: Timestamp,
     ) -> Result<(StoredJob, Changes), StoreError> {
         let job = self.reader.job(id)?;
-        let was_open = job.phase.ended().is_none();
         let current = match (event, job.stages.len().checked_sub(1)) {
             (JobEvent::Retry, Some(last)) => self
                 .reader
@@ -314,7 +341,7 @@ impl<E: Engine> Writer<'_, E> {
             _ => Vec::new(),
         };
         let step = self.config.machine.on_job(job, current, event, now)?;
-        let job = self.apply(step, was_open, Batch::default())?;
+        let job = self.apply(step, Batch::default())?;
         Ok((
             self.reader.with_spec(job)?,
             std::mem::take(&mut self.changes),

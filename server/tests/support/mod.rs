@@ -13,8 +13,10 @@ use dual16_server::{
     RunningServer, ServerOptions,
     clock::{ManualClock, Timestamp},
     digest::Digest,
+    job::Backoff,
     limits::Limits,
     start,
+    upkeep::Keeping,
 };
 use tokio::net::TcpListener;
 use tonic::{Status, transport::Channel};
@@ -34,11 +36,17 @@ pub(crate) async fn serve(data: &Path) -> TestServer {
 }
 
 pub(crate) async fn serve_with(data: &Path, limits: Limits) -> TestServer {
+    serve_keeping(data, limits, Keeping::default()).await
+}
+
+pub(crate) async fn serve_keeping(data: &Path, limits: Limits, keeping: Keeping) -> TestServer {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
     // The ticker runs in real time and often; the leases themselves live by the manual clock.
     let options = ServerOptions {
         limits,
         lease_ttl: Duration::from_secs(1),
+        backoff: Backoff::NONE,
+        keeping,
         clock: clock.clone(),
         ..ServerOptions::new(data)
     };

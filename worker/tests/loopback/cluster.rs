@@ -13,7 +13,7 @@ use dual16_proto::v1::{
     blob_service_client::BlobServiceClient, event_detail::Detail,
     job_service_client::JobServiceClient, job_spec,
 };
-use dual16_server::{RunningServer, ServerOptions};
+use dual16_server::{RunningServer, ServerOptions, job::Backoff};
 use dual16_worker::{
     Blobs, Control, Next, NextStage, Outcome, RunningWorker, TaskError, TaskRunner, WorkerOptions,
 };
@@ -61,6 +61,7 @@ impl Cluster {
     async fn serve(&mut self, listener: TcpListener) {
         let mut options = ServerOptions::new(self.dir.path().join("server"));
         options.lease_ttl = LEASE_TTL;
+        options.backoff = Backoff::NONE;
         self.server = Some(dual16_server::start(options, listener).await.unwrap());
     }
 

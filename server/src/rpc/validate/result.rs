@@ -15,6 +15,7 @@ use crate::{
 /// A result that is well-formed.
 #[derive(Debug)]
 pub(in crate::rpc) struct CheckedCompletion {
+    pub(in crate::rpc) worker: String,
     pub(in crate::rpc) lease: LeaseRef,
     pub(in crate::rpc) completion: Completion,
     /// Blobs it names, by field.
@@ -35,6 +36,13 @@ pub(in crate::rpc) fn completion(
         for (i, event) in request.events.iter().enumerate() {
             checker.event(&format!("events[{i}]"), event);
         }
+        checker.count("blobs", request.blobs.len(), limits.blob_digests);
+        for (i, blob) in request.blobs.iter().enumerate() {
+            let field = format!("blobs[{i}]");
+            if let Some(digest) = checker.digest(&field, blob) {
+                blobs.push((field, digest));
+            }
+        }
         let next = match request.next {
             None => None,
             Some(complete_request::Next::Stage(stage)) => {
@@ -46,10 +54,13 @@ pub(in crate::rpc) fn completion(
         };
         let completion = Completion {
             result: result?,
+            // Their sizes are the blob store's to say.
+            blobs: Vec::new(),
             details: request.events,
             next,
         };
         Some(CheckedCompletion {
+            worker: request.worker,
             lease: lease?,
             completion,
             blobs,
@@ -61,7 +72,7 @@ pub(in crate::rpc) fn completion(
 pub(in crate::rpc) fn failure(
     limits: &Limits,
     request: v1::FailRequest,
-) -> Result<(LeaseRef, FailureReport), ApiError> {
+) -> Result<(String, LeaseRef, FailureReport), ApiError> {
     check(limits, |checker| {
         checker.name("worker", &request.worker);
         let lease = checker.required_lease(request.lease.as_ref());
@@ -72,7 +83,7 @@ pub(in crate::rpc) fn failure(
             message,
             permanent: request.permanent,
         };
-        Some((lease?, report))
+        Some((request.worker, lease?, report))
     })
 }
 

@@ -14,6 +14,7 @@ pub(super) fn a_created_job_is_pending_with_its_plan_queued(backend: &dyn Backen
         Counts {
             open_jobs: 1,
             queued_tasks: 1,
+            waiting_tasks: 0,
             leased_tasks: 0
         }
     );
@@ -105,6 +106,7 @@ pub(super) fn owners_keep_their_jobs_and_request_ids_apart(backend: &dyn Backend
             display_name: "model".into(),
             spec_digest: Digest::of(b"model"),
             request_id: Some(request_id.into()),
+            blobs: Vec::new(),
         };
         store
             .create_job(new, &spec("model"), at(1))
@@ -202,6 +204,7 @@ pub(super) fn a_spec_of_many_files_round_trips(backend: &dyn Backend) {
         display_name: "large".into(),
         spec_digest: Digest::of(b"large"),
         request_id: None,
+        blobs: Vec::new(),
     };
     let id = store.create_job(new, &spec, at(1)).unwrap().job.job.id;
     store.close().unwrap();

@@ -208,6 +208,61 @@ pub(super) fn a_permanent_error_ends_the_job_at_once(backend: &dyn Backend) {
     );
 }
 
+/// Waits of half to all of 10 s after the first failure, of 10 to 20 s after the second.
+fn with_backoff() -> StoreConfig {
+    let mut config = config();
+    config.machine.backoff = Backoff {
+        first: Duration::from_secs(10),
+        cap: Duration::from_secs(60),
+    };
+    config
+}
+
+pub(super) fn a_failed_task_waits_out_its_backoff(backend: &dyn Backend) {
+    let store = backend.open_with(with_backoff(), at(0));
+    let id = planned(&*store, 1);
+    let first = claim_one(&*store, at(2));
+    let changes = store
+        .fail(lease(&first), failure("flaky", false), at(2))
+        .unwrap();
+    assert_eq!(changes.queued, 0, "nobody is woken for a task that waits");
+    assert!(claim(&*store, 1, at(6)).is_empty());
+    let counts = store.counts().unwrap();
+    assert_eq!((counts.queued_tasks, counts.waiting_tasks), (0, 1));
+    assert_eq!(store.expire(at(12)).unwrap().queued, 1);
+    let second = claim_one(&*store, at(12));
+    assert_eq!((second.task, second.grant.fence.attempt), (first.task, 2));
+    // A lease that runs out is a failure too; this time a claim finds that the wait is over.
+    store.expire(at(12).after(TTL)).unwrap();
+    assert!(claim(&*store, 1, at(51)).is_empty());
+    let third = claim_one(&*store, at(62));
+    store
+        .complete(lease(&third), result("", None), at(62))
+        .unwrap();
+    assert_eq!(store.counts().unwrap().waiting_tasks, 0);
+    assert_eq!(state(&*store, id), State::Running);
+}
+
+pub(super) fn a_backoff_survives_a_restart_and_ends_with_its_job(backend: &dyn Backend) {
+    let store = backend.open_with(with_backoff(), at(0));
+    let id = planned(&*store, 1);
+    let task = claim_one(&*store, at(2));
+    store
+        .fail(lease(&task), failure("flaky", false), at(2))
+        .unwrap();
+    store.close().unwrap();
+    drop(store);
+    let store = backend.open_with(with_backoff(), at(3));
+    assert!(claim(&*store, 1, at(6)).is_empty());
+    store.cancel(id, at(7)).unwrap();
+    assert_eq!(store.counts().unwrap(), Counts::default());
+    assert!(claim(&*store, 1, at(100)).is_empty());
+    // What was cancelled in its backoff is asked for again now, not later.
+    let (_, changes) = store.retry(id, at(101)).unwrap();
+    assert_eq!(changes.queued, 1);
+    assert_eq!(claim_one(&*store, at(101)).task, task.task);
+}
+
 pub(super) fn a_release_counts_no_attempt(backend: &dyn Backend) {
     let store = backend.open(at(0));
     let id = planned(&*store, 1);

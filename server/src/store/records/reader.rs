@@ -8,6 +8,8 @@ use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    clock::Timestamp,
+    digest::Digest,
     job::{Job, JobId, Slot, Task, TaskId, TaskName},
     store::{
         Batch, Engine, Order, StoreError, StoredJob,
@@ -102,6 +104,19 @@ impl<'a, E: Engine> Reader<'a, E> {
         Ok(results)
     }
 
+    /// Blobs that a job keeps, with their sizes in bytes.
+    pub(in crate::store) fn blobs(&self, job: JobId) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let mut blobs = Vec::new();
+        self.for_each(Table::Blob.of_job(job), |key, size| {
+            let size = <[u8; 8]>::try_from(size.as_slice()).ok();
+            let blob = keys::parse_blob(&key).zip(size);
+            let (digest, size) = blob.ok_or_else(|| corrupt(format!("a blob of {job}")))?;
+            blobs.push((digest, u64::from_be_bytes(size)));
+            Ok(())
+        })?;
+        Ok(blobs)
+    }
+
     /// Calls `visit` with every pair of the range, reading a page at a time.
     pub(in crate::store) fn for_each(
         &self,
@@ -163,6 +178,15 @@ pub(in crate::store) fn decode_json<T: DeserializeOwned>(
     value: &[u8],
 ) -> Result<T, StoreError> {
     serde_json::from_slice(value).map_err(|error| corrupt(format!("{what} record: {error}")))
+}
+
+pub(in crate::store) fn encode_time(time: Timestamp) -> Vec<u8> {
+    time.as_millis().to_be_bytes().to_vec()
+}
+
+pub(in crate::store) fn decode_time(value: &[u8]) -> Option<Timestamp> {
+    let millis = <[u8; 8]>::try_from(value).ok()?;
+    Some(Timestamp::from_millis(u64::from_be_bytes(millis)))
 }
 
 pub(in crate::store) fn corrupt(what: impl Display) -> StoreError {

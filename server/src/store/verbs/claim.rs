@@ -15,16 +15,20 @@ use crate::{
 
 impl<E: Engine> Writer<'_, E> {
     pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        self.queue_due(now)?;
         let mut claimed = Claimed::default();
         let mut budget = claim.max_bytes;
         // The tasks at the head are mostly of one job: its spec is read once.
         let mut spec: Option<(JobId, v1::JobSpec)> = None;
         while claimed.tasks.len() < claim.max_tasks {
-            let head = self
-                .reader
-                .engine
-                .scan(Table::Queue.range(), Order::Ascending, 1)?;
-            let Some((key, _)) = head.first() else { break };
+            let Some(job) = self.live.ready.head() else {
+                break;
+            };
+            let queue = Table::Queue.of_job(job);
+            let head = self.reader.engine.scan(queue, Order::Ascending, 1)?;
+            let (key, _) = head
+                .first()
+                .ok_or_else(|| StoreError::Corrupt(format!("a queued task of {job} is missing")))?;
             let name = keys::parse_task(key)
                 .ok_or_else(|| StoreError::Corrupt("a queue key names no task".into()))?;
             let job_spec = match &spec {
@@ -90,10 +94,9 @@ impl<E: Engine> Writer<'_, E> {
     ) -> Result<LeasedTask, StoreError> {
         let task = self.reader.task(name)?;
         let task = task.ok_or_else(|| StoreError::Corrupt(format!("{name} has no record")))?;
-        let was_open = leased.job.phase.ended().is_none();
         let event = TaskEvent::Claim(leased.grant.clone());
         let step = self.config.machine.on_task(leased.job, task, event, now)?;
-        let job = self.apply(step, was_open, Batch::default())?;
+        let job = self.apply(step, Batch::default())?;
         Ok(LeasedTask { job, ..leased })
     }
 }

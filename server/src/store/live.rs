@@ -1,0 +1,115 @@
+//! What is kept in memory beside the engine: the leases in force, who waits, what is queued, and
+//! the catalog of jobs. All of it can be rebuilt from the records, and is when a store is opened.
+
+use super::{
+    Changes, Engine, StoreError, audit,
+    catalog::Catalog,
+    keys::{self, Table},
+    leases::Leases,
+    ready::Ready,
+    records::reader::{self, Reader},
+    waiting::Waiting,
+};
+use crate::{
+    clock::Timestamp,
+    job::{Effect, Job, JobId, LeaseRef, State},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    pub(super) leases: Leases,
+    pub(super) waiting: Waiting,
+    pub(super) ready: Ready,
+    pub(super) catalog: Catalog,
+}
+
+impl Live {
+    /// Reads it from the records. Every lease is in force until `deadline`.
+    pub(super) fn rebuild<E: Engine>(
+        reader: &Reader<'_, E>,
+        deadline: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let mut live = Self::default();
+        reader.for_each(keys::jobs(None), |_, value| {
+            let job: Job = reader::decode_json("job", &value)?;
+            live.catalog.put(&job);
+            Ok(())
+        })?;
+        reader.for_each(Table::Queue.range(), |key, _| {
+            let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("queue key"))?;
+            live.ready.add(name.job);
+            Ok(())
+        })?;
+        reader.for_each(Table::Waiting.range(), |key, until| {
+            let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("waiting key"))?;
+            let until = reader::decode_time(&until).ok_or_else(|| reader::corrupt(name))?;
+            live.waiting.insert(name, until);
+            Ok(())
+        })?;
+        reader.for_each(Table::Lease.range(), |key, _| {
+            let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("lease key"))?;
+            let task = reader.task(name)?.ok_or_else(|| reader::corrupt(name))?;
+            let fence = task.grant().ok_or_else(|| reader::corrupt(name))?.fence;
+            live.leases.insert(LeaseRef { name, fence }, deadline);
+            Ok(())
+        })?;
+        Ok(live)
+    }
+
+    /// The jobs that are still to be worked on.
+    pub(super) fn open_jobs(&self) -> Vec<JobId> {
+        let open = [State::Pending, State::Running];
+        self.catalog.newest(None, &open, None, usize::MAX)
+    }
+
+    /// Refuses a store in which a job that is still to be worked on has lost something. Others are
+    /// looked at when somebody asks for them.
+    pub(super) fn audit<E: Engine>(&self, reader: &Reader<'_, E>) -> Result<(), StoreError> {
+        for job in self.open_jobs() {
+            if let Some(first) = audit::job(reader, job)?.into_iter().next() {
+                return Err(StoreError::Corrupt(format!("{job}: {first}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows a step that was committed, and notes in `changes` whom it concerns.
+    pub(super) fn follow(&mut self, job: &Job, effects: &[Effect], changes: &mut Changes) {
+        for effect in effects {
+            match effect {
+                Effect::Emit(_)
+                | Effect::SavePayload(..)
+                | Effect::SaveResult(..)
+                | Effect::Refer(_) => {}
+                Effect::Enqueue(_) => {
+                    self.ready.add(job.id);
+                    changes.queued += 1;
+                }
+                Effect::EnqueueAt(task, until) => {
+                    self.waiting.insert(job.task_name(*task), *until);
+                }
+                Effect::Lease(task, grant) => {
+                    self.ready.take(job.id);
+                    let lease = LeaseRef {
+                        name: job.task_name(*task),
+                        fence: grant.fence,
+                    };
+                    self.leases.insert(lease, grant.deadline);
+                }
+                Effect::Unlease(task, _) => self.leases.remove(job.task_name(*task)),
+                Effect::ClearJob => {
+                    self.ready.clear(job.id);
+                    self.leases.remove_job(job.id);
+                    self.waiting.remove_job(job.id);
+                }
+            }
+        }
+        self.catalog.put(job);
+        let emitted = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Emit(_)));
+        if emitted && changes.jobs.last() != Some(&job.id) {
+            changes.jobs.push(job.id);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! How many commits were durable, in a file of its own beside the database.
+//!
+//! sled cuts its log at the first write that it cannot read. After a loss of power that is the end of
+//! the log, as it should be; after damage it is somewhere in the middle, and what was acknowledged
+//! behind it would be gone without a word. The database counts its commits in itself; this file
+//! counts them outside, always a little behind, so a database with fewer has lost some.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
+
+const NAME: &str = "witness";
+/// Digits and a line end: always the same length, so that a write replaces all of it.
+const BYTES: usize = 21;
+
+#[derive(Debug)]
+pub(super) struct Witness {
+    file: File,
+}
+
+impl Witness {
+    /// The count in `directory`; `None` if there never was one.
+    pub(super) fn read(directory: &Path) -> io::Result<Option<u64>> {
+        let text = match fs::read_to_string(directory.join(NAME)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let count = text.strip_suffix('\n').filter(|_| text.len() == BYTES);
+        match count.and_then(|digits| digits.parse().ok()) {
+            Some(count) => Ok(Some(count)),
+            None => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the file \"{NAME}\" beside the database does not hold a count"),
+            )),
+        }
+    }
+
+    /// Opens the file, or makes it, with this count in it.
+    pub(super) fn open(directory: &Path, count: u64) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false);
+        let witness = Self {
+            file: options.open(directory.join(NAME))?,
+        };
+        witness.record(count)?;
+        witness.file.sync_all()?;
+        Ok(witness)
+    }
+
+    /// Notes that so many commits are durable. Not synced: after a loss of power the file may be
+    /// behind, never ahead, and behind is harmless.
+    pub(super) fn record(&self, count: u64) -> io::Result<()> {
+        self.file
+            .write_all_at(format!("{count:020}\n").as_bytes(), 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_holds_one_count_and_anything_else_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Witness::read(directory.path()).unwrap(), None);
+        let witness = Witness::open(directory.path(), 7).unwrap();
+        witness.record(u64::MAX).unwrap();
+        assert_eq!(Witness::read(directory.path()).unwrap(), Some(u64::MAX));
+        for bad in ["", "7\n", "0000000000000000000x\n", "000000000000000000007"] {
+            fs::write(directory.path().join(NAME), bad).unwrap();
+            assert!(Witness::read(directory.path()).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What the server does by itself, beside its calls: expire leases, remove jobs that are not to be
+//! kept, collect blobs that no job keeps, and say so when its store has failed.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{
+    blob::LocalBlobs,
+    rpc::{ApiError, App},
+    store::{Retention, StoreError},
+};
+
+/// Least and greatest time between two looks for expired leases.
+const EXPIRY_TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Least and greatest time between two looks for what may go.
+const SWEEP_TICK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
+
+/// How long the past is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// Jobs that have ended.
+    pub jobs: Retention,
+    /// Blobs that no job keeps, from the last time that somebody sent them or asked for them: at
+    /// least the time from an upload to the job that names it.
+    pub blob_grace: Duration,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self {
+            jobs: Retention {
+                keep_for: None,
+                max_jobs: Some(100_000),
+            },
+            blob_grace: Duration::from_secs(86_400),
+        }
+    }
+}
+
+/// Starts it all.
+pub(crate) fn start(
+    app: &Arc<App>,
+    blobs: LocalBlobs,
+    keeping: Keeping,
+    health: HealthReporter,
+) -> Vec<JoinHandle<()>> {
+    vec![
+        tokio::spawn(expire_leases(Arc::clone(app), health)),
+        tokio::spawn(collect(Arc::clone(app), blobs, keeping)),
+    ]
+}
+
+/// Fails the attempts whose workers have fallen silent, and queues what has waited long enough.
+async fn expire_leases(app: Arc<App>, health: HealthReporter) {
+    let mut tick = interval((app.lease_ttl / 10).clamp(EXPIRY_TICK.0, EXPIRY_TICK.1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let quarantine = Arc::clone(&app.quarantine);
+        let expired = app.change(move |store, now| {
+            let changes = store.expire(now)?;
+            for (worker, task) in &changes.lost {
+                tracing::warn!(%worker, %task, "lease ran out");
+                if let Some(time) = quarantine.failed(worker, *task, now) {
+                    tracing::warn!(%worker, seconds = time.as_secs(), "worker quarantined");
+                }
+            }
+            Ok(changes)
+        });
+        match expired.await {
+            Ok(()) => {}
+            Err(error) if stops_everything(&error) && !app.shutdown.is_cancelled() => {
+                tracing::error!(%error, "the store has failed: nothing is served until a restart");
+                for service in SERVICES {
+                    let status = ServingStatus::NotServing;
+                    health.set_service_status(service, status).await;
+                }
+                return;
+            }
+            Err(error) => tracing::error!(%error, "expired leases were not handled"),
+        }
+    }
+}
+
+/// Names that health answers for; "" is the whole server.
+const SERVICES: [&str; 5] = [
+    "",
+    "dual16.v1.JobService",
+    "dual16.v1.BlobService",
+    "dual16.v1.WorkerService",
+    "dual16.v1.InfoService",
+];
+
+/// After such an error the store accepts nothing more, or cannot be trusted.
+fn stops_everything(error: &ApiError) -> bool {
+    matches!(
+        error,
+        ApiError::Store(StoreError::Failed(_) | StoreError::Corrupt(_) | StoreError::Closed)
+    )
+}
+
+async fn collect(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
+    let mut tick = interval((keeping.blob_grace / 4).clamp(SWEEP_TICK.0, SWEEP_TICK.1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        if let Err(error) = prune(&app, keeping.jobs).await {
+            tracing::error!(%error, "old jobs were not removed");
+            continue;
+        }
+        let (store, blobs, room) = (Arc::clone(&app.store), blobs.clone(), app.room.clone());
+        let swept = tokio::task::spawn_blocking(move || {
+            let unreferenced =
+                |digests: &[_]| store.unreferenced(digests).map_err(io::Error::other);
+            let swept = blobs.sweep(keeping.blob_grace, &unreferenced)?;
+            room.counted(swept.bytes);
+            io::Result::Ok(swept)
+        });
+        match swept.await {
+            Ok(Ok(swept)) if swept.removed > 0 => {
+                let (removed, bytes) = (swept.removed, swept.removed_bytes);
+                tracing::info!(removed, bytes, "blobs collected");
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "blobs were not collected"),
+            // The runtime is going away.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Removes the jobs that are not to be kept, some at a time, so that calls get in between.
+async fn prune(app: &Arc<App>, retention: Retention) -> Result<(), ApiError> {
+    loop {
+        let pruned = app.change_with(move |store, now| {
+            let changes = store.prune(retention, now)?;
+            Ok((changes.jobs.len(), changes))
+        });
+        let pruned = pruned.await?;
+        if pruned == 0 {
+            return Ok(());
+        }
+        tracing::info!(jobs = pruned, "old jobs removed");
+    }
+}

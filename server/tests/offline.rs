@@ -1,0 +1,311 @@
+//! Damage to real files: a server does not start on it, `check` names it, `repair` saves the rest,
+//! and archives carry everything elsewhere.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests fail as the tests themselves do"
+)]
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use dual16_proto::v1;
+use dual16_server::{
+    ServerOptions, StartError,
+    digest::Digest,
+    offline::{self, OfflineError},
+    start,
+    store::{Batch, Engine as _, SledEngine, StoreError},
+};
+use support::*;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+/// A job that is done, one half-way, one that waits; then the server stops.
+async fn filled() -> (TempDir, Vec<v1::Job>) {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path()).await;
+    let mut jobs = Vec::new();
+    for number in 0..3 {
+        jobs.push(server.create(&format!("request {number}")).await.name);
+    }
+    for _ in 0..7 {
+        server.work_once().await;
+    }
+    let mut stored = Vec::new();
+    for name in &jobs {
+        stored.push(server.job(name).await);
+    }
+    let states: Vec<_> = stored.iter().map(v1::Job::state).collect();
+    use v1::JobState::{Pending, Running, Succeeded};
+    assert_eq!(states, [Succeeded, Running, Pending]);
+    server.server.shutdown(Duration::from_secs(2)).await;
+    (data, stored)
+}
+
+async fn start_error(data: &Path) -> Option<StartError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    match start(ServerOptions::new(data), listener).await {
+        Ok(server) => {
+            server.shutdown(Duration::from_secs(2)).await;
+            None
+        }
+        Err(error) => Some(error),
+    }
+}
+
+fn check(data: &Path) -> (bool, String) {
+    let mut report = Vec::new();
+    let sound = offline::check(data, &mut report).unwrap();
+    (sound, String::from_utf8(report).unwrap())
+}
+
+fn repair(data: &Path) -> String {
+    let mut report = Vec::new();
+    offline::repair(data, &mut report).unwrap();
+    String::from_utf8(report).unwrap()
+}
+
+/// Where the upload of `bytes` lies.
+fn blob(data: &Path, bytes: &[u8]) -> PathBuf {
+    let hex = Digest::of(bytes).hex();
+    data.join("blobs/sha256").join(&hex[..2]).join(&hex[2..])
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The used part of the database file.
+fn used(data: &Path) -> (PathBuf, Vec<u8>, usize) {
+    let path = data.join("store/db");
+    let bytes = fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    (path, bytes, end)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_carries_everything_to_an_empty_directory() {
+    let (data, jobs) = filled().await;
+    let (sound, report) = check(data.path());
+    assert!(
+        sound && report.contains("3 jobs") && report.contains("sound"),
+        "{report}"
+    );
+    let away = tempfile::tempdir().unwrap();
+    let archive = away.path().join("archive");
+    offline::export(data.path(), &archive, &mut Vec::new()).unwrap();
+    let again = offline::export(data.path(), &archive, &mut Vec::new());
+    assert!(matches!(again, Err(OfflineError::NotEmpty(_))), "{again:?}");
+
+    let copy = away.path().join("data");
+    offline::import(&archive, &copy, &mut Vec::new()).unwrap();
+    assert!(check(&copy).0);
+    let server = serve(&copy).await;
+    for job in &jobs {
+        assert_eq!(server.job(&job.name).await, *job);
+    }
+    assert_eq!(server.create("request 2").await.name, jobs[2].name);
+    server.server.shutdown(Duration::from_secs(2)).await;
+    let over = offline::import(&archive, &copy, &mut Vec::new());
+    assert!(matches!(over, Err(OfflineError::NotEmpty(_))), "{over:?}");
+
+    // An archive that lost something is refused, and leaves no store.
+    for (file, what) in [("records.jsonl", "records.jsonl"), ("blob", "blob sha256:")] {
+        let broken = tempfile::tempdir().unwrap();
+        offline::export(data.path(), broken.path(), &mut Vec::new()).unwrap();
+        let path = match file {
+            "blob" => blob(broken.path(), b"model"),
+            file => broken.path().join(file),
+        };
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.pop();
+        fs::write(&path, bytes).unwrap();
+        let target = broken.path().join("data");
+        let refused = offline::import(broken.path(), &target, &mut Vec::new()).unwrap_err();
+        assert!(refused.to_string().contains(what), "{refused}");
+        assert!(!target.join("store").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_server_keeps_the_commands_out() {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path()).await;
+    let report = &mut Vec::new();
+    let out = data.path().join("archive");
+    for refused in [
+        offline::check(data.path(), report).map(drop),
+        offline::repair(data.path(), report),
+        offline::export(data.path(), &out, report),
+    ] {
+        let refused = refused.unwrap_err();
+        assert!(
+            refused.to_string().contains("in use by another server"),
+            "{refused}"
+        );
+    }
+    server.server.shutdown(Duration::from_secs(2)).await;
+    let nowhere = offline::check(&data.path().join("nowhere"), report).unwrap_err();
+    assert!(nowhere.to_string().contains("nowhere"), "{nowhere}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_blob_fails_its_jobs_and_a_retry_goes_on_once_it_is_back() {
+    let (data, jobs) = filled().await;
+    fs::remove_file(blob(data.path(), b"model")).unwrap();
+    let refused = start_error(data.path()).await.unwrap().to_string();
+    let lost = Digest::of(b"model").to_string();
+    assert!(
+        refused.contains(&lost) && refused.contains("dual16-server check"),
+        "{refused}"
+    );
+    let (sound, report) = check(data.path());
+    assert!(
+        !sound && report.contains(&format!("blob {lost} is missing")),
+        "{report}"
+    );
+
+    let report = repair(data.path());
+    assert!(report.contains("3 jobs failed"), "{report}");
+    let server = serve(data.path()).await;
+    for before in &jobs {
+        let job = server.job(&before.name).await;
+        assert_eq!(job.state(), v1::JobState::Failed);
+        let error = job.error.unwrap();
+        assert_eq!(error.code, "STORE_DAMAGED");
+        assert!(error.message.contains(&lost), "{error:?}");
+        // What was told before is told again, and then the failure.
+        let events = server.watch(&job.name, 0).await;
+        assert_eq!(events.len() as u64, before.last_sequence + 1);
+    }
+    server.upload(b"model").await;
+    let retry = v1::RetryJobRequest {
+        name: jobs[1].name.clone(),
+    };
+    server.jobs.clone().retry_job(retry).await.unwrap();
+    for _ in 0..5 {
+        server.work_once().await;
+    }
+    let job = server.job(&jobs[1].name).await;
+    assert_eq!(job.state(), v1::JobState::Succeeded);
+    server.server.shutdown(Duration::from_secs(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_blob_is_found_and_set_aside() {
+    let (data, _) = filled().await;
+    let path = blob(data.path(), b"batch");
+    fs::write(&path, b"betch").unwrap();
+    let (sound, report) = check(data.path());
+    assert!(
+        !sound && report.contains("has 5 bytes and the digest"),
+        "{report}"
+    );
+    let export = offline::export(data.path(), &data.path().join("a"), &mut Vec::new());
+    assert!(matches!(export, Err(OfflineError::Damaged)), "{export:?}");
+    let report = repair(data.path());
+    assert!(report.contains("set aside"), "{report}");
+    assert!(!path.exists());
+    assert_eq!(
+        fs::read_dir(data.path().join("blobs.damaged"))
+            .unwrap()
+            .count(),
+        1
+    );
+    assert!(start_error(data.path()).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_cut_short_is_not_served_and_is_rolled_back_by_repair() {
+    let (data, jobs) = filled().await;
+    let (path, bytes, end) = used(data.path());
+    fs::write(&path, &bytes[..end * 3 / 4]).unwrap();
+    let error = start_error(data.path()).await.unwrap();
+    assert!(
+        matches!(
+            &error,
+            StartError::Store {
+                source: StoreError::Corrupt(_),
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let (sound, report) = check(data.path());
+    assert!(!sound, "{report}");
+    repair(data.path());
+    let server = serve(data.path()).await;
+    // The first job was there before the cut, whatever it has become; nothing pretends to be sound.
+    let first = server.job(&jobs[0].name).await;
+    assert!(first.last_sequence <= jobs[0].last_sequence + 1);
+    server.server.shutdown(Duration::from_secs(2)).await;
+    assert!(check(data.path()).0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_bytes_are_noticed_or_harmless_and_never_lose_a_job_in_silence() {
+    let (data, jobs) = filled().await;
+    let (path, bytes, end) = used(data.path());
+    let store = data.path().join("store");
+    let before = data.path().join("before");
+    copy_dir(&store, &before);
+    let mut noticed = 0;
+    for eighth in 1..8 {
+        // The directory as it was, but for these bytes.
+        fs::remove_dir_all(&store).unwrap();
+        copy_dir(&before, &store);
+        let mut damaged = bytes.clone();
+        for byte in &mut damaged[end * eighth / 8..][..16] {
+            *byte ^= 0x5a;
+        }
+        fs::write(&path, damaged).unwrap();
+        if start_error(data.path()).await.is_none() {
+            let server = serve(data.path()).await;
+            for job in &jobs {
+                assert_eq!(server.job(&job.name).await, *job, "in eighth {eighth}");
+            }
+            server.server.shutdown(Duration::from_secs(2)).await;
+        } else {
+            noticed += 1;
+        }
+    }
+    assert!(noticed > 0, "no damage was noticed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_another_format_or_without_its_database_is_named() {
+    let (data, _) = filled().await;
+    let store = data.path().join("store");
+    let engine = SledEngine::open(&store).unwrap();
+    let mut batch = Batch::default();
+    batch.put("format", b"M".to_vec(), b"99".to_vec()).unwrap();
+    engine.commit(batch).unwrap();
+    engine.sync().unwrap();
+    drop(engine);
+    let error = start_error(data.path()).await.unwrap().to_string();
+    assert!(error.contains("format 99"), "{error}");
+
+    let witness = fs::read(store.join("witness")).unwrap();
+    fs::remove_dir_all(&store).unwrap();
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join("witness"), witness).unwrap();
+    let error = start_error(data.path()).await.unwrap().to_string();
+    assert!(error.contains("ends at commit 0"), "{error}");
+}
