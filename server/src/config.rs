@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
+use dual16_telemetry::ops::OpsArgs;
 
 use crate::{ServerOptions, limits::Limits};
 
@@ -47,6 +48,9 @@ pub struct Config {
         default_value = "info"
     )]
     pub log: String,
+    /// The ops port.
+    #[command(flatten)]
+    pub ops: OpsArgs,
     /// What the server accepts
     #[command(flatten)]
     pub limits: Limits,

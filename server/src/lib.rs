@@ -7,6 +7,7 @@
 //! - [`job`]: the life of a job, a pure state machine
 //! - [`store`]: durable state behind one trait of domain verbs; memory and sled
 //! - [`blob`]: content-addressed bytes on disk
+//! - `metrics`, `observer`: what it measures, and what its ops port shows
 //! - `rpc`: the gRPC services, thin: validation, waiting, streaming, errors
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
 //! - [`config`], [`limits`]: flags, variables and every limit; [`clock`]: time, injected
@@ -16,6 +17,8 @@ pub mod clock;
 pub mod config;
 pub mod job;
 pub mod limits;
+mod metrics;
+mod observer;
 mod rpc;
 mod server;
 pub mod store;

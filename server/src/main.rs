@@ -1,9 +1,7 @@
 //! The `dual16-server` binary: flags, logs and signals around [`dual16_server::start`].
 
 use std::{
-    fs,
     io::{self, IsTerminal as _},
-    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -11,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser as _;
 use dual16_server::config::{Config, LogFormat};
+use dual16_telemetry::files::write_whole;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -38,10 +37,15 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     // Before anything listens, so that no signal finds the default handler.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    // First, so that opening a large store looks like starting and not like death.
+    let ops = config.ops.start().await?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let mut server = dual16_server::start(config.options(), listener).await?;
+    if let Some(ops) = &ops {
+        ops.attach(server.observed());
+    }
     let addr = server.addr();
     tracing::info!(%addr, data = %config.data.display(), "listening");
     if let Some(file) = &config.port_file {
@@ -71,13 +75,4 @@ fn start_logging(config: &Config) -> anyhow::Result<()> {
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
-}
-
-/// Writes a file that a reader sees whole or not at all.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    fs::write(&temporary, text)?;
-    fs::rename(&temporary, path)
 }

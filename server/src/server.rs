@@ -10,18 +10,18 @@ use dual16_proto::v1::{
     blob_service_server::BlobServiceServer, info_service_server::InfoServiceServer,
     job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
 };
+use dual16_telemetry::ops::Observed;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{
-    Server,
-    server::{Router, TcpIncoming},
-};
+use tonic::transport::{Server, server::TcpIncoming};
 
 use self::data_dir::DataDir;
 use crate::{
     clock::{Clock, SystemClock},
     job::Machine,
     limits::Limits,
+    metrics::Metrics,
+    observer::Observer,
     rpc::{App, BlobApi, InfoApi, JobApi, WorkerApi},
     store::{StoreConfig, StoreError},
     wake::Wakeups,
@@ -107,7 +107,7 @@ pub struct RunningServer {
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     expiry: JoinHandle<()>,
     /// Keeps other servers out of the data directory.
-    _data: DataDir,
+    data: DataDir,
 }
 
 /// Starts a server on `listener`.
@@ -145,23 +145,22 @@ pub async fn start(
         clock,
         lease_ttl,
         wakeups: Arc::new(Wakeups::default()),
+        metrics: Metrics::new(),
         watchers: Arc::new(Semaphore::new(
             Limits::len(limits.watchers).min(Semaphore::MAX_PERMITS),
         )),
         limits,
         shutdown: CancellationToken::new(),
     });
-    let router = router(&app).await?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let stop = app.shutdown.clone().cancelled_owned();
-    let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
+    let serving = serve(&app, incoming).await?;
     let expiry = tokio::spawn(expire_leases(Arc::clone(&app)));
     Ok(RunningServer {
         addr,
         app,
         serving,
         expiry,
-        _data: data,
+        data,
     })
 }
 
@@ -169,6 +168,14 @@ impl RunningServer {
     /// The address that the server listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// What an ops port shows of this server.
+    pub fn observed(&self) -> Arc<dyn Observed> {
+        Arc::new(Observer {
+            app: Arc::clone(&self.app),
+            data: self.data.path().to_owned(),
+        })
     }
 
     /// Returns if the server stops by itself, which only a failure makes it do.
@@ -210,7 +217,11 @@ impl Drop for RunningServer {
     }
 }
 
-async fn router(app: &Arc<App>) -> Result<Router, StartError> {
+/// Serves every service on the connections of `incoming`, until the app's shutdown.
+async fn serve(
+    app: &Arc<App>,
+    incoming: TcpIncoming,
+) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, StartError> {
     let max = Limits::len(app.limits.message_bytes);
     let jobs = JobServiceServer::new(JobApi(Arc::clone(app))).max_decoding_message_size(max);
     let blobs = BlobServiceServer::new(BlobApi(Arc::clone(app))).max_decoding_message_size(max);
@@ -237,19 +248,24 @@ async fn router(app: &Arc<App>) -> Result<Router, StartError> {
         .build_v1alpha()
         .map_err(StartError::Reflection)?;
 
-    Ok(Server::builder()
+    let router = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(app.metrics.calls.clone())
         .add_service(health)
         .add_service(reflection)
         .add_service(reflection_v1alpha)
         .add_service(jobs)
         .add_service(blobs)
         .add_service(workers)
-        .add_service(info))
+        .add_service(info);
+    let stop = app.shutdown.clone().cancelled_owned();
+    Ok(tokio::spawn(
+        router.serve_with_incoming_shutdown(incoming, stop),
+    ))
 }
 
 /// Fails the attempts whose workers have fallen silent.

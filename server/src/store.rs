@@ -8,6 +8,7 @@
 mod commit;
 mod engine;
 mod error;
+mod fact;
 mod keys;
 mod leases;
 mod memory;
@@ -25,6 +26,7 @@ use dual16_proto::v1;
 pub use self::{
     engine::{Batch, Engine, MAX_RECORD_BYTES, Order, Record},
     error::StoreError,
+    fact::Fact,
     memory::MemoryEngine,
     records::{RecordStore, StoreConfig},
     sled::SledEngine,
@@ -205,6 +207,8 @@ pub struct Changes {
     pub jobs: Vec<JobId>,
     /// Tasks that can be leased now and could not before.
     pub queued: usize,
+    /// What happened, in order.
+    pub facts: Vec<Fact>,
 }
 
 /// Totals over all jobs.

@@ -5,6 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
+use dual16_telemetry::ops::OpsArgs;
 use dual16_worker::{DEFAULT_CACHE_BYTES, WorkerOptions, start};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -54,6 +55,9 @@ struct Args {
     )]
     drain_seconds: u64,
 
+    #[command(flatten)]
+    ops: OpsArgs,
+
     /// How logs are written to stderr.
     #[arg(long, env = "DUAL16_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
     log_format: LogFormat,
@@ -80,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         cache_bytes,
         name,
         drain_seconds,
+        ops,
         log_format,
         log,
     } = Args::parse();
@@ -103,20 +108,25 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let ended = runtime.block_on(run(options, Duration::from_secs(drain_seconds)));
+    let ended = runtime.block_on(run(options, &ops, Duration::from_secs(drain_seconds)));
     // A task that does not listen must not hold up the exit; its lease was given back.
     runtime.shutdown_background();
     ended
 }
 
-async fn run(options: WorkerOptions, drain: Duration) -> anyhow::Result<()> {
+async fn run(options: WorkerOptions, ops: &OpsArgs, drain: Duration) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
+    // Before the server is found: a worker that waits for it is alive and not ready.
+    let ops = ops.start().await?;
     let worker = tokio::select! {
         worker = start(options) => worker?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    if let Some(ops) = &ops {
+        ops.attach(worker.observed());
+    }
     let mut asked = async || {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -16,6 +16,7 @@ use crate::{
     blob_store::BlobStore,
     digest::Digest,
     leases::HeldLease,
+    metrics::{self, Metrics, TaskKey},
     report::Reporter,
     runner::{Outcome, TaskError, TaskRunner},
     task_blobs::TaskBlobs,
@@ -26,6 +27,7 @@ pub(crate) struct TaskContext {
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) store: Arc<BlobStore>,
     pub(crate) reporter: Arc<Reporter>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl TaskContext {
@@ -33,14 +35,18 @@ impl TaskContext {
     /// the lease was lost, because until then the slot is not free.
     pub(crate) async fn run(&self, lease: Lease, held: HeldLease) {
         let span = tracing::info_span!("task", task = %lease.task, attempt = lease.attempt);
-        self.run_to_report(lease, held).instrument(span).await;
+        let task = TaskKey::of(&lease);
+        let begun = Instant::now();
+        self.metrics.task_begins();
+        let outcome = self.run_to_report(lease, held).instrument(span).await;
+        self.metrics.task_ends(&task, outcome, begun.elapsed());
     }
 
-    async fn run_to_report(&self, lease: Lease, held: HeldLease) {
+    async fn run_to_report(&self, lease: Lease, held: HeldLease) -> metrics::Outcome {
         let begun = Instant::now();
         tracing::debug!(stage = %lease.stage, "task begins");
         let Some(gathered) = held.lost().run_until_cancelled(self.gather(&lease)).await else {
-            return;
+            return metrics::Outcome::Lost;
         };
         let done = match gathered {
             Ok(read) => self.compute(lease, read, &held).await,
@@ -48,14 +54,18 @@ impl TaskContext {
         };
         if held.lost().is_cancelled() {
             tracing::debug!("the lease is lost; what the task left is dropped");
-            return;
+            return metrics::Outcome::Lost;
         }
         match done {
             Ok(outcome) => {
                 self.reporter.complete(&held, outcome).await;
                 tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "task ends");
+                metrics::Outcome::Done
             }
-            Err(error) => self.reporter.fail(&held, error).await,
+            Err(error) => {
+                self.reporter.fail(&held, error).await;
+                metrics::Outcome::Failed
+            }
         }
     }
 
@@ -97,6 +107,7 @@ impl TaskContext {
             Arc::clone(&self.store),
             Handle::current(),
             held.lost().clone(),
+            Arc::clone(&self.metrics),
         );
         let (sender, receiver) = oneshot::channel();
         let span = tracing::Span::current();

@@ -8,11 +8,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
 };
 
-use dual16_quant::flow::{Blobs, Control};
+use dual16_quant::flow::{Blobs, Control, KernelRun};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{blob_cache::Pinned, blob_store::BlobStore, digest::Digest};
+use crate::{blob_cache::Pinned, blob_store::BlobStore, digest::Digest, metrics::Metrics};
 
 /// Blobs and cancellation of one task. Its methods block, so they are for compute threads only.
 #[derive(Debug)]
@@ -20,16 +20,23 @@ pub(crate) struct TaskBlobs {
     store: Arc<BlobStore>,
     runtime: Handle,
     cancel: CancellationToken,
+    metrics: Arc<Metrics>,
     pins: Mutex<HashMap<Digest, Pinned>>,
 }
 
 impl TaskBlobs {
     /// Transfers run on `runtime`, and end early once `cancel` is cancelled.
-    pub(crate) fn new(store: Arc<BlobStore>, runtime: Handle, cancel: CancellationToken) -> Self {
+    pub(crate) fn new(
+        store: Arc<BlobStore>,
+        runtime: Handle,
+        cancel: CancellationToken,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             store,
             runtime,
             cancel,
+            metrics,
             pins: Mutex::default(),
         }
     }
@@ -98,6 +105,10 @@ impl Blobs for TaskBlobs {
 impl Control for TaskBlobs {
     fn cancelled(&self) -> bool {
         self.cancel.is_cancelled()
+    }
+
+    fn kernel_ran(&self, run: &KernelRun) {
+        self.metrics.kernel_ran(run);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use dual16_telemetry::ops::Observed;
 use rayon::ThreadPoolBuilder;
 use tokio::time;
 use tokio_util::{
@@ -18,6 +19,8 @@ use crate::{
     lease_loop::LeaseLoop,
     leases::LeaseTable,
     link::Link,
+    metrics::Metrics,
+    observer::Observer,
     options::WorkerOptions,
     report::Reporter,
     task::TaskContext,
@@ -37,6 +40,7 @@ pub struct RunningWorker {
     leases: Arc<LeaseTable>,
     reporter: Arc<Reporter>,
     heartbeat: Heartbeat,
+    observed: Arc<Observer>,
 }
 
 /// How a drain ended.
@@ -91,7 +95,12 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         chunk_bytes: limits.chunk_bytes,
         link: Arc::clone(&link),
     };
-    let store = Arc::new(BlobStore::new(cache, transfer));
+    let metrics = Arc::new(Metrics::new(slots.get()));
+    let store = Arc::new(BlobStore::new(
+        Arc::clone(&cache),
+        transfer,
+        Arc::clone(&metrics),
+    ));
     let reporter = Arc::new(Reporter {
         client: connection.worker(),
         worker: name.clone(),
@@ -103,6 +112,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         runner: options.runner,
         store,
         reporter: Arc::clone(&reporter),
+        metrics: Arc::clone(&metrics),
     });
     let tasks = TaskTracker::new();
     let lease_loop = LeaseLoop {
@@ -112,9 +122,15 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         leases: Arc::clone(&leases),
         context,
         tasks: tasks.clone(),
-        link,
+        link: Arc::clone(&link),
     };
     let stop = CancellationToken::new();
+    let observed = Arc::new(Observer {
+        metrics,
+        link,
+        cache,
+        stop: stop.clone(),
+    });
     tasks.spawn(lease_loop.run(stop.clone()));
     tracing::info!(worker = %name, %server, slots, threads, "worker ready");
     Ok(RunningWorker {
@@ -123,6 +139,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         leases,
         reporter,
         heartbeat,
+        observed,
     })
 }
 
@@ -139,6 +156,11 @@ fn bound_compute(threads: NonZeroUsize) {
 }
 
 impl RunningWorker {
+    /// What an ops port shows of this worker.
+    pub fn observed(&self) -> Arc<dyn Observed> {
+        Arc::clone(&self.observed) as _
+    }
+
     /// Drains: leases nothing more, lets running tasks end until `deadline` has passed, then gives
     /// the rest back to the server, which counts no attempt for them. Returns within `deadline` and
     /// a few seconds, whether or not the server answers and the tasks listen.

@@ -237,7 +237,8 @@ impl Group<'_> {
                     let x = captured(&session.graph, &capture, node.inputs[0])?;
                     let reference = captured(&session.graph, &capture, node.outputs[0])?;
                     for way in ways {
-                        way.update(&node.name, x, reference)?;
+                        let run = way.update(&node.name, x, reference)?;
+                        self.control.kernel_ran(&run);
                     }
                 }
                 Ok(())

@@ -1,6 +1,8 @@
 //! One Linear alone: float inputs, only this layer quantized, integer kernels, its output against
 //! the float output. One pass over the batches serves every way that is tried.
 
+use std::time::{Duration, Instant};
+
 use dual16_nash::{cost::cost, legality::Legality, linear::GemmShape, ways::Way};
 
 use super::{QuantizedLinear, RunCounts};
@@ -12,6 +14,17 @@ use crate::{
     report::WayMeasured,
     tensor::Tensor,
 };
+
+/// What one run of a kernel cost, for those who measure the machine. No result depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct KernelRun {
+    /// The way.
+    pub way: Way,
+    /// Multiply-accumulates that were done.
+    pub products: u64,
+    /// Wall time of the kernels, quantizing the input and measuring the errors not included.
+    pub took: Duration,
+}
 
 /// Errors of one way, batch after batch.
 pub struct IsolatedWay {
@@ -42,22 +55,30 @@ impl IsolatedWay {
     }
 
     /// Takes in a batch: the float input `[.., K]` and the float output `[.., O]`.
-    pub fn update(&mut self, name: &str, x: &Tensor, reference: &Tensor) -> Result<()> {
-        let run = self.linear.run(&self.linear.quantize_input(x)?)?;
+    pub fn update(&mut self, name: &str, x: &Tensor, reference: &Tensor) -> Result<KernelRun> {
+        let input = self.linear.quantize_input(x)?;
+        let began = Instant::now();
+        let run = self.linear.run(&input)?;
+        let took = began.elapsed();
         let got = run.output.to_float();
         add_errors(&mut self.sums, name, reference, &got)?;
         self.counts = self.counts.merge(run.counts);
+        let k = x.shape().last().copied().unwrap_or(0);
+        let o = reference.shape().last().copied().unwrap_or(0);
+        let shape = GemmShape {
+            n: x.len() / k.max(1),
+            k,
+            o,
+        };
+        let products = cost(self.way, shape).macs;
         if self.macs == 0 {
-            let k = x.shape().last().copied().unwrap_or(0);
-            let o = reference.shape().last().copied().unwrap_or(0);
-            let shape = GemmShape {
-                n: x.len() / k.max(1),
-                k,
-                o,
-            };
-            self.macs = cost(self.way, shape).macs;
+            self.macs = products;
         }
-        Ok(())
+        Ok(KernelRun {
+            way: self.way,
+            products,
+            took,
+        })
     }
 
     /// The way.

@@ -1,6 +1,9 @@
 //! What every service shares, and the one way from async code to the blocking store.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +14,7 @@ use crate::{
     clock::{Clock, Timestamp},
     digest::Digest,
     limits::Limits,
+    metrics::{Access, Metrics},
     store::{Changes, Store, StoreError},
     wake::Wakeups,
 };
@@ -24,6 +28,7 @@ pub(crate) struct App {
     /// Time a worker has between two heartbeats.
     pub(crate) lease_ttl: Duration,
     pub(crate) wakeups: Arc<Wakeups>,
+    pub(crate) metrics: Metrics,
     /// Open event streams.
     pub(crate) watchers: Arc<Semaphore>,
     /// Ends long polls and event streams.
@@ -36,9 +41,19 @@ impl App {
         &self,
         verb: impl FnOnce(&dyn Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        self.run(Access::Read, verb).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        access: Access,
+        verb: impl FnOnce(&dyn Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let store = Arc::clone(&self.store);
         let clock = Arc::clone(&self.clock);
+        let began = Instant::now();
         let outcome = tokio::task::spawn_blocking(move || verb(&*store, clock.now())).await;
+        self.metrics.stored(access, began.elapsed());
         // The task fails only when the runtime stops or the verb panicked.
         outcome.map_err(|_| StoreError::Closed)?.map_err(Into::into)
     }
@@ -61,8 +76,9 @@ impl App {
         verb: impl FnOnce(&dyn Store, Timestamp) -> Result<(T, Changes), StoreError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let app = Arc::clone(self);
-        self.store(move |store, now| {
+        self.run(Access::Change, move |store, now| {
             let (answer, changes) = verb(store, now)?;
+            app.metrics.record(&changes);
             app.wakeups.announce(&changes);
             Ok(answer)
         })

@@ -15,6 +15,7 @@ use self::reader::Reader;
 use super::{
     Batch, Changes, Engine, StoreError,
     commit::GroupCommit,
+    fact,
     keys::{self, Table},
     leases::Leases,
 };
@@ -247,6 +248,7 @@ impl<E: Engine> Writer<'_, E> {
 
     /// Brings what is kept in memory after the commit.
     fn follow(&mut self, job: &Job, was_open: bool, effects: &[Effect]) {
+        self.changes.facts.extend(fact::of(job, effects));
         for effect in effects {
             match effect {
                 Effect::Emit(_) | Effect::SavePayload(..) | Effect::SaveResult(..) => {}

@@ -187,7 +187,7 @@ impl<E: Engine> Store for RecordStore<E> {
             writer.commit(batch)?;
             Ok(Changes {
                 jobs: vec![id],
-                queued: 0,
+                ..Changes::default()
             })
         })
     }
