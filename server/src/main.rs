@@ -1,27 +1,22 @@
 //! The `dual16-server` binary: flags, logs and signals around [`dual16_server::start`].
 
-use std::{
-    io::{self, IsTerminal as _},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use dual16_server::config::{Config, LogFormat};
+use dual16_server::config::Config;
 use dual16_telemetry::files::write_whole;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = Config::parse();
-    let outcome = match start_logging(&config) {
-        Ok(()) => run(&config).await,
-        Err(error) => Err(error),
+    let outcome = match config.logs.start("dual16-server") {
+        Ok(_logs) => run(&config).await,
+        Err(error) => Err(error.into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,19 +55,5 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     server
         .shutdown(Duration::from_secs(config.drain_deadline))
         .await;
-    Ok(())
-}
-
-fn start_logging(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log)
-        .with_context(|| format!("--log `{}` is not a filter such as \"info\"", config.log))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    match config.log_format {
-        LogFormat::Pretty => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
     Ok(())
 }

@@ -6,8 +6,13 @@
 //! # Layout
 //! - [`ops`]: the plain HTTP port with /livez, /readyz and /metrics, and its flags.
 //! - [`metrics`]: labels that cannot grow without bound, buckets, the process's own figures.
+//! - [`logs`], [`trace`]: log lines, spans, and one trace id from the client to the kernels.
 //! - [`files`]: files that others wait for, such as the one with a port's number.
 
 pub mod files;
+pub mod logs;
+#[cfg(feature = "ops")]
 pub mod metrics;
+#[cfg(feature = "ops")]
 pub mod ops;
+pub mod trace;

@@ -7,8 +7,9 @@ use dual16_proto::v1::{
     blob_service_client::BlobServiceClient, info_service_client::InfoServiceClient,
     worker_service_client::WorkerServiceClient,
 };
+use dual16_telemetry::trace;
 use tonic::{
-    Code, Response, Status,
+    Code, Request, Response, Status,
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
@@ -72,6 +73,16 @@ pub(crate) fn endpoint(server: &str) -> Result<Endpoint, String> {
         // Blobs come in MiB chunks; the default 64 KiB windows would make each wait for round trips.
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20))
+}
+
+/// A request that continues the trace of the current span.
+pub(crate) fn traced<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let parent = trace::traceparent().and_then(|parent| parent.parse().ok());
+    if let Some(parent) = parent {
+        request.metadata_mut().insert(trace::TRACEPARENT, parent);
+    }
+    request
 }
 
 /// Gives a call a deadline on this side, whatever the transport does.

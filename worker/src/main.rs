@@ -4,11 +4,10 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
-use dual16_telemetry::ops::OpsArgs;
+use clap::Parser;
+use dual16_telemetry::{logs::LogArgs, ops::OpsArgs};
 use dual16_worker::{DEFAULT_CACHE_BYTES, WorkerOptions, start};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// A dual16 worker: leases tasks from a server, runs them, hands in their results.
 ///
@@ -58,21 +57,8 @@ struct Args {
     #[command(flatten)]
     ops: OpsArgs,
 
-    /// How logs are written to stderr.
-    #[arg(long, env = "DUAL16_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
-    log_format: LogFormat,
-
-    /// What is logged, as tracing's filter directives: "debug", "dual16_worker=debug".
-    #[arg(long, env = "DUAL16_LOG", default_value = "info")]
-    log: EnvFilter,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// For people.
-    Pretty,
-    /// One JSON object a line.
-    Json,
+    #[command(flatten)]
+    logs: LogArgs,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -85,16 +71,8 @@ fn main() -> anyhow::Result<()> {
         name,
         drain_seconds,
         ops,
-        log_format,
-        log,
+        logs,
     } = Args::parse();
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(log)
-        .with_writer(std::io::stderr);
-    match log_format {
-        LogFormat::Pretty => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
 
     let mut options = WorkerOptions::new(server, cache);
     options.cache_bytes = cache_bytes;
@@ -108,6 +86,11 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
+    // The export of spans needs the runtime.
+    let _logs = {
+        let _entered = runtime.enter();
+        logs.start("dual16-worker")?
+    };
     let ended = runtime.block_on(run(options, &ops, Duration::from_secs(drain_seconds)));
     // A task that does not listen must not hold up the exit; its lease was given back.
     runtime.shutdown_background();

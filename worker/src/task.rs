@@ -9,8 +9,9 @@ use std::{
 };
 
 use dual16_proto::v1::{Lease, Payload, payload};
+use dual16_telemetry::trace;
 use tokio::{runtime::Handle, sync::oneshot};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field::Empty};
 
 use crate::{
     blob_store::BlobStore,
@@ -34,7 +35,15 @@ impl TaskContext {
     /// Runs one task and reports its end. Returns once the compute has really ended, even when
     /// the lease was lost, because until then the slot is not free.
     pub(crate) async fn run(&self, lease: Lease, held: HeldLease) {
-        let span = tracing::info_span!("task", task = %lease.task, attempt = lease.attempt);
+        // Of the level error, so that no filter of the log takes the trace id from its lines.
+        let span = tracing::error_span!(
+            "task",
+            task = %lease.task,
+            attempt = lease.attempt,
+            stage = %lease.stage,
+            trace_id = Empty,
+        );
+        trace::adopt(&span, Some(lease.trace_context.as_str()));
         let task = TaskKey::of(&lease);
         let begun = Instant::now();
         self.metrics.task_begins();
@@ -59,7 +68,7 @@ impl TaskContext {
         match done {
             Ok(outcome) => {
                 self.reporter.complete(&held, outcome).await;
-                tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "task ends");
+                tracing::info!(seconds = begun.elapsed().as_secs_f64(), "task ends");
                 metrics::Outcome::Done
             }
             Err(error) => {

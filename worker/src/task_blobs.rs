@@ -11,6 +11,7 @@ use std::{
 use dual16_quant::flow::{Blobs, Control, KernelRun};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{blob_cache::Pinned, blob_store::BlobStore, digest::Digest, metrics::Metrics};
 
@@ -51,11 +52,12 @@ impl TaskBlobs {
         let (sender, receiver) = mpsc::sync_channel(1);
         let work = work(Arc::clone(&self.store));
         let cancel = self.cancel.clone();
-        self.runtime.spawn(async move {
+        let moved = async move {
             let done = cancel.run_until_cancelled_owned(work).await;
             // Nobody waits any more only if the task is gone.
             let _ = sender.send(done);
-        });
+        };
+        self.runtime.spawn(moved.in_current_span());
         match receiver.recv() {
             Ok(Some(done)) => done,
             Ok(None) => Err(io::Error::new(

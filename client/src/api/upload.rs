@@ -22,7 +22,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use super::{ApiError, CHUNK_BYTES, Client, Moved, retry::Outage};
+use super::{ApiError, CHUNK_BYTES, Client, Moved, connect::traced, retry::Outage};
 
 /// Chunks read ahead of the network.
 const CHUNKS_AHEAD: usize = 4;
@@ -131,7 +131,7 @@ impl Client {
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
         let reader = tokio::spawn(read_chunks(blob.clone(), offset, chunks, Arc::clone(&sent)));
         let mut client = self.blobs();
-        let call = client.upload(ReceiverStream::new(stream));
+        let call = client.upload(traced(ReceiverStream::new(stream)));
         tokio::pin!(call);
         let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
         let response = loop {

@@ -237,7 +237,8 @@ impl Group<'_> {
                     let x = captured(&session.graph, &capture, node.inputs[0])?;
                     let reference = captured(&session.graph, &capture, node.outputs[0])?;
                     for way in ways {
-                        let run = way.update(&node.name, x, reference)?;
+                        let span = tracing::debug_span!("way", layer = node.name, way = %way.way());
+                        let run = span.in_scope(|| way.update(&node.name, x, reference))?;
                         self.control.kernel_ran(&run);
                     }
                 }

@@ -64,12 +64,14 @@ impl Machine {
             display_name,
             spec_digest,
             request_id,
+            trace,
         } = new;
         let job = Job {
             id,
             display_name,
             spec_digest,
             request_id,
+            trace,
             created: now,
             started: None,
             stages: Vec::new(),

@@ -37,6 +37,7 @@ impl World {
             display_name: "model.onnx".into(),
             spec_digest: Digest::of(b"spec"),
             request_id: None,
+            trace: None,
         };
         let step = MACHINE.create(new, NOW);
         let mut world = Self {

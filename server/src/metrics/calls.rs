@@ -1,5 +1,5 @@
-//! Calls: how many, how long, how they ended, and the bytes of their messages. A layer around all
-//! services, so that no service can be forgotten and none knows of it.
+//! Calls: how many, how long, how they ended, the bytes of their messages, and the span of each. A
+//! layer around all services, so that no service can be forgotten and none knows of it.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use dual16_telemetry::metrics::{CALL_SECONDS, OTHER, added};
+use dual16_telemetry::{
+    metrics::{CALL_SECONDS, OTHER, added},
+    trace,
+};
 use http_body::{Frame, SizeHint};
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -24,6 +27,7 @@ use tonic::{
     codegen::http::{HeaderMap, Request, Response},
 };
 use tower::{Layer, Service};
+use tracing::{Instrument as _, field::Empty};
 
 /// The metrics of calls. Cheap to clone; clones count together.
 #[derive(Clone, Debug)]
@@ -165,6 +169,10 @@ where
         let mut call = self.metrics.begin(request.uri().path());
         let received = self.metrics.received.get_or_create(&call.of).clone();
         let sent = self.metrics.sent.get_or_create(&call.of).clone();
+        let parent = request.headers().get(trace::TRACEPARENT);
+        let parent = parent
+            .and_then(|text| text.to_str().ok())
+            .map(str::to_owned);
         let request = request.map(|body| {
             Body::new(Counted {
                 body,
@@ -172,8 +180,11 @@ where
                 call: None,
             })
         });
-        let answer = self.inner.call(request);
-        Box::pin(async move {
+        // Of the level error, so that no filter of the log takes the trace id from its lines.
+        let span = tracing::error_span!("rpc", rpc = %call.of.rpc, trace_id = Empty);
+        trace::adopt(&span, parent.as_deref());
+        let answer = span.in_scope(|| self.inner.call(request));
+        let measured = async move {
             let response = answer.await?;
             // An error without a message travels in the headers, and then no trailers follow.
             call.ends(response.headers());
@@ -184,7 +195,8 @@ where
                     call: Some(call),
                 })
             }))
-        })
+        };
+        Box::pin(measured.instrument(span))
     }
 }
 

@@ -51,8 +51,10 @@ impl App {
     ) -> Result<T, ApiError> {
         let store = Arc::clone(&self.store);
         let clock = Arc::clone(&self.clock);
+        let span = tracing::Span::current();
         let began = Instant::now();
-        let outcome = tokio::task::spawn_blocking(move || verb(&*store, clock.now())).await;
+        let verb = move || span.in_scope(|| verb(&*store, clock.now()));
+        let outcome = tokio::task::spawn_blocking(verb).await;
         self.metrics.stored(access, began.elapsed());
         // The task fails only when the runtime stops or the verb panicked.
         outcome.map_err(|_| StoreError::Closed)?.map_err(Into::into)

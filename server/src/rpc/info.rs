@@ -22,6 +22,7 @@ impl InfoService for InfoApi {
             limits: self.0.limits.report(),
             queued_tasks: counts.queued_tasks,
             leased_tasks: counts.leased_tasks,
+            time: Some(self.0.clock.now().into()),
         }))
     }
 }

@@ -3,6 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use dual16_proto::v1::{self, job_service_server::JobService};
+use dual16_telemetry::trace::traceparent;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -53,6 +54,7 @@ impl JobService for JobApi {
             request_id,
             ..
         } = checked;
+        let trace = traceparent();
         let create = self.0.change_with(move |store, now| {
             let id = JobId::generate();
             let new = NewJob {
@@ -60,6 +62,7 @@ impl JobService for JobApi {
                 display_name,
                 spec_digest: digest,
                 request_id,
+                trace,
             };
             let created = store.create_job(new, &spec, now)?;
             Ok((created.job, created.changes))

@@ -139,6 +139,7 @@ fn create_with(
         display_name: label.into(),
         spec_digest: Digest::of(label.as_bytes()),
         request_id: request_id.map(Into::into),
+        trace: None,
     };
     store.create_job(new, &spec(label), at(1))
 }

@@ -21,3 +21,4 @@ mod outage;
 mod readme;
 mod remote;
 mod settings;
+mod trace;

@@ -151,6 +151,7 @@ pub(super) fn a_spec_of_many_files_round_trips(backend: &dyn Backend) {
         display_name: "large".into(),
         spec_digest: Digest::of(b"large"),
         request_id: None,
+        trace: None,
     };
     let id = store.create_job(new, &spec, at(1)).unwrap().job.job.id;
     store.close().unwrap();
