@@ -110,7 +110,12 @@ impl ServerProcess {
     ///
     /// # Panics
     /// After `limit`, with the job as it was last.
-    pub fn wait_for(&self, job: &str, limit: Duration, mut done: impl FnMut(&Value) -> bool) -> Value {
+    pub fn wait_for(
+        &self,
+        job: &str,
+        limit: Duration,
+        mut done: impl FnMut(&Value) -> bool,
+    ) -> Value {
         let deadline = Instant::now() + limit;
         loop {
             let shown = self.ask(&["show", job]);

@@ -2,7 +2,7 @@
 //! what Prometheus would refuse fails a test.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::{Read as _, Write as _},
     net::TcpStream,
     time::Duration,
@@ -101,14 +101,6 @@ impl Scrape {
             .filter(|((found, with), _)| found == name && wanted(with))
             .map(|(_, value)| value)
             .sum()
-    }
-
-    /// Every value that a label has.
-    pub fn values_of(&self, label: &str) -> BTreeSet<String> {
-        let labels = self.samples.keys().map(|(_, labels)| labels);
-        labels
-            .filter_map(|labels| labels.get(label).cloned())
-            .collect()
     }
 
     /// Number of series.

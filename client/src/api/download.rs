@@ -58,6 +58,28 @@ impl Client {
         Ok(())
     }
 
+    /// All bytes of a small blob, checked; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ApiError::Corrupt`], [`ApiError::Unreachable`], [`ApiError::Refused`].
+    pub(crate) async fn read_blob(
+        &self,
+        name: &str,
+        digest: &str,
+        size: u64,
+    ) -> Result<Vec<u8>, ApiError> {
+        let wanted = Wanted { name, digest, size };
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        match self.download(wanted, &mut bytes, &|_| {}).await {
+            Ok(()) => Ok(bytes.into_inner()),
+            Err(DownloadError::Api(error)) => Err(error),
+            Err(DownloadError::Sink(error)) => Err(ApiError::Protocol {
+                call: "Download",
+                message: error.to_string(),
+            }),
+        }
+    }
+
     /// One stream. The inner error is the server's; `offset` tells how far it got.
     async fn receive_from(
         &self,

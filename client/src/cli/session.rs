@@ -188,7 +188,11 @@ pub(super) async fn with_session<T>(
     result
 }
 
-async fn connect(url: &str, global: &GlobalArgs, progress: &Progress) -> Result<Client, Error> {
+pub(super) async fn connect(
+    url: &str,
+    global: &GlobalArgs,
+    progress: &Progress,
+) -> Result<Client, Error> {
     let progress = progress.clone();
     let options = ConnectOptions {
         retry: RetryPolicy {

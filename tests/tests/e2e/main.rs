@@ -13,6 +13,7 @@ mod bad_input;
 mod deploy;
 mod determinism;
 mod disk;
+mod doctor;
 mod independent;
 mod interrupt;
 mod layer_mode;

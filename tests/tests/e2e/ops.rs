@@ -97,22 +97,11 @@ fn the_metrics_of_a_job_parse_and_add_up() {
 }
 
 #[test]
-fn paths_and_names_of_strangers_make_no_new_series() {
-    let server = ServerProcess::start();
-    let known = Scrape::of(server.ops()).values_of("rpc");
-    assert!(!known.contains("other"), "{known:?}");
-    // Something else than gRPC to a path of its own: refused, and counted under one name.
-    let answer = get(server.address(), "/dual16.v1.JobService/Invented");
-    assert_ne!(answer.status, 200);
-    let unknown = get(server.ops(), "/");
-    assert_eq!(unknown.status, 404);
-}
-
-#[test]
 fn probes_follow_what_can_be_done() {
     let mut server = ServerProcess::start();
     assert_eq!(get(server.ops(), "/livez").status, 200);
     assert_eq!(get(server.ops(), "/readyz").status, 200);
+    assert_eq!(get(server.ops(), "/").status, 404);
     // A data directory that takes no file: here because something else has the probe's name.
     fs::create_dir(server.state().join("ready.probe")).unwrap();
     let unready = get(server.ops(), "/readyz");
