@@ -22,7 +22,7 @@ use crate::{
     limits::Limits,
     metrics::Metrics,
     observer::Observer,
-    rpc::{App, BlobApi, InfoApi, JobApi, WorkerApi},
+    rpc::{Admission, App, BlobApi, InfoApi, JobApi, WorkerApi},
     store::{StoreConfig, StoreError},
     wake::Wakeups,
 };
@@ -33,8 +33,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// A connection that answers no ping within the two is dead, and its uploads are free again.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Calls that one connection may have open.
-const MAX_STREAMS: u32 = 2048;
 /// Least and greatest time between two looks for expired leases.
 const EXPIRY_TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -251,10 +249,12 @@ async fn serve(
     let router = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(Limits::count(app.limits.connection_streams))
+        .http2_max_header_list_size(Limits::count(app.limits.header_bytes))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(app.metrics.calls.clone())
+        .layer(Admission::new(&app.limits))
         .add_service(health)
         .add_service(reflection)
         .add_service(reflection_v1alpha)

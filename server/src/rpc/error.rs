@@ -40,6 +40,15 @@ pub(crate) enum ApiError {
     /// Too many event streams.
     #[error("{0} event streams are open, the most this server serves")]
     TooManyWatchers(u64),
+    /// Too many calls at once.
+    #[error("{0} calls are open, the most this server has at a time: try again later")]
+    TooManyCalls(u64),
+    /// More calls than can be worked on.
+    #[error("the server has more calls than it can work on: try again later")]
+    Overloaded,
+    /// A call took too long.
+    #[error("the call did not end within {0} s")]
+    CallTooSlow(u64),
     /// An upload fell silent.
     #[error("no data came for {0} s; query the upload and go on from there")]
     UploadIdle(u64),
@@ -78,6 +87,9 @@ impl ApiError {
             Self::MissingBlobs(_) => (Code::FailedPrecondition, "BLOBS_MISSING"),
             Self::AfterSequence { .. } => (Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE"),
             Self::TooManyWatchers(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHERS"),
+            Self::TooManyCalls(_) => (Code::ResourceExhausted, "TOO_MANY_CALLS"),
+            Self::Overloaded => (Code::Unavailable, "OVERLOADED"),
+            Self::CallTooSlow(_) => (Code::DeadlineExceeded, "CALL_TOO_SLOW"),
             Self::UploadIdle(_) => (Code::Aborted, "UPLOAD_IDLE"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
             Self::Store(error) => store_kind(error),
@@ -88,7 +100,12 @@ impl ApiError {
 
     fn retryable(&self) -> bool {
         match self {
-            Self::TooManyWatchers(_) | Self::UploadIdle(_) | Self::ShuttingDown => true,
+            Self::TooManyWatchers(_)
+            | Self::TooManyCalls(_)
+            | Self::Overloaded
+            | Self::CallTooSlow(_)
+            | Self::UploadIdle(_)
+            | Self::ShuttingDown => true,
             Self::Store(error) => error.retryable(),
             Self::Blob(error) => error.retryable(),
             Self::Invalid(_) | Self::MissingBlobs(_) | Self::AfterSequence { .. } => false,
