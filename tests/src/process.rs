@@ -114,6 +114,11 @@ impl Process {
         self.fail("ended without the line that was waited for");
     }
 
+    /// The system's number for it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child

@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use dual16_quant::memory::MemoryBudget;
 use dual16_telemetry::ops::Observed;
 use rayon::ThreadPoolBuilder;
 use tokio::time;
@@ -22,6 +23,7 @@ use crate::{
     metrics::Metrics,
     observer::Observer,
     options::WorkerOptions,
+    quantize_runner::QuantizeRunner,
     report::Reporter,
     task::TaskContext,
     transfer::Transfer,
@@ -108,8 +110,12 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         store: Arc::clone(&store),
         link: Arc::clone(&link),
     });
+    let memory = options.memory_limit.for_tasks();
+    let runner = options
+        .runner
+        .unwrap_or_else(|| Arc::new(QuantizeRunner::new(MemoryBudget::new(memory))));
     let context = Arc::new(TaskContext {
-        runner: options.runner,
+        runner,
         store,
         reporter: Arc::clone(&reporter),
         metrics: Arc::clone(&metrics),
@@ -132,7 +138,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         stop: stop.clone(),
     });
     tasks.spawn(lease_loop.run(stop.clone()));
-    tracing::info!(worker = %name, %server, slots, threads, "worker ready");
+    tracing::info!(worker = %name, %server, slots, threads, task_memory = memory, "worker ready");
     Ok(RunningWorker {
         stop: stop.drop_guard(),
         tasks,

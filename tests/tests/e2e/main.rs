@@ -17,6 +17,7 @@ mod doctor;
 mod independent;
 mod interrupt;
 mod layer_mode;
+mod memory;
 mod ops;
 mod outage;
 mod readme;

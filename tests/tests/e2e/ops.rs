@@ -125,7 +125,7 @@ fn probes_follow_what_can_be_done() {
 
 #[test]
 fn a_worker_that_waits_for_its_server_is_alive_and_not_ready() {
-    let worker = WorkerProcess::start_with("http://127.0.0.1:1", "lonely", 1, &[]);
+    let worker = WorkerProcess::start_at("http://127.0.0.1:1", "lonely", &[]);
     let ops = worker.ops();
     assert_eq!(get(&ops, "/livez").status, 200);
     let unready = get(&ops, "/readyz");

@@ -14,8 +14,8 @@ const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 #[test]
 fn the_logs_of_client_server_and_worker_share_one_trace_id() {
     let server = ServerProcess::start_with(&JSON);
-    let logs = [JSON[0], JSON[1], "--log", "info,dual16_worker=debug"];
-    let worker = WorkerProcess::start_with(&server.url(), "worker", 1, &logs);
+    let logs = [JSON[0], JSON[1], "--workers", "1"];
+    let worker = WorkerProcess::start_with(&server, "worker", &logs);
     let mut environment = Command::new("env");
     environment.args(["DUAL16_LOG=info", "DUAL16_LOG_FORMAT=json"]);
     environment.arg(format!("TRACEPARENT=00-{TRACE_ID}-b7ad6b7169203331-01"));
