@@ -1,8 +1,9 @@
 //! A blob over loopback, from a file to a file, checked by SHA-256 and synced to the disk: dual16's
-//! own server and client between a bound and a naive counterpart, all in one run.
+//! own server and client beside two counterparts, all in one run.
 //!
-//! - `tcp`: the bound. What any transfer has to do, and nothing else: read, send, receive, hash,
-//!   write, sync, over a plain socket.
+//! - `tcp`: the same work without a protocol, one step after the other: read and send; receive,
+//!   hash, write, and sync in the end. What a protocol costs, and what overlapping the steps gives
+//!   back, shows against it.
 //! - `dual16`: the server and the client as they are.
 //! - `naive`: gRPC as one writes it first: 64 KiB messages, the transport's default windows, each
 //!   piece awaited before the next.

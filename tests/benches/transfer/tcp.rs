@@ -1,4 +1,4 @@
-//! The bound: a file over a plain socket, hashed, written and synced by the receiver.
+//! A file over a plain socket, hashed, written and synced by the receiver.
 //!
 //! A thread on each side, no framing, no gRPC. One direction serves for both: there is no protocol
 //! that could make them differ.
