@@ -87,6 +87,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The examination found what does not work.
+    #[error("{failed} of the checks failed; each says what would mend it")]
+    Unhealthy {
+        /// How many.
+        failed: usize,
+    },
     /// Stdout is gone.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[from] io::Error),
@@ -123,6 +129,7 @@ impl Error {
             | Self::Local(_)
             | Self::Write { .. }
             | Self::Artifact { .. }
+            | Self::Unhealthy { .. }
             | Self::Stdout(_) => 1,
         }
     }

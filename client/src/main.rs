@@ -9,7 +9,8 @@ use dual16::{
     error::Error,
     render::Terminal,
 };
-use tracing_subscriber::EnvFilter;
+use dual16_telemetry::{logs::LogArgs, trace};
+use tracing::Instrument as _;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -19,7 +20,9 @@ fn main() -> ExitCode {
         Err(ConfigError::Arguments(error)) => error.exit(),
         Err(error) => return end(&Terminal::plain(), Err(error.into())),
     };
-    init_logging();
+    // Logs are for those who ask: DUAL16_LOG=info, or a filter for each module. A command without
+    // them does its work all the same.
+    let logs = LogArgs::from_env();
     let terminal = Terminal::detect(cli.global.color);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -29,8 +32,16 @@ fn main() -> ExitCode {
         Err(error) => return end(&terminal, Err(Error::Local(error.to_string()))),
     };
     let result = runtime.block_on(async {
-        let signals = Signals::listen()?;
-        cli::run(cli, &terminal, signals).await
+        let _logs = logs.start("dual16");
+        // Whoever calls this command may have begun a trace: by convention, in this variable.
+        let parent = std::env::var("TRACEPARENT").ok();
+        let span = tracing::error_span!("command", trace_id = tracing::field::Empty);
+        trace::adopt(&span, parent.as_deref());
+        let command = async {
+            let signals = Signals::listen()?;
+            cli::run(cli, &terminal, signals).await
+        };
+        command.instrument(span).await
     });
     // A blocked read of an input file must not keep a finished command.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -46,13 +57,4 @@ fn end(terminal: &Terminal, result: Result<(), Error>) -> ExitCode {
         terminal.report(&error);
     }
     ExitCode::from(code)
-}
-
-/// Logs are for those who ask: DUAL16_LOG=info, or a filter for each module.
-fn init_logging() {
-    let filter = EnvFilter::try_from_env("DUAL16_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
 }

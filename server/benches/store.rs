@@ -83,6 +83,7 @@ fn create(store: &impl Store) -> JobId {
         spec_digest: Digest::of(b"spec"),
         request_id: None,
         blobs: Vec::new(),
+        trace: None,
     };
     let file = v1::InputFile {
         name: "calib/000.safetensors".into(),

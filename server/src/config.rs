@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use dual16_telemetry::{logs::LogArgs, ops::OpsArgs};
 
 use crate::{
     ServerOptions, access::AccessOptions, job::Backoff, limits::Limits, store::Retention,
@@ -67,32 +68,18 @@ pub struct Config {
         default_value_t = 500
     )]
     pub retry_backoff_millis: u64,
-    /// How log lines look
-    #[arg(long, env = "DUAL16_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
-    pub log_format: LogFormat,
-    /// What is logged, such as "info" or "dual16_server=debug"
-    #[arg(
-        long,
-        env = "DUAL16_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
-    pub log: String,
     /// Who may call, and how
     #[command(flatten)]
     pub access: AccessOptions,
+    /// The logs.
+    #[command(flatten)]
+    pub logs: LogArgs,
+    /// The ops port.
+    #[command(flatten)]
+    pub ops: OpsArgs,
     /// What the server accepts
     #[command(flatten)]
     pub limits: Limits,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Pretty,
-    /// One JSON object a line
-    Json,
 }
 
 impl Config {

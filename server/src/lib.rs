@@ -7,6 +7,7 @@
 //! - [`job`]: the life of a job, a pure state machine
 //! - [`store`]: durable state behind one trait of domain verbs; memory and sled
 //! - [`blob`]: content-addressed bytes on disk
+//! - `metrics`, `observer`: what it measures, and what its ops port shows
 //! - `rpc`: the gRPC services, thin: validation, waiting, streaming, errors
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
 //! - [`access`]: who may call what, and the audit log; [`principal`]: who owns a job
@@ -23,6 +24,8 @@ pub mod clock;
 pub mod config;
 pub mod job;
 pub mod limits;
+mod metrics;
+mod observer;
 pub mod offline;
 pub mod principal;
 mod quarantine;

@@ -80,6 +80,20 @@ limits! {
     upload_idle_seconds: 30, "limit-upload-idle-seconds", "DUAL16_LIMIT_UPLOAD_IDLE_SECONDS";
     /// Event streams open at a time
     watchers: 4_096, "limit-watchers", "DUAL16_LIMIT_WATCHERS";
+    /// Calls and streams open at a time, over all connections
+    open_calls: 16_384, "limit-open-calls", "DUAL16_LIMIT_OPEN_CALLS";
+    /// Calls and streams open at a time on one connection; more wait on the caller's side
+    connection_streams: 2_048, "limit-connection-streams", "DUAL16_LIMIT_CONNECTION_STREAMS";
+    /// Calls worked on at a time; event streams, transfers, leases and heartbeats aside
+    working_calls: 256, "limit-working-calls", "DUAL16_LIMIT_WORKING_CALLS";
+    /// Calls that may wait to be worked on; more are refused until later
+    queued_calls: 4_096, "limit-queued-calls", "DUAL16_LIMIT_QUEUED_CALLS";
+    /// Seconds that a call may wait to be worked on
+    queued_call_seconds: 10, "limit-queued-call-seconds", "DUAL16_LIMIT_QUEUED_CALL_SECONDS";
+    /// Seconds that a call may be worked on, the arrival of its request included
+    call_seconds: 60, "limit-call-seconds", "DUAL16_LIMIT_CALL_SECONDS";
+    /// Bytes of the headers of one call
+    header_bytes: 16_384, "limit-header-bytes", "DUAL16_LIMIT_HEADER_BYTES";
     /// Bytes of one message
     message_bytes: 4_194_304, "limit-message-bytes", "DUAL16_LIMIT_MESSAGE_BYTES";
 }

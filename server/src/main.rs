@@ -1,31 +1,22 @@
 //! The `dual16-server` binary: flags, logs and signals around [`dual16_server::start`].
 
-use std::{
-    fs,
-    io::{self, IsTerminal as _},
-    path::Path,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use dual16_server::{
     cli::{self, Command, Invocation, TokenCommand},
-    config::{Config, LogFormat},
+    config::Config,
     offline,
 };
+use dual16_telemetry::files::write_whole;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let outcome = match cli::parse(std::env::args_os()) {
-        Ok(Invocation::Serve(config)) => match start_logging(&config) {
-            Ok(()) => serve(&config),
-            Err(error) => Err(error),
-        },
+        Ok(Invocation::Serve(config)) => serve(&config),
         Ok(Invocation::Command(command)) => match obey(&command) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,
@@ -60,7 +51,11 @@ fn obey(command: &Command) -> anyhow::Result<bool> {
 
 fn serve(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
-    let outcome = runtime.block_on(run(config));
+    let outcome = runtime.block_on(async {
+        // Within the runtime: an export of spans has a task of its own.
+        let _logs = config.logs.start("dual16-server")?;
+        run(config).await
+    });
     // A thread that waits for a disk that does not answer must not hold up the exit.
     runtime.shutdown_background();
     outcome
@@ -71,10 +66,15 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+    // First, so that opening a large store looks like starting and not like death.
+    let ops = config.ops.start().await?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let mut server = dual16_server::start(config.options(), listener).await?;
+    if let Some(ops) = &ops {
+        ops.attach(server.observed());
+    }
     let addr = server.addr();
     tracing::info!(%addr, "listening");
     if let Some(file) = &config.port_file {
@@ -97,27 +97,4 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         .shutdown(Duration::from_secs(config.drain_deadline))
         .await;
     Ok(())
-}
-
-fn start_logging(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log)
-        .with_context(|| format!("--log `{}` is not a filter such as \"info\"", config.log))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    match config.log_format {
-        LogFormat::Pretty => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
-}
-
-/// Writes a file that a reader sees whole or not at all.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    fs::write(&temporary, text)?;
-    fs::rename(&temporary, path)
 }

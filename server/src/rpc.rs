@@ -3,6 +3,7 @@
 //! Thin on purpose. What a job may do is decided by `job`, what survives by `store`; here is only
 //! what has to do with the wire: validation, waiting, streaming, and one mapping of errors.
 
+mod admission;
 mod app;
 mod blobs;
 mod error;
@@ -14,5 +15,6 @@ mod watch;
 mod workers;
 
 pub(crate) use self::{
-    app::App, blobs::BlobApi, error::ApiError, info::InfoApi, jobs::JobApi, workers::WorkerApi,
+    admission::Admission, app::App, blobs::BlobApi, error::ApiError, info::InfoApi, jobs::JobApi,
+    workers::WorkerApi,
 };

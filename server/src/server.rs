@@ -14,11 +14,12 @@ use dual16_proto::{
         job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
     },
 };
+use dual16_telemetry::ops::Observed;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::Router};
+use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health, HealthServer};
-use tower::layer::util::{Identity, Stack};
 
 use self::{data_dir::DataDir, gate::Gate};
 use crate::{
@@ -28,8 +29,10 @@ use crate::{
     clock::{Clock, SystemClock},
     job::{Backoff, Machine},
     limits::Limits,
+    metrics::Metrics,
+    observer::Observer,
     reload::Reloader,
-    rpc::{App, BlobApi, InfoApi, JobApi, WorkerApi},
+    rpc::{Admission, App, BlobApi, InfoApi, JobApi, WorkerApi},
     store::{Quota, StoreConfig, StoreError},
     tls::TlsError,
     upkeep::{self, Keeping},
@@ -39,8 +42,6 @@ use crate::{
 /// A connection that answers no ping within the two is dead, and its uploads are free again.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Calls that one connection may have open.
-const MAX_STREAMS: u32 = 2048;
 /// How long the last write of the store may take at shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -165,7 +166,7 @@ pub struct RunningServer {
     upkeep: Vec<JoinHandle<()>>,
     reloader: Reloader,
     /// Keeps other servers out of the data directory.
-    _data: DataDir,
+    data: DataDir,
 }
 
 /// Starts a server on `listener`.
@@ -216,6 +217,7 @@ pub async fn start(
         wakeups: Arc::new(Wakeups::default()),
         quarantine: Arc::default(),
         room: Room::new(limits.stored_bytes),
+        metrics: Metrics::new(),
         watchers: Arc::new(Semaphore::new(
             Limits::len(limits.watchers).min(Semaphore::MAX_PERMITS),
         )),
@@ -234,10 +236,8 @@ pub async fn start(
         .set_serving::<WorkerServiceServer<WorkerApi>>()
         .await;
     reporter.set_serving::<InfoServiceServer<InfoApi>>().await;
-    let router = router(&app, layer, health)?;
     let incoming = accept::connections(listener, tls, app.shutdown.clone());
-    let stop = app.shutdown.clone().cancelled_owned();
-    let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
+    let serving = serve(&app, layer, health, incoming)?;
     let upkeep = upkeep::start(&app, blobs, keeping, reporter);
     tokio::spawn(reloader.clone().run(look_for_changes, app.shutdown.clone()));
     Ok(RunningServer {
@@ -246,7 +246,7 @@ pub async fn start(
         serving,
         upkeep,
         reloader,
-        _data: data,
+        data,
     })
 }
 
@@ -260,6 +260,14 @@ impl RunningServer {
     /// stays as it was, and the log says so.
     pub async fn reload(&self) {
         self.reloader.reload(true).await;
+    }
+
+    /// What an ops port shows of this server.
+    pub fn observed(&self) -> Arc<dyn Observed> {
+        Arc::new(Observer {
+            app: Arc::clone(&self.app),
+            data: self.data.path().to_owned(),
+        })
     }
 
     /// Returns if the server stops by itself, which only a failure makes it do.
@@ -305,11 +313,13 @@ impl Drop for RunningServer {
     }
 }
 
-fn router(
+/// Serves every service on the connections of `incoming`, until the app's shutdown.
+fn serve(
     app: &Arc<App>,
     access: AccessLayer,
     health: HealthServer<impl Health>,
-) -> Result<Router<Stack<AccessLayer, Identity>>, StartError> {
+    incoming: ReceiverStream<std::io::Result<accept::Connection>>,
+) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, StartError> {
     let max = Limits::len(app.limits.message_bytes);
     let jobs = JobServiceServer::new(JobApi(Arc::clone(app))).max_decoding_message_size(max);
     let blobs = BlobServiceServer::new(BlobApi(Arc::clone(app))).max_decoding_message_size(max);
@@ -328,13 +338,16 @@ fn router(
         .build_v1alpha()
         .map_err(StartError::Reflection)?;
 
-    Ok(Server::builder()
+    let router = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(Limits::count(app.limits.connection_streams))
+        .http2_max_header_list_size(Limits::count(app.limits.header_bytes))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(app.metrics.calls.clone())
+        .layer(Admission::new(&app.limits))
         .layer(access)
         .add_service(health)
         .add_service(reflection)
@@ -342,5 +355,9 @@ fn router(
         .add_service(jobs)
         .add_service(blobs)
         .add_service(workers)
-        .add_service(info))
+        .add_service(info);
+    let stop = app.shutdown.clone().cancelled_owned();
+    Ok(tokio::spawn(
+        router.serve_with_incoming_shutdown(incoming, stop),
+    ))
 }

@@ -10,6 +10,7 @@ mod catalog;
 mod commit;
 mod engine;
 mod error;
+mod fact;
 mod keys;
 mod leases;
 mod live;
@@ -33,6 +34,7 @@ pub(crate) use self::sled::LostCommits;
 pub use self::{
     engine::{Batch, Engine, MAX_RECORD_BYTES, Order, Record},
     error::StoreError,
+    fact::Fact,
     memory::MemoryEngine,
     records::{RecordStore, StoreConfig},
     sled::SledEngine,
@@ -231,6 +233,8 @@ pub struct Changes {
     pub queued: usize,
     /// Leases that ran out, with the worker that held them.
     pub lost: Vec<(String, TaskName)>,
+    /// What happened, in order.
+    pub facts: Vec<Fact>,
 }
 
 /// Totals over all jobs.

@@ -2,6 +2,7 @@
 //! read, and judged, by `rpc::validate`.
 
 use dual16_proto::v1;
+use dual16_telemetry::trace::trace_id;
 
 use crate::job::{Artifact, Failure, Job, JobError, Phase, Stage, State};
 
@@ -86,6 +87,7 @@ pub(crate) fn job(job: Job, spec: v1::JobSpec) -> v1::Job {
         last_sequence: job.last_sequence,
         display_name: job.display_name,
         owner: job.owner.into(),
+        trace_id: job.trace.as_deref().and_then(trace_id).unwrap_or_default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -27,19 +27,44 @@ const LEASE_SECONDS: &str = "5";
 pub struct ServerProcess {
     process: Process,
     address: String,
+    ops: String,
+    arguments: Vec<String>,
     data: TempDir,
 }
 
 impl ServerProcess {
     /// Starts a server on a free port with nothing in its state.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with further arguments.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
         let data = tempfile::tempdir().unwrap();
-        let (process, address) = serve(&data, "127.0.0.1:0");
+        let (process, address) = serve(&data, "127.0.0.1:0", &arguments);
         Self {
             process,
             address,
+            ops: ops_address(&data.path().join("ops")),
+            arguments,
             data,
         }
+    }
+
+    /// "HOST:PORT" of its ops port.
+    pub fn ops(&self) -> &str {
+        &self.ops
+    }
+
+    /// Its data directory.
+    pub fn state(&self) -> PathBuf {
+        self.data.path().join("state")
+    }
+
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        self.process.stderr()
     }
 
     /// Its URL.
@@ -60,7 +85,8 @@ impl ServerProcess {
     /// Starts it again on the same port with the same state.
     pub fn restart(&mut self) {
         self.process.kill();
-        (self.process, self.address) = serve(&self.data, &self.address);
+        (self.process, self.address) = serve(&self.data, &self.address, &self.arguments);
+        self.ops = ops_address(&self.data.path().join("ops"));
     }
 
     /// What `dual16 COMMAND --output json` prints about it.
@@ -84,7 +110,12 @@ impl ServerProcess {
     ///
     /// # Panics
     /// After `limit`, with the job as it was last.
-    pub fn wait_for(&self, job: &str, limit: Duration, done: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait_for(
+        &self,
+        job: &str,
+        limit: Duration,
+        mut done: impl FnMut(&Value) -> bool,
+    ) -> Value {
         let deadline = Instant::now() + limit;
         loop {
             let shown = self.ask(&["show", job]);
@@ -100,14 +131,18 @@ impl ServerProcess {
     }
 }
 
-fn serve(data: &TempDir, listen: &str) -> (Process, String) {
+fn serve(data: &TempDir, listen: &str, arguments: &[String]) -> (Process, String) {
     let port_file = data.path().join("port");
     // One that a killed server left would name the port before the new server listens.
     let _ = fs::remove_file(&port_file);
+    let _ = fs::remove_file(data.path().join("ops"));
     let mut command = Command::new(program("dual16-server"));
     command.args(["--listen", listen, "--lease-ttl", LEASE_SECONDS]);
     command.arg("--port-file").arg(&port_file);
     command.arg("--data").arg(data.path().join("state"));
+    command.args(["--ops-listen", "127.0.0.1:0"]);
+    command.arg("--ops-port-file").arg(data.path().join("ops"));
+    command.args(arguments);
     let mut process = Process::spawn("dual16-server", command);
     let deadline = Instant::now() + START_LIMIT;
     loop {
@@ -123,7 +158,7 @@ fn serve(data: &TempDir, listen: &str) -> (Process, String) {
 /// A `dual16-worker`.
 pub struct WorkerProcess {
     process: Process,
-    _cache: TempDir,
+    cache: TempDir,
 }
 
 impl WorkerProcess {
@@ -134,15 +169,32 @@ impl WorkerProcess {
 
     /// Starts a worker with one thread and more arguments.
     pub fn start_with(server: &ServerProcess, name: &str, arguments: &[&str]) -> Self {
+        Self::start_at(&server.url(), name, arguments)
+    }
+
+    /// The same for the server at a URL, whether or not there is one.
+    pub fn start_at(url: &str, name: &str, arguments: &[&str]) -> Self {
         let cache = tempfile::tempdir().unwrap();
         let mut command = Command::new(program("dual16-worker"));
-        command.args(["--server", &server.url(), "--name", name, "--threads", "1"]);
-        command.args(arguments);
+        command.args(["--server", url, "--name", name, "--threads", "1"]);
         command.arg("--cache").arg(cache.path().join("blobs"));
+        command.args(["--ops-listen", "127.0.0.1:0"]);
+        command.arg("--ops-port-file").arg(cache.path().join("ops"));
+        command.args(arguments);
         Self {
             process: Process::spawn(name, command),
-            _cache: cache,
+            cache,
         }
+    }
+
+    /// "HOST:PORT" of its ops port, as soon as it listens.
+    pub fn ops(&self) -> String {
+        ops_address(&self.cache.path().join("ops"))
+    }
+
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        self.process.stderr()
     }
 
     /// Runs a worker whose arguments must make it end at once.
@@ -174,6 +226,18 @@ impl WorkerProcess {
     pub fn drain(self) -> Finished {
         self.process.signal("TERM");
         self.process.wait(START_LIMIT)
+    }
+}
+
+/// What a program has written to its `--ops-port-file`, as soon as it has.
+fn ops_address(file: &Path) -> String {
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        if let Ok(address) = fs::read_to_string(file) {
+            return address.trim().to_owned();
+        }
+        assert!(Instant::now() < deadline, "no {}", file.display());
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

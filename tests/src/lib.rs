@@ -5,6 +5,7 @@
 //! that cannot do its work panics, and says what the child wrote to stderr.
 //!
 //! # Layout
+//! - [`ops`]: the ops port of a server or a worker, and what it measures.
 //! - [`process`]: a child process with its output collected, a time limit, and death on drop.
 //! - [`programs`]: where the built programs are.
 //! - [`cli`]: one `dual16` command.
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod cluster;
 pub mod data;
 pub mod events;
+pub mod ops;
 pub mod process;
 pub mod programs;
 pub mod python;

@@ -164,6 +164,11 @@ impl BlobCache {
         })
     }
 
+    /// Size of all blobs that are here, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.state().bytes
+    }
+
     fn unpin(&self, digest: &Digest) {
         let mut state = self.state();
         if let Some(entry) = state.entries.get_mut(digest) {

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     blob_cache::{BlobCache, Pinned},
     digest::Digest,
+    metrics::Metrics,
     transfer::Transfer,
 };
 
@@ -21,15 +22,17 @@ use crate::{
 pub(crate) struct BlobStore {
     cache: Arc<BlobCache>,
     transfer: Transfer,
+    metrics: Arc<Metrics>,
     /// One lock for each blob being fetched; whoever gets it second finds the blob in the cache.
     flights: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 impl BlobStore {
-    pub(crate) fn new(cache: Arc<BlobCache>, transfer: Transfer) -> Self {
+    pub(crate) fn new(cache: Arc<BlobCache>, transfer: Transfer, metrics: Arc<Metrics>) -> Self {
         Self {
             cache,
             transfer,
+            metrics,
             flights: Mutex::default(),
         }
     }
@@ -40,10 +43,13 @@ impl BlobStore {
         let _alone = flight.lock().await;
         let (cache, wanted) = (Arc::clone(&self.cache), *digest);
         if let Some(pinned) = blocking(move || cache.pin(&wanted)).await? {
+            self.metrics.blob_hits.inc();
             return Ok(pinned);
         }
+        self.metrics.blob_misses.inc();
         let file = self.cache.temp_file()?.into_temp_path();
         let size = self.transfer.download(digest, &file).await?;
+        self.metrics.blob_received.inc_by(size);
         tracing::debug!(%digest, size, "blob fetched");
         self.cache.insert(digest, file, size)
     }
@@ -67,6 +73,7 @@ impl BlobStore {
         })
         .await?;
         self.transfer.upload(&digest, pinned.path(), size).await?;
+        self.metrics.blob_sent.inc_by(size);
         Ok(digest)
     }
 
@@ -75,6 +82,7 @@ impl BlobStore {
         let path = file.to_owned();
         let (digest, size) = blocking(move || Digest::of_file(&path)).await?;
         self.transfer.upload(&digest, file, size).await?;
+        self.metrics.blob_sent.inc_by(size);
         Ok(digest)
     }
 
@@ -102,6 +110,10 @@ mod tests {
     use super::*;
     use crate::fake_blobs::{FakeBlobs, Fault};
 
+    fn metrics() -> Arc<Metrics> {
+        Arc::new(Metrics::new(1))
+    }
+
     #[tokio::test]
     async fn tasks_that_want_the_same_blob_at_once_cause_one_download() {
         let blob = vec![7; 50_000];
@@ -109,7 +121,7 @@ mod tests {
         let (fake, transfer) = FakeBlobs::serve(blob.clone(), Fault::None).await;
         let dir = tempfile::tempdir().unwrap();
         let cache = BlobCache::open(dir.path(), 1 << 20).unwrap();
-        let store = BlobStore::new(cache, transfer);
+        let store = BlobStore::new(cache, transfer, metrics());
         let (a, b, c) = tokio::join!(
             store.read(&digest),
             store.read(&digest),
@@ -127,7 +139,11 @@ mod tests {
         let digest = Digest::of(&blob);
         let (fake, transfer) = FakeBlobs::serve(blob.clone(), Fault::None).await;
         let dir = tempfile::tempdir().unwrap();
-        let store = BlobStore::new(BlobCache::open(dir.path(), 60_000).unwrap(), transfer);
+        let store = BlobStore::new(
+            BlobCache::open(dir.path(), 60_000).unwrap(),
+            transfer,
+            metrics(),
+        );
         assert_eq!(store.read(&digest).await.unwrap(), blob);
         let put = store.put(vec![8; 50_000]).await.unwrap();
         assert_eq!(store.read(&put).await.unwrap(), vec![8; 50_000]);
@@ -140,7 +156,11 @@ mod tests {
         let blob = vec![7; 50_000];
         let (_, transfer) = FakeBlobs::serve(blob.clone(), Fault::Corrupt).await;
         let dir = tempfile::tempdir().unwrap();
-        let store = BlobStore::new(BlobCache::open(dir.path(), 1 << 20).unwrap(), transfer);
+        let store = BlobStore::new(
+            BlobCache::open(dir.path(), 1 << 20).unwrap(),
+            transfer,
+            metrics(),
+        );
         let error = store.fetch(&Digest::of(&blob)).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         for folder in ["blobs", "tmp"] {

@@ -11,8 +11,9 @@ use dual16_proto::{
         worker_service_client::WorkerServiceClient,
     },
 };
+use dual16_telemetry::trace;
 use tonic::{
-    Code, Response, Status, service::interceptor::InterceptedService, transport::Endpoint,
+    Code, Request, Response, Status, service::interceptor::InterceptedService, transport::Endpoint,
 };
 use tonic_types::StatusExt as _;
 
@@ -92,6 +93,16 @@ fn endpoint(server: &str) -> Result<Endpoint, String> {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES))
+}
+
+/// A request that continues the trace of the current span.
+pub(crate) fn traced<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let parent = trace::traceparent().and_then(|parent| parent.parse().ok());
+    if let Some(parent) = parent {
+        request.metadata_mut().insert(trace::TRACEPARENT, parent);
+    }
+    request
 }
 
 /// Gives a call a deadline on this side, whatever the transport does.

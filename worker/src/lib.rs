@@ -12,6 +12,7 @@
 //!   flow, `convert_spec` and `events` translate between the API's messages and that flow's types.
 //! - `blob_cache`, `transfer`, `blob_store`, `task_blobs`: content-addressed bytes, from the disk
 //!   cache up to the synchronous face that a running task sees.
+//! - `metrics`, `observer`: what a worker measures, and what its ops port shows.
 //! - `connect`, `connection`, `backoff`, `link`: how the server is reached, and what happens while it is not.
 
 mod backoff;
@@ -28,6 +29,8 @@ mod lease_loop;
 mod leases;
 mod link;
 mod memory_limit;
+mod metrics;
+mod observer;
 mod options;
 mod quantize_runner;
 mod report;

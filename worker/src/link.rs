@@ -20,6 +20,11 @@ impl Link {
         }
     }
 
+    /// Whether the last call got through.
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
     /// A call got through.
     pub(crate) fn answered(&self) {
         if !self.up.swap(true, Ordering::Relaxed) {

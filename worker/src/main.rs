@@ -4,11 +4,11 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum, builder::BoolishValueParser};
+use clap::{Parser, builder::BoolishValueParser};
 use dual16_proto::credentials::{ClientIdentity, Credentials, TokenSource};
+use dual16_telemetry::{logs::LogArgs, ops::OpsArgs};
 use dual16_worker::{DEFAULT_CACHE_BYTES, MemoryLimit, WorkerOptions, start};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// A dual16 worker: leases tasks from a server, runs them, hands in their results.
 ///
@@ -90,21 +90,11 @@ struct Args {
     )]
     drain_seconds: u64,
 
-    /// How logs are written to stderr.
-    #[arg(long, env = "DUAL16_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
-    log_format: LogFormat,
+    #[command(flatten)]
+    ops: OpsArgs,
 
-    /// What is logged, as tracing's filter directives: "debug", "dual16_worker=debug".
-    #[arg(long, env = "DUAL16_LOG", default_value = "info")]
-    log: EnvFilter,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// For people.
-    Pretty,
-    /// One JSON object a line.
-    Json,
+    #[command(flatten)]
+    logs: LogArgs,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -122,16 +112,9 @@ fn main() -> anyhow::Result<()> {
         memory_limit,
         name,
         drain_seconds,
-        log_format,
-        log,
+        ops,
+        logs,
     } = Args::parse();
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(log)
-        .with_writer(std::io::stderr);
-    match log_format {
-        LogFormat::Pretty => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
 
     let mut options = WorkerOptions::new(server, cache);
     options.credentials = Credentials {
@@ -152,20 +135,30 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let ended = runtime.block_on(run(options, Duration::from_secs(drain_seconds)));
+    // The export of spans needs the runtime.
+    let _logs = {
+        let _entered = runtime.enter();
+        logs.start("dual16-worker")?
+    };
+    let ended = runtime.block_on(run(options, &ops, Duration::from_secs(drain_seconds)));
     // A task that does not listen must not hold up the exit; its lease was given back.
     runtime.shutdown_background();
     ended
 }
 
-async fn run(options: WorkerOptions, drain: Duration) -> anyhow::Result<()> {
+async fn run(options: WorkerOptions, ops: &OpsArgs, drain: Duration) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
+    // Before the server is found: a worker that waits for it is alive and not ready.
+    let ops = ops.start().await?;
     let worker = tokio::select! {
         worker = start(options) => worker?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    if let Some(ops) = &ops {
+        ops.attach(worker.observed());
+    }
     let mut asked = async || {
         tokio::select! {
             _ = terminate.recv() => {}

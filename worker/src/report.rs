@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 use crate::{
     backoff::Backoff,
     blob_store::BlobStore,
-    connection::{CALL_TIMEOUT, transient, within},
+    connection::{CALL_TIMEOUT, traced, transient, within},
     digest::Digest,
     leases::HeldLease,
     link::Link,
@@ -63,7 +63,7 @@ impl Reporter {
         };
         let send = || {
             let (mut client, message) = (self.client.clone(), message.clone());
-            async move { client.complete(message).await }
+            async move { client.complete(traced(message)).await }
         };
         if let Err(status) = self.repeat(held, send).await {
             let error = TaskError {
@@ -92,7 +92,7 @@ impl Reporter {
         };
         let send = || {
             let (mut client, message) = (self.client.clone(), message.clone());
-            async move { client.fail(message).await }
+            async move { client.fail(traced(message)).await }
         };
         if let Err(status) = self.repeat(held, send).await {
             // The lease runs out, which queues the task again.

@@ -10,13 +10,15 @@ use std::{
 };
 
 use dual16_proto::v1::{Lease, Payload, payload};
+use dual16_telemetry::trace;
 use tokio::{runtime::Handle, sync::oneshot};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field::Empty};
 
 use crate::{
     blob_store::BlobStore,
     digest::Digest,
     leases::HeldLease,
+    metrics::{self, Metrics, TaskKey},
     report::Reporter,
     runner::{Outcome, TaskError, TaskRunner},
     task_blobs::TaskBlobs,
@@ -27,21 +29,34 @@ pub(crate) struct TaskContext {
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) store: Arc<BlobStore>,
     pub(crate) reporter: Arc<Reporter>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl TaskContext {
     /// Runs one task and reports its end. Returns once the compute has really ended, even when
     /// the lease was lost, because until then the slot is not free.
     pub(crate) async fn run(&self, lease: Lease, held: HeldLease) {
-        let span = tracing::info_span!("task", task = %lease.task, attempt = lease.attempt);
-        self.run_to_report(lease, held).instrument(span).await;
+        // Of the level error, so that no filter of the log takes the trace id from its lines.
+        let span = tracing::error_span!(
+            "task",
+            task = %lease.task,
+            attempt = lease.attempt,
+            stage = %lease.stage,
+            trace_id = Empty,
+        );
+        trace::adopt(&span, Some(lease.trace_context.as_str()));
+        let task = TaskKey::of(&lease);
+        let begun = Instant::now();
+        self.metrics.task_begins();
+        let outcome = self.run_to_report(lease, held).instrument(span).await;
+        self.metrics.task_ends(&task, outcome, begun.elapsed());
     }
 
-    async fn run_to_report(&self, lease: Lease, held: HeldLease) {
+    async fn run_to_report(&self, lease: Lease, held: HeldLease) -> metrics::Outcome {
         let begun = Instant::now();
         tracing::debug!(stage = %lease.stage, "task begins");
         let Some(gathered) = held.lost().run_until_cancelled(self.gather(&lease)).await else {
-            return;
+            return metrics::Outcome::Lost;
         };
         let done = match gathered {
             Ok(read) => self.compute(lease, read, &held).await,
@@ -49,14 +64,18 @@ impl TaskContext {
         };
         if held.lost().is_cancelled() {
             tracing::debug!("the lease is lost; what the task left is dropped");
-            return;
+            return metrics::Outcome::Lost;
         }
         match done {
             Ok((outcome, left)) => {
                 self.reporter.complete(&held, outcome, left).await;
-                tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "task ends");
+                tracing::info!(seconds = begun.elapsed().as_secs_f64(), "task ends");
+                metrics::Outcome::Done
             }
-            Err(error) => self.reporter.fail(&held, error).await,
+            Err(error) => {
+                self.reporter.fail(&held, error).await;
+                metrics::Outcome::Failed
+            }
         }
     }
 
@@ -98,6 +117,7 @@ impl TaskContext {
             Arc::clone(&self.store),
             Handle::current(),
             held.lost().clone(),
+            Arc::clone(&self.metrics),
         );
         let (sender, receiver) = oneshot::channel();
         let span = tracing::Span::current();

@@ -8,11 +8,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
 };
 
-use dual16_quant::flow::{Blobs, Control};
+use dual16_quant::flow::{Blobs, Control, KernelRun};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use crate::{blob_cache::Pinned, blob_store::BlobStore, digest::Digest};
+use crate::{blob_cache::Pinned, blob_store::BlobStore, digest::Digest, metrics::Metrics};
 
 /// Blobs and cancellation of one task. Its methods block, so they are for compute threads only.
 #[derive(Debug)]
@@ -20,17 +21,24 @@ pub(crate) struct TaskBlobs {
     store: Arc<BlobStore>,
     runtime: Handle,
     cancel: CancellationToken,
+    metrics: Arc<Metrics>,
     pins: Mutex<HashMap<Digest, Pinned>>,
     left: Mutex<BTreeSet<Digest>>,
 }
 
 impl TaskBlobs {
     /// Transfers run on `runtime`, and end early once `cancel` is cancelled.
-    pub(crate) fn new(store: Arc<BlobStore>, runtime: Handle, cancel: CancellationToken) -> Self {
+    pub(crate) fn new(
+        store: Arc<BlobStore>,
+        runtime: Handle,
+        cancel: CancellationToken,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             store,
             runtime,
             cancel,
+            metrics,
             pins: Mutex::default(),
             left: Mutex::default(),
         }
@@ -59,11 +67,12 @@ impl TaskBlobs {
         let (sender, receiver) = mpsc::sync_channel(1);
         let work = work(Arc::clone(&self.store));
         let cancel = self.cancel.clone();
-        self.runtime.spawn(async move {
+        let moved = async move {
             let done = cancel.run_until_cancelled_owned(work).await;
             // Nobody waits any more only if the task is gone.
             let _ = sender.send(done);
-        });
+        };
+        self.runtime.spawn(moved.in_current_span());
         match receiver.recv() {
             Ok(Some(done)) => done,
             Ok(None) => Err(io::Error::new(
@@ -113,6 +122,10 @@ impl Blobs for TaskBlobs {
 impl Control for TaskBlobs {
     fn cancelled(&self) -> bool {
         self.cancel.is_cancelled()
+    }
+
+    fn kernel_ran(&self, run: &KernelRun) {
+        self.metrics.kernel_ran(run);
     }
 }
 

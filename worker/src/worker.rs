@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use dual16_quant::memory::MemoryBudget;
+use dual16_telemetry::ops::Observed;
 use rayon::ThreadPoolBuilder;
 use tokio::time;
 use tokio_util::{
@@ -19,6 +20,8 @@ use crate::{
     lease_loop::LeaseLoop,
     leases::LeaseTable,
     link::Link,
+    metrics::Metrics,
+    observer::Observer,
     options::WorkerOptions,
     quantize_runner::QuantizeRunner,
     report::Reporter,
@@ -39,6 +42,7 @@ pub struct RunningWorker {
     leases: Arc<LeaseTable>,
     reporter: Arc<Reporter>,
     heartbeat: Heartbeat,
+    observed: Arc<Observer>,
 }
 
 /// How a drain ended.
@@ -95,7 +99,12 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         chunk_bytes: limits.chunk_bytes,
         link: Arc::clone(&link),
     };
-    let store = Arc::new(BlobStore::new(cache, transfer));
+    let metrics = Arc::new(Metrics::new(slots.get()));
+    let store = Arc::new(BlobStore::new(
+        Arc::clone(&cache),
+        transfer,
+        Arc::clone(&metrics),
+    ));
     let reporter = Arc::new(Reporter {
         client: connection.worker(),
         worker: name.clone(),
@@ -111,6 +120,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         runner,
         store,
         reporter: Arc::clone(&reporter),
+        metrics: Arc::clone(&metrics),
     });
     let tasks = TaskTracker::new();
     let lease_loop = LeaseLoop {
@@ -120,9 +130,15 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         leases: Arc::clone(&leases),
         context,
         tasks: tasks.clone(),
-        link,
+        link: Arc::clone(&link),
     };
     let stop = CancellationToken::new();
+    let observed = Arc::new(Observer {
+        metrics,
+        link,
+        cache,
+        stop: stop.clone(),
+    });
     tasks.spawn(lease_loop.run(stop.clone()));
     tracing::info!(worker = %name, %server, slots, threads, task_memory = memory, "worker ready");
     Ok(RunningWorker {
@@ -131,6 +147,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         leases,
         reporter,
         heartbeat,
+        observed,
     })
 }
 
@@ -147,6 +164,11 @@ fn bound_compute(threads: NonZeroUsize) {
 }
 
 impl RunningWorker {
+    /// What an ops port shows of this worker.
+    pub fn observed(&self) -> Arc<dyn Observed> {
+        Arc::clone(&self.observed) as _
+    }
+
     /// Drains: leases nothing more, lets running tasks end until `deadline` has passed, then gives
     /// the rest back to the server, which counts no attempt for them. Returns within `deadline` and
     /// a few seconds, whether or not the server answers and the tasks listen.

@@ -14,6 +14,7 @@ use dual16_proto::{
         info_service_client::InfoServiceClient, job_service_client::JobServiceClient,
     },
 };
+use dual16_telemetry::trace;
 use tonic::{
     Code, Request, Response, Status,
     service::interceptor::InterceptedService,
@@ -176,7 +177,7 @@ impl Client {
     {
         let mut outage = Outage::new(self, call);
         loop {
-            let mut request = Request::new(message.clone());
+            let mut request = traced(message.clone());
             request.set_timeout(CALL_TIMEOUT);
             match send(self.channel.clone(), request).await {
                 Ok(response) => return Ok(response.into_inner()),
@@ -196,6 +197,16 @@ impl Client {
             _ => "no answer".to_owned(),
         }
     }
+}
+
+/// A request that continues the trace of the current span.
+pub(super) fn traced<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let parent = trace::traceparent().and_then(|parent| parent.parse().ok());
+    if let Some(parent) = parent {
+        request.metadata_mut().insert(trace::TRACEPARENT, parent);
+    }
+    request
 }
 
 fn endpoint(given: &str) -> Result<(String, Endpoint), ApiError> {

@@ -62,6 +62,30 @@ impl Client {
         Ok(sink)
     }
 
+    /// All bytes of a small blob, checked; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ApiError::Corrupt`], [`ApiError::Unreachable`], [`ApiError::Refused`].
+    pub(crate) async fn read_blob(
+        &self,
+        name: &str,
+        digest: &str,
+        size: u64,
+    ) -> Result<Vec<u8>, ApiError> {
+        let wanted = Wanted { name, digest, size };
+        match self
+            .download(wanted, std::io::Cursor::new(Vec::new()), &|_| {})
+            .await
+        {
+            Ok(bytes) => Ok(bytes.into_inner()),
+            Err(DownloadError::Api(error)) => Err(error),
+            Err(DownloadError::Sink(error)) => Err(ApiError::Protocol {
+                call: "Download",
+                message: error.to_string(),
+            }),
+        }
+    }
+
     /// One stream. The inner error is the server's; `offset` tells how far it got.
     async fn receive_from<W: Write + Send + 'static>(
         &self,

@@ -103,8 +103,10 @@ impl Outage {
                 last: root_message(status),
             });
         }
+        // Those whom one full server sent away at once must not come back at once.
+        let asked = asked_delay(status).map(|asked| asked + jitter(asked / 2));
         let delay = jitter(self.next_delay)
-            .max(asked_delay(status).unwrap_or_default())
+            .max(asked.unwrap_or_default())
             .min(policy.give_up_after - elapsed);
         self.next_delay = (self.next_delay * 2).min(policy.max_delay);
         (self.client.on_retry)(&Retrying {
@@ -130,7 +132,9 @@ fn is_transient(status: &Status) -> bool {
         // ABORTED: an upload that fell silent or came up short, and goes on from what was kept.
         Code::Unavailable | Code::Aborted => true,
         Code::ResourceExhausted => asked_delay(status).is_some(),
-        Code::Unknown | Code::Internal | Code::Cancelled | Code::DeadlineExceeded => broken,
+        // One that the server itself gave up comes with the time to try again.
+        Code::DeadlineExceeded => broken || asked_delay(status).is_some(),
+        Code::Unknown | Code::Internal | Code::Cancelled => broken,
         _ => false,
     }
 }

@@ -20,7 +20,7 @@ use tokio::{fs::File, io::AsyncSeekExt as _, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use super::{ApiError, Client, Moved, retry::Outage};
+use super::{ApiError, Client, Moved, connect::traced, retry::Outage};
 
 /// Digests in one FindMissing, so that the request stays far below message limits.
 const DIGESTS_PER_CALL: usize = 10_000;
@@ -127,7 +127,7 @@ impl Client {
         let (chunks, stream) = mpsc::channel(1);
         let reader = tokio::spawn(read_chunks(blob.clone(), offset, chunks, Arc::clone(&sent)));
         let mut client = self.blobs();
-        let call = client.upload(ReceiverStream::new(stream));
+        let call = client.upload(traced(ReceiverStream::new(stream)));
         tokio::pin!(call);
         let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
         let response = loop {

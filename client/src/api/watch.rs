@@ -3,7 +3,7 @@
 use dual16_proto::v1::{JobEvent, JobState, WatchJobRequest, event_detail::Detail};
 use tonic::{Status, Streaming};
 
-use super::{ApiError, Client, JobName, retry::Outage};
+use super::{ApiError, Client, JobName, connect::traced, retry::Outage};
 
 /// A stream of one job's events that survives the loss of the server.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Watch {
                     name: self.name.to_string(),
                     after_sequence: self.last,
                 };
-                let response = self.client.jobs().watch_job(request).await?;
+                let response = self.client.jobs().watch_job(traced(request)).await?;
                 self.stream.insert(response.into_inner())
             }
         };

@@ -38,7 +38,7 @@ SETTINGS
 
 EXIT CODES
   0  done                          3  the server could not be reached
-  1  the job failed                4  the job was cancelled
+  1  the job or a check failed              4  the job was cancelled
   2  wrong usage or bad input    130  interrupted
 
 `dual16 help ways` explains the five ways of a Linear.";
@@ -185,6 +185,8 @@ pub enum Command {
     Retry(JobArgs),
     /// Remove a job that has ended
     Delete(JobArgs),
+    /// Examine a server from here: name, port, versions, clock, a file, a tiny job
+    Doctor(DoctorArgs),
     /// Show the server's version, limits and load
     Info,
     /// Explain the five ways of a Linear
@@ -263,6 +265,15 @@ pub struct JobArgs {
     /// The job's name, as `dual16 jobs` prints it
     #[arg(env = "DUAL16_JOB")]
     pub job: JobName,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Seconds that the tiny job may take
+    #[arg(long, env = "DUAL16_DEADLINE", value_name = "SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub deadline: u64,
 }
 
 /// Arguments of `fetch`.

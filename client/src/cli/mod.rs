@@ -6,6 +6,7 @@
 mod args;
 mod cancel;
 mod delete;
+mod doctor;
 mod fetch;
 mod follow;
 mod info;
@@ -23,8 +24,8 @@ mod watch;
 mod ways;
 
 pub use args::{
-    Cli, ColorWhen, Command, FetchArgs, GlobalArgs, JobArgs, JobsArgs, OutputFormat, PlanArgs,
-    QuantizeArgs, StateFilter,
+    Cli, ColorWhen, Command, DoctorArgs, FetchArgs, GlobalArgs, JobArgs, JobsArgs, OutputFormat,
+    PlanArgs, QuantizeArgs, StateFilter,
 };
 pub use quantize_args::{InputArgs, SettingArgs};
 pub use signals::{Signal, Signals};
@@ -64,6 +65,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, signals: Signals) -> Result<(), 
         Command::Cancel(args) => cancel::run(args, context).await,
         Command::Retry(args) => retry::run(args, context).await,
         Command::Delete(args) => delete::run(args, context).await,
+        Command::Doctor(args) => doctor::run(args, context).await,
         Command::Info => info::run(context).await,
         Command::Ways => ways::run(context),
     }

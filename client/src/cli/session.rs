@@ -193,7 +193,7 @@ pub(super) async fn with_session<T>(
     result
 }
 
-async fn connect(
+pub(super) async fn connect(
     url: &str,
     credentials: Credentials,
     global: &GlobalArgs,

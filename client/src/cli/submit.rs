@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dual16_proto::v1::{CreateJobRequest, Job, QuantizeSpec};
 use tokio::task::JoinSet;
 use tonic::Code;
+use tracing::Instrument as _;
 
 use super::InputArgs;
 use crate::{
@@ -68,7 +69,10 @@ pub(super) async fn submit(
         upload(client, &job.blobs, progress).await?;
         tries += 1;
         match client.create_job(request.clone()).await {
-            Ok(job) => return Ok(job),
+            Ok(job) => {
+                tracing::info!(job = %job.name, "job submitted");
+                return Ok(job);
+            }
             // A blob was collected as garbage in between.
             Err(error)
                 if error.code() == Some(Code::FailedPrecondition) && tries < CREATE_TRIES => {}
@@ -90,7 +94,8 @@ async fn upload(client: &Client, blobs: &[SourceBlob], progress: &Progress) -> R
         if running.len() >= UPLOADS {
             finish_one(&mut running).await?;
         }
-        running.spawn(upload_one(client.clone(), blob, Arc::clone(&transfer)));
+        let upload = upload_one(client.clone(), blob, Arc::clone(&transfer));
+        running.spawn(upload.in_current_span());
     }
     while !running.is_empty() {
         finish_one(&mut running).await?;

@@ -47,6 +47,7 @@ pub fn job_json(job: &Job) -> Value {
         "error": job.error.as_ref().map(error_json),
         "artifacts": artifacts(&job.artifacts),
         "last_sequence": job.last_sequence,
+        "trace_id": job.trace_id,
     }))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Knows the messages of the API and nothing of how they came here.
 
+mod doctor;
 mod json;
 mod metrics;
 mod notices;
@@ -11,6 +12,7 @@ mod report;
 mod table;
 mod terminal;
 
+pub use doctor::{doctor_json, doctor_table};
 pub use json::{event_json, info_json, job_json};
 pub use plan::Plan;
 pub use progress::{Progress, Transfer};

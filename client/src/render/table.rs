@@ -74,6 +74,7 @@ pub fn job_table(job: &Job, paint: Paint) -> String {
     row("created", time_text(job.create_time.as_ref()));
     row("started", time_text(job.start_time.as_ref()));
     row("ended", time_text(job.end_time.as_ref()));
+    row("trace", job.trace_id.clone());
     for stage in &job.stages {
         let running = match stage.running {
             0 => String::new(),

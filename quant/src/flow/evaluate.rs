@@ -267,7 +267,9 @@ impl Group<'_> {
                     let node = session.graph.node(NodeId(id));
                     let x = captured(&session.graph, &capture, node.inputs[0])?;
                     let reference = captured(&session.graph, &capture, node.outputs[0])?;
-                    layer.update(&node.name, x, reference)?;
+                    layer.update(&node.name, x, reference, &mut |run| {
+                        self.context.control.kernel_ran(run);
+                    })?;
                 }
                 Ok(())
             })?;

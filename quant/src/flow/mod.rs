@@ -23,6 +23,7 @@ pub use crate::{
     blobs::Blobs,
     job::{FileRef, JobInput, ModelInput},
     report::{Event, LayerAccumulated, LayerMeasured, Notice, OutputMeasured, WayMeasured},
+    ways::isolated::KernelRun,
 };
 
 use std::sync::Arc;
@@ -39,6 +40,9 @@ use crate::{
 pub trait Control: Send + Sync {
     /// True once the task should stop; asked between batches and layers.
     fn cancelled(&self) -> bool;
+
+    /// Told of each run of a way's kernels while layers are measured.
+    fn kernel_ran(&self, _run: &KernelRun) {}
 }
 
 /// Which part of a stage a task is.

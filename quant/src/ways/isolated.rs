@@ -1,6 +1,8 @@
 //! One Linear alone: float inputs, only this layer quantized, integer kernels, its output against
 //! the float output. One pass over the batches serves every way that is tried.
 
+use std::time::{Duration, Instant};
+
 use dual16_nash::{cost::cost, legality::Legality, linear::GemmShape, ways::Way};
 
 use super::{QuantizedLinear, RunCounts};
@@ -13,6 +15,17 @@ use crate::{
     report::WayMeasured,
     tensor::Tensor,
 };
+
+/// What one run of a kernel cost, for those who measure the machine. No result depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct KernelRun {
+    /// The way.
+    pub way: Way,
+    /// Multiply-accumulates that were done.
+    pub products: u64,
+    /// Wall time of the kernels, quantizing the input and measuring the errors not included.
+    pub took: Duration,
+}
 
 /// Errors of one way, batch after batch.
 pub struct IsolatedWay {
@@ -43,22 +56,30 @@ impl IsolatedWay {
     }
 
     /// Takes in a batch: the input as this way takes it, `[.., K]`, and the float output `[.., O]`.
-    fn update(&mut self, name: &str, x: &QTensor, reference: &Tensor) -> Result<()> {
+    fn update(&mut self, name: &str, x: &QTensor, reference: &Tensor) -> Result<KernelRun> {
+        let _span = tracing::debug_span!("way", layer = name, way = %self.way).entered();
+        let began = Instant::now();
         let run = self.linear.run(x)?;
+        let took = began.elapsed();
         let got = run.output.to_float();
         add_errors(&mut self.sums, name, reference, &got)?;
         self.counts = self.counts.merge(run.counts);
+        let k = x.shape.last().copied().unwrap_or(0);
+        let o = reference.shape().last().copied().unwrap_or(0);
+        let shape = GemmShape {
+            n: x.len() / k.max(1),
+            k,
+            o,
+        };
+        let products = cost(self.way, shape).macs;
         if self.macs == 0 {
-            let k = x.shape.last().copied().unwrap_or(0);
-            let o = reference.shape().last().copied().unwrap_or(0);
-            let shape = GemmShape {
-                n: x.len() / k.max(1),
-                k,
-                o,
-            };
-            self.macs = cost(self.way, shape).macs;
+            self.macs = products;
         }
-        Ok(())
+        Ok(KernelRun {
+            way: self.way,
+            products,
+            took,
+        })
     }
 
     /// The way.
@@ -93,8 +114,14 @@ pub struct IsolatedLayer {
 
 impl IsolatedLayer {
     /// Takes in a batch: the float input `[.., K]` and the float output `[.., O]`. Ways that take the
-    /// same integers share them.
-    pub fn update(&mut self, name: &str, x: &Tensor, reference: &Tensor) -> Result<()> {
+    /// same integers share them. `told` hears of each run of a way's kernels.
+    pub fn update(
+        &mut self,
+        name: &str,
+        x: &Tensor,
+        reference: &Tensor,
+        told: &mut dyn FnMut(&KernelRun),
+    ) -> Result<()> {
         let mut quantized: Vec<(QParams, QTensor)> = Vec::new();
         for way in &mut self.ways {
             let params = way.linear.params().input;
@@ -106,7 +133,7 @@ impl IsolatedLayer {
                     quantized.len() - 1
                 }
             };
-            way.update(name, &quantized[index].1, reference)?;
+            told(&way.update(name, &quantized[index].1, reference)?);
         }
         Ok(())
     }

@@ -68,6 +68,7 @@ impl Machine {
             spec_digest,
             request_id,
             blobs,
+            trace,
         } = new;
         let job = Job {
             id,
@@ -75,6 +76,7 @@ impl Machine {
             display_name,
             spec_digest,
             request_id,
+            trace,
             created: now,
             started: None,
             stages: Vec::new(),

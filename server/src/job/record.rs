@@ -20,6 +20,8 @@ pub struct NewJob {
     pub request_id: Option<String>,
     /// Blobs that its spec names.
     pub blobs: Vec<BlobRef>,
+    /// W3C traceparent of the call that made it.
+    pub trace: Option<String>,
 }
 
 /// A job's header. Small whatever the job's size: tasks, results and events are counted here and
@@ -37,6 +39,9 @@ pub struct Job {
     pub spec_digest: Digest,
     /// The request that made it.
     pub request_id: Option<String>,
+    /// W3C traceparent of the call that made it, for its tasks to continue.
+    #[serde(default)]
+    pub trace: Option<String>,
     /// When it was queued.
     pub created: Timestamp,
     /// When its first task was leased.

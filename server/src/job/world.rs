@@ -38,6 +38,7 @@ impl World {
             spec_digest: Digest::of(b"spec"),
             request_id: None,
             blobs: Vec::new(),
+            trace: None,
         };
         let step = machine.create(new, NOW);
         let mut world = Self {

@@ -1,6 +1,9 @@
 //! What every service shares, and the one way from async code to the blocking store.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +16,7 @@ use crate::{
     digest::Digest,
     job::JobId,
     limits::Limits,
+    metrics::{Access, Metrics},
     quarantine::Quarantine,
     store::{Changes, Store, StoreError},
     wake::Wakeups,
@@ -31,6 +35,7 @@ pub(crate) struct App {
     pub(crate) quarantine: Arc<Quarantine>,
     /// Bytes that further blobs may have.
     pub(crate) room: Room,
+    pub(crate) metrics: Metrics,
     /// Open event streams.
     pub(crate) watchers: Arc<Semaphore>,
     /// Ends long polls and event streams.
@@ -43,9 +48,21 @@ impl App {
         &self,
         verb: impl FnOnce(&dyn Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        self.run(Access::Read, verb).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        access: Access,
+        verb: impl FnOnce(&dyn Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let store = Arc::clone(&self.store);
         let clock = Arc::clone(&self.clock);
-        let outcome = tokio::task::spawn_blocking(move || verb(&*store, clock.now())).await;
+        let span = tracing::Span::current();
+        let began = Instant::now();
+        let verb = move || span.in_scope(|| verb(&*store, clock.now()));
+        let outcome = tokio::task::spawn_blocking(verb).await;
+        self.metrics.stored(access, began.elapsed());
         // The task fails only when the runtime stops or the verb panicked.
         outcome.map_err(|_| StoreError::Closed)?.map_err(Into::into)
     }
@@ -82,8 +99,9 @@ impl App {
         verb: impl FnOnce(&dyn Store, Timestamp) -> Result<(T, Changes), StoreError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let app = Arc::clone(self);
-        self.store(move |store, now| {
+        self.run(Access::Change, move |store, now| {
             let (answer, changes) = verb(store, now)?;
+            app.metrics.record(&changes);
             app.wakeups.announce(&changes);
             Ok(answer)
         })

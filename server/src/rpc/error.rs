@@ -41,6 +41,15 @@ pub(crate) enum ApiError {
     /// Too many event streams.
     #[error("{0} event streams are open, the most this server serves")]
     TooManyWatchers(u64),
+    /// Too many calls at once.
+    #[error("{0} calls are open, the most this server has at a time: try again later")]
+    TooManyCalls(u64),
+    /// More calls than can be worked on.
+    #[error("the server has more calls than it can work on: try again later")]
+    Overloaded,
+    /// A call took too long.
+    #[error("the call did not end within {0} s")]
+    CallTooSlow(u64),
     /// An upload fell silent.
     #[error("no data came for {0} s; query the upload and go on from there")]
     UploadIdle(u64),
@@ -85,6 +94,9 @@ impl ApiError {
             Self::MissingBlobs(_) => (Code::FailedPrecondition, "BLOBS_MISSING"),
             Self::AfterSequence { .. } => (Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE"),
             Self::TooManyWatchers(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHERS"),
+            Self::TooManyCalls(_) => (Code::ResourceExhausted, "TOO_MANY_CALLS"),
+            Self::Overloaded => (Code::Unavailable, "OVERLOADED"),
+            Self::CallTooSlow(_) => (Code::DeadlineExceeded, "CALL_TOO_SLOW"),
             Self::UploadIdle(_) => (Code::Aborted, "UPLOAD_IDLE"),
             Self::Denied(denied) if denied.unauthenticated() => {
                 (Code::Unauthenticated, denied.reason())
@@ -101,6 +113,9 @@ impl ApiError {
     fn retryable(&self) -> bool {
         match self {
             Self::TooManyWatchers(_)
+            | Self::TooManyCalls(_)
+            | Self::Overloaded
+            | Self::CallTooSlow(_)
             | Self::UploadIdle(_)
             | Self::NoRoom(_)
             | Self::ShuttingDown => true,

@@ -24,6 +24,7 @@ impl InfoService for InfoApi {
             leased_tasks: counts.leased_tasks,
             quarantined_workers: self.0.quarantine.count(self.0.clock.now()) as u64,
             stored_bytes: self.0.room.used(),
+            time: Some(self.0.clock.now().into()),
         }))
     }
 }

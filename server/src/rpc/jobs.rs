@@ -3,6 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use dual16_proto::v1::{self, job_service_server::JobService};
+use dual16_telemetry::trace::traceparent;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -64,6 +65,7 @@ impl JobService for JobApi {
             size: file.size,
         });
         let blobs = blobs.collect();
+        let trace = traceparent();
         let create = self.0.change_with(move |store, now| {
             let id = JobId::generate();
             let new = NewJob {
@@ -73,6 +75,7 @@ impl JobService for JobApi {
                 spec_digest: digest,
                 request_id,
                 blobs,
+                trace,
             };
             let created = store.create_job(new, &spec, now)?;
             Ok((created.job, created.changes))

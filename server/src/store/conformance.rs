@@ -158,6 +158,7 @@ fn create_with(
         spec_digest: Digest::of(label.as_bytes()),
         request_id: request_id.map(Into::into),
         blobs: Vec::new(),
+        trace: None,
     };
     store.create_job(new, &spec(label), at(1))
 }

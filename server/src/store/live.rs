@@ -4,6 +4,7 @@
 use super::{
     Changes, Engine, StoreError, audit,
     catalog::Catalog,
+    fact,
     keys::{self, Table},
     leases::Leases,
     ready::Ready,
@@ -75,6 +76,7 @@ impl Live {
 
     /// Follows a step that was committed, and notes in `changes` whom it concerns.
     pub(super) fn follow(&mut self, job: &Job, effects: &[Effect], changes: &mut Changes) {
+        changes.facts.extend(fact::of(job, effects));
         for effect in effects {
             match effect {
                 Effect::Emit(_)

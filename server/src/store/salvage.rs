@@ -201,6 +201,7 @@ pub(crate) fn fail<E: Engine>(
                 .map_or(Digest::of(b""), |job| job.spec_digest),
             request_id: known.as_ref().and_then(|job| job.request_id.clone()),
             blobs: Vec::new(),
+            trace: known.as_ref().and_then(|job| job.trace.clone()),
         },
         known.as_ref().map_or(now, |job| job.created),
     );

@@ -24,6 +24,7 @@ fn job(id: u8, owner: &str, ended: Option<u64>, bytes: u64) -> Job {
         phase,
         bytes,
         last_sequence: 0,
+        trace: None,
     }
 }
 

@@ -107,6 +107,7 @@ pub(super) fn owners_keep_their_jobs_and_request_ids_apart(backend: &dyn Backend
             spec_digest: Digest::of(b"model"),
             request_id: Some(request_id.into()),
             blobs: Vec::new(),
+            trace: None,
         };
         store
             .create_job(new, &spec("model"), at(1))
@@ -205,6 +206,7 @@ pub(super) fn a_spec_of_many_files_round_trips(backend: &dyn Backend) {
         spec_digest: Digest::of(b"large"),
         request_id: None,
         blobs: Vec::new(),
+        trace: None,
     };
     let id = store.create_job(new, &spec, at(1)).unwrap().job.job.id;
     store.close().unwrap();

@@ -18,6 +18,7 @@ fn create_for(store: &dyn Store, owner: &str, blobs: &[BlobRef]) -> Result<JobId
         spec_digest: Digest::of(b"model"),
         request_id: None,
         blobs: blobs.to_vec(),
+        trace: None,
     };
     let created = store.create_job(new, &spec("model"), at(1))?;
     Ok(created.job.job.id)

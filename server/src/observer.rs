@@ -1,0 +1,59 @@
+//! One server as its ops port shows it: whether work may be sent here, and what it measures.
+
+use std::{fs, io, path::PathBuf, sync::Arc};
+
+use dual16_telemetry::ops::{Answer, Observed};
+
+use crate::{limits::Limits, rpc::App};
+
+/// Ready means: not stopping, the job store answers (it answers nothing after a failed write), and
+/// the data directory takes a new file.
+pub(crate) struct Observer {
+    pub(crate) app: Arc<App>,
+    pub(crate) data: PathBuf,
+}
+
+impl Observed for Observer {
+    fn ready(&self) -> Answer<'_, Result<(), String>> {
+        Box::pin(async {
+            if self.app.shutdown.is_cancelled() {
+                return Err("shutting down".to_owned());
+            }
+            // The log says why; what is open to everybody on a network says only that.
+            let counts = self.app.store(|store, _| store.counts()).await;
+            if let Err(error) = counts {
+                tracing::warn!(%error, "not ready: the job store does not answer");
+                return Err("the job store does not answer; the log says why".to_owned());
+            }
+            let data = self.data.clone();
+            match tokio::task::spawn_blocking(move || writable(&data)).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "not ready: the data directory takes no file");
+                    Err(format!(
+                        "the data directory takes no file: {}",
+                        error.kind()
+                    ))
+                }
+                Err(_) => Err("shutting down".to_owned()),
+            }
+        })
+    }
+
+    fn metrics(&self) -> Answer<'_, String> {
+        Box::pin(async {
+            // A store that has failed is shown by readiness; the rest is still worth reading.
+            let counts = self.app.store(|store, _| store.counts()).await;
+            let all = Limits::len(self.app.limits.watchers);
+            let watchers = all.saturating_sub(self.app.watchers.available_permits());
+            self.app.metrics.text(&counts.unwrap_or_default(), watchers)
+        })
+    }
+}
+
+/// One file, always the same, so that even a crash in between leaves no more than that.
+fn writable(data: &std::path::Path) -> io::Result<()> {
+    let probe = data.join("ready.probe");
+    fs::write(&probe, b"ready\n")?;
+    fs::remove_file(probe)
+}
