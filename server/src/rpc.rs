@@ -6,6 +6,7 @@
 mod app;
 mod blobs;
 mod error;
+pub(crate) mod fuzzing;
 mod info;
 mod jobs;
 mod validate;
