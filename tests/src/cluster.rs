@@ -27,17 +27,25 @@ const LEASE_SECONDS: &str = "5";
 pub struct ServerProcess {
     process: Process,
     address: String,
+    flags: Vec<String>,
     data: TempDir,
 }
 
 impl ServerProcess {
     /// Starts a server on a free port with nothing in its state.
     pub fn start() -> Self {
+        Self::start_with("127.0.0.1:0", &["--lease-ttl", LEASE_SECONDS])
+    }
+
+    /// Starts a server that listens on `address` with nothing in its state, and with these flags.
+    pub fn start_with(address: &str, flags: &[&str]) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let (process, address) = serve(&data, "127.0.0.1:0");
+        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let (process, address) = serve(&data, address, &flags);
         Self {
             process,
             address,
+            flags,
             data,
         }
     }
@@ -60,7 +68,17 @@ impl ServerProcess {
     /// Starts it again on the same port with the same state.
     pub fn restart(&mut self) {
         self.process.kill();
-        (self.process, self.address) = serve(&self.data, &self.address);
+        (self.process, self.address) = serve(&self.data, &self.address, &self.flags);
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where it keeps its state.
+    pub fn state(&self) -> PathBuf {
+        self.data.path().join("state")
     }
 
     /// What `dual16 COMMAND --output json` prints about it.
@@ -100,12 +118,12 @@ impl ServerProcess {
     }
 }
 
-fn serve(data: &TempDir, listen: &str) -> (Process, String) {
+fn serve(data: &TempDir, listen: &str, flags: &[String]) -> (Process, String) {
     let port_file = data.path().join("port");
     // One that a killed server left would name the port before the new server listens.
     let _ = fs::remove_file(&port_file);
     let mut command = Command::new(program("dual16-server"));
-    command.args(["--listen", listen, "--lease-ttl", LEASE_SECONDS]);
+    command.args(["--listen", listen]).args(flags);
     command.arg("--port-file").arg(&port_file);
     command.arg("--data").arg(data.path().join("state"));
     let mut process = Process::spawn("dual16-server", command);
@@ -129,9 +147,14 @@ pub struct WorkerProcess {
 impl WorkerProcess {
     /// Starts a worker with one thread that runs `slots` tasks at a time.
     pub fn start(server: &ServerProcess, name: &str, slots: u32) -> Self {
+        Self::start_at(&server.url(), name, slots)
+    }
+
+    /// The same for a server that is reached at `url`.
+    pub fn start_at(url: &str, name: &str, slots: u32) -> Self {
         let cache = tempfile::tempdir().unwrap();
         let mut command = Command::new(program("dual16-worker"));
-        command.args(["--server", &server.url(), "--name", name, "--threads", "1"]);
+        command.args(["--server", url, "--name", name, "--threads", "1"]);
         command.args(["--workers", &slots.to_string()]);
         command.arg("--cache").arg(cache.path().join("blobs"));
         Self {
@@ -143,6 +166,11 @@ impl WorkerProcess {
     /// Ends it as a power cut would.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
     }
 
     /// Sends a signal by its name: "STOP", "CONT", "TERM".

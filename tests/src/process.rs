@@ -114,6 +114,11 @@ impl Process {
         self.fail("ended without the line that was waited for");
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child
