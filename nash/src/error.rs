@@ -69,6 +69,19 @@ pub enum QuantizeError {
     Scale(#[from] ScaleError),
 }
 
+impl QuantizeError {
+    /// The same error of a slice that begins `offset` elements after the caller's.
+    pub(crate) fn after(self, offset: usize) -> Self {
+        match self {
+            Self::NonFinite { index, value } => Self::NonFinite {
+                index: index + offset,
+                value,
+            },
+            other => other,
+        }
+    }
+}
+
 /// A ratio of scales that the fixed-point multiplier cannot express.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]

@@ -26,7 +26,8 @@
 //! # Kernels
 //! A kernel with a hot loop keeps its scalar reference in a module of its own, behind a
 //! slice-level signature (`linear::scalar`, `mul_sum::scalar`). A SIMD version goes beside it,
-//! is chosen at run time by [`simd`], and must be equal to it bit for bit.
+//! is chosen at run time by [`simd`], and must be equal to it bit for bit. Only [`linear`] and what
+//! is made of it use more than the caller's thread. `docs/kernels.md` has their figures.
 
 pub mod cost;
 pub mod decompose;

@@ -17,6 +17,8 @@ pub(crate) enum Level {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 /// Proof of AVX2.
@@ -24,10 +26,16 @@ pub(crate) enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Avx2(());
 
-/// Proof of AVX2, of AVX-512 F, BW, VL, DQ and VNNI, and of POPCNT: server cores since Ice Lake and Zen 4.
+/// Proof of AVX2, of AVX-512 F, BW, VL, DQ, VNNI and VBMI, and of POPCNT: server cores since Ice
+/// Lake and Zen 4.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Avx512(());
+
+/// Proof of NEON, which every aarch64 machine has that Rust's standard library runs on.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Neon(());
 
 impl Isa {
     /// The scalar reference, on every machine.
@@ -57,6 +65,8 @@ impl fmt::Display for Isa {
             Level::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(_) => "neon",
         })
     }
 }
@@ -70,6 +80,7 @@ fn vector_levels() -> [Option<Level>; 2] {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx512vbmi")
         && is_x86_feature_detected!("popcnt");
     [
         avx2.then_some(Level::Avx2(Avx2(()))),
@@ -77,7 +88,58 @@ fn vector_levels() -> [Option<Level>; 2] {
     ]
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn vector_levels() -> [Option<Level>; 1] {
+    [Some(Level::Neon(Neon(())))]
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn vector_levels() -> [Option<Level>; 0] {
     []
 }
+
+/// A function that runs a loop as it was compiled for the instruction set it is given.
+///
+/// `portable` is the scalar reference. `vector` is a loop without branches that the compiler turns
+/// into vector instructions; both are safe, take the same arguments and must be `inline(always)`,
+/// or their code would stay that of the baseline. Rust neither reorders nor contracts float
+/// operations, so a loop gives the same bits whatever it is compiled for.
+macro_rules! for_each_isa {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident$(<$($generic:ident: $bound:path),+>)?(
+            $($argument:ident: $type:ty),+ $(,)?
+        ) $(-> $result:ty)? { portable: $portable:path, vector: $vector:path $(,)? }
+    ) => {
+        $(#[$attribute])*
+        #[allow(unsafe_code, reason = "code for an instruction set that a token proves")]
+        #[inline]
+        $visibility fn $name$(<$($generic: $bound),+>)?(
+            isa: $crate::simd::Isa,
+            $($argument: $type),+
+        ) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            fn avx2$(<$($generic: $bound),+>)?($($argument: $type),+) $(-> $result)? {
+                $vector($($argument),+)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+            fn avx512$(<$($generic: $bound),+>)?($($argument: $type),+) $(-> $result)? {
+                $vector($($argument),+)
+            }
+            match isa.level() {
+                $crate::simd::Level::Portable => $portable($($argument),+),
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the token proves the feature.
+                $crate::simd::Level::Avx2(_) => unsafe { avx2($($argument),+) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the token proves the features.
+                $crate::simd::Level::Avx512(_) => unsafe { avx512($($argument),+) },
+                #[cfg(target_arch = "aarch64")]
+                $crate::simd::Level::Neon(_) => $vector($($argument),+),
+            }
+        }
+    };
+}
+pub(crate) use for_each_isa;

@@ -4,6 +4,7 @@
 use crate::error::{QuantizeError, ScaleError};
 use crate::quantize::round_half_even;
 use crate::scale::{MIN_SCALE, Scale, channels, check_channels, min_max};
+use crate::simd::{Isa, for_each_isa};
 
 /// Largest |W16|: 256 * 127 + 127, so that both planes stay in int8 on either side.
 pub const SPLIT_QMAX: i32 = 32639;
@@ -27,17 +28,31 @@ impl SplitWeight {
     /// [`QuantizeError::Shape`] unless `weight` has `o * k` elements, [`QuantizeError::NonFinite`]
     /// with the flat index of a NaN or infinity.
     pub fn new(weight: &[f32], shape: [usize; 2]) -> Result<Self, QuantizeError> {
+        Self::new_on(Isa::best(), weight, shape)
+    }
+
+    /// [`SplitWeight::new`] on an instruction set of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`SplitWeight::new`].
+    pub fn new_on(isa: Isa, weight: &[f32], shape: [usize; 2]) -> Result<Self, QuantizeError> {
         check_channels(weight, shape)?;
         let mut planes = Self {
-            hi: Vec::with_capacity(weight.len()),
-            lo: Vec::with_capacity(weight.len()),
+            hi: vec![0; weight.len()],
+            lo: vec![0; weight.len()],
             scales: Vec::with_capacity(shape[0]),
         };
+        let k = shape[1].max(1);
+        let mut rows = planes.hi.chunks_mut(k).zip(planes.lo.chunks_mut(k));
         for row in channels(weight, shape) {
             let (min, max) = min_max(row);
             let amax = (-min).max(max).max(0.0);
             let scale = Scale::new((amax / SPLIT_QMAX as f32).max(MIN_SCALE))?;
-            planes.push_channel(row, scale);
+            // A channel without elements has no row of either plane.
+            if let Some((hi, lo)) = rows.next() {
+                split_channel(isa, row, scale.get(), hi, lo);
+            }
+            planes.scales.push(scale);
         }
         Ok(planes)
     }
@@ -52,15 +67,23 @@ impl SplitWeight {
             .map(|s| Scale::new(256.0 * s.get()))
             .collect()
     }
+}
 
-    fn push_channel(&mut self, row: &[f32], scale: Scale) {
-        let limit = SPLIT_QMAX as f32;
-        for &w in row {
-            let q = round_half_even((w / scale.get()).clamp(-limit, limit));
-            let lo = (q + 128).rem_euclid(256) - 128;
-            self.lo.push(lo as i8);
-            self.hi.push(((q - lo) / 256) as i8);
-        }
-        self.scales.push(scale);
+for_each_isa! {
+    /// One channel into its planes, all of one length.
+    fn split_channel(row: &[f32], scale: f32, hi: &mut [i8], lo: &mut [i8]) {
+        portable: split_each,
+        vector: split_each,
+    }
+}
+
+#[inline(always)]
+fn split_each(row: &[f32], scale: f32, hi: &mut [i8], lo: &mut [i8]) {
+    let limit = SPLIT_QMAX as f32;
+    for ((&w, hi), lo) in row.iter().zip(hi).zip(lo) {
+        let q = round_half_even((w / scale).clamp(-limit, limit));
+        // ((q + 128) mod 256) - 128 is what the low byte says as a signed number.
+        *lo = q as i8;
+        *hi = ((q - i32::from(*lo)) >> 8) as i8;
     }
 }

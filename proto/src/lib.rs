@@ -1,6 +1,8 @@
 //! The `dual16.v1` API. The `.proto` files beside this crate are the reference; this is what is
-//! generated from them, plus the descriptor set that the server offers by reflection.
+//! generated from them, plus the descriptor set that the server offers by reflection, and what every
+//! side of the API does alike: [`digest`]s, and the [`blob`]s that they name.
 
+pub mod blob;
 pub mod digest;
 
 /// Version 1 of the API.

@@ -25,6 +25,14 @@ use npz::NpzFile;
 /// One batch: a tensor for each input of the model.
 pub type Batch = BTreeMap<String, Datum>;
 
+/// Elements of a batch, over all its tensors.
+pub fn elements(batch: &Batch) -> usize {
+    batch
+        .values()
+        .map(|datum| datum.shape().iter().product::<usize>())
+        .sum()
+}
+
 /// Suffix that a key may have or leave out: layer mode names a layer's input `NAME.input`.
 const INPUT_SUFFIX: &str = ".input";
 
@@ -87,6 +95,15 @@ impl BatchFile {
     /// Number of batches, at least 1.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Elements of one batch, over all inputs of the model.
+    pub fn elements(&self) -> usize {
+        let all = self
+            .entries
+            .iter()
+            .map(|entry| entry.shape.iter().product());
+        all.fold(0, usize::saturating_add) / self.count.max(1)
     }
 
     /// Keys of the file that are no input of the model, sorted.

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::memory::Bytes;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -97,6 +99,21 @@ pub enum Error {
         /// Decoder's word.
         reason: String,
     },
+    /// A task needs more memory than the process may use.
+    #[error(
+        "{what} needs {needs} beside {resident} of loaded models, and this worker may use {limit}; \
+         give smaller batches, or start workers with a larger --memory-limit"
+    )]
+    Memory {
+        /// The task, in terms of the job's files and layers.
+        what: String,
+        /// Its estimate.
+        needs: Bytes,
+        /// What is held and stays.
+        resident: Bytes,
+        /// The whole budget.
+        limit: Bytes,
+    },
     /// The job was cancelled while the task ran.
     #[error("cancelled")]
     Cancelled,
@@ -116,13 +133,18 @@ impl Error {
             Error::Kernel { .. } => "KERNEL_REFUSED",
             Error::Io { .. } => "IO",
             Error::Payload { .. } => "PAYLOAD_MISMATCH",
+            Error::Memory { .. } => "MEMORY_LIMIT",
             Error::Cancelled => "CANCELLED",
         }
     }
 
-    /// Whether the same task could succeed on another try. Bad input never can.
+    /// Whether the same task could succeed on another try. Bad input never can; a worker with more
+    /// memory may have what this one lacks.
     pub fn retryable(&self) -> bool {
-        matches!(self, Error::Io { .. } | Error::Payload { .. })
+        matches!(
+            self,
+            Error::Io { .. } | Error::Payload { .. } | Error::Memory { .. }
+        )
     }
 }
 

@@ -96,6 +96,28 @@ impl FloatModel {
             .collect())
     }
 
+    /// About how many bytes [`Self::probe`] gives, from a run that keeps every eighth value.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn probe_bytes(&self, inputs: &Batch) -> Result<u64> {
+        const STEP: usize = 8;
+        let names: BTreeSet<&str> = self
+            .value_names
+            .iter()
+            .step_by(STEP)
+            .map(String::as_str)
+            .collect();
+        let given = inputs.iter().map(|(name, datum)| (name.as_str(), datum));
+        let values = self.execute(&self.file, given, &names)?;
+        let bytes: usize = values
+            .into_iter()
+            .filter_map(convert::from_rten)
+            .map(|datum| datum.byte_len())
+            .sum();
+        Ok((bytes * STEP) as u64)
+    }
+
     /// The values a node needs to run alone, captured ones included; constants are not among them,
     /// for they come from the model.
     pub fn feeds(&self, onnx_node: usize) -> Vec<&str> {

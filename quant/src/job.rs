@@ -34,6 +34,16 @@ pub enum ModelInput {
     },
 }
 
+impl ModelInput {
+    /// What the user calls it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Onnx { model, .. } => &model.name,
+            Self::Layers { weights } => &weights.name,
+        }
+    }
+}
+
 /// A named blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRef {

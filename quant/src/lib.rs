@@ -12,6 +12,7 @@
 //! - [`metrics`]: how far a tensor is from its reference; [`report`]: what is told while a job runs.
 //! - [`job`], [`blobs`]: what a job works on, and where its bytes are kept.
 //! - [`artifact`]: the files a job leaves.
+//! - [`memory`]: how much the tasks of one process may hold together.
 //! - [`flow`]: the job cut into stages of independent tasks, each a pure function of its inputs.
 
 pub mod artifact;
@@ -25,6 +26,7 @@ pub mod graph;
 pub mod job;
 pub mod layers;
 mod measured;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod observe;

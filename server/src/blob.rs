@@ -15,9 +15,6 @@ use tonic::async_trait;
 pub use self::local::LocalBlobs;
 use crate::digest::Digest;
 
-/// Bytes in one piece of a download.
-pub const CHUNK_BYTES: usize = 1 << 20;
-
 /// A store of blobs.
 #[async_trait]
 pub trait BlobStore: Send + Sync + 'static {
@@ -41,8 +38,9 @@ pub trait BlobStore: Send + Sync + 'static {
         offset: u64,
     ) -> Result<Option<Box<dyn Upload>>, BlobError>;
 
-    /// Size of the blob and its bytes from `offset` on, in pieces of [`CHUNK_BYTES`] at most. The
-    /// channel is bounded: a slow reader slows down the reading.
+    /// Size of the blob and its bytes from `offset` on, in pieces of
+    /// [`CHUNK_BYTES`](dual16_proto::blob::CHUNK_BYTES) at most. The channel is bounded: a slow
+    /// reader slows down the reading.
     async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError>;
 }
 
@@ -55,10 +53,12 @@ pub struct BlobReader {
     pub chunks: mpsc::Receiver<Result<Bytes, BlobError>>,
 }
 
-/// An upload under way. Dropping it keeps what was written, for another to go on from.
+/// An upload under way. Dropping it keeps what was written, for another to go on from; what
+/// [`write`](Self::write) has taken but not written yet is still written then.
 #[async_trait]
 pub trait Upload: Send {
-    /// Appends bytes; more than the declared size is refused.
+    /// Appends bytes, which need not be written on return; more than the declared size is refused,
+    /// by this call or a later one.
     async fn write(&mut self, data: Bytes) -> Result<(), BlobError>;
 
     /// Checks size and digest; the blob exists from then on. If the digest does not match,

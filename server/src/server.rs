@@ -6,9 +6,12 @@ mod data_dir;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use dual16_proto::v1::{
-    blob_service_server::BlobServiceServer, info_service_server::InfoServiceServer,
-    job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
+use dual16_proto::{
+    blob::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES},
+    v1::{
+        blob_service_server::BlobServiceServer, info_service_server::InfoServiceServer,
+        job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
+    },
 };
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -27,9 +30,6 @@ use crate::{
     wake::Wakeups,
 };
 
-/// HTTP/2 windows wide enough that blobs move at the speed of the network.
-const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// A connection that answers no ping within the two is dead, and its uploads are free again.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -240,6 +240,7 @@ async fn router(app: &Arc<App>) -> Result<Router, StartError> {
     Ok(Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

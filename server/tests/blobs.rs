@@ -9,7 +9,7 @@
 
 mod support;
 
-use dual16_proto::v1;
+use dual16_proto::v1::{self, blob_service_client::BlobServiceClient};
 use dual16_server::{digest::Digest, limits::Limits};
 use support::*;
 use tonic::{Code, Status};
@@ -276,4 +276,70 @@ async fn results_too_large_for_one_message_reach_the_reduce_as_blobs() {
             .zip(&results)
             .all(|(input, result)| input == result.as_bytes())
     );
+}
+
+/// Each transfer may wait for its peer for long, and there may be thousands: were a thread waiting
+/// with it, a few would stop the server.
+#[test]
+fn transfers_that_stand_still_hold_no_threads() {
+    const BLOCKING_THREADS: usize = 2;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let server = serve(directory.path()).await;
+        // Far more than a connection's windows and the chunks read ahead.
+        let large = data(12 * CHUNK);
+        let name = Digest::of(&large).to_string();
+        let whole = messages(&name, large.len(), &large, 0);
+        upload(&server, whole).await.unwrap();
+        let mut standing = Vec::new();
+        for index in 0..4 * BLOCKING_THREADS {
+            let url = format!("http://{}", server.server.addr());
+            let mut client = BlobServiceClient::connect(url).await.unwrap();
+            let request = v1::DownloadRequest {
+                digest: name.clone(),
+                offset: 0,
+            };
+            let unread = client.clone().download(request).await.unwrap();
+            let blob = data(2 * CHUNK + index);
+            let digest = Digest::of(&blob).to_string();
+            let half = messages(&digest, blob.len(), &blob[..CHUNK], 0);
+            let (sender, receiver) = tokio::sync::mpsc::channel(2);
+            for message in half {
+                sender.send(message).await.unwrap();
+            }
+            let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+            let silent = tokio::spawn(async move { client.upload(stream).await });
+            let kept = CHUNK as u64;
+            while committed(&server, &digest).await < kept {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            standing.push((unread, sender, silent));
+        }
+        let blob = data(3 * CHUNK);
+        let name = Digest::of(&blob).to_string();
+        let whole = messages(&name, blob.len(), &blob, 0);
+        upload(&server, whole).await.unwrap();
+        assert_eq!(download(&server, &name, 0).await.1, blob);
+        assert!(standing.iter().all(|(.., silent)| !silent.is_finished()));
+        standing.iter().for_each(|(.., silent)| silent.abort());
+    });
+}
+
+async fn committed(server: &TestServer, digest: &str) -> u64 {
+    let query = v1::QueryUploadRequest {
+        digest: digest.into(),
+    };
+    let mut blobs = server.blobs.clone();
+    blobs
+        .query_upload(query)
+        .await
+        .unwrap()
+        .into_inner()
+        .committed
 }

@@ -147,20 +147,44 @@ pub struct WorkerProcess {
 impl WorkerProcess {
     /// Starts a worker with one thread that runs `slots` tasks at a time.
     pub fn start(server: &ServerProcess, name: &str, slots: u32) -> Self {
-        Self::start_at(&server.url(), name, slots)
+        Self::start_with(server, name, &["--workers", &slots.to_string()])
     }
 
-    /// The same for a server that is reached at `url`.
+    /// Starts a worker with one thread and more arguments.
+    pub fn start_with(server: &ServerProcess, name: &str, arguments: &[&str]) -> Self {
+        Self::serve(&server.url(), name, arguments)
+    }
+
+    /// As [`Self::start`], for a server that is reached at `url`.
     pub fn start_at(url: &str, name: &str, slots: u32) -> Self {
+        Self::serve(url, name, &["--workers", &slots.to_string()])
+    }
+
+    fn serve(url: &str, name: &str, arguments: &[&str]) -> Self {
         let cache = tempfile::tempdir().unwrap();
         let mut command = Command::new(program("dual16-worker"));
         command.args(["--server", url, "--name", name, "--threads", "1"]);
-        command.args(["--workers", &slots.to_string()]);
+        command.args(arguments);
         command.arg("--cache").arg(cache.path().join("blobs"));
         Self {
             process: Process::spawn(name, command),
             _cache: cache,
         }
+    }
+
+    /// Runs a worker whose arguments must make it end at once.
+    pub fn refused(arguments: &[&str]) -> Finished {
+        let mut command = Command::new(program("dual16-worker"));
+        command.args(arguments);
+        Process::spawn("dual16-worker", command).wait(START_LIMIT)
+    }
+
+    /// The most memory it has had in use so far, in MiB.
+    pub fn peak_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.unwrap().trim().strip_suffix("kB").unwrap();
+        kib.trim().parse::<u64>().unwrap().div_ceil(1024)
     }
 
     /// Ends it as a power cut would.

@@ -114,7 +114,7 @@ impl Process {
         self.fail("ended without the line that was waited for");
     }
 
-    /// Its process id.
+    /// The system's number for it.
     pub fn id(&self) -> u32 {
         self.child.id()
     }

@@ -3,9 +3,12 @@
 
 use std::{error::Error as _, time::Duration};
 
-use dual16_proto::v1::{
-    blob_service_client::BlobServiceClient, info_service_client::InfoServiceClient,
-    worker_service_client::WorkerServiceClient,
+use dual16_proto::{
+    blob::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES},
+    v1::{
+        blob_service_client::BlobServiceClient, info_service_client::InfoServiceClient,
+        worker_service_client::WorkerServiceClient,
+    },
 };
 use tonic::{
     Code, Response, Status,
@@ -69,9 +72,9 @@ pub(crate) fn endpoint(server: &str) -> Result<Endpoint, String> {
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true)
-        // Blobs come in MiB chunks; the default 64 KiB windows would make each wait for round trips.
-        .initial_stream_window_size(8 << 20)
-        .initial_connection_window_size(16 << 20))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES))
 }
 
 /// Gives a call a deadline on this side, whatever the transport does.

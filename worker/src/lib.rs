@@ -27,6 +27,7 @@ mod heartbeat;
 mod lease_loop;
 mod leases;
 mod link;
+mod memory_limit;
 mod options;
 mod quantize_runner;
 mod report;
@@ -40,6 +41,7 @@ use dual16_proto::digest;
 
 pub use connect::StartError;
 pub use convert_spec::{SpecError, job_input};
+pub use memory_limit::{MemoryLimit, MemoryLimitError};
 pub use options::{DEFAULT_CACHE_BYTES, WorkerOptions};
 pub use quantize_runner::QuantizeRunner;
 pub use runner::{Blobs, Control, Next, NextStage, Outcome, TaskError, TaskRunner};

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use dual16_worker::{DEFAULT_CACHE_BYTES, WorkerOptions, start};
+use dual16_worker::{DEFAULT_CACHE_BYTES, MemoryLimit, WorkerOptions, start};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -40,6 +40,20 @@ struct Args {
     /// Size the cache is kept under, in bytes; blobs in use stay even if they are more.
     #[arg(long, env = "DUAL16_CACHE_BYTES", value_name = "BYTES", default_value_t = DEFAULT_CACHE_BYTES)]
     cache_bytes: u64,
+
+    /// Memory the process may use: a size such as 1500MB or 2GiB, "auto" (the control group's limit,
+    /// else 3/4 of the machine's memory) or "none".
+    ///
+    /// Every task is estimated before it runs. One that does not fit beside the others waits for
+    /// them; one that does not fit alone is cut smaller where it can be, else refused with the
+    /// figure, and another worker may take it.
+    #[arg(
+        long,
+        env = "DUAL16_MEMORY_LIMIT",
+        value_name = "SIZE",
+        default_value_t
+    )]
+    memory_limit: MemoryLimit,
 
     /// Name shown in errors, unique for each worker [default: the host's name and a random part].
     #[arg(long, env = "DUAL16_WORKER_NAME")]
@@ -78,6 +92,7 @@ fn main() -> anyhow::Result<()> {
         threads,
         cache,
         cache_bytes,
+        memory_limit,
         name,
         drain_seconds,
         log_format,
@@ -93,6 +108,7 @@ fn main() -> anyhow::Result<()> {
 
     let mut options = WorkerOptions::new(server, cache);
     options.cache_bytes = cache_bytes;
+    options.memory_limit = memory_limit;
     options.slots = workers.unwrap_or(options.slots);
     options.threads = threads.unwrap_or(options.threads);
     options.name = name.unwrap_or(options.name);

@@ -4,7 +4,7 @@ use std::{fmt, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Durati
 
 use uuid::Uuid;
 
-use crate::{quantize_runner::QuantizeRunner, runner::TaskRunner};
+use crate::{memory_limit::MemoryLimit, runner::TaskRunner};
 
 /// Default of [`WorkerOptions::cache_bytes`]: 8 GiB.
 pub const DEFAULT_CACHE_BYTES: u64 = 8 << 30;
@@ -27,13 +27,16 @@ pub struct WorkerOptions {
     pub cache_bytes: u64,
     /// How long [`start`](crate::start) may wait for the server's first answer; `None` = for ever.
     pub connect_timeout: Option<Duration>,
-    /// What runs the tasks.
-    pub runner: Arc<dyn TaskRunner>,
+    /// What the process may use; a task that would exceed it is cut smaller or refused.
+    pub memory_limit: MemoryLimit,
+    /// What runs the tasks; `None` = the quantization flow, within the memory limit.
+    pub runner: Option<Arc<dyn TaskRunner>>,
 }
 
 impl WorkerOptions {
     /// Options with a made-up unique name, a slot and a thread for each core, the default cache
-    /// size, no limit on connecting, and the quantization flow as the runner.
+    /// size, no limit on connecting, the machine's limit on memory, and the quantization flow as the
+    /// runner.
     pub fn new(server: impl Into<String>, cache_dir: impl Into<PathBuf>) -> Self {
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Self {
@@ -44,7 +47,8 @@ impl WorkerOptions {
             cache_dir: cache_dir.into(),
             cache_bytes: DEFAULT_CACHE_BYTES,
             connect_timeout: None,
-            runner: Arc::new(QuantizeRunner),
+            memory_limit: MemoryLimit::Auto,
+            runner: None,
         }
     }
 }
@@ -59,6 +63,7 @@ impl fmt::Debug for WorkerOptions {
             .field("cache_dir", &self.cache_dir)
             .field("cache_bytes", &self.cache_bytes)
             .field("connect_timeout", &self.connect_timeout)
+            .field("memory_limit", &self.memory_limit)
             .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,12 @@
 //! The runner of the real work: hands each task to the quantization flow and its output back.
 
+use std::sync::Arc;
+
 use dual16_proto::v1::{Artifact, Lease, TaskKind};
 use dual16_quant::{
     Error,
-    flow::{self, FileRef, Part, TaskInput, TaskOutput},
+    flow::{self, Executor, FileRef, Part, TaskInput, TaskOutput},
+    memory::MemoryBudget,
 };
 
 use crate::{
@@ -12,9 +15,19 @@ use crate::{
     runner::{Blobs, Control, Next, NextStage, Outcome, TaskError, TaskRunner},
 };
 
-/// Runs the quantization flow. It keeps nothing between tasks.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct QuantizeRunner;
+/// Runs the quantization flow. Between tasks it keeps the models of the last jobs.
+pub struct QuantizeRunner {
+    executor: Executor,
+}
+
+impl QuantizeRunner {
+    /// A runner whose tasks and models together stay within `memory`.
+    pub fn new(memory: Arc<MemoryBudget>) -> Self {
+        Self {
+            executor: Executor::new(memory),
+        }
+    }
+}
 
 impl TaskRunner for QuantizeRunner {
     fn run(
@@ -42,7 +55,7 @@ impl TaskRunner for QuantizeRunner {
             payload,
             inputs,
         };
-        Ok(outcome(flow::run(&task, blobs, control)?))
+        Ok(outcome(self.executor.run(&task, blobs, control)?))
     }
 }
 

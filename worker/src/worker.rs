@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use dual16_quant::memory::MemoryBudget;
 use rayon::ThreadPoolBuilder;
 use tokio::time;
 use tokio_util::{
@@ -19,6 +20,7 @@ use crate::{
     leases::LeaseTable,
     link::Link,
     options::WorkerOptions,
+    quantize_runner::QuantizeRunner,
     report::Reporter,
     task::TaskContext,
     transfer::Transfer,
@@ -99,8 +101,12 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         store: Arc::clone(&store),
         link: Arc::clone(&link),
     });
+    let memory = options.memory_limit.for_tasks();
+    let runner = options
+        .runner
+        .unwrap_or_else(|| Arc::new(QuantizeRunner::new(MemoryBudget::new(memory))));
     let context = Arc::new(TaskContext {
-        runner: options.runner,
+        runner,
         store,
         reporter: Arc::clone(&reporter),
     });
@@ -116,7 +122,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
     };
     let stop = CancellationToken::new();
     tasks.spawn(lease_loop.run(stop.clone()));
-    tracing::info!(worker = %name, %server, slots, threads, "worker ready");
+    tracing::info!(worker = %name, %server, slots, threads, task_memory = memory, "worker ready");
     Ok(RunningWorker {
         stop: stop.drop_guard(),
         tasks,

@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use dual16_proto::v1::Artifact;
+use dual16_proto::{blob::DurableFile, v1::Artifact};
 use tempfile::NamedTempFile;
 
 use super::{
@@ -74,19 +74,23 @@ impl Client {
             source,
         };
         let temporary = temporary_in(out).map_err(failed)?;
-        let mut sink = tokio::fs::File::from_std(temporary.reopen().map_err(failed)?);
+        let sink = DurableFile::new(temporary.reopen().map_err(failed)?);
         let wanted = Wanted {
             name: &artifact.name,
             digest: &artifact.digest,
             size: artifact.size,
         };
-        self.download(wanted, &mut sink, moved)
+        let sink = self
+            .download(wanted, sink, moved)
             .await
             .map_err(|error| match error {
                 DownloadError::Api(error) => error,
                 DownloadError::Sink(source) => failed(source),
             })?;
-        sink.sync_all().await.map_err(failed)?;
+        tokio::task::spawn_blocking(move || sink.sync())
+            .await
+            .unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
+            .map_err(failed)?;
         Ok(temporary)
     }
 }

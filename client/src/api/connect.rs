@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dual16_proto::v1::{
-    GetInfoRequest, GetInfoResponse, blob_service_client::BlobServiceClient,
-    info_service_client::InfoServiceClient, job_service_client::JobServiceClient,
+use dual16_proto::{
+    blob::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES},
+    v1::{
+        GetInfoRequest, GetInfoResponse, blob_service_client::BlobServiceClient,
+        info_service_client::InfoServiceClient, job_service_client::JobServiceClient,
+    },
 };
 use tonic::{
     Code, Request, Response, Status,
@@ -27,8 +30,6 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A list of jobs repeats the names of all their files, so it can outgrow tonic's 4 MiB.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
-const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 type OnRetry = Arc<dyn Fn(&Retrying<'_>) + Send + Sync>;
 
@@ -219,6 +220,7 @@ fn endpoint(given: &str) -> Result<(String, Endpoint), ApiError> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
         .tcp_nodelay(true);
     Ok((url, endpoint))
 }

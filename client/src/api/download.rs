@@ -1,8 +1,11 @@
 //! Getting one blob from the server: resumed by offset, checked against its digest.
 
-use dual16_proto::{digest::Digest, v1::DownloadRequest};
-use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use std::io::{self, Write};
+
+use dual16_proto::{
+    blob::{Hashed, WriteBehind},
+    v1::DownloadRequest,
+};
 use tonic::Status;
 
 use super::{ApiError, Client, Moved, retry::Outage};
@@ -20,7 +23,7 @@ pub(super) struct Wanted<'a> {
 pub(super) enum DownloadError {
     Api(ApiError),
     /// The sink refused bytes.
-    Sink(std::io::Error),
+    Sink(io::Error),
 }
 
 impl From<ApiError> for DownloadError {
@@ -30,24 +33,25 @@ impl From<ApiError> for DownloadError {
 }
 
 impl Client {
-    /// Writes the blob to `sink` and checks it. After an error the sink holds garbage.
-    pub(super) async fn download(
+    /// Writes the blob to `sink` on blocking threads, checks it, and gives the sink back. After an
+    /// error what the sink stands for holds garbage.
+    pub(super) async fn download<W: Write + Send + 'static>(
         &self,
         wanted: Wanted<'_>,
-        sink: &mut (dyn AsyncWrite + Unpin + Send),
+        sink: W,
         moved: Moved<'_>,
-    ) -> Result<(), DownloadError> {
+    ) -> Result<W, DownloadError> {
         let mut outage = Outage::new(self, "Download");
-        let mut hasher = Sha256::new();
+        let mut sink = WriteBehind::new(Hashed::new(sink));
         let mut offset = 0;
         while let Err(status) = self
-            .receive_from(wanted, &mut offset, &mut hasher, &mut outage, sink, moved)
+            .receive_from(wanted, &mut offset, &mut outage, &mut sink, moved)
             .await?
         {
             outage.pause(&status).await?;
         }
-        sink.flush().await.map_err(DownloadError::Sink)?;
-        let actual = Digest::finish(hasher).to_string();
+        let (sink, actual) = sink.finish().await.map_err(DownloadError::Sink)?.finish();
+        let actual = actual.to_string();
         if actual != wanted.digest {
             return Err(DownloadError::Api(ApiError::Corrupt {
                 name: wanted.name.to_owned(),
@@ -55,17 +59,16 @@ impl Client {
                 actual,
             }));
         }
-        Ok(())
+        Ok(sink)
     }
 
     /// One stream. The inner error is the server's; `offset` tells how far it got.
-    async fn receive_from(
+    async fn receive_from<W: Write + Send + 'static>(
         &self,
         wanted: Wanted<'_>,
         offset: &mut u64,
-        hasher: &mut Sha256,
         outage: &mut Outage,
-        sink: &mut (dyn AsyncWrite + Unpin + Send),
+        sink: &mut WriteBehind<Hashed<W>>,
         moved: Moved<'_>,
     ) -> Result<Result<(), Status>, DownloadError> {
         let request = DownloadRequest {
@@ -90,13 +93,15 @@ impl Client {
                     message: format!("more than the {} bytes of {}", wanted.size, wanted.name),
                 }));
             }
-            sink.write_all(&data).await.map_err(DownloadError::Sink)?;
-            hasher.update(&data);
-            *offset += data.len() as u64;
-            if !data.is_empty() {
-                outage.over();
+            // The first message only tells the size.
+            if data.is_empty() {
+                continue;
             }
-            moved(data.len() as i64);
+            let length = data.len();
+            sink.write(data).await.map_err(DownloadError::Sink)?;
+            *offset += length as u64;
+            outage.over();
+            moved(length as i64);
         }
     }
 
@@ -113,9 +118,8 @@ impl Client {
             digest: &artifact.digest,
             size: artifact.size,
         };
-        let mut bytes = Vec::new();
-        match self.download(wanted, &mut bytes, &|_| {}).await {
-            Ok(()) => Ok(bytes),
+        match self.download(wanted, Vec::new(), &|_| {}).await {
+            Ok(bytes) => Ok(bytes),
             Err(DownloadError::Api(error)) => Err(error),
             Err(DownloadError::Sink(source)) => Err(ApiError::Write {
                 path: artifact.name.clone().into(),

@@ -21,9 +21,6 @@ pub use retry::{RetryPolicy, Retrying};
 pub use upload::SourceBlob;
 pub use watch::Watch;
 
-/// Largest piece of a blob in one message: the API's limit, 1 MiB.
-pub const CHUNK_BYTES: usize = 1 << 20;
-
 /// Told how many bytes of a transfer have moved; negative when an interrupted transfer goes back
 /// to what the other side kept.
 pub type Moved<'a> = &'a (dyn Fn(i64) + Send + Sync);

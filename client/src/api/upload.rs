@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashSet,
-    io::SeekFrom,
+    io::{self, SeekFrom},
     path::PathBuf,
     sync::{
         Arc,
@@ -11,21 +11,17 @@ use std::{
     },
 };
 
-use dual16_proto::v1::{
-    FindMissingRequest, QueryUploadRequest, QueryUploadResponse, UploadRequest,
+use bytes::Bytes;
+use dual16_proto::{
+    blob::{CHUNK_BYTES, read_ahead},
+    v1::{FindMissingRequest, QueryUploadRequest, QueryUploadResponse, UploadRequest},
 };
-use tokio::{
-    fs::File,
-    io::{AsyncReadExt as _, AsyncSeekExt as _},
-    sync::mpsc,
-};
+use tokio::{fs::File, io::AsyncSeekExt as _, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use super::{ApiError, CHUNK_BYTES, Client, Moved, retry::Outage};
+use super::{ApiError, Client, Moved, retry::Outage};
 
-/// Chunks read ahead of the network.
-const CHUNKS_AHEAD: usize = 4;
 /// Digests in one FindMissing, so that the request stays far below message limits.
 const DIGESTS_PER_CALL: usize = 10_000;
 
@@ -128,7 +124,7 @@ impl Client {
         report: &mut (dyn FnMut(i64) + Send),
     ) -> Result<Result<(), Status>, ApiError> {
         let sent = Arc::new(AtomicI64::new(offset as i64));
-        let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
+        let (chunks, stream) = mpsc::channel(1);
         let reader = tokio::spawn(read_chunks(blob.clone(), offset, chunks, Arc::clone(&sent)));
         let mut client = self.blobs();
         let call = client.upload(ReceiverStream::new(stream));
@@ -151,11 +147,11 @@ impl Client {
     }
 }
 
-/// Reads `blob` from `offset` to its end into `chunks`; stops quietly when the stream is gone.
+/// Sends `blob` from `offset` to its end; stops quietly when the stream is gone.
 async fn read_chunks(
     blob: SourceBlob,
     offset: u64,
-    chunks: mpsc::Sender<UploadRequest>,
+    messages: mpsc::Sender<UploadRequest>,
     sent: Arc<AtomicI64>,
 ) -> Result<(), ApiError> {
     let failed = |source| ApiError::Read {
@@ -164,34 +160,35 @@ async fn read_chunks(
     };
     let mut file = File::open(&blob.path).await.map_err(failed)?;
     file.seek(SeekFrom::Start(offset)).await.map_err(failed)?;
-    let mut first = Some(UploadRequest {
+    let mut left = blob.size - offset;
+    let mut chunks = read_ahead::<io::Error>(file.into_std().await, left, CHUNK_BYTES);
+    let mut header = Some(UploadRequest {
         digest: blob.digest.clone(),
         size: blob.size,
         offset,
         ..UploadRequest::default()
     });
-    let mut left = blob.size - offset;
     // The first message goes out even when there is nothing left to send: it completes the blob.
-    while left > 0 || first.is_some() {
-        let length = left.min(CHUNK_BYTES as u64) as usize;
-        let mut data = vec![0; length];
-        file.read_exact(&mut data)
-            .await
-            .map_err(|source| match source.kind() {
-                std::io::ErrorKind::UnexpectedEof => ApiError::InputChanged {
-                    path: blob.path.clone(),
-                    message: format!("it had {} bytes and now has fewer", blob.size),
-                },
-                _ => failed(source),
-            })?;
-        let message = UploadRequest {
-            data: data.into(),
-            ..first.take().unwrap_or_default()
+    while left > 0 || header.is_some() {
+        let data = match chunks.recv().await {
+            Some(chunk) => chunk.map_err(failed)?,
+            None => Bytes::new(),
         };
-        if chunks.send(message).await.is_err() {
+        if data.is_empty() && left > 0 {
+            return Err(ApiError::InputChanged {
+                path: blob.path.clone(),
+                message: format!("it had {} bytes and now has fewer", blob.size),
+            });
+        }
+        let length = data.len() as u64;
+        let message = UploadRequest {
+            data,
+            ..header.take().unwrap_or_default()
+        };
+        if messages.send(message).await.is_err() {
             return Ok(());
         }
-        left -= length as u64;
+        left -= length;
         sent.fetch_add(length as i64, Ordering::Relaxed);
     }
     Ok(())

@@ -4,6 +4,10 @@
 //! the chip's accumulator is not public; kernels are exact and report how wide one would have to
 //! be (`[our]`). Which dtypes may meet in one GEMM is [`crate::legality`]'s business, not this
 //! module's.
+//!
+//! [`linear`], [`linear_acc`] and what is made of them share the rows of a large product out to the
+//! threads of the current rayon pool; sums of integers do not depend on how. [`gemm`] stays on the
+//! caller's thread.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -11,18 +15,29 @@ mod avx2;
 mod avx512;
 mod bias;
 mod matmul;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub mod scalar;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiled;
 
 pub use bias::{channel_rescales, quantize_bias};
 pub use matmul::{RightOperand, matmul, matmul_acc};
 
+use rayon::prelude::*;
+
 use crate::dtype::QInt;
 use crate::error::{ShapeError, check_len};
 use crate::requant::Rescale;
+use crate::requant::channels::{Channels, add_bias, bias_of};
 use crate::simd::{Isa, Level};
 use crate::tensor::element_count;
+
+/// Products from which threads are worth their wake-up, some 50 microseconds of work for one.
+const PARALLEL: usize = 1 << 22;
+
+/// Blocks of rows for each thread, so that one that comes late finds something to do.
+const BLOCKS_PER_THREAD: usize = 2;
 
 /// Sizes of `x [n, k] * w [o, k]^T -> y [n, o]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,11 +84,6 @@ impl AccumulatorPeak {
     pub fn merge(self, other: Self) -> Self {
         self.max(other)
     }
-
-    #[inline(always)]
-    fn see(&mut self, acc: i64) {
-        self.0 = self.0.max(acc.unsigned_abs());
-    }
 }
 
 /// Magnitude bits of the largest accumulator, the sign not counted: an int32 accumulator holds 31,
@@ -97,27 +107,31 @@ pub fn linear<A: QInt, W: QInt, Y: QInt>(
     rescales: &[Rescale],
     y: &mut [Y],
 ) -> Result<AccumulatorPeak, ShapeError> {
+    linear_on(Isa::best(), x, w, shape, bias, rescales, y)
+}
+
+/// [`linear`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_on<A: QInt, W: QInt, Y: QInt>(
+    isa: Isa,
+    x: &[A],
+    w: &[W],
+    shape: GemmShape,
+    bias: Option<&[i32]>,
+    rescales: &[Rescale],
+    y: &mut [Y],
+) -> Result<AccumulatorPeak, ShapeError> {
     shape.check(x.len(), w.len(), y.len())?;
     check_bias(bias, shape)?;
     if rescales.len() != 1 {
         check_len("rescales", rescales.len(), shape.o)?;
     }
-    let mut peak = AccumulatorPeak::default();
-    gemm(Isa::best(), x, w, shape, |n, first, dots| {
-        let y = &mut y[n * shape.o + first..][..dots.len()];
-        for (i, (y, &dot)) in y.iter_mut().zip(dots).enumerate() {
-            let o = first + i;
-            let acc = dot + bias.map_or(0, |b| b[o].into());
-            peak.see(acc);
-            let rescale = if rescales.len() == 1 {
-                rescales[0]
-            } else {
-                rescales[o]
-            };
-            *y = rescale.requant(acc);
-        }
-    });
-    Ok(peak)
+    let channels = Channels::new(shape.o, rescales, bias);
+    Ok(for_each_run(isa, x, w, shape, y, |first, sums, y| {
+        channels.requant(isa, first, sums, y)
+    }))
 }
 
 /// Linear that keeps its accumulators, for a high-precision output `[pub]`: real value
@@ -132,17 +146,90 @@ pub fn linear_acc<A: QInt, W: QInt>(
     bias: Option<&[i32]>,
     acc: &mut [i64],
 ) -> Result<AccumulatorPeak, ShapeError> {
+    linear_acc_on(Isa::best(), x, w, shape, bias, acc)
+}
+
+/// [`linear_acc`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`linear_acc`].
+pub fn linear_acc_on<A: QInt, W: QInt>(
+    isa: Isa,
+    x: &[A],
+    w: &[W],
+    shape: GemmShape,
+    bias: Option<&[i32]>,
+    acc: &mut [i64],
+) -> Result<AccumulatorPeak, ShapeError> {
     shape.check(x.len(), w.len(), acc.len())?;
     check_bias(bias, shape)?;
-    let mut peak = AccumulatorPeak::default();
-    gemm(Isa::best(), x, w, shape, |n, first, dots| {
-        let acc = &mut acc[n * shape.o + first..][..dots.len()];
-        for (i, (acc, &dot)) in acc.iter_mut().zip(dots).enumerate() {
-            *acc = dot + bias.map_or(0, |b| b[first + i].into());
-            peak.see(*acc);
+    let bias = bias_of(shape.o, bias);
+    Ok(for_each_run(isa, x, w, shape, acc, |first, sums, acc| {
+        add_bias(isa, sums, &bias[first..first + sums.len()], acc)
+    }))
+}
+
+/// `finish(first o, sums, y)` for runs of channels of every row, and the largest magnitude that it
+/// tells.
+fn for_each_run<A: QInt, W: QInt, Y: Send>(
+    isa: Isa,
+    x: &[A],
+    w: &[W],
+    shape: GemmShape,
+    y: &mut [Y],
+    finish: impl Fn(usize, &[i64], &mut [Y]) -> u64 + Sync,
+) -> AccumulatorPeak {
+    match isa.level() {
+        Level::Portable => {
+            let mut peak = 0;
+            scalar::gemm(x, w, shape, |row, o, sum| {
+                let y = &mut y[row * shape.o + o..][..1];
+                peak = peak.max(finish(o, &[sum], y));
+            });
+            AccumulatorPeak(peak)
         }
-    });
-    Ok(peak)
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(token) => in_row_blocks(token, x, w, shape, y, finish),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(token) => in_row_blocks(token, x, w, shape, y, finish),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon(token) => in_row_blocks(token, x, w, shape, y, finish),
+    }
+}
+
+/// [`for_each_run`] in tiles, on all threads where the product is large.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn in_row_blocks<T: tiled::Tile, A: QInt, W: QInt, Y: Send>(
+    tile: T,
+    x: &[A],
+    w: &[W],
+    shape: GemmShape,
+    y: &mut [Y],
+    finish: impl Fn(usize, &[i64], &mut [Y]) -> u64 + Sync,
+) -> AccumulatorPeak {
+    let GemmShape { n, k, o } = shape;
+    let products = n.saturating_mul(k).saturating_mul(o);
+    let threads = rayon::current_num_threads();
+    let parallel = threads > 1 && products >= PARALLEL;
+    let w = tiled::Packed::new::<T, A, W>(tile, w, shape, parallel);
+    let rows_peak = |x: &[A], y: &mut [Y], n: usize| {
+        let mut peak = 0;
+        tiled::gemm(tile, x, &w, GemmShape { n, k, o }, |row, first, sums| {
+            let y = &mut y[row * o + first..][..sums.len()];
+            peak = peak.max(finish(first, sums, y));
+        });
+        AccumulatorPeak(peak)
+    };
+    if !parallel {
+        return rows_peak(x, y, n);
+    }
+    let rows = n
+        .div_ceil(threads * BLOCKS_PER_THREAD)
+        .next_multiple_of(T::ROWS);
+    x.par_chunks(rows * k)
+        .zip(y.par_chunks_mut(rows * o))
+        .map(|(x, y)| rows_peak(x, y, y.len() / o))
+        .reduce(AccumulatorPeak::default, AccumulatorPeak::merge)
 }
 
 /// The GEMM behind [`linear`] and [`matmul`] on an instruction set of the caller's choice: calls
@@ -161,10 +248,24 @@ pub fn gemm<A: QInt, W: QInt>(
     match isa.level() {
         Level::Portable => scalar::gemm(x, w, shape, |n, o, sum| emit(n, o, &[sum])),
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2(token) => avx2::gemm(token, x, w, shape, emit),
+        Level::Avx2(token) => in_tiles(token, x, w, shape, emit),
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512(token) => avx512::gemm(token, x, w, shape, emit),
+        Level::Avx512(token) => in_tiles(token, x, w, shape, emit),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon(token) => in_tiles(token, x, w, shape, emit),
     }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn in_tiles<T: tiled::Tile, A: QInt, W: QInt>(
+    tile: T,
+    x: &[A],
+    w: &[W],
+    shape: GemmShape,
+    emit: impl FnMut(usize, usize, &[i64]),
+) {
+    let w = tiled::Packed::new::<T, A, W>(tile, w, shape, false);
+    tiled::gemm(tile, x, &w, shape, emit);
 }
 
 fn check_bias(bias: Option<&[i32]>, shape: GemmShape) -> Result<(), ShapeError> {

@@ -17,6 +17,7 @@ use std::ops::RangeInclusive;
 use crate::dtype::{IntDtype, QInt};
 use crate::error::{LutError, check_len};
 use crate::scale::Scale;
+use crate::simd::{Isa, for_each_isa};
 
 /// What a table is built for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,7 +49,7 @@ pub struct Lut {
 #[derive(Debug, Clone, PartialEq)]
 enum Kind {
     /// One entry for each int8, from -128 up.
-    Direct(Vec<i8>),
+    Direct(Box<[i8; 256]>),
     Segments(Box<SegmentLut>),
 }
 
@@ -64,10 +65,10 @@ impl Lut {
         let domain = spec.domain()?;
         let (kind, error) = if (spec.input, spec.output) == (IntDtype::Int8, IntDtype::Int8) {
             let entry = |q: i32| i8::saturate(ideal.at(q).round_ties_even() as i64);
-            let entries: Vec<i8> = spec.input_values().map(entry).collect();
+            let entries: [i8; 256] = std::array::from_fn(|i| entry(spec.input.qmin() + i as i32));
             let at = |q: i32| entries[(q - spec.input.qmin()) as usize].into();
             let error = ideal.max_error(domain, at);
-            (Kind::Direct(entries), error)
+            (Kind::Direct(Box::new(entries)), error)
         } else {
             let (table, error) = division::best(&ideal, domain);
             (Kind::Segments(Box::new(table)), error)
@@ -86,21 +87,25 @@ impl Lut {
     /// [`LutError::Dtype`] for another format than the table's, [`LutError::Shape`] if the lengths
     /// differ.
     pub fn apply<A: QInt, Y: QInt>(&self, x: &[A], y: &mut [Y]) -> Result<(), LutError> {
+        self.apply_on(Isa::best(), x, y)
+    }
+
+    /// [`Lut::apply`] on an instruction set of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Lut::apply`].
+    pub fn apply_on<A: QInt, Y: QInt>(
+        &self,
+        isa: Isa,
+        x: &[A],
+        y: &mut [Y],
+    ) -> Result<(), LutError> {
         check_dtype("input", self.input, A::DTYPE)?;
         check_dtype("output", self.output, Y::DTYPE)?;
         check_len("output", y.len(), x.len())?;
         match &self.kind {
-            Kind::Direct(entries) => {
-                for (y, q) in y.iter_mut().zip(x) {
-                    let at = q.to_i32() - IntDtype::Int8.qmin();
-                    *y = Y::saturate_i32(entries[at as usize].into());
-                }
-            }
-            Kind::Segments(table) => {
-                for (y, q) in y.iter_mut().zip(x) {
-                    *y = Y::saturate_i32(table.eval(q.to_i32()));
-                }
-            }
+            Kind::Direct(entries) => direct(isa, x, entries, y),
+            Kind::Segments(table) => segment::apply(isa, x, table, y),
         }
         Ok(())
     }
@@ -139,6 +144,22 @@ impl LutSpec {
         let low = (steps(min).floor() as i32).clamp(qmin, qmax - width);
         let high = (steps(max).ceil() as i32).clamp(low + width, qmax);
         Ok((low, high))
+    }
+}
+
+for_each_isa! {
+    /// One load for each value: 256 entries stay in the first-level cache.
+    fn direct<A: QInt, Y: QInt>(x: &[A], entries: &[i8; 256], y: &mut [Y]) {
+        portable: look_up,
+        vector: look_up,
+    }
+}
+
+#[inline(always)]
+fn look_up<A: QInt, Y: QInt>(x: &[A], entries: &[i8; 256], y: &mut [Y]) {
+    for (y, q) in y.iter_mut().zip(x) {
+        let at = q.to_i32().wrapping_sub(IntDtype::Int8.qmin()) as u8;
+        *y = Y::saturate_i32(entries[usize::from(at)].into());
     }
 }
 

@@ -2,7 +2,8 @@
 //! interpolation and two linear tails `[pub]`. Details are `[our]`, listed at [`SegmentLut`].
 
 use super::{Division, Ideal};
-use crate::dtype::IntDtype;
+use crate::dtype::{IntDtype, QInt};
+use crate::simd::for_each_isa;
 
 /// Inner segments.
 pub const SEGMENTS: usize = 6;
@@ -157,6 +158,22 @@ impl Tail {
             self.value + i64::from(q - self.origin) * self.slope,
             SLOPE_BITS,
         )
+    }
+}
+
+for_each_isa! {
+    /// The table's value for each input.
+    pub(super) fn apply<A: QInt, Y: QInt>(x: &[A], table: &SegmentLut, y: &mut [Y]) {
+        portable: eval_each,
+        vector: eval_each,
+    }
+}
+
+/// Scalar reference.
+#[inline(always)]
+fn eval_each<A: QInt, Y: QInt>(x: &[A], table: &SegmentLut, y: &mut [Y]) {
+    for (y, q) in y.iter_mut().zip(x) {
+        *y = Y::saturate_i32(table.eval(q.to_i32()));
     }
 }
 

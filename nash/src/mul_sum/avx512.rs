@@ -7,26 +7,29 @@
 //! middle term is one `vpmulhw`, and the bracket one `vpdpwssd` of the pairs (x, x * lo >> 16) and
 //! (hi, 1) onto the constant. Bounds: |hi| <= 2^14 and |x * lo >> 16| <= 2^14, so the bracket stays
 //! below 2^29 + 2^14 + 2^28.
+//!
+//! Products can clip only below shift 30 (2^45 >> 30 is 2^15), and there 2^15 on top of the bracket
+//! still fits: a product in range then has no bit above the 16th, so one OR a step watches for
+//! clipping, and only a tile that met it is done again with comparisons.
 #![allow(unsafe_code, reason = "vector instructions behind proven features")]
 
 use std::arch::x86_64::{
-    __m128i, __m512i, _mm_cvtsi32_si128, _mm512_cmpgt_epi32_mask, _mm512_cmplt_epi32_mask,
-    _mm512_dpwssd_epi32, _mm512_loadu_si512, _mm512_mask_mulhi_epi16, _mm512_maskz_loadu_epi16,
-    _mm512_mulhi_epi16, _mm512_mullo_epi16, _mm512_packs_epi32, _mm512_reduce_add_epi32,
-    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_sra_epi32,
-    _mm512_srai_epi16, _mm512_sub_epi16, _mm512_test_epi16_mask, _mm512_unpackhi_epi16,
-    _mm512_unpacklo_epi16,
+    __m128i, __m512i, _mm_add_epi32, _mm_cvtsi32_si128, _mm_storeu_si128, _mm256_add_epi32,
+    _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_hadd_epi32, _mm512_castsi512_si256,
+    _mm512_cmpgt_epi32_mask, _mm512_cmplt_epi32_mask, _mm512_dpwssd_epi32,
+    _mm512_extracti64x4_epi64, _mm512_loadu_si512, _mm512_mask_mulhi_epi16,
+    _mm512_maskz_loadu_epi16, _mm512_mulhi_epi16, _mm512_mullo_epi16, _mm512_packs_epi32,
+    _mm512_packus_epi32, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_setzero_si512,
+    _mm512_sra_epi32, _mm512_srai_epi16, _mm512_sub_epi16, _mm512_ternarylogic_epi32,
+    _mm512_test_epi16_mask, _mm512_test_epi32_mask, _mm512_unpackhi_epi16, _mm512_unpacklo_epi16,
+    _mm512_xor_si512,
 };
-use std::ops::RangeInclusive;
 
 use super::MulSumCounts;
 use super::scalar::{fits, row_amax};
 use crate::linear::GemmShape;
 use crate::requant::Rescale;
 use crate::simd::Avx512;
-
-/// Shifts of the product that this kernel is exact for.
-pub(super) const SHIFTS: RangeInclusive<i32> = 17..=45;
 
 /// Products in one step.
 const LANES: usize = 32;
@@ -51,7 +54,7 @@ pub(super) fn mul_sum(
     sum: Rescale,
     out: &mut [i16],
 ) -> MulSumCounts {
-    debug_assert!(SHIFTS.contains(&product.shift()));
+    debug_assert!(super::VECTOR_SHIFTS.contains(&product.shift()));
     // SAFETY: the token proves the features.
     unsafe { fused(x, w, shape, product, sum, out) }
 }
@@ -72,6 +75,8 @@ type Panel = [Weights; CHANNELS];
 struct Constants {
     m: __m512i,
     half: __m512i,
+    /// The same plus 2^15 where a product ends up; for shifts below 30, where one can clip.
+    offset_half: __m512i,
     shift: __m128i,
 }
 
@@ -84,10 +89,12 @@ fn fused(
     sum: Rescale,
     out: &mut [i16],
 ) -> MulSumCounts {
+    let half = 1 << (product.shift() - 17);
     let constants = Constants {
         // A multiplier is below 2^15.
         m: _mm512_set1_epi16(product.multiplier() as i16),
-        half: _mm512_set1_epi32(1 << (product.shift() - 17)),
+        half: _mm512_set1_epi32(half),
+        offset_half: _mm512_set1_epi32(half.wrapping_add(1 << (product.shift() - 1).min(30))),
         shift: _mm_cvtsi32_si128(product.shift() - 16),
     };
     let (x_amax, w_amax) = (row_amax(x, n, k), row_amax(w, o, k));
@@ -100,7 +107,7 @@ fn fused(
         for row in (0..n).step_by(ROWS) {
             let rows = row..n.min(row + ROWS);
             let x_max = x_amax[rows.clone()].iter().max().unwrap_or(&0);
-            // Most tiles cannot clip, and then nothing needs to be compared.
+            // Many tiles cannot clip, and then nothing needs to be watched.
             let clips = !fits(x_max * w_max, product);
             let x_row = |r: usize| &x[r * k..(r + 1) * k];
             let sums = if rows.len() == ROWS {
@@ -130,7 +137,7 @@ fn fused(
 }
 
 /// Counts over all tiles. Padding gives zeros, so what is not zero is counted.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Tally {
     nonzero: u64,
     clipped: u64,
@@ -195,9 +202,14 @@ fn rows_sums<const R: usize>(
             &row[start..row.len().min(start + BLOCK * LANES)]
         });
         let sums = if clips {
-            tile::<R, true>(x, panel, constants, tally)
+            // Few tiles that could clip do: most of the counting is to see that there is none.
+            let seen = *tally;
+            tile::<R, WATCH>(x, panel, constants, tally).unwrap_or_else(|| {
+                *tally = seen;
+                tile::<R, COUNT>(x, panel, constants, tally).unwrap_or([[0; CHANNELS]; R])
+            })
         } else {
-            tile::<R, false>(x, panel, constants, tally)
+            tile::<R, FREE>(x, panel, constants, tally).unwrap_or([[0; CHANNELS]; R])
         };
         for (total, sum) in total.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
             *total += i64::from(*sum);
@@ -206,17 +218,25 @@ fn rows_sums<const R: usize>(
     total
 }
 
-/// One block of a tile. `x` are rows of the same length, which `panel` covers.
+/// How a tile treats products that do not fit into int16: it has none;
+const FREE: u8 = 0;
+/// it gives up at the end if there was one;
+const WATCH: u8 = 1;
+/// it saturates and counts them.
+const COUNT: u8 = 2;
+
+/// One block of a tile. `x` are rows of the same length, which `panel` covers. `None` only from a
+/// tile that watches, and met a product that clips; the tally is then of no use.
 ///
 /// Not inlined, so that its registers are its own.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
-fn tile<const R: usize, const CLIPS: bool>(
+fn tile<const R: usize, const CLIPS: u8>(
     x: [&[i16]; R],
     panel: &[Panel],
     constants: Constants,
     tally: &mut Tally,
-) -> [[i32; CHANNELS]; R] {
+) -> Option<[[i32; CHANNELS]; R]> {
     let mut sums = TileSums::<R>::zero();
     let (full, last) = panel.split_at(x[0].len() / LANES);
     for (i, weights) in full.iter().enumerate() {
@@ -229,7 +249,9 @@ fn tile<const R: usize, const CLIPS: bool>(
     }
     tally.nonzero += sums.nonzero;
     tally.clipped += sums.clipped;
-    sums.sums.map(|row| row.map(|v| _mm512_reduce_add_epi32(v)))
+    let upper = _mm512_set1_epi32(i32::from(u16::MAX) << 16);
+    let fit = CLIPS != WATCH || _mm512_test_epi32_mask(sums.seen, upper) == 0;
+    fit.then(|| sums.sums.map(|row| across_lanes(row)))
 }
 
 /// What one block of a tile adds up.
@@ -237,6 +259,8 @@ struct TileSums<const R: usize> {
     sums: [[__m512i; CHANNELS]; R],
     nonzero: u64,
     clipped: u64,
+    /// Every bit that was set in any product + 2^15: none above the 16th where all fit.
+    seen: __m512i,
 }
 
 impl<const R: usize> TileSums<R> {
@@ -247,36 +271,65 @@ impl<const R: usize> TileSums<R> {
             sums: [[_mm512_setzero_si512(); CHANNELS]; R],
             nonzero: 0,
             clipped: 0,
+            seen: _mm512_setzero_si512(),
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
-    fn step<const CLIPS: bool>(
-        &mut self,
-        x: [__m512i; R],
-        weights: &Panel,
-        Constants { half, shift, .. }: Constants,
-    ) {
+    fn step<const CLIPS: u8>(&mut self, x: [__m512i; R], weights: &Panel, constants: Constants) {
         const UPPER_OF_PAIR: u32 = 0xaaaa_aaaa;
+        const ANY_OF_THREE: i32 = 0xfe;
+        let Constants {
+            half,
+            offset_half,
+            shift,
+            ..
+        } = constants;
+        let rounding = if CLIPS == WATCH { offset_half } else { half };
         let one = _mm512_set1_epi16(1);
         let spread = x.map(|x| [_mm512_unpacklo_epi16(x, x), _mm512_unpackhi_epi16(x, x)]);
         for (channel, w) in weights.iter().enumerate() {
             for (sums, x) in self.sums.iter_mut().zip(spread) {
                 let wide = [0, 1].map(|i| {
                     let pair = _mm512_mask_mulhi_epi16(x[i], UPPER_OF_PAIR, x[i], w.lo[i]);
-                    _mm512_sra_epi32(_mm512_dpwssd_epi32(half, pair, w.hi[i]), shift)
+                    _mm512_sra_epi32(_mm512_dpwssd_epi32(rounding, pair, w.hi[i]), shift)
                 });
-                if CLIPS {
-                    self.clipped += outside(wide[0]) + outside(wide[1]);
-                }
-                // Saturates, and undoes the order of the unpacking.
-                let q = _mm512_packs_epi32(wide[0], wide[1]);
+                // The packing saturates, and undoes the order of the unpacking.
+                let q = if CLIPS == WATCH {
+                    self.seen =
+                        _mm512_ternarylogic_epi32::<ANY_OF_THREE>(self.seen, wide[0], wide[1]);
+                    let offset = _mm512_set1_epi16(i16::MIN);
+                    _mm512_xor_si512(_mm512_packus_epi32(wide[0], wide[1]), offset)
+                } else {
+                    if CLIPS == COUNT {
+                        self.clipped += outside(wide[0]) + outside(wide[1]);
+                    }
+                    _mm512_packs_epi32(wide[0], wide[1])
+                };
                 sums[channel] = _mm512_dpwssd_epi32(sums[channel], q, one);
                 self.nonzero += u64::from(_mm512_test_epi16_mask(q, q).count_ones());
             }
         }
     }
+}
+
+/// The sum over the lanes of each vector. Together they take a third of the instructions that they
+/// would one by one, which shows where K is a few hundred.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn across_lanes(v: [__m512i; CHANNELS]) -> [i32; CHANNELS] {
+    let [a, b, c, d] =
+        v.map(|v| _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v)));
+    let halves = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+    let sums = _mm_add_epi32(
+        _mm256_castsi256_si128(halves),
+        _mm256_extracti128_si256::<1>(halves),
+    );
+    let mut out = [0; CHANNELS];
+    // SAFETY: 16 writable bytes; the store asks for no alignment.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
+    out
 }
 
 /// How many values are outside of int16.

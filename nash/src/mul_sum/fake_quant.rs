@@ -7,7 +7,9 @@ use crate::error::ShapeError;
 use crate::linear::GemmShape;
 use crate::quantize::round_half_even;
 use crate::scale::Scale;
-use crate::simd::{Isa, Level};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Level;
+use crate::simd::{Isa, for_each_isa};
 
 /// One step outside of int16 on either side, so that clipping stays visible.
 pub(super) const LOW: f32 = i16::MIN as f32 - 1.0;
@@ -58,7 +60,9 @@ pub fn mul_sum_fake_quant_on(
         Level::Avx512(token) => fused(x, w, shape, product, out, |x, w, scale| {
             fake_quant_avx512::sum_row(token, x, w, scale)
         }),
-        _ => fused(x, w, shape, product, out, sum_row),
+        _ => fused(x, w, shape, product, out, |x, w, scale| {
+            sum_row_on(isa, x, w, scale)
+        }),
     })
 }
 
@@ -85,7 +89,15 @@ fn fused(
     counts
 }
 
+for_each_isa! {
+    fn sum_row_on(x: &[f32], w: &[f32], scale: f32) -> (i64, MulSumCounts) {
+        portable: sum_row,
+        vector: sum_row,
+    }
+}
+
 /// Scalar reference: the sum of the clamped, rounded quotients of two rows.
+#[inline(always)]
 fn sum_row(x: &[f32], w: &[f32], scale: f32) -> (i64, MulSumCounts) {
     let mut acc = 0i64;
     let mut counts = MulSumCounts::default();

@@ -4,12 +4,22 @@
 //! The chip materializes N*O*K int16 products; here they never exist together. Every product is
 //! requantized and saturated to int16 by itself, as Mul would, and only then summed: that rounding
 //! is the error this way is about.
+//!
+//! Vectors are for product shifts 17 to 45, where 32 bits hold everything; from 46 on every product
+//! is 0. Smaller shifts belong to ratios of about 1/4 and more, whose products are far beyond int16,
+//! and stay with [`scalar`].
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod fake_quant;
 #[cfg(target_arch = "x86_64")]
 mod fake_quant_avx512;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod halves;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod products;
 pub mod scalar;
 
@@ -19,7 +29,13 @@ pub use products::{PRODUCT_CHUNK, for_each_products, product_range};
 use crate::error::ShapeError;
 use crate::linear::GemmShape;
 use crate::requant::Rescale;
+use crate::requant::narrow::OfProduct;
 use crate::simd::{Isa, Level};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use halves::{Halves, Rounding, Row};
+
+/// Product shifts that vectors are exact for.
+const VECTOR_SHIFTS: std::ops::Range<i32> = OfProduct::FIRST_SHIFT..OfProduct::ZERO_SHIFT;
 
 /// What happened to the products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,11 +87,44 @@ pub fn mul_sum_on(
     out: &mut [i16],
 ) -> Result<MulSumCounts, ShapeError> {
     shape.check(x.len(), w.len(), out.len())?;
+    if !VECTOR_SHIFTS.contains(&product.shift()) {
+        return Ok(scalar::mul_sum(x, w, shape, product, sum, out));
+    }
     Ok(match isa.level() {
+        Level::Portable => scalar::mul_sum(x, w, shape, product, sum, out),
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512(token) if avx512::SHIFTS.contains(&product.shift()) => {
-            avx512::mul_sum(token, x, w, shape, product, sum, out)
-        }
-        _ => scalar::mul_sum(x, w, shape, product, sum, out),
+        Level::Avx2(token) => in_halves(x, w, shape, product, sum, out, |row, rounding, clips| {
+            avx2::sum_row(token, row, rounding, clips)
+        }),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(token) => avx512::mul_sum(token, x, w, shape, product, sum, out),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon(token) => in_halves(x, w, shape, product, sum, out, |row, rounding, clips| {
+            neon::sum_row(token, row, rounding, clips)
+        }),
+    })
+}
+
+/// Row pair by row pair, from weights in halves.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn in_halves(
+    x: &[i16],
+    w: &[i16],
+    shape: GemmShape,
+    product: Rescale,
+    sum: Rescale,
+    out: &mut [i16],
+    sum_row: impl Fn(Row<'_>, Rounding, bool) -> (i64, MulSumCounts),
+) -> MulSumCounts {
+    let Halves { hi, lo } = Halves::new(w, product);
+    let rounding = Rounding::new(product);
+    let of = |row: usize| row * shape.k..(row + 1) * shape.k;
+    scalar::fused(x, w, shape, product, sum, out, |row, channel, clips| {
+        let row = Row {
+            x: &x[of(row)],
+            hi: &hi[of(channel)],
+            lo: &lo[of(channel)],
+        };
+        sum_row(row, rounding, clips)
     })
 }

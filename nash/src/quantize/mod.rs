@@ -2,8 +2,13 @@
 //!
 //! Division and product are f32 `[pub]`; rounding is half to even, or `floor(x / s + 0.5)` as an
 //! opt-in `[pub]`. A value that is not finite is an error, never a number.
+//!
+//! Every function on slices has a twin `_on` an instruction set of the caller's choice; the loops
+//! are those of `scalar`, compiled for each.
 
 mod rounding;
+mod scalar;
+mod vector;
 
 pub use rounding::Rounding;
 pub(crate) use rounding::round_half_even;
@@ -11,7 +16,11 @@ pub(crate) use rounding::round_half_even;
 use crate::dtype::{IntDtype, QInt};
 use crate::error::{QuantizeError, check_len};
 use crate::scale::{Scale, channels, check_channels};
+use crate::simd::Isa;
 use rounding::Grid;
+
+/// Values that are checked and then quantized while they are still in the first-level cache.
+const BLOCK: usize = 1 << 12;
 
 /// What quantization lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,7 +31,7 @@ pub struct QuantizeCounts {
     pub clipped: u64,
 }
 
-/// `clamp(round(x / s))` into `out`.
+/// `clamp(round(x / s))` into `out`, which holds anything where an error is returned.
 ///
 /// # Errors
 /// [`QuantizeError::NonFinite`] with the index, [`QuantizeError::Shape`] if the lengths differ.
@@ -32,14 +41,24 @@ pub fn quantize<Q: QInt>(
     rounding: Rounding,
     out: &mut [Q],
 ) -> Result<(), QuantizeError> {
-    check_len("output", out.len(), x.len())?;
-    check_finite(x)?;
+    quantize_on(Isa::best(), x, scale, rounding, out)
+}
+
+/// [`quantize`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`quantize`].
+pub fn quantize_on<Q: QInt>(
+    isa: Isa,
+    x: &[f32],
+    scale: Scale,
+    rounding: Rounding,
+    out: &mut [Q],
+) -> Result<(), QuantizeError> {
     let grid = Grid::new(scale, Q::DTYPE);
-    match rounding {
-        Rounding::HalfEven => map(x, out, |v| Q::saturate_i32(grid.half_even(v))),
-        Rounding::Floor => map(x, out, |v| Q::saturate_i32(grid.half_up(v))),
-    }
-    Ok(())
+    for_each_block(isa, x, out, |x, out| {
+        vector::quantize(isa, x, grid, rounding, out)
+    })
 }
 
 /// [`quantize`] that also counts what was lost.
@@ -52,8 +71,28 @@ pub fn quantize_counted<Q: QInt>(
     rounding: Rounding,
     out: &mut [Q],
 ) -> Result<QuantizeCounts, QuantizeError> {
-    quantize(x, scale, rounding, out)?;
-    Ok(count(x, scale, Q::DTYPE, rounding))
+    quantize_counted_on(Isa::best(), x, scale, rounding, out)
+}
+
+/// [`quantize_counted`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`quantize`].
+pub fn quantize_counted_on<Q: QInt>(
+    isa: Isa,
+    x: &[f32],
+    scale: Scale,
+    rounding: Rounding,
+    out: &mut [Q],
+) -> Result<QuantizeCounts, QuantizeError> {
+    let grid = Grid::new(scale, Q::DTYPE);
+    let mut counts = QuantizeCounts::default();
+    for_each_block(isa, x, out, |x, out| {
+        let block = vector::quantize_counted(isa, x, grid, rounding, out);
+        counts.zero += block.zero;
+        counts.clipped += block.clipped;
+    })?;
+    Ok(counts)
 }
 
 /// [`quantize`] of a `[o, k]` weight with one scale for each row.
@@ -82,8 +121,21 @@ pub fn quantize_per_channel<Q: QInt>(
 /// # Errors
 /// [`QuantizeError::Shape`] if the lengths differ.
 pub fn dequantize<Q: QInt>(q: &[Q], scale: Scale, out: &mut [f32]) -> Result<(), QuantizeError> {
+    dequantize_on(Isa::best(), q, scale, out)
+}
+
+/// [`dequantize`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`dequantize`].
+pub fn dequantize_on<Q: QInt>(
+    isa: Isa,
+    q: &[Q],
+    scale: Scale,
+    out: &mut [f32],
+) -> Result<(), QuantizeError> {
     check_len("output", out.len(), q.len())?;
-    map(q, out, |v| v.to_i32() as f32 * scale.get());
+    vector::dequantize(isa, q, scale.get(), out);
     Ok(())
 }
 
@@ -107,7 +159,8 @@ pub fn dequantize_per_channel<Q: QInt>(
     Ok(())
 }
 
-/// Quantize and dequantize in one pass: `q * s` in f32, what VALIDATION puts after every op.
+/// Quantize and dequantize in one pass: `q * s` in f32, what VALIDATION puts after every op. `out`
+/// holds anything where an error is returned.
 ///
 /// # Errors
 /// As [`quantize`].
@@ -118,9 +171,25 @@ pub fn fake_quantize(
     rounding: Rounding,
     out: &mut [f32],
 ) -> Result<(), QuantizeError> {
-    check_len("output", out.len(), x.len())?;
-    out.copy_from_slice(x);
-    fake_quantize_in_place(out, scale, dtype, rounding)
+    fake_quantize_on(Isa::best(), x, scale, dtype, rounding, out)
+}
+
+/// [`fake_quantize`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`quantize`].
+pub fn fake_quantize_on(
+    isa: Isa,
+    x: &[f32],
+    scale: Scale,
+    dtype: IntDtype,
+    rounding: Rounding,
+    out: &mut [f32],
+) -> Result<(), QuantizeError> {
+    let grid = Grid::new(scale, dtype);
+    for_each_block(isa, x, out, |x, out| {
+        vector::fake_quantize(isa, x, grid, rounding, out)
+    })
 }
 
 /// [`fake_quantize`] in place; untouched on error.
@@ -133,29 +202,40 @@ pub fn fake_quantize_in_place(
     dtype: IntDtype,
     rounding: Rounding,
 ) -> Result<(), QuantizeError> {
-    check_finite(x)?;
-    let grid = Grid::new(scale, dtype);
-    let clamp = |q: i32| q.clamp(dtype.qmin(), dtype.qmax()) as f32 * scale.get();
-    match rounding {
-        Rounding::HalfEven => x.iter_mut().for_each(|v| *v = clamp(grid.half_even(*v))),
-        Rounding::Floor => x.iter_mut().for_each(|v| *v = clamp(grid.half_up(*v))),
-    }
+    fake_quantize_in_place_on(Isa::best(), x, scale, dtype, rounding)
+}
+
+/// [`fake_quantize_in_place`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`fake_quantize_in_place`].
+pub fn fake_quantize_in_place_on(
+    isa: Isa,
+    x: &mut [f32],
+    scale: Scale,
+    dtype: IntDtype,
+    rounding: Rounding,
+) -> Result<(), QuantizeError> {
+    // All of it first: what is untouched on error cannot be checked block by block.
+    check_finite_on(isa, x)?;
+    vector::fake_quantize_in_place(isa, x, Grid::new(scale, dtype), rounding);
     Ok(())
 }
 
 /// What quantizing finite values would lose, without quantizing them.
 pub fn count(x: &[f32], scale: Scale, dtype: IntDtype, rounding: Rounding) -> QuantizeCounts {
-    let grid = Grid::new(scale, dtype);
-    x.iter().fold(QuantizeCounts::default(), |counts, &v| {
-        let q = match rounding {
-            Rounding::HalfEven => grid.half_even(v),
-            Rounding::Floor => grid.half_up(v),
-        };
-        QuantizeCounts {
-            zero: counts.zero + u64::from(q == 0),
-            clipped: counts.clipped + u64::from(q < dtype.qmin() || q > dtype.qmax()),
-        }
-    })
+    count_on(Isa::best(), x, scale, dtype, rounding)
+}
+
+/// [`count`] on an instruction set of the caller's choice.
+pub fn count_on(
+    isa: Isa,
+    x: &[f32],
+    scale: Scale,
+    dtype: IntDtype,
+    rounding: Rounding,
+) -> QuantizeCounts {
+    vector::count(isa, x, Grid::new(scale, dtype), rounding)
 }
 
 /// `Ok` when every value is finite.
@@ -163,11 +243,15 @@ pub fn count(x: &[f32], scale: Scale, dtype: IntDtype, rounding: Rounding) -> Qu
 /// # Errors
 /// [`QuantizeError::NonFinite`] with the first index that is not.
 pub fn check_finite(x: &[f32]) -> Result<(), QuantizeError> {
-    // The exponent bits decide; an OR-free maximum over them vectorizes, a search does not.
-    let worst = x
-        .iter()
-        .fold(0u32, |worst, v| worst.max(v.to_bits() & 0x7fff_ffff));
-    if worst < f32::INFINITY.to_bits() {
+    check_finite_on(Isa::best(), x)
+}
+
+/// [`check_finite`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`check_finite`].
+pub fn check_finite_on(isa: Isa, x: &[f32]) -> Result<(), QuantizeError> {
+    if vector::largest_bits(isa, x) < f32::INFINITY.to_bits() {
         return Ok(());
     }
     match x.iter().position(|v| !v.is_finite()) {
@@ -179,8 +263,19 @@ pub fn check_finite(x: &[f32]) -> Result<(), QuantizeError> {
     }
 }
 
-fn map<A: Copy, B>(x: &[A], out: &mut [B], f: impl Fn(A) -> B) {
-    for (y, &v) in out.iter_mut().zip(x) {
-        *y = f(v);
+/// `f(x, out)` block by block, each checked for finite values first.
+fn for_each_block<Y>(
+    isa: Isa,
+    x: &[f32],
+    out: &mut [Y],
+    mut f: impl FnMut(&[f32], &mut [Y]),
+) -> Result<(), QuantizeError> {
+    check_len("output", out.len(), x.len())?;
+    for (block, (x_block, out)) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)).enumerate() {
+        if let Err(error) = check_finite_on(isa, x_block) {
+            return Err(error.after(block * BLOCK));
+        }
+        f(x_block, out);
     }
+    Ok(())
 }

@@ -68,9 +68,29 @@ impl Grid {
 
     #[inline(always)]
     pub(super) fn half_up(self, x: f32) -> i32 {
-        // Clamped to an integer, whose floor is itself; the cast cannot saturate.
-        (x / self.scale + 0.5).clamp(self.low, self.high).floor() as i32
+        // Clamped to an integer, whose floor is itself.
+        floor((x / self.scale + 0.5).clamp(self.low, self.high))
     }
+
+    /// What a rounded quotient stands for.
+    #[inline(always)]
+    pub(super) fn real(self, q: i32) -> f32 {
+        q.clamp(self.low as i32 + 1, self.high as i32 - 1) as f32 * self.scale
+    }
+
+    /// Whether a rounded quotient is outside of the format.
+    #[inline(always)]
+    pub(super) fn clips(self, q: i32) -> bool {
+        q == self.low as i32 || q == self.high as i32
+    }
+}
+
+/// Floor for |v| <= 2^22, without a rounding instruction as well: the nearest integer, less one
+/// where that is above.
+#[inline(always)]
+fn floor(v: f32) -> i32 {
+    let nearest = round_half_even(v);
+    nearest - i32::from(nearest as f32 > v)
 }
 
 /// Half to even for |v| <= 2^22: adding 1.5 * 2^23 leaves no fraction bits, so the FPU rounds, and

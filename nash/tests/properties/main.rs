@@ -15,6 +15,8 @@ mod mul_sum;
 mod quantize;
 mod reduce;
 mod requant;
+mod simd_elementwise;
 mod simd_linear;
 mod simd_mul_sum;
+mod simd_quantize;
 mod ways;

@@ -6,7 +6,7 @@ use dual16_nash::quantize::{
 };
 use dual16_nash::scale::{MIN_SCALE, ScaleRule, per_channel_scales, scale_from_range};
 use dual16_nash::split::{SPLIT_QMAX, SplitWeight};
-use dual16_nash::{IntDtype, QuantizeError, Scale, ScaleError};
+use dual16_nash::{IntDtype, Isa, QuantizeError, Scale, ScaleError};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -182,6 +182,23 @@ proptest! {
             let q = 256 * i32::from(planes.hi[i]) + i32::from(planes.lo[i]);
             prop_assert!(q.abs() <= SPLIT_QMAX);
             prop_assert_eq!(q as f32, (w / s).round_ties_even().clamp(-32639.0, 32639.0));
+        }
+    }
+
+    #[test]
+    fn planes_are_the_same_on_every_instruction_set(
+        k in 0usize..70,
+        seed in vec(-4f32..4.0, 3 * 70),
+        extreme in proptest::sample::select(vec![0.0, -0.0, 1e-40, 1e38, -1e38, 4.0]),
+    ) {
+        let mut w = seed[..3 * k].to_vec();
+        if let Some(first) = w.first_mut() {
+            *first = extreme;
+        }
+        let reference = SplitWeight::new_on(Isa::PORTABLE, &w, [3, k]).unwrap();
+        for isa in Isa::available() {
+            let planes = SplitWeight::new_on(isa, &w, [3, k]).unwrap();
+            prop_assert_eq!(&planes, &reference, "{}", isa);
         }
     }
 }

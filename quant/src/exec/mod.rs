@@ -21,4 +21,4 @@ pub use walk::{Capture, Machine, walk};
 
 pub(crate) use gemm::gemm_f32;
 pub(crate) use qtensor::each_dtype;
-pub(crate) use walk::captured;
+pub(crate) use walk::{captured, peak_elements};

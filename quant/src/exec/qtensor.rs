@@ -2,6 +2,7 @@
 
 use dual16_nash::{
     dtype::IntDtype,
+    elementwise::rescale_to,
     quantize::{Rounding, dequantize, quantize},
     requant::Rescale,
     scale::Scale,
@@ -85,8 +86,16 @@ impl QTensor {
         let scale = Scale::new(params.scale).of(name)?;
         let rescale = Rescale::between(self.scale, scale).of(name)?;
         let data = each_dtype!(&self.data, data => match params.dtype {
-            IntDtype::Int8 => QData::I8(data.iter().map(|&q| rescale.requant(q.into())).collect()),
-            IntDtype::Int16 => QData::I16(data.iter().map(|&q| rescale.requant(q.into())).collect()),
+            IntDtype::Int8 => {
+                let mut y = vec![0i8; data.len()];
+                rescale_to(data, rescale, &mut y).of(name)?;
+                QData::I8(y)
+            }
+            IntDtype::Int16 => {
+                let mut y = vec![0i16; data.len()];
+                rescale_to(data, rescale, &mut y).of(name)?;
+                QData::I16(y)
+            }
         });
         Ok(QTensor {
             data,

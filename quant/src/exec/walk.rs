@@ -93,6 +93,23 @@ pub fn walk<M: Machine>(
     Ok(())
 }
 
+/// Elements that a walk holds at once, at most, in the shapes of the probe batch.
+pub(crate) fn peak_elements(graph: &Graph) -> u64 {
+    let elements = |id: ValueId| graph.value(id).shape.iter().product::<usize>() as u64;
+    let last_use = last_uses(graph);
+    let mut live: HashMap<ValueId, u64> =
+        graph.inputs.iter().map(|&id| (id, elements(id))).collect();
+    let mut peak = 0;
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for &id in node.inputs.iter().chain(&node.outputs) {
+            live.insert(id, elements(id));
+        }
+        peak = peak.max(live.values().sum());
+        live.retain(|id, _| last_use[id.0].is_some_and(|last| last > index));
+    }
+    peak
+}
+
 /// Dequantize, run in float, quantize.
 fn run_island<M: Machine>(
     graph: &Graph,

@@ -1,7 +1,7 @@
 //! Stage convert: the integer weights of every layer; the reduce writes the job's files.
 
 use super::{
-    Blobs, FileRef, Next, Stage, TaskInput, TaskOutput, evaluate,
+    Blobs, Context, FileRef, Next, Stage, TaskInput, TaskOutput, evaluate,
     payload::{ConvertMap, ConvertReduce, ConvertedPart, decode, encode, load},
     session::Session,
 };
@@ -42,10 +42,13 @@ pub(super) fn stage(session: &Session, measured: &str) -> Result<Stage> {
 pub(super) fn map(
     session: &Session,
     task: &TaskInput<'_>,
-    blobs: &dyn Blobs,
+    context: &Context<'_>,
 ) -> Result<TaskOutput> {
     let ConvertMap { linears, measured } = decode("convert task", task.payload)?;
+    let blobs = context.blobs;
     let Measured { planned, .. } = load("measurements", &measured, blobs)?;
+    let bytes = session.convert_bytes(&linears, &planned.plan);
+    let _held = context.reserve(session, "converting layers", bytes)?;
     let mut made = Vec::new();
     for id in linears {
         let node = session.graph.node(NodeId(id));

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use dual16_nash::{legality::Rules, ways::Way};
 
 use super::{
-    Blobs, Control, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured,
+    Blobs, Context, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured,
+    footprint,
     payload::{EvaluateMap, EvaluateReduce, Evaluated, decode, encode, load, store},
     session::Session,
     validate,
@@ -19,7 +20,7 @@ use crate::{
     measured::Planned,
     plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose},
     settings::WayChoice,
-    ways::isolated::IsolatedWay,
+    ways::isolated::{IsolatedLayer, IsolatedWay},
 };
 
 /// Tasks that the layers are cut into, at most. More would repeat the float runs, fewer would
@@ -62,20 +63,19 @@ pub(super) fn groups(session: &Session) -> Vec<Vec<usize>> {
 pub(super) fn map(
     session: &Session,
     task: &TaskInput<'_>,
-    blobs: &dyn Blobs,
-    control: &dyn Control,
+    context: &Context<'_>,
 ) -> Result<TaskOutput> {
     let EvaluateMap {
         linears,
         calibration,
     } = decode("evaluate task", task.payload)?;
-    let calibration: Calibration = load("calibration", &calibration, blobs)?;
+    let calibration: Calibration = load("calibration", &calibration, context.blobs)?;
     let source = session.scale_source(&calibration);
     let mut group = Group {
         session,
         source,
-        blobs,
-        control,
+        context,
+        batch: footprint::largest_batch(session, session.measured_files(), context.blobs)?,
         notices: Vec::new(),
     };
     let mut layers = Vec::new();
@@ -166,10 +166,14 @@ pub(super) fn reduce(
 struct Group<'a> {
     session: &'a Session,
     source: ScaleSource<'a>,
-    blobs: &'a dyn Blobs,
-    control: &'a dyn Control,
+    context: &'a Context<'a>,
+    /// Elements of the largest measured batch.
+    batch: usize,
     notices: Vec<Notice>,
 }
+
+/// Ways to measure, by node index.
+type Wanted = BTreeMap<usize, Vec<Way>>;
 
 impl Group<'_> {
     /// What is measured of every layer: every way under auto, the one way otherwise.
@@ -208,18 +212,45 @@ impl Group<'_> {
         ways
     }
 
-    /// One pass over all measured batches for all layers of the group.
-    fn measure(
+    /// Measures all that is wanted, in as few passes over the batches as memory allows. A layer's
+    /// figures do not depend on what is measured beside it.
+    fn measure(&mut self, wanted: &Wanted) -> Result<BTreeMap<usize, Vec<WayMeasured>>> {
+        let mut measured: BTreeMap<usize, Vec<WayMeasured>> = BTreeMap::new();
+        let mut part = Wanted::new();
+        for (&id, ways) in wanted {
+            for &way in ways {
+                let mut larger = part.clone();
+                larger.entry(id).or_default().push(way);
+                let bytes = self.session.evaluate_bytes(&larger, self.batch);
+                if !part.is_empty() && !self.context.could_hold(bytes) {
+                    self.measure_part(&part, &mut measured)?;
+                    larger = Wanted::from([(id, vec![way])]);
+                }
+                part = larger;
+            }
+        }
+        self.measure_part(&part, &mut measured)?;
+        Ok(measured)
+    }
+
+    /// One pass over all measured batches.
+    fn measure_part(
         &mut self,
-        wanted: &BTreeMap<usize, Vec<Way>>,
-    ) -> Result<BTreeMap<usize, Vec<WayMeasured>>> {
+        wanted: &Wanted,
+        measured: &mut BTreeMap<usize, Vec<WayMeasured>>,
+    ) -> Result<()> {
         let session = self.session;
-        let mut running: BTreeMap<usize, Vec<IsolatedWay>> = BTreeMap::new();
+        let bytes = session.evaluate_bytes(wanted, self.batch);
+        let _held = self
+            .context
+            .reserve(session, &self.task_name(wanted), bytes)?;
+        let mut running: BTreeMap<usize, IsolatedLayer> = BTreeMap::new();
         for (&id, ways) in wanted {
             for &way in ways {
                 running
                     .entry(id)
                     .or_default()
+                    .ways
                     .extend(self.isolated(id, way)?);
             }
         }
@@ -230,29 +261,36 @@ impl Group<'_> {
             .collect();
         let files = session.measured_files();
         for file in 0..files.len() {
-            session.for_each_batch(files, file, self.blobs, self.control, |_, batch| {
+            session.for_each_batch(files, file, self.context, |_, batch| {
                 let capture = session.float_run(batch, &session.names_of(&values))?;
-                for (&id, ways) in &mut running {
+                for (&id, layer) in &mut running {
                     let node = session.graph.node(NodeId(id));
                     let x = captured(&session.graph, &capture, node.inputs[0])?;
                     let reference = captured(&session.graph, &capture, node.outputs[0])?;
-                    for way in ways {
-                        way.update(&node.name, x, reference)?;
-                    }
+                    layer.update(&node.name, x, reference)?;
                 }
                 Ok(())
             })?;
         }
         let settings = &session.job.settings;
         let rules = Rules::of(settings.march, settings.toolchain);
-        let finish = |way: IsolatedWay| {
-            let legality = rules.check(way.way());
-            way.finish(&legality)
-        };
-        Ok(running
-            .into_iter()
-            .map(|(id, ways)| (id, ways.into_iter().map(finish).collect()))
-            .collect())
+        for (id, layer) in running {
+            let finished = layer.ways.into_iter().map(|way| {
+                let legality = rules.check(way.way());
+                way.finish(&legality)
+            });
+            measured.entry(id).or_default().extend(finished);
+        }
+        Ok(())
+    }
+
+    /// What the task is called where it is refused.
+    fn task_name(&self, wanted: &Wanted) -> String {
+        let names: Vec<&str> = wanted
+            .keys()
+            .map(|&id| self.session.graph.node(NodeId(id)).name.as_str())
+            .collect();
+        format!("measuring {}", names.join(", "))
     }
 
     /// A way ready to measure. One of several that the chip's multiplier cannot hold is left out

@@ -11,10 +11,12 @@
 
 mod convert;
 mod evaluate;
+mod footprint;
 mod observe;
 mod payload;
 mod plan;
 mod session;
+mod sessions;
 mod validate;
 
 pub use crate::{
@@ -23,9 +25,15 @@ pub use crate::{
     report::{Event, LayerAccumulated, LayerMeasured, Notice, OutputMeasured, WayMeasured},
 };
 
-use session::Session;
+use std::sync::Arc;
 
-use crate::{Error, Result};
+use session::Session;
+use sessions::Sessions;
+
+use crate::{
+    Error, Result,
+    memory::{MemoryBudget, Reservation},
+};
 
 /// What a running task asks of its surroundings.
 pub trait Control: Send + Sync {
@@ -88,26 +96,85 @@ pub struct Stage {
     pub reduce: Vec<u8>,
 }
 
-/// Runs one task. Cancellation shows as [`Error::Cancelled`].
-///
-/// # Errors
-/// Bad input, named; a stage this version does not know.
-pub fn run(task: &TaskInput<'_>, blobs: &dyn Blobs, control: &dyn Control) -> Result<TaskOutput> {
-    let session = Session::of(task.job, blobs)?;
-    let session = session.as_ref();
-    match (task.stage, task.part) {
-        ("plan", Part::Reduce) => plan::reduce(session, blobs),
-        ("observe", Part::Map) => observe::map(session, task, blobs, control),
-        ("observe", Part::Reduce) => observe::reduce(session, task, blobs),
-        ("evaluate", Part::Map) => evaluate::map(session, task, blobs, control),
-        ("evaluate", Part::Reduce) => evaluate::reduce(session, task, blobs),
-        ("validate", Part::Map) => validate::map(session, task, blobs, control),
-        ("validate", Part::Reduce) => validate::reduce(session, task, blobs),
-        ("convert", Part::Map) => convert::map(session, task, blobs),
-        ("convert", Part::Reduce) => convert::reduce(session, task, blobs),
-        (stage, part) => Err(Error::Payload {
-            what: "stage",
-            reason: format!("there is no {part:?} task of a stage '{stage}'"),
-        }),
+/// Runs tasks, several at once. Keeps the last jobs' models, so that their tasks share them, and
+/// holds all of them to one memory budget.
+pub struct Executor {
+    sessions: Sessions,
+    memory: Arc<MemoryBudget>,
+}
+
+impl Executor {
+    /// An executor whose tasks together stay within `memory`.
+    pub fn new(memory: Arc<MemoryBudget>) -> Self {
+        Self {
+            sessions: Sessions::default(),
+            memory,
+        }
+    }
+
+    /// Runs one task. Cancellation shows as [`Error::Cancelled`].
+    ///
+    /// # Errors
+    /// Bad input, named; a stage this version does not know; [`Error::Memory`] where the task
+    /// cannot be cut to fit.
+    pub fn run(
+        &self,
+        task: &TaskInput<'_>,
+        blobs: &dyn Blobs,
+        control: &dyn Control,
+    ) -> Result<TaskOutput> {
+        let session = self.sessions.of(task.job, blobs, &self.memory)?;
+        let session = session.as_ref();
+        let context = &Context {
+            executor: self,
+            blobs,
+            control,
+        };
+        // A reduce's inputs are small beside any batch, but there is one for each map.
+        let _held = match task.part {
+            Part::Reduce if !task.inputs.is_empty() => {
+                let what = format!("folding the results of {}", task.stage);
+                Some(context.reserve(session, &what, footprint::decoded(task.inputs))?)
+            }
+            _ => None,
+        };
+        match (task.stage, task.part) {
+            ("plan", Part::Reduce) => plan::reduce(session, blobs),
+            ("observe", Part::Map) => observe::map(session, task, context),
+            ("observe", Part::Reduce) => observe::reduce(session, task, blobs),
+            ("evaluate", Part::Map) => evaluate::map(session, task, context),
+            ("evaluate", Part::Reduce) => evaluate::reduce(session, task, blobs),
+            ("validate", Part::Map) => validate::map(session, task, context),
+            ("validate", Part::Reduce) => validate::reduce(session, task, blobs),
+            ("convert", Part::Map) => convert::map(session, task, context),
+            ("convert", Part::Reduce) => convert::reduce(session, task, blobs),
+            (stage, part) => Err(Error::Payload {
+                what: "stage",
+                reason: format!("there is no {part:?} task of a stage '{stage}'"),
+            }),
+        }
+    }
+}
+
+/// What a map has besides its session and payload.
+struct Context<'a> {
+    executor: &'a Executor,
+    blobs: &'a dyn Blobs,
+    control: &'a dyn Control,
+}
+
+impl Context<'_> {
+    /// A share of the memory for what comes next; waits for other tasks where it must.
+    fn reserve(&self, session: &Session, what: &str, bytes: u64) -> Result<Reservation> {
+        let Executor { sessions, memory } = self.executor;
+        if !memory.could_hold(bytes) {
+            sessions.evict_idle(&session.job.digest);
+        }
+        memory.running(what, bytes, || self.control.cancelled())
+    }
+
+    /// Whether a share of this size can be had at all.
+    fn could_hold(&self, bytes: u64) -> bool {
+        self.executor.memory.could_hold(bytes)
     }
 }

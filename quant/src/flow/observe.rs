@@ -11,12 +11,13 @@ use dual16_nash::{
 };
 
 use super::{
-    Control, Next, Stage, TaskInput, TaskOutput, evaluate,
+    Context, Next, Stage, TaskInput, TaskOutput, evaluate,
     payload::{ObserveMap, Observed, decode, encode, store},
     session::Session,
 };
 use crate::{
     Error, Result,
+    batch::elements,
     error::KernelContext,
     exec::{Capture, captured, gemm_f32, walk},
     flow::Blobs,
@@ -43,22 +44,18 @@ pub(super) fn stage(session: &Session) -> Result<Stage> {
 pub(super) fn map(
     session: &Session,
     task: &TaskInput<'_>,
-    blobs: &dyn Blobs,
-    control: &dyn Control,
+    context: &Context<'_>,
 ) -> Result<TaskOutput> {
     let ObserveMap { file } = decode("observe task", task.payload)?;
     let mut batches = Vec::new();
-    session.for_each_batch(
-        &session.job.calibration,
-        file,
-        blobs,
-        control,
-        |name, batch| {
-            let capture = session.float_run(batch, &session.all_values())?;
-            batches.push(observe_batch(session, name, &capture)?);
-            Ok(())
-        },
-    )?;
+    let files = &session.job.calibration;
+    session.for_each_batch(files, file, context, |name, batch| {
+        let bytes = session.observe_bytes(elements(batch));
+        let _held = context.reserve(session, &format!("observing {name}"), bytes)?;
+        let capture = session.float_run(batch, &session.all_values())?;
+        batches.push(observe_batch(session, name, &capture)?);
+        Ok(())
+    })?;
     let result = encode("observations", &Observed { batches })?;
     Ok(TaskOutput {
         result,
@@ -72,24 +69,16 @@ pub(super) fn reduce(
     task: &TaskInput<'_>,
     blobs: &dyn Blobs,
 ) -> Result<TaskOutput> {
-    let mut by_key: BTreeMap<Key, Vec<Sketch>> = BTreeMap::new();
+    // Each map's sketches are folded before the next are decoded.
+    let merge = session.job.settings.merge;
+    let mut statistics: BTreeMap<Key, Statistics> = BTreeMap::new();
     for input in task.inputs {
         let observed: Observed = decode("observations", input)?;
         for (key, sketch) in observed.batches.into_iter().flatten() {
-            by_key.entry(key).or_default().push(sketch);
+            statistics.entry(key).or_default().push(sketch, merge);
         }
     }
-    let merge = session.job.settings.merge;
-    let statistics = by_key
-        .into_iter()
-        .map(|(key, sketches)| (key, Statistics::fold(sketches, merge)));
-    let calibration = store(
-        "calibration",
-        &Calibration {
-            statistics: statistics.collect(),
-        },
-        blobs,
-    )?;
+    let calibration = store("calibration", &Calibration { statistics }, blobs)?;
     let next = Some(Next::Stage(evaluate::stage(session, &calibration)?));
     Ok(TaskOutput {
         next,

@@ -1,77 +1,78 @@
 //! What every task of a job needs first: the model, loaded, lowered, with the request bound to its
-//! names. It is a pure function of the job, so a worker keeps the last few and tasks share them.
+//! names. It is a pure function of the job, so that tasks can share it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use dual16_nash::{IntDtype, ways::Way};
 
-use super::{Blobs, Control, FileRef, JobInput, ModelInput, Notice};
+use super::{Blobs, Context, FileRef, JobInput, ModelInput, Notice, footprint};
 use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
-    exec::Capture,
+    exec::{Capture, Prepared},
     float::FloatModel,
     graph::{Graph, Move, NodeId, Op, ValueId, lower},
     layers,
-    model::Model,
+    memory::{MemoryBudget, Reservation},
+    model::{InputSpec, Model},
     observe::{ObserverKind, Wants},
-    plan::{Calibration, Request, ScaleSource, Slot, origin},
+    plan::{Calibration, Plan, Request, ScaleSource, Slot, origin},
     settings::WayChoice,
 };
-
-/// Sessions kept: the running job's and the one before, so that two jobs do not evict each other.
-const KEPT: usize = 2;
 
 /// A job's model, ready.
 pub(crate) struct Session {
     pub(crate) job: JobInput,
-    pub(crate) model: Model,
     pub(crate) float: FloatModel,
     pub(crate) graph: Graph,
     pub(crate) request: Request,
+    /// What a batch must hold.
+    inputs: Vec<InputSpec>,
     /// Linears that read each value, moves aside, and MatMuls that may read it as int8.
     gemm_inputs: BTreeSet<usize>,
+    /// Elements of the batch that the graph's shapes are of.
+    pub(super) probe_elements: usize,
+    /// The last plan that was made ready to run, by the digest of its blob.
+    prepared: Mutex<Option<(String, Arc<Prepared>)>>,
+    /// This session's share of the worker's memory.
+    _held: Reservation,
 }
 
-type Slots = VecDeque<(String, Arc<Mutex<Option<Arc<Session>>>>)>;
-
-static SESSIONS: Mutex<Slots> = Mutex::new(VecDeque::new());
-
 impl Session {
-    /// The job's session, loaded now if no task of the job did before.
-    pub(super) fn of(job: &JobInput, blobs: &dyn Blobs) -> Result<Arc<Session>> {
-        let slot = {
-            let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
-            match sessions.iter().find(|(digest, _)| *digest == job.digest) {
-                Some((_, slot)) => slot.clone(),
-                None => {
-                    sessions.truncate(KEPT - 1);
-                    let slot = Arc::default();
-                    sessions.push_front((job.digest.clone(), Arc::clone(&slot)));
-                    slot
-                }
-            }
-        };
-        // Tasks of one job wait for the first of them to load it; other jobs do not.
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(session) = &*slot {
-            return Ok(Arc::clone(session));
-        }
-        let session = Arc::new(Session::open(job, blobs)?);
-        *slot = Some(Arc::clone(&session));
-        Ok(session)
-    }
-
-    fn open(job: &JobInput, blobs: &dyn Blobs) -> Result<Session> {
+    /// Loads the job's model. `evict` makes room where there is none for it.
+    ///
+    /// The file's own bytes are dropped once the model is lowered: weights are held by the graph and,
+    /// as a copy of its own, by rten.
+    pub(super) fn open(
+        job: &JobInput,
+        blobs: &dyn Blobs,
+        memory: &Arc<MemoryBudget>,
+        evict: impl FnOnce(),
+    ) -> Result<Session> {
         let layer_mode = matches!(job.model, ModelInput::Layers { .. });
+        let what = format!("loading {}", job.model.name());
+        let held = memory.resident(&what, footprint::session(job), evict)?;
         let model = load_model(job, blobs)?;
         // As many threads as parallel sections have: tasks take turns on them.
         let float = FloatModel::load(&model, rayon::current_num_threads())?;
-        let probe = probe(job, blobs, &model, &float)?;
-        let graph = lower(&model, &probe)?;
+        let first = job.calibration.first().ok_or_else(no_calibration)?;
+        let mut batches = open_batches(first, blobs, model.inputs())?;
+        let probe_elements = batches.elements();
+        let batch = batches.read(0)?;
+        let graph = {
+            let _held = match memory.limit() {
+                Some(_) => {
+                    let bytes = footprint::probe(float.probe_bytes(&batch)?);
+                    let what = format!("a float run of {}", first.name);
+                    Some(memory.running(&what, bytes, || false)?)
+                }
+                None => None,
+            };
+            lower(&model, &float.probe(&batch)?)?
+        };
         if graph.linears().next().is_none() {
             return Err(Error::Model {
                 file: model.file().to_owned(),
@@ -85,12 +86,28 @@ impl Session {
         let gemm_inputs = gemm_inputs(&graph);
         Ok(Session {
             job: job.clone(),
-            model,
             float,
             graph,
             request,
+            inputs: model.inputs().to_vec(),
             gemm_inputs,
+            probe_elements,
+            prepared: Mutex::default(),
+            _held: held,
         })
+    }
+
+    /// The plan of a blob, ready to run. Tasks that need it wait for the first of them to make it.
+    pub(super) fn prepared(&self, digest: &str, plan: &Plan) -> Result<Arc<Prepared>> {
+        let mut slot = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, prepared)) = &*slot
+            && of == digest
+        {
+            return Ok(Arc::clone(prepared));
+        }
+        let prepared = Arc::new(Prepared::new(&self.graph, plan, &self.job.settings)?);
+        *slot = Some((digest.to_owned(), Arc::clone(&prepared)));
+        Ok(prepared)
     }
 
     /// The files that errors are measured on.
@@ -103,7 +120,12 @@ impl Session {
 
     /// Checks one batch file against the model without reading its tensors.
     pub(super) fn check_file(&self, file: &FileRef, blobs: &dyn Blobs) -> Result<()> {
-        open_batches(file, blobs, &self.model).map(|_| ())
+        self.batches(file, blobs).map(|_| ())
+    }
+
+    /// A file of batches, its headers checked.
+    pub(super) fn batches(&self, file: &FileRef, blobs: &dyn Blobs) -> Result<BatchFile> {
+        open_batches(file, blobs, &self.inputs)
     }
 
     /// Runs `each` for every batch of a file, in order. The name says which batch it is.
@@ -111,18 +133,17 @@ impl Session {
         &self,
         files: &[FileRef],
         index: usize,
-        blobs: &dyn Blobs,
-        control: &dyn Control,
+        context: &Context<'_>,
         mut each: impl FnMut(&str, &Batch) -> Result<()>,
     ) -> Result<()> {
         let file = files.get(index).ok_or_else(|| Error::Payload {
             what: "task",
             reason: format!("the job has no file {index}"),
         })?;
-        let mut batches = open_batches(file, blobs, &self.model)?;
+        let mut batches = self.batches(file, context.blobs)?;
         let several = batches.count() > 1;
         for number in 0..batches.count() {
-            if control.cancelled() {
+            if context.control.cancelled() {
                 return Err(Error::Cancelled);
             }
             let batch = batches.read(number)?;
@@ -302,20 +323,13 @@ fn load_model(job: &JobInput, blobs: &dyn Blobs) -> Result<Model> {
     }
 }
 
-/// Every value of one float run: dtypes and shapes for lowering.
-fn probe(job: &JobInput, blobs: &dyn Blobs, model: &Model, float: &FloatModel) -> Result<Capture> {
-    let first = job.calibration.first().ok_or_else(no_calibration)?;
-    let batch = open_batches(first, blobs, model)?.read(0)?;
-    float.probe(&batch)
-}
-
-fn open_batches(file: &FileRef, blobs: &dyn Blobs, model: &Model) -> Result<BatchFile> {
+fn open_batches(file: &FileRef, blobs: &dyn Blobs, inputs: &[InputSpec]) -> Result<BatchFile> {
     let io = |source| Error::Io {
         what: file.name.clone(),
         source,
     };
     let path = blobs.path(&file.digest).map_err(io)?;
-    BatchFile::open(&file.name, &path, model.inputs())
+    BatchFile::open(&file.name, &path, inputs)
 }
 
 fn no_calibration() -> Error {

@@ -4,7 +4,7 @@
 use dual16_nash::linear::AccumulatorPeak;
 
 use super::{
-    Blobs, Control, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
+    Blobs, Context, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
     TaskOutput, convert,
     payload::{BatchErrors, ValidateMap, ValidateReduce, Validated, decode, encode, load, store},
     session::Session,
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Error, Result,
     artifact::outputs::{SavedOutput, save_batch},
+    batch::elements,
     exec::{Capture, Converted, Flow, Prepared, Validation, captured, walk},
     graph::{NodeId, ValueId},
     measured::{Measured, PairedSums, Planned, linear_scale},
@@ -50,38 +51,34 @@ pub(super) fn stage(session: &Session, planned: &str) -> Result<Stage> {
 pub(super) fn map(
     session: &Session,
     task: &TaskInput<'_>,
-    blobs: &dyn Blobs,
-    control: &dyn Control,
+    context: &Context<'_>,
 ) -> Result<TaskOutput> {
     let ValidateMap { file, planned } = decode("validate task", task.payload)?;
+    let blobs = context.blobs;
     let Planned { plan, .. } = load("plan", &planned, blobs)?;
-    let prepared = Prepared::new(&session.graph, &plan, &session.job.settings)?;
+    let prepared = session.prepared(&planned, &plan)?;
     let mut validated = Validated {
         batches: Vec::new(),
         outputs: Vec::new(),
     };
-    session.for_each_batch(
-        session.measured_files(),
-        file,
-        blobs,
-        control,
-        |_, batch| {
-            let capture = session.float_run(batch, &session.reference_values())?;
-            let mut run = BatchRun::new(session, &capture);
-            run.validation(&plan, &prepared)?;
-            run.converted(&plan, &prepared)?;
-            if session.job.settings.save_outputs {
-                let bytes = save_batch(&run.saved)?;
-                let io = |source| Error::Io {
-                    what: "outputs".to_owned(),
-                    source,
-                };
-                validated.outputs.push(blobs.put(bytes).map_err(io)?);
-            }
-            validated.batches.push(run.errors);
-            Ok(())
-        },
-    )?;
+    session.for_each_batch(session.measured_files(), file, context, |name, batch| {
+        let bytes = session.validate_bytes(&plan, elements(batch));
+        let _held = context.reserve(session, &format!("validating {name}"), bytes)?;
+        let capture = session.float_run(batch, &session.reference_values())?;
+        let mut run = BatchRun::new(session, &capture);
+        run.validation(&plan, &prepared)?;
+        run.converted(&plan, &prepared)?;
+        if session.job.settings.save_outputs {
+            let bytes = save_batch(&run.saved)?;
+            let io = |source| Error::Io {
+                what: "outputs".to_owned(),
+                source,
+            };
+            validated.outputs.push(blobs.put(bytes).map_err(io)?);
+        }
+        validated.batches.push(run.errors);
+        Ok(())
+    })?;
     let result = encode("validation", &validated)?;
     Ok(TaskOutput {
         result,

@@ -24,7 +24,8 @@ const KL_IS_INT8: &str = "observer 'kl' is defined for int8 only; 'minmax' was u
 /// The batches of one value, in batch order.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Statistics {
-    shape: Vec<usize>,
+    /// Of the first batch.
+    shape: Option<Vec<usize>>,
     moments: Moments,
     batches: Vec<Batch>,
     histograms: Histograms,
@@ -48,29 +49,34 @@ enum Histograms {
 }
 
 impl Statistics {
-    /// Folds the sketches of all batches, which must come in batch order.
+    /// Folds the sketches of all batches, which must come in batch order; see [`Self::push`].
+    pub fn fold(sketches: impl IntoIterator<Item = Sketch>, merge: MergeMode) -> Self {
+        let mut statistics = Self::default();
+        for sketch in sketches {
+            statistics.push(sketch, merge);
+        }
+        statistics
+    }
+
+    /// Takes in the next batch's sketch.
     ///
     /// Under merge `exact` the histograms are summed as they come, so memory does not grow with the
     /// number of batches but for some ten numbers each. Merge `ema` needs every batch's histogram:
     /// statistics folded for it keep them all, and serve `exact` as well.
-    pub fn fold(sketches: impl IntoIterator<Item = Sketch>, merge: MergeMode) -> Self {
-        let mut statistics = Self::default();
-        for (index, sketch) in sketches.into_iter().enumerate() {
-            if index == 0 {
-                statistics.shape.clone_from(&sketch.shape);
-            }
-            // A batch without elements says nothing of ranges.
-            let Some(range) = sketch.range else { continue };
-            let first = statistics.batches.is_empty();
-            statistics.histograms.push(sketch.histogram, first, merge);
-            statistics.moments.merge(&sketch.moments);
-            statistics.batches.push(Batch {
-                range,
-                mse_int8: sketch.mse_int8,
-                mse_int16: sketch.mse_int16,
-            });
+    pub fn push(&mut self, sketch: Sketch, merge: MergeMode) {
+        if self.shape.is_none() {
+            self.shape = Some(sketch.shape);
         }
-        statistics
+        // A batch without elements says nothing of ranges.
+        let Some(range) = sketch.range else { return };
+        let first = self.batches.is_empty();
+        self.histograms.push(sketch.histogram, first, merge);
+        self.moments.merge(&sketch.moments);
+        self.batches.push(Batch {
+            range,
+            mse_int8: sketch.mse_int8,
+            mse_int16: sketch.mse_int16,
+        });
     }
 
     /// The range that an observer gives under a merge.
@@ -106,7 +112,7 @@ impl Statistics {
 
     /// Shape in the first batch; a later one may be shorter.
     pub fn shape(&self) -> &[usize] {
-        &self.shape
+        self.shape.as_deref().unwrap_or_default()
     }
 
     /// Number of elements that the moments are of: all of all batches, but for those of

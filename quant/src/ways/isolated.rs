@@ -6,9 +6,10 @@ use dual16_nash::{cost::cost, legality::Legality, linear::GemmShape, ways::Way};
 use super::{QuantizedLinear, RunCounts};
 use crate::{
     Error, Result,
+    exec::QTensor,
     graph::{Linear, Node},
     metrics::ErrorSums,
-    plan::{LinearParams, ScaleSource, inner_params},
+    plan::{LinearParams, QParams, ScaleSource, inner_params},
     report::WayMeasured,
     tensor::Tensor,
 };
@@ -41,14 +42,14 @@ impl IsolatedWay {
         })
     }
 
-    /// Takes in a batch: the float input `[.., K]` and the float output `[.., O]`.
-    pub fn update(&mut self, name: &str, x: &Tensor, reference: &Tensor) -> Result<()> {
-        let run = self.linear.run(&self.linear.quantize_input(x)?)?;
+    /// Takes in a batch: the input as this way takes it, `[.., K]`, and the float output `[.., O]`.
+    fn update(&mut self, name: &str, x: &QTensor, reference: &Tensor) -> Result<()> {
+        let run = self.linear.run(x)?;
         let got = run.output.to_float();
         add_errors(&mut self.sums, name, reference, &got)?;
         self.counts = self.counts.merge(run.counts);
         if self.macs == 0 {
-            let k = x.shape().last().copied().unwrap_or(0);
+            let k = x.shape.last().copied().unwrap_or(0);
             let o = reference.shape().last().copied().unwrap_or(0);
             let shape = GemmShape {
                 n: x.len() / k.max(1),
@@ -80,6 +81,34 @@ impl IsolatedWay {
             clip_fraction: fraction(self.counts.clipped),
             accumulator_bits: self.counts.accumulator_bits(),
         }
+    }
+}
+
+/// Every way of one Linear that is measured in one pass.
+#[derive(Default)]
+pub struct IsolatedLayer {
+    /// The ways.
+    pub ways: Vec<IsolatedWay>,
+}
+
+impl IsolatedLayer {
+    /// Takes in a batch: the float input `[.., K]` and the float output `[.., O]`. Ways that take the
+    /// same integers share them.
+    pub fn update(&mut self, name: &str, x: &Tensor, reference: &Tensor) -> Result<()> {
+        let mut quantized: Vec<(QParams, QTensor)> = Vec::new();
+        for way in &mut self.ways {
+            let params = way.linear.params().input;
+            let known = quantized.iter().position(|(of, _)| *of == params);
+            let index = match known {
+                Some(index) => index,
+                None => {
+                    quantized.push((params, way.linear.quantize_input(x)?));
+                    quantized.len() - 1
+                }
+            };
+            way.update(name, &quantized[index].1, reference)?;
+        }
+        Ok(())
     }
 }
 

@@ -2,11 +2,13 @@
 
 use dual16_nash::{
     dtype::{IntDtype, QInt},
+    elementwise::{add, rescale_to},
     linear::GemmShape,
     mul_sum::{mul_sum, mul_sum_fake_quant},
     quantize::{dequantize, fake_quantize_in_place, quantize},
     requant::Rescale,
     scale::Scale,
+    tensor::TensorRef,
 };
 
 use super::{
@@ -105,8 +107,8 @@ impl MulSum {
         let x = x.as_i16(name)?;
         let counts = mul_sum(x, &self.weight, shape, self.product, self.sum, &mut sums).of(name)?;
         let data = match self.output {
-            IntDtype::Int8 => QData::I8(self.add_bias(&sums)),
-            IntDtype::Int16 => QData::I16(self.add_bias(&sums)),
+            IntDtype::Int8 => QData::I8(self.add_bias(name, &sums)?),
+            IntDtype::Int16 => QData::I16(self.add_bias(name, &sums)?),
         };
         // A sum of K int16 products; the largest it can be, since the kernel keeps no peak.
         let counts = RunCounts {
@@ -118,20 +120,19 @@ impl MulSum {
         Ok((RawOutput::Quantized(data), counts))
     }
 
-    fn add_bias<Y: QInt>(&self, sums: &[i16]) -> Vec<Y> {
-        let at_output = |&sum: &i16| self.sum_to_output.apply(sum.into());
+    fn add_bias<Y: QInt>(&self, name: &str, sums: &[i16]) -> Result<Vec<Y>> {
         let Some(bias) = &self.bias else {
-            return sums.iter().map(|sum| Y::saturate(at_output(sum))).collect();
+            let mut y = vec![Y::default(); sums.len()];
+            rescale_to(sums, self.sum_to_output, &mut y).of(name)?;
+            return Ok(y);
         };
-        let bias: Vec<i64> = bias
-            .data
-            .iter()
-            .map(|&b| bias.to_output.apply(b.into()))
-            .collect();
-        sums.iter()
-            .zip(bias.iter().cycle())
-            .map(|(sum, b)| Y::saturate(at_output(sum) + b))
-            .collect()
+        let [outputs, _] = self.shape;
+        let shape = [sums.len() / outputs.max(1), outputs];
+        let sums = TensorRef::new(sums, &shape).of(name)?;
+        let shape = [outputs];
+        let biases = TensorRef::new(&bias.data, &shape).of(name)?;
+        let y = add(sums, self.sum_to_output, biases, bias.to_output).of(name)?;
+        Ok(y.data)
     }
 
     pub(super) fn run_fake_quant(

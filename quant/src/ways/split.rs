@@ -2,11 +2,13 @@
 
 use dual16_nash::{
     dtype::{IntDtype, QInt},
+    elementwise::add,
     linear::{GemmShape, channel_rescales, linear, quantize_bias},
     quantize::{Rounding, fake_quantize_in_place},
     requant::Rescale,
     scale::Scale,
     split::SplitWeight,
+    tensor::TensorRef,
 };
 
 use super::{
@@ -99,20 +101,20 @@ impl Split {
         let peak = linear(x, &h.weight, shape, bias, &h.rescales, &mut high).of(name)?;
         let low_peak = linear(x, &l.weight, shape, None, &l.rescales, &mut low).of(name)?;
         let data = match self.output {
-            IntDtype::Int8 => QData::I8(self.add(&high, &low)),
-            IntDtype::Int16 => QData::I16(self.add(&high, &low)),
+            IntDtype::Int8 => QData::I8(self.add(name, &high, &low)?),
+            IntDtype::Int16 => QData::I16(self.add(name, &high, &low)?),
         };
         let counts = output_counts(&data, peak.merge(low_peak));
         Ok((RawOutput::Quantized(data), counts))
     }
 
-    fn add<Y: QInt>(&self, high: &[i16], low: &[i16]) -> Vec<Y> {
-        let sum = |(&high, &low): (&i16, &i16)| {
-            Y::saturate(
-                self.high.to_output.apply(high.into()) + self.low.to_output.apply(low.into()),
-            )
-        };
-        high.iter().zip(low).map(sum).collect()
+    fn add<Y: QInt>(&self, name: &str, high: &[i16], low: &[i16]) -> Result<Vec<Y>> {
+        let shape = [high.len()];
+        let high_part = TensorRef::new(high, &shape).of(name)?;
+        let low_part = TensorRef::new(low, &shape).of(name)?;
+        let (to_high, to_low) = (self.high.to_output, self.low.to_output);
+        let sum = add(high_part, to_high, low_part, to_low).of(name)?;
+        Ok(sum.data)
     }
 
     pub(super) fn run_fake_quant(

@@ -8,7 +8,10 @@ use std::{
 
 use dual16_quant::{
     Result,
-    flow::{self, Blobs, Control, Event, FileRef, JobInput, ModelInput, Next, Part, TaskInput},
+    flow::{
+        self, Blobs, Control, Event, Executor, FileRef, JobInput, ModelInput, Next, Part, TaskInput,
+    },
+    memory::MemoryBudget,
     settings::{NamedSetting, SettingValue, Settings},
 };
 
@@ -68,6 +71,15 @@ impl Finished {
 
 /// Runs a job to its end. The maps of a stage run in the order given by `order`.
 pub fn run_in_order(job: &JobInput, order: impl Fn(&mut Vec<usize>)) -> Result<Finished> {
+    run_on(&Executor::new(MemoryBudget::new(None)), job, order)
+}
+
+/// The same on an executor of the caller's.
+pub fn run_on(
+    executor: &Executor,
+    job: &JobInput,
+    order: impl Fn(&mut Vec<usize>),
+) -> Result<Finished> {
     let blobs = Folder::new();
     let mut events = Vec::new();
     let mut stages = Vec::new();
@@ -86,7 +98,7 @@ pub fn run_in_order(job: &JobInput, order: impl Fn(&mut Vec<usize>)) -> Result<F
                 payload,
                 inputs,
             };
-            let mut output = flow::run(&task, &blobs, &Go)?;
+            let mut output = executor.run(&task, &blobs, &Go)?;
             events.append(&mut output.events);
             Result::Ok(output)
         };

@@ -3,20 +3,18 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use dual16_proto::blob::{CHUNK_BYTES, WriteBehind, read_ahead};
+use tokio::sync::OwnedMutexGuard;
 use tonic::async_trait;
 
-use super::{BlobError, BlobReader, BlobStore, CHUNK_BYTES, Upload, part::Part};
+use super::{BlobError, BlobReader, BlobStore, Upload, part::Part};
 use crate::digest::Digest;
-
-/// Pieces of a download that may wait for a slow reader.
-const READ_AHEAD: usize = 4;
 
 /// Blobs in a directory of their own.
 #[derive(Clone, Debug)]
@@ -85,7 +83,8 @@ impl LocalBlobs {
     }
 }
 
-type UploadLock = OwnedMutexGuard<()>;
+/// The right to write the one upload of a digest.
+pub(super) type UploadLock = OwnedMutexGuard<()>;
 
 #[async_trait]
 impl BlobStore for LocalBlobs {
@@ -115,18 +114,15 @@ impl BlobStore for LocalBlobs {
             if layout.size(digest)?.is_some() {
                 return Ok(None);
             }
-            let part = Part::open(layout, digest, size, offset)?;
-            let upload = LocalUpload {
-                part: Some(part),
-                _lock: lock,
-            };
+            let part = Part::open(layout, digest, size, offset, lock)?;
+            let upload = LocalUpload(WriteBehind::new(part));
             Ok(Some(Box::new(upload) as Box<dyn Upload>))
         })
         .await
     }
 
     async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError> {
-        let (mut file, size) = self
+        let (file, size) = self
             .blocking(move |layout| {
                 let mut file = match File::open(layout.blob(digest)) {
                     Ok(file) => file,
@@ -147,60 +143,23 @@ impl BlobStore for LocalBlobs {
                 Ok((file, size))
             })
             .await?;
-        let (sender, chunks) = mpsc::channel(READ_AHEAD);
-        tokio::spawn(async move {
-            // A slot first: nothing is read ahead of what the channel can hold.
-            while let Ok(slot) = sender.reserve().await {
-                let read = blocking(move || read_chunk(file)).await;
-                match read {
-                    Ok((_, chunk)) if chunk.is_empty() => return,
-                    Ok((rest, chunk)) => {
-                        file = rest;
-                        slot.send(Ok(chunk));
-                    }
-                    Err(error) => {
-                        slot.send(Err(error));
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(BlobReader { size, chunks })
+        Ok(BlobReader {
+            size,
+            chunks: read_ahead(file, size - offset, CHUNK_BYTES),
+        })
     }
 }
 
-fn read_chunk(mut file: File) -> Result<(File, Bytes), BlobError> {
-    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-    file.by_ref()
-        .take(CHUNK_BYTES as u64)
-        .read_to_end(&mut chunk)?;
-    Ok((file, chunk.into()))
-}
-
-struct LocalUpload {
-    /// Away while a blocking thread has it; gone for good if that failed.
-    part: Option<Part>,
-    _lock: UploadLock,
-}
-
-impl LocalUpload {
-    fn take(&mut self) -> Result<Part, BlobError> {
-        let failed = || BlobError::Io(io::Error::other("the upload has failed already"));
-        self.part.take().ok_or_else(failed)
-    }
-}
+struct LocalUpload(WriteBehind<Part>);
 
 #[async_trait]
 impl Upload for LocalUpload {
     async fn write(&mut self, data: Bytes) -> Result<(), BlobError> {
-        let mut part = self.take()?;
-        let part = blocking(move || part.append(&data).map(|()| part)).await?;
-        self.part = Some(part);
-        Ok(())
+        self.0.write(data).await
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
-        let part = self.take()?;
+    async fn finish(self: Box<Self>) -> Result<(), BlobError> {
+        let part = self.0.finish().await?;
         blocking(move || part.finish()).await
     }
 }

@@ -2,26 +2,28 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::{Read as _, Seek as _, SeekFrom},
     path::PathBuf,
 };
 
+use bytes::Bytes;
+use dual16_proto::blob::{Consume, DurableFile, Hashed};
 use sha2::{Digest as _, Sha256};
 
 use super::{
     BlobError,
-    local::{Layout, sync_dir},
+    local::{Layout, UploadLock, sync_dir},
 };
 use crate::digest::Digest;
 
 pub(super) struct Part {
     digest: Digest,
     size: u64,
-    written: u64,
-    hasher: Sha256,
-    file: File,
+    file: Hashed<DurableFile>,
     path: PathBuf,
     target: PathBuf,
+    /// Held until the last byte is written, which may be after the upload was given up.
+    _lock: UploadLock,
 }
 
 impl Part {
@@ -31,6 +33,7 @@ impl Part {
         digest: Digest,
         size: u64,
         offset: u64,
+        lock: UploadLock,
     ) -> Result<Self, BlobError> {
         let path = layout.part(digest);
         let mut file = OpenOptions::new()
@@ -57,38 +60,23 @@ impl Part {
         Ok(Self {
             digest,
             size,
-            written: offset,
-            hasher,
-            file,
+            file: Hashed::resumed(DurableFile::new(file), hasher, offset),
             path,
             target,
+            _lock: lock,
         })
-    }
-
-    pub(super) fn append(&mut self, data: &[u8]) -> Result<(), BlobError> {
-        let written = self.written.saturating_add(data.len() as u64);
-        if written > self.size {
-            return Err(BlobError::TooLong {
-                digest: self.digest,
-                size: self.size,
-            });
-        }
-        self.file.write_all(data)?;
-        self.hasher.update(data);
-        self.written = written;
-        Ok(())
     }
 
     pub(super) fn finish(self) -> Result<(), BlobError> {
         let Self {
             digest,
             size,
-            written,
-            hasher,
             file,
             path,
             target,
+            _lock,
         } = self;
+        let written = file.bytes();
         if written < size {
             return Err(BlobError::Incomplete {
                 digest,
@@ -96,7 +84,7 @@ impl Part {
                 size,
             });
         }
-        let found = Digest::finish(hasher);
+        let (file, found) = file.finish();
         if found != digest {
             drop(file);
             fs::remove_file(&path)?;
@@ -106,7 +94,7 @@ impl Part {
             });
         }
         // Bytes before name, name before acknowledgement: a blob that exists is whole.
-        file.sync_all()?;
+        file.sync()?;
         if let Some(shard) = target.parent() {
             fs::create_dir_all(shard)?;
             fs::rename(&path, &target)?;
@@ -116,6 +104,21 @@ impl Part {
             }
         }
         Ok(())
+    }
+}
+
+impl Consume for Part {
+    type Error = BlobError;
+
+    fn consume(&mut self, chunk: Bytes) -> Result<(), BlobError> {
+        let written = self.file.bytes().saturating_add(chunk.len() as u64);
+        if written > self.size {
+            return Err(BlobError::TooLong {
+                digest: self.digest,
+                size: self.size,
+            });
+        }
+        Ok(self.file.write_all(&chunk)?)
     }
 }
 

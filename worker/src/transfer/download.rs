@@ -1,10 +1,11 @@
 //! From the server into a file.
 
-use std::path::Path;
+use std::{fs::File, path::Path};
 
-use dual16_proto::v1::DownloadRequest;
-use sha2::{Digest as _, Sha256};
-use tokio::{fs::File, io::AsyncWriteExt as _};
+use dual16_proto::{
+    blob::{Hashed, WriteBehind},
+    v1::DownloadRequest,
+};
 use tonic::Status;
 
 use super::{Broken, STALL_TIMEOUT, Transfer, TransferError};
@@ -16,8 +17,7 @@ use crate::{
 
 /// A download under way, kept over broken streams.
 struct Partial {
-    file: File,
-    hasher: Sha256,
+    file: WriteBehind<Hashed<File>>,
     received: u64,
     size: u64,
 }
@@ -31,9 +31,9 @@ impl Transfer {
         path: &Path,
     ) -> Result<u64, TransferError> {
         let on_file = |error| Broken::File(error).give_up(digest, path);
+        let file = tokio::fs::File::create(path).await.map_err(on_file)?;
         let mut partial = Partial {
-            file: File::create(path).await.map_err(on_file)?,
-            hasher: Sha256::new(),
+            file: WriteBehind::new(Hashed::new(file.into_std().await)),
             received: 0,
             size: 0,
         };
@@ -61,8 +61,7 @@ impl Transfer {
             }
             backoff.wait().await;
         }
-        partial.file.flush().await.map_err(on_file)?;
-        let found = Digest::finish(partial.hasher);
+        let (_, found) = partial.file.finish().await.map_err(on_file)?.finish();
         if found != *digest {
             return Err(TransferError::Damaged {
                 digest: *digest,
@@ -90,9 +89,9 @@ impl Transfer {
             if message.size != 0 {
                 partial.size = message.size;
             }
-            partial.file.write_all(&message.data).await?;
-            partial.hasher.update(&message.data);
-            partial.received += message.data.len() as u64;
+            let length = message.data.len() as u64;
+            partial.file.write(message.data).await?;
+            partial.received += length;
         }
     }
 }

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use dual16_proto::v1::{FindMissingRequest, QueryUploadRequest, UploadRequest};
-use tokio::{
-    fs::File,
-    io::{AsyncReadExt as _, AsyncSeekExt as _},
-    sync::mpsc,
+use bytes::Bytes;
+use dual16_proto::{
+    blob::read_ahead,
+    v1::{FindMissingRequest, QueryUploadRequest, UploadRequest},
 };
+use tokio::{fs::File, io::AsyncSeekExt as _, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
@@ -71,7 +71,8 @@ impl Transfer {
         let mut file = File::open(path).await?;
         file.seek(SeekFrom::Start(offset)).await?;
 
-        let (chunks, stream) = mpsc::channel(2);
+        let chunks = read_ahead(file.into_std().await, rest, self.chunk_bytes);
+        let (messages, stream) = mpsc::channel(1);
         let first = UploadRequest {
             digest: name,
             size,
@@ -80,7 +81,7 @@ impl Transfer {
         };
         let limit = STALL_TIMEOUT + Duration::from_secs(rest / SLOWEST);
         let (read, reply) = tokio::join!(
-            read_chunks(file, self.chunk_bytes, first, chunks),
+            send_chunks(chunks, first, messages),
             within(limit, client.upload(ReceiverStream::new(stream))),
         );
         // A stream cut short by a failed read makes the server complain; the read is the cause.
@@ -90,30 +91,27 @@ impl Transfer {
     }
 }
 
-/// Sends the rest of a file, the first message with the upload's header. Ends early when the server
-/// has stopped listening: its answer says why.
-async fn read_chunks(
-    mut file: File,
-    chunk_bytes: usize,
-    first: UploadRequest,
-    chunks: mpsc::Sender<UploadRequest>,
+/// Sends the rest of a file, the first message with the upload's header: an empty blob is that alone.
+/// Ends early when the server has stopped listening: its answer says why.
+async fn send_chunks(
+    mut chunks: mpsc::Receiver<io::Result<Bytes>>,
+    header: UploadRequest,
+    messages: mpsc::Sender<UploadRequest>,
 ) -> io::Result<()> {
-    let mut message = first;
-    loop {
-        let mut data = Vec::with_capacity(chunk_bytes);
-        let mut chunk = (&mut file).take(chunk_bytes as u64);
-        chunk.read_to_end(&mut data).await?;
-        // An empty blob is one message: the header.
-        let header = !message.digest.is_empty();
-        if data.is_empty() && !header {
-            return Ok(());
-        }
-        message.data = data.into();
-        if chunks.send(message).await.is_err() {
-            return Ok(());
-        }
-        message = UploadRequest::default();
+    let mut message = header;
+    if let Some(chunk) = chunks.recv().await {
+        message.data = chunk?;
     }
+    while messages.send(message).await.is_ok() {
+        let Some(chunk) = chunks.recv().await else {
+            break;
+        };
+        message = UploadRequest {
+            data: chunk?,
+            ..UploadRequest::default()
+        };
+    }
+    Ok(())
 }
 
 /// Besides an outage: what was kept of the upload is gone, so the next try asks where to go on.

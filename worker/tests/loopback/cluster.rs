@@ -72,7 +72,7 @@ impl Cluster {
             slots: two,
             threads: two,
             connect_timeout: Some(PATIENCE),
-            runner: Arc::new(runner),
+            runner: Some(Arc::new(runner)),
             ..WorkerOptions::new(format!("http://{}", self.addr), cache)
         }
     }

@@ -1,10 +1,17 @@
 //! Reductions over axes: integer ReduceSum and ReduceMean with one requantization of the exact sum
 //! `[pub]`, ReduceMax, and the fold they are made of.
+//!
+//! Integers may be added in any order, so their rows are loops for vectors ([`rows`]), with a twin
+//! `_on` an instruction set of the caller's choice. A sum of floats keeps its order, and a maximum
+//! of floats the sign of the zero that it met first.
+
+mod rows;
 
 use crate::dtype::QInt;
 use crate::elementwise::advance;
 use crate::error::ShapeError;
 use crate::requant::Rescale;
+use crate::simd::Isa;
 use crate::tensor::{Tensor, TensorRef, element_count, normalize_axis, strides};
 
 /// `requant(sum)`. For a sum the ratio is `s_x / s_y`; for a mean it is `s_x / (K * s_y)`, see
@@ -18,7 +25,24 @@ pub fn reduce_sum<A: QInt, Y: QInt>(
     keepdims: bool,
     rescale: Rescale,
 ) -> Result<Tensor<Y>, ShapeError> {
-    let sums = fold(x, axes, keepdims, 0i64, |sum, q| sum + q.to_i64())?;
+    reduce_sum_on(Isa::best(), x, axes, keepdims, rescale)
+}
+
+/// [`reduce_sum`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`reduce_sum`].
+pub fn reduce_sum_on<A: QInt, Y: QInt>(
+    isa: Isa,
+    x: TensorRef<'_, A>,
+    axes: &[i64],
+    keepdims: bool,
+    rescale: Rescale,
+) -> Result<Tensor<Y>, ShapeError> {
+    let sums = fold_rows(x, axes, keepdims, 0i64, |sums, row| match sums {
+        [sum] => *sum += rows::sum(isa, row),
+        sums => rows::add_to(isa, row, sums),
+    })?;
     let data = sums
         .data
         .into_iter()
@@ -40,9 +64,22 @@ pub fn reduce_max<T: Copy + PartialOrd>(
     axes: &[i64],
     keepdims: bool,
 ) -> Result<Tensor<T>, ShapeError> {
-    let maxima = fold(x, axes, keepdims, None, |max: Option<T>, v| match max {
-        Some(max) if max >= v => Some(max),
-        _ => Some(v),
+    reduce_max_on(Isa::best(), x, axes, keepdims)
+}
+
+/// [`reduce_max`] on an instruction set of the caller's choice.
+///
+/// # Errors
+/// As [`reduce_max`].
+pub fn reduce_max_on<T: Copy + PartialOrd>(
+    isa: Isa,
+    x: TensorRef<'_, T>,
+    axes: &[i64],
+    keepdims: bool,
+) -> Result<Tensor<T>, ShapeError> {
+    let maxima = fold_rows(x, axes, keepdims, None, |maxima, row| match maxima {
+        [max] => *max = rows::max(isa, row, *max),
+        maxima => rows::max_to(isa, row, maxima),
     })?;
     let data: Option<Vec<T>> = maxima.data.into_iter().collect();
     let data = data.ok_or(ShapeError::Empty {
@@ -124,6 +161,29 @@ pub fn fold<T: Copy, S: Clone>(
     init: S,
     mut step: impl FnMut(S, T) -> S,
 ) -> Result<Tensor<S>, ShapeError> {
+    fold_rows(x, axes, keepdims, init, |slots, row| match slots {
+        [slot] => {
+            for &v in row {
+                *slot = step(slot.clone(), v);
+            }
+        }
+        slots => {
+            for (slot, &v) in slots.iter_mut().zip(row) {
+                *slot = step(slot.clone(), v);
+            }
+        }
+    })
+}
+
+/// [`fold`] row by row, in row-major order: `step` gets the results that a row along the last axis
+/// belongs to, one for all of its values or one for each.
+fn fold_rows<T, S: Clone>(
+    x: TensorRef<'_, T>,
+    axes: &[i64],
+    keepdims: bool,
+    init: S,
+    mut step: impl FnMut(&mut [S], &[T]),
+) -> Result<Tensor<S>, ShapeError> {
     let reduced = reduced_axes(axes, x.rank())?;
     let kept: Vec<usize> = x
         .shape()
@@ -140,15 +200,12 @@ pub fn fold<T: Copy, S: Clone>(
             .map(|(stride, &gone)| if gone { 0 } else { stride })
             .collect();
         let inner = x.shape().last().copied().unwrap_or(1);
-        let inner_stride = to.last().copied().unwrap_or(0);
+        let slots = kept.last().copied().unwrap_or(1);
         let outer_axes = x.rank().saturating_sub(1);
         let mut index = vec![0; outer_axes];
         for row in x.data().chunks(inner) {
             let start: usize = index.iter().zip(&to).map(|(i, s)| i * s).sum();
-            for (i, &v) in row.iter().enumerate() {
-                let slot = &mut data[start + i * inner_stride];
-                *slot = step(slot.clone(), v);
-            }
+            step(&mut data[start..start + slots], row);
             advance(&mut index, &x.shape()[..outer_axes]);
         }
     }

@@ -3,6 +3,9 @@
 //! A 15-bit multiplier with a right shift `[pub: one printed IR row, 0.492987 -> 32308, 16]`;
 //! rounding half up `[our]`. Knows no tensors; every kernel that changes a scale goes through here.
 
+pub(crate) mod channels;
+pub(crate) mod narrow;
+
 use crate::dtype::QInt;
 use crate::error::RescaleError;
 use crate::scale::Scale;

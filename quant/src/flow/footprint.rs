@@ -1,0 +1,162 @@
+//! What each kind of task holds at its peak, in bytes, from shapes alone: the figures that tasks
+//! reserve before they start. They are upper bounds with a margin; `tests/memory` runs real jobs
+//! under a counting allocator and holds the estimates against it.
+
+use std::collections::BTreeMap;
+
+use dual16_nash::ways::Way;
+
+use super::{FileRef, JobInput, ModelInput, session::Session};
+use crate::{
+    exec::peak_elements,
+    graph::{Linear, NodeId, Op, ValueId},
+    plan::Plan,
+};
+
+/// Copies of the model's files while it is loaded: the file, rten's image of it and rten's weights,
+/// the graph's. Two stay; a plan's integers take the place of a third.
+const MODEL_COPIES: u64 = 4;
+
+/// Bytes of an f32.
+const F32: u64 = 4;
+
+/// Allocators round up and keep what was freed.
+fn with_margin(bytes: u64) -> u64 {
+    bytes.saturating_add(bytes / 4).saturating_add(4 << 20)
+}
+
+/// A job's model, loaded and lowered, with a plan's integers; values of its first batch excluded.
+pub(super) fn session(job: &JobInput) -> u64 {
+    let files: u64 = match &job.model {
+        ModelInput::Onnx {
+            model,
+            external_data,
+        } => model.size + external_data.iter().map(|file| file.size).sum::<u64>(),
+        ModelInput::Layers { weights } => weights.size,
+    };
+    with_margin(files.saturating_mul(MODEL_COPIES))
+}
+
+/// A run that keeps every value, `sampled` being about what those take.
+pub(super) fn probe(sampled: u64) -> u64 {
+    with_margin(sampled.saturating_add(sampled / 4))
+}
+
+/// Blobs that are decoded into values.
+pub(super) fn decoded(inputs: &[Vec<u8>]) -> u64 {
+    let bytes: usize = inputs.iter().map(Vec::len).sum();
+    with_margin((bytes as u64).saturating_mul(8))
+}
+
+impl Session {
+    /// One batch of observe: every value of the float run, the walk over them, the widest Linear.
+    pub(super) fn observe_bytes(&self, elements: usize) -> u64 {
+        let values = self.graph.nodes.iter().flat_map(|node| &node.outputs);
+        let captured = self.elements_of(values.chain(&self.graph.inputs));
+        let walked = peak_elements(&self.graph);
+        let inside = self.graph.linears().map(|(_, node, linear)| {
+            let (o, k) = linear.weight.dim();
+            let outputs = self.elements_of([&node.outputs[0]]);
+            // Both planes in int8 and f32, packed once more by the product; sums and their search.
+            let weights = (o * k) as u64 * (2 + 4 * F32);
+            (weights, outputs * 4 * F32)
+        });
+        let (weights, outputs) = inside.fold((0, 0), |(w, o), (weights, outputs)| {
+            (w.max(weights), o.max(outputs))
+        });
+        let batch = captured * F32 + walked * F32 + outputs + self.temporaries();
+        with_margin(self.scaled(batch, elements) + weights)
+    }
+
+    /// Evaluate: these ways of these Linears, and one batch of their inputs and outputs.
+    pub(super) fn evaluate_bytes(
+        &self,
+        wanted: &BTreeMap<usize, Vec<Way>>,
+        elements: usize,
+    ) -> u64 {
+        let (mut weights, mut captured, mut widest) = (0, 0, 0);
+        for (&id, ways) in wanted {
+            let node = self.graph.node(NodeId(id));
+            if let Op::Linear(linear) = &node.op {
+                weights += ways.iter().map(|&way| way_bytes(linear, way)).sum::<u64>();
+            }
+            let (x, y) = (
+                self.elements_of([&node.inputs[0]]),
+                self.elements_of([&node.outputs[0]]),
+            );
+            captured += (x + y) * F32;
+            // The input in both dtypes and packed; accumulators, the output and its float twin.
+            widest = widest.max(x * 8 + y * 24);
+        }
+        with_margin(weights + self.scaled(captured + widest + self.temporaries(), elements))
+    }
+
+    /// One batch of validate; the plan's integers are the session's own.
+    pub(super) fn validate_bytes(&self, plan: &Plan, elements: usize) -> u64 {
+        let values = self.graph.nodes.iter().flat_map(|node| &node.outputs);
+        let captured = self.elements_of(values.chain(&self.graph.inputs));
+        let walked = peak_elements(&self.graph);
+        let weights = self.graph.linears().filter_map(|(id, _, linear)| {
+            let planned = plan.linears.get(&id.0)?;
+            let (o, k) = linear.weight.dim();
+            // Made from floats, run in floats once more.
+            Some(way_bytes(linear, planned.way) + (o * k) as u64 * 2 * F32)
+        });
+        let widest = weights.max().unwrap_or(0);
+        let batch = (captured + 2 * walked) * F32 + self.temporaries();
+        with_margin(widest + self.scaled(batch, elements))
+    }
+
+    /// Convert: the integers of some Linears, and the same again as a file.
+    pub(super) fn convert_bytes(&self, linears: &[usize], plan: &Plan) -> u64 {
+        let bytes = linears.iter().filter_map(|id| {
+            let planned = plan.linears.get(id)?;
+            match &self.graph.node(NodeId(*id)).op {
+                Op::Linear(linear) => Some(2 * way_bytes(linear, planned.way)),
+                _ => None,
+            }
+        });
+        with_margin(bytes.sum())
+    }
+
+    /// What rten holds beside the values that were asked for: operands and result of an operation,
+    /// and a packed copy.
+    fn temporaries(&self) -> u64 {
+        let of = |value: &crate::graph::Value| value.shape.iter().product::<usize>() as u64;
+        4 * F32 * self.graph.values.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// Elements of some values in the probe batch.
+    fn elements_of<'v>(&self, values: impl IntoIterator<Item = &'v ValueId>) -> u64 {
+        let of = |id: &ValueId| self.graph.value(*id).shape.iter().product::<usize>() as u64;
+        values.into_iter().map(of).sum()
+    }
+
+    /// Bytes in a batch of `elements`, given those in the probe batch.
+    fn scaled(&self, bytes: u64, elements: usize) -> u64 {
+        let ratio = elements as f64 / self.probe_elements.max(1) as f64;
+        (bytes as f64 * ratio.max(1.0)).ceil() as u64
+    }
+}
+
+/// The largest batch of some files, from their headers, in elements.
+pub(super) fn largest_batch(
+    session: &Session,
+    files: &[FileRef],
+    blobs: &dyn super::Blobs,
+) -> crate::Result<usize> {
+    files.iter().try_fold(0, |largest, file| {
+        Ok(largest.max(session.batches(file, blobs)?.elements()))
+    })
+}
+
+/// A Linear's integers in one way, and one float copy while they are made.
+fn way_bytes(linear: &Linear, way: Way) -> u64 {
+    let elements = linear.weight.len() as u64;
+    let planes = match way {
+        Way::Split => 2,
+        way => u64::from(way.weight_dtype().bits() / 8),
+    };
+    // Bias, scales and multipliers of each channel.
+    elements * planes + linear.weight.nrows() as u64 * 48
+}

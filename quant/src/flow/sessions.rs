@@ -1,0 +1,75 @@
+//! The sessions that a worker keeps: loading a model costs more than many a task.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+};
+
+use super::{Blobs, JobInput, session::Session};
+use crate::{Result, memory::MemoryBudget};
+
+/// Sessions kept: the running job's and the one before, so that two jobs do not evict each other.
+const KEPT: usize = 2;
+
+/// One job's place. Tasks of one job wait here for the first of them to load it; other jobs do not.
+type Slot = Arc<Mutex<Option<Arc<Session>>>>;
+
+/// The last sessions, most recent first, by the job's digest.
+#[derive(Default)]
+pub(super) struct Sessions {
+    slots: Mutex<VecDeque<(String, Slot)>>,
+}
+
+impl Sessions {
+    /// The job's session, loaded now if no task of the job did before.
+    pub(super) fn of(
+        &self,
+        job: &JobInput,
+        blobs: &dyn Blobs,
+        memory: &Arc<MemoryBudget>,
+    ) -> Result<Arc<Session>> {
+        let slot = self.slot(&job.digest);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = &*slot {
+            return Ok(Arc::clone(session));
+        }
+        let session = Session::open(job, blobs, memory, || self.evict_idle(&job.digest))?;
+        let session = Arc::new(session);
+        *slot = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Drops every session but `keep` that no task uses, to make room.
+    pub(super) fn evict_idle(&self, keep: &str) {
+        self.lock().retain(|(digest, slot)| {
+            let in_use = || match slot.try_lock() {
+                Ok(held) => held
+                    .as_ref()
+                    .is_some_and(|session| Arc::strong_count(session) > 1),
+                Err(TryLockError::Poisoned(_)) => false,
+                // It is being loaded, or handed to a task right now.
+                Err(TryLockError::WouldBlock) => true,
+            };
+            digest == keep || in_use()
+        });
+    }
+
+    fn slot(&self, digest: &str) -> Slot {
+        let mut slots = self.lock();
+        let found = slots.iter().position(|(of, _)| of == digest);
+        let entry = match found.and_then(|index| slots.remove(index)) {
+            Some(entry) => entry,
+            None => {
+                slots.truncate(KEPT - 1);
+                (digest.to_owned(), Slot::default())
+            }
+        };
+        let slot = Arc::clone(&entry.1);
+        slots.push_front(entry);
+        slot
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, Slot)>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,140 @@
+//! What tasks promise to hold against what they hold, with every allocation counted; and jobs that
+//! have too little. One test, because the count is the process's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests fail loudly, and their modules are shared"
+)]
+
+#[path = "../flow/support.rs"]
+#[allow(dead_code, reason = "shared with the flow's tests")]
+mod support;
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use dual16_quant::{
+    Error,
+    flow::{Executor, JobInput, ModelInput},
+    memory::MemoryBudget,
+    settings::{SettingValue, Settings},
+};
+use peak_alloc::PeakAlloc;
+use safetensors::{Dtype, tensor::TensorView};
+use support::{Finished, batches, file, job, run_on, settings};
+
+#[global_allocator]
+static ALLOCATED: PeakAlloc = PeakAlloc;
+
+/// Layers of the generated job, each `[SIDE, SIDE]`; six of them are one task of evaluate.
+const LAYERS: usize = 96;
+const SIDE: usize = 256;
+
+#[test]
+fn estimates_hold_and_a_job_fits_what_it_is_given() {
+    let auto = || settings(&[("*", SettingValue::Way("auto".parse().unwrap()))]);
+    for model in ["smallmodel", "digits"] {
+        within_promise(model, &job(model, auto()));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let job = wide_layers(folder.path(), auto());
+    let (promised, plenty) = within_promise("wide layers", &job);
+
+    // With less than all ways of a group of layers need at once they are measured in parts, to the
+    // same bytes.
+    let (mut refused, mut enough) = (promised / 2, promised);
+    let mut scarce = None;
+    while enough - refused > 1 << 17 {
+        let limit = refused.midpoint(enough);
+        match run_within(&job, limit) {
+            Ok(finished) => (enough, scarce) = (limit, Some(finished)),
+            Err(Error::Memory { .. }) => refused = limit,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(enough < promised - (1 << 20), "{enough} of {promised}");
+    assert_eq!(scarce.unwrap().files, plenty.files);
+
+    // Far too little: refused with the figures, not killed.
+    let refused = run_within(&job, 1 << 20).err().unwrap();
+    assert!(matches!(refused, Error::Memory { .. }), "{refused}");
+    assert!(refused.retryable(), "another worker may have more");
+    for part in ["weights.safetensors", "1 MiB", "--memory-limit"] {
+        assert!(refused.to_string().contains(part), "{refused}");
+    }
+}
+
+/// Runs a job without a limit; what was promised covers what was allocated. Returns the promise.
+fn within_promise(name: &str, job: &JobInput) -> (u64, Finished) {
+    let budget = MemoryBudget::new(None);
+    let executor = Executor::new(Arc::clone(&budget));
+    ALLOCATED.reset_peak_usage();
+    let before = ALLOCATED.current_usage() as u64;
+    let finished = run_on(&executor, job, |_| {}).unwrap();
+    let held = ALLOCATED.peak_usage() as u64 - before;
+    // The runner of these tests keeps all results of a stage, and reads all files at the end.
+    let kept: usize = finished.files.values().map(Vec::len).sum();
+    let promised = budget.peak();
+    println!("{name}: held {held}, promised {promised}, files {kept}");
+    assert!(
+        held <= promised + kept as u64,
+        "{name}: {held} held, {promised} promised"
+    );
+    assert!(
+        promised <= 40 * held,
+        "{name}: {promised} promised is no estimate of {held}"
+    );
+    (promised, finished)
+}
+
+fn run_within(job: &JobInput, limit: u64) -> dual16_quant::Result<Finished> {
+    run_on(&Executor::new(MemoryBudget::new(Some(limit))), job, |_| {})
+}
+
+/// A layer-mode job whose weights outweigh its batches.
+fn wide_layers(folder: &Path, settings: Settings) -> JobInput {
+    let names: Vec<String> = (0..LAYERS).map(|layer| format!("fc{layer}")).collect();
+    let weights = folder.join("weights.safetensors");
+    let weight = |name: &String| (format!("{name}.weight"), vec![SIDE, SIDE]);
+    write(&weights, names.iter().map(weight), 0.05);
+    let calibration = folder.join("calib");
+    std::fs::create_dir(&calibration).unwrap();
+    for batch in 0..2 {
+        let input = |name: &String| (name.clone(), vec![4 + batch, SIDE]);
+        let path = calibration.join(format!("{batch}.safetensors"));
+        write(&path, names.iter().map(input), 3.0);
+    }
+    JobInput {
+        model: ModelInput::Layers {
+            weights: file(&weights),
+        },
+        calibration: batches(&calibration),
+        evaluation: vec![],
+        settings,
+        digest: folder.display().to_string(),
+    }
+}
+
+/// A safetensors file of values in `[-size, size)` from a linear congruential generator.
+fn write(path: &Path, tensors: impl Iterator<Item = (String, Vec<usize>)>, size: f32) {
+    let mut state = 1u32;
+    let mut value = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state as i32) as f32 / i32::MIN as f32 * size
+    };
+    let made: HashMap<String, (Vec<usize>, Vec<u8>)> = tensors
+        .map(|(name, shape)| {
+            let count: usize = shape.iter().product();
+            let bytes = (0..count).flat_map(|_| value().to_le_bytes()).collect();
+            (name, (shape, bytes))
+        })
+        .collect();
+    let views = made.iter().map(|(name, (shape, bytes))| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap();
+        (name.as_str(), view)
+    });
+    safetensors::serialize_to_file(views, None, path).unwrap();
+}
