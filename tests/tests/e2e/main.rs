@@ -16,6 +16,7 @@ mod disk;
 mod independent;
 mod interrupt;
 mod layer_mode;
+mod memory;
 mod outage;
 mod readme;
 mod remote;

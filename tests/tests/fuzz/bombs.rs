@@ -100,8 +100,8 @@ fn an_archive_that_unpacks_to_a_thousand_times_its_size() {
 fn protocol_buffers_nested_as_deep_as_they_fit() {
     // ModelProto.graph > node > attribute > g > node > attribute > g ...
     let mut inner = Vec::new();
-    for level in 0..4_000 {
-        let field = [0x0a, 0x2a, 0x32][level % 3];
+    for level in 0..3_999 {
+        let field = [0x32, 0x2a, 0x0a][level % 3];
         inner = message(field, &inner);
     }
     let model = message(0x3a, &inner);
