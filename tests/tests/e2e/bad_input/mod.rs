@@ -73,7 +73,7 @@ fn every_bad_input_is_named_and_leaves_disk_and_server_as_they_were() {
 
     wire::is_serving(&server);
     let out = Results::new();
-    let good = Dual16::quantize(Copy::of(&smallmodel(), 1).path()).on(&server);
+    let good = Dual16::quantize(&smallmodel()).on(&server);
     good.out(&out.path()).run().success();
     assert_eq!(out.result()["layers"].as_array().unwrap().len(), 3);
 }
