@@ -4,6 +4,7 @@
 //! and reported. An input with one more leading axis than the model has holds that many batches.
 //! This module knows what a batch must look like and nothing of what is done with it.
 
+mod npy;
 mod npz;
 mod safetensors;
 mod stack;

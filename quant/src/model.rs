@@ -29,6 +29,10 @@ pub use scope::Scope;
 use constants::Constants;
 use external::ExternalData;
 
+/// Most nodes of a graph. Models of today have some thousands; what looks for a node among all does
+/// so for each of them.
+const MAX_NODES: usize = 100_000;
+
 /// A parsed model. Its weights share the file's bytes until they are asked for.
 #[derive(Debug, Clone)]
 pub struct Model {
@@ -209,6 +213,12 @@ fn decode(file_name: &str, bytes: &Bytes) -> Result<(ModelProto, GraphProto)> {
     let graph = proto.graph.take().ok_or_else(|| {
         bad("no ONNX model: it has no graph; export it again, for one with torch.onnx".to_owned())
     })?;
+    let count = graph.node.len();
+    if count > MAX_NODES {
+        return Err(bad(format!(
+            "the graph has {count} nodes; at most {MAX_NODES} may be"
+        )));
+    }
     Ok((proto, graph))
 }
 

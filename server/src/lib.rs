@@ -38,5 +38,11 @@ pub mod upkeep;
 mod wake;
 mod wire;
 
+/// Entry points of the fuzz targets, which judge requests without a server; no API.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::rpc::fuzzing::judge;
+}
+
 pub use dual16_proto::digest;
 pub use server::{RunningServer, ServerOptions, StartError, start};

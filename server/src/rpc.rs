@@ -7,6 +7,7 @@ mod admission;
 mod app;
 mod blobs;
 mod error;
+pub(crate) mod fuzzing;
 mod info;
 mod jobs;
 mod undelivered;

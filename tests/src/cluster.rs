@@ -28,7 +28,8 @@ pub struct ServerProcess {
     process: Process,
     address: String,
     ops: String,
-    arguments: Vec<String>,
+    /// What it was started with, for the next start.
+    flags: Vec<String>,
     data: TempDir,
 }
 
@@ -40,14 +41,20 @@ impl ServerProcess {
 
     /// The same, with further arguments.
     pub fn start_with(arguments: &[&str]) -> Self {
-        let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+        let flags = [&["--lease-ttl", LEASE_SECONDS], arguments].concat();
+        Self::start_on("127.0.0.1:0", &flags)
+    }
+
+    /// Starts a server that listens on `address` with nothing in its state, and with these flags.
+    pub fn start_on(address: &str, flags: &[&str]) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let (process, address) = serve(&data, "127.0.0.1:0", &arguments);
+        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let (process, address) = serve(&data, address, &flags);
         Self {
             process,
             address,
             ops: ops_address(&data.path().join("ops")),
-            arguments,
+            flags,
             data,
         }
     }
@@ -85,8 +92,13 @@ impl ServerProcess {
     /// Starts it again on the same port with the same state.
     pub fn restart(&mut self) {
         self.process.kill();
-        (self.process, self.address) = serve(&self.data, &self.address, &self.arguments);
+        (self.process, self.address) = serve(&self.data, &self.address, &self.flags);
         self.ops = ops_address(&self.data.path().join("ops"));
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// What `dual16 COMMAND --output json` prints about it.
@@ -131,18 +143,17 @@ impl ServerProcess {
     }
 }
 
-fn serve(data: &TempDir, listen: &str, arguments: &[String]) -> (Process, String) {
+fn serve(data: &TempDir, listen: &str, flags: &[String]) -> (Process, String) {
     let port_file = data.path().join("port");
     // One that a killed server left would name the port before the new server listens.
     let _ = fs::remove_file(&port_file);
     let _ = fs::remove_file(data.path().join("ops"));
     let mut command = Command::new(program("dual16-server"));
-    command.args(["--listen", listen, "--lease-ttl", LEASE_SECONDS]);
+    command.args(["--listen", listen]).args(flags);
     command.arg("--port-file").arg(&port_file);
     command.arg("--data").arg(data.path().join("state"));
     command.args(["--ops-listen", "127.0.0.1:0"]);
     command.arg("--ops-port-file").arg(data.path().join("ops"));
-    command.args(arguments);
     let mut process = Process::spawn("dual16-server", command);
     let deadline = Instant::now() + START_LIMIT;
     loop {
@@ -215,6 +226,11 @@ impl WorkerProcess {
     /// Ends it as a power cut would.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
     }
 
     /// Sends a signal by its name: "STOP", "CONT", "TERM".

@@ -14,6 +14,7 @@
 //! - [`results`]: the folder that `--out` named.
 //! - [`data`]: the models of the repository, and edited copies of them.
 //! - [`tensors`]: safetensors in and out.
+//! - [`fuzz_entry`]: what reads input from strangers, for fuzzing; the one part that calls the crates.
 //! - [`python`]: the interpreter of the independent clients.
 #![allow(
     clippy::unwrap_used,
@@ -26,6 +27,7 @@ pub mod cli;
 pub mod cluster;
 pub mod data;
 pub mod events;
+pub mod fuzz_entry;
 pub mod ops;
 pub mod process;
 pub mod programs;

@@ -1,6 +1,6 @@
 //! The settings bound to a graph: who was asked for what, before any data is seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
 
@@ -171,13 +171,22 @@ fn is_inner(graph: &Graph, id: ValueId) -> bool {
 
 /// Whether a value reaches the model's outputs and nothing else, moves aside.
 pub(super) fn feeds_only_outputs(graph: &Graph, id: ValueId) -> bool {
-    let mut consumers = graph.consumers(id).peekable();
-    if consumers.peek().is_none() {
-        return graph.outputs.contains(&id);
+    // One pass in execution order, no recursion: a chain of moves is as long as whoever made the
+    // model likes.
+    let (mut reached, mut ends) = (BTreeSet::from([id.0]), BTreeSet::from([id.0]));
+    for node in &graph.nodes {
+        if !node.inputs.iter().any(|input| reached.contains(&input.0)) {
+            continue;
+        }
+        if !matches!(node.op, Op::Move(_)) {
+            return false;
+        }
+        for input in &node.inputs {
+            ends.remove(&input.0);
+        }
+        reached.extend(node.outputs.iter().map(|output| output.0));
+        ends.extend(node.outputs.iter().map(|output| output.0));
     }
-    consumers.all(|consumer| {
-        let node = graph.node(consumer);
-        let only = |output: &ValueId| feeds_only_outputs(graph, *output);
-        matches!(node.op, Op::Move(_)) && node.outputs.iter().all(only)
-    })
+    ends.into_iter()
+        .all(|end| graph.outputs.contains(&ValueId(end)))
 }

@@ -14,6 +14,7 @@ mod functions;
 mod graph;
 mod layers;
 mod model;
+mod npy;
 mod patterns;
 mod robust;
 mod shared;

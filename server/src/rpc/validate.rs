@@ -22,6 +22,11 @@ use crate::{
     limits::Limits,
 };
 
+/// Bytes of one description: refusals travel in a header, and clients take few KiB of headers.
+const MAX_DESCRIPTION: usize = 320;
+/// Characters of a text from the request that a description repeats.
+const MAX_SHOWN: usize = 80;
+
 /// Collects what is wrong with a request.
 #[derive(Debug)]
 pub(super) struct Checker<'a> {
@@ -44,6 +49,7 @@ impl<'a> Checker<'a> {
         reason: &str,
         description: impl Into<String>,
     ) {
+        let description = cut(description.into(), MAX_DESCRIPTION);
         let mut violation = FieldViolation::new(field, description);
         violation.reason = reason.to_owned();
         self.violations.push(violation);
@@ -101,8 +107,9 @@ impl<'a> Checker<'a> {
         let leaves = path.split('/').any(|part| matches!(part, "" | "." | ".."));
         if leaves || path.contains(['\\', ':']) {
             let description = format!(
-                "`{path}` must be a relative path such as \"calib/000.safetensors\": parts \
-                 separated by single '/', none of them \".\" or \"..\", no '\\' and no ':'"
+                "`{}` must be a relative path such as \"calib/000.safetensors\": parts \
+                 separated by single '/', none of them \".\" or \"..\", no '\\' and no ':'",
+                shown(path)
             );
             self.reject(field, "INVALID_PATH", description);
         }
@@ -144,6 +151,20 @@ impl<'a> Checker<'a> {
             },
         })
     }
+}
+
+/// The first `max` bytes, whole characters only.
+fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
+        text.push('…');
+    }
+    text
+}
+
+/// A text of the request, as far as a description repeats it.
+fn shown(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).collect()
 }
 
 /// Runs checks that give a value; the value exists if nothing was wrong.

@@ -4,7 +4,7 @@
 use dual16_proto::v1::{self, complete_request, event_detail::Detail, payload::Kind};
 use prost::Message as _;
 
-use super::{Checker, check};
+use super::{Checker, check, cut, shown};
 use crate::{
     digest::Digest,
     job::{Artifact, Completion, FailureReport, LeaseRef, Next, PlannedStage},
@@ -85,15 +85,6 @@ pub(in crate::rpc) fn failure(
         };
         Some((request.worker, lease?, report))
     })
-}
-
-/// The first `max` bytes, whole characters only.
-fn cut(mut text: String, max: usize) -> String {
-    if text.len() > max {
-        text.truncate(text.floor_char_boundary(max));
-        text.push('…');
-    }
-    text
 }
 
 type Blobs = Vec<(String, Digest)>;
@@ -192,7 +183,7 @@ impl Checker<'_> {
             let v1::Artifact { name, digest, size } = artifact;
             self.path(&format!("{field}.name"), name);
             if checked.iter().any(|other| other.name == *name) {
-                let description = format!("`{name}` is given twice; names must differ");
+                let description = format!("`{}` is given twice; names must differ", shown(name));
                 self.reject(format!("{field}.name"), "DUPLICATE_NAME", description);
             }
             if let Some(digest) = self.digest(&format!("{field}.digest"), digest) {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use dual16_proto::v1::{self, job_spec::Model};
 use prost::Message as _;
 
-use super::{Checker, check};
+use super::{Checker, check, shown};
 use crate::{digest::Digest, limits::Limits, rpc::ApiError};
 
 /// A request that is well-formed; whether its blobs are there is still to be seen.
@@ -149,7 +149,7 @@ impl Files<'_, '_> {
     }
 
     fn duplicate(&mut self, field: &str, name: &str) {
-        let description = format!("`{name}` is given twice; names must differ");
+        let description = format!("`{}` is given twice; names must differ", shown(name));
         self.checker.reject(field, "DUPLICATE_NAME", description);
     }
 

@@ -1,18 +1,31 @@
 //! Bad input, one case a row: the exit code that the help documents, a message that names what was
-//! wrong and says what would be right, and nothing half-written.
+//! wrong and says what would be right, nothing left behind on disk, and a server that is as well
+//! afterwards as it was before.
 
-mod cases;
+mod batches;
+mod commands;
+mod files;
+mod models;
+mod requests;
+mod settings;
+mod usage;
+mod wire;
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use dual16_tests::{
-    Dual16, Finished, Results,
+    Dual16, Results, ServerProcess, WorkerProcess,
     data::{Copy, digits, smallmodel},
 };
 
+use self::commands::{check, local, on, problems};
+
 const BAD_INPUT: i32 = 2;
 const UNREACHABLE: i32 = 3;
+/// The batch that most cases damage.
+const BATCH: &str = "calib/001.safetensors";
 
+/// A job whose inputs are spoiled.
 struct Case {
     name: &'static str,
     /// Spoils the copy of the model, or leaves it as it is.
@@ -24,19 +37,52 @@ struct Case {
     says: &'static [&'static str],
 }
 
+fn intact(_: &Copy) {}
+
 #[test]
-fn files_that_are_missing_damaged_or_elsewhere() {
-    check(cases::FILES);
+fn every_bad_input_is_named_and_leaves_disk_and_server_as_they_were() {
+    let groups = [
+        files::FILES,
+        models::MODELS,
+        batches::BATCHES,
+        settings::SETTINGS,
+    ];
+    let cases: Vec<&Case> = groups.into_iter().flatten().collect();
+    let names: BTreeSet<&str> = cases
+        .iter()
+        .map(|case| case.name)
+        .chain(usage::USAGES.iter().map(|usage| usage.name))
+        .chain(requests::REQUESTS.iter().map(|request| request.name))
+        .collect();
+    let count = cases.len() + usage::USAGES.len() + requests::REQUESTS.len();
+    assert_eq!(names.len(), count, "two cases have one name");
+    assert!(count >= 60, "only {count} cases");
+
+    let server = ServerProcess::start();
+    let _worker = WorkerProcess::start(&server, "worker", 2);
+    let url = server.url();
+    let mut problems = check(&cases, |case| on(&url, case));
+    problems.extend(check(usage::USAGES, |usage| commands::typed(&url, usage)));
+    problems.extend(wire::check(&server));
+    assert!(
+        problems.is_empty(),
+        "{} problems:\n{}",
+        problems.len(),
+        problems.join("\n")
+    );
+
+    wire::is_serving(&server);
+    let out = Results::new();
+    let good = Dual16::quantize(&smallmodel()).on(&server);
+    good.out(&out.path()).run().success();
+    assert_eq!(out.result()["layers"].as_array().unwrap().len(), 3);
 }
 
 #[test]
-fn batches_that_do_not_fit() {
-    check(cases::BATCHES);
-}
-
-#[test]
-fn settings_that_make_no_sense() {
-    check(cases::SETTINGS);
+fn bad_batches_of_a_local_job_leave_no_state_behind() {
+    let cases: Vec<&Case> = batches::BATCHES.iter().collect();
+    let problems = check(&cases, |case| local(case));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 #[test]
@@ -66,43 +112,4 @@ fn an_out_that_is_a_file_is_found_before_the_work() {
         "{run}"
     );
     assert_eq!(fs::read(file.path()).unwrap(), b"");
-}
-
-fn check(cases: &[Case]) {
-    let mut problems_found = Vec::new();
-    for case in cases {
-        let copy = Copy::of(&smallmodel(), 2);
-        (case.spoil)(&copy);
-        let out = Results::new();
-        let run = Dual16::quantize(copy.path())
-            .args(case.arguments)
-            .out(&out.path())
-            .run();
-        for problem in problems(&run, case.code, case.says, &out) {
-            problems_found.push(format!("{}: {problem}", case.name));
-        }
-    }
-    assert!(problems_found.is_empty(), "{}", problems_found.join("\n"));
-}
-
-/// What is wrong with how a command failed; nothing, if it is as it should be.
-fn problems(run: &Finished, code: i32, says: &[&str], out: &Results) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut expect = |holds: bool, what: String| {
-        if !holds {
-            problems.push(format!("{what}; {run}"));
-        }
-    };
-    expect(
-        run.code() == code,
-        format!("ended with {}, not {code}", run.code()),
-    );
-    for part in says {
-        expect(run.stderr.contains(part), format!("does not say {part:?}"));
-    }
-    expect(!run.stderr.contains("panicked"), "panicked".to_owned());
-    expect(run.stdout.is_empty(), "wrote to stdout".to_owned());
-    let left = out.names();
-    expect(left.is_empty(), format!("left {left:?} behind"));
-    problems
 }

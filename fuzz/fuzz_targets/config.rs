@@ -1,0 +1,6 @@
+//! The client's configuration file and flags. The entry point is `dual16_tests::fuzz_entry`, as in the tests.
+#![no_main]
+
+use dual16_tests::fuzz_entry::target;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| (target("config").run)(data));

@@ -1,0 +1,281 @@
+//! NumPy's array format: a header that is a Python dictionary, then the elements. Format:
+//! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//!
+//! Written here because a header comes from strangers: only the three keys that NumPy writes are
+//! read, without recursion, and nothing is allocated for what a header merely promises.
+
+use std::io::Read;
+
+use half::f16;
+use ndarray::{ArrayD, IxDyn, ShapeBuilder as _};
+
+use super::safetensors::narrowed;
+use crate::{model::ElementKind, tensor::Datum};
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+/// Longest header read. NumPy's own reader refuses one above 10,000 unless it is told otherwise.
+const MAX_HEADER: usize = 1 << 16;
+/// NumPy's limit of dimensions.
+const MAX_RANK: usize = 64;
+/// Largest array read, in bytes as stored: it is in memory as a whole.
+const MAX_BYTES: usize = 4 << 30;
+
+/// What an array says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    element: Element,
+    big_endian: bool,
+    fortran: bool,
+    pub(super) shape: Vec<usize>,
+}
+
+/// Element types that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Element {
+    F16,
+    F32,
+    F64,
+    I64,
+    I32,
+    Bool,
+    I8,
+    U8,
+}
+
+impl Header {
+    /// Reads a header, and not one byte more.
+    pub(super) fn read(file: &mut impl Read) -> Result<Header, String> {
+        let mut start = [0; 8];
+        exact(file, &mut start)?;
+        if !start.starts_with(MAGIC) {
+            return Err("it is no .npy array".to_owned());
+        }
+        let length = match start[6] {
+            1 => {
+                let mut length = [0; 2];
+                exact(file, &mut length)?;
+                usize::from(u16::from_le_bytes(length))
+            }
+            2 | 3 => {
+                let mut length = [0; 4];
+                exact(file, &mut length)?;
+                usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX)
+            }
+            version => return Err(format!("version {version} of .npy is unknown")),
+        };
+        if length > MAX_HEADER {
+            return Err(format!(
+                "its header says it has {length} bytes; at most {MAX_HEADER} may be"
+            ));
+        }
+        let mut header = vec![0; length];
+        exact(file, &mut header)?;
+        let text = std::str::from_utf8(&header).map_err(|_| not_understood())?;
+        parse(text)
+    }
+
+    /// Kind of the elements once they are read.
+    pub(super) fn kind(&self) -> ElementKind {
+        match self.element {
+            Element::F16 | Element::F32 | Element::F64 => ElementKind::F32,
+            Element::I64 | Element::I32 | Element::Bool => ElementKind::I32,
+            Element::I8 => ElementKind::I8,
+            Element::U8 => ElementKind::U8,
+        }
+    }
+
+    /// Reads the elements, of which there must be exactly as many as the shape has.
+    pub(super) fn elements(&self, file: &mut impl Read) -> Result<Datum, String> {
+        let damaged = |error: std::io::Error| format!("damaged: {error}");
+        let wanted = self.bytes()?;
+        let mut bytes = Vec::new();
+        // Grows with what is there, not with what the header promises.
+        file.take(wanted as u64)
+            .read_to_end(&mut bytes)
+            .map_err(damaged)?;
+        if bytes.len() < wanted {
+            let (shape, got) = (&self.shape, bytes.len());
+            return Err(format!(
+                "truncated: shape {shape:?} needs {wanted} bytes, it has {got}"
+            ));
+        }
+        // The end is also where an archive finds out whether its checksum holds.
+        if file.read(&mut [0]).map_err(damaged)? != 0 {
+            let shape = &self.shape;
+            return Err(format!(
+                "damaged: it has more than the {wanted} bytes of shape {shape:?}"
+            ));
+        }
+        Ok(match self.element {
+            Element::F16 => Datum::F32(self.array(&bytes, |b| f16::from_le_bytes(b).to_f32())?),
+            Element::F32 => Datum::F32(self.array(&bytes, f32::from_le_bytes)?),
+            Element::F64 => Datum::F32(self.array(&bytes, |b| f64::from_le_bytes(b) as f32)?),
+            Element::I64 => Datum::I32(narrowed(&self.array(&bytes, i64::from_le_bytes)?)?),
+            Element::I32 => Datum::I32(self.array(&bytes, i32::from_le_bytes)?),
+            Element::Bool => Datum::I32(self.array(&bytes, |[b]: [u8; 1]| i32::from(b != 0))?),
+            Element::I8 => Datum::I8(self.array(&bytes, i8::from_le_bytes)?),
+            Element::U8 => Datum::U8(self.array(&bytes, u8::from_le_bytes)?),
+        })
+    }
+
+    fn bytes(&self) -> Result<usize, String> {
+        let count = self
+            .shape
+            .iter()
+            .try_fold(1, |n: usize, &d| n.checked_mul(d));
+        let bytes = count.and_then(|count| count.checked_mul(self.element.bytes()));
+        bytes.filter(|&bytes| bytes <= MAX_BYTES).ok_or_else(|| {
+            let shape = &self.shape;
+            format!("shape {shape:?} is more than the {MAX_BYTES} bytes that one array may have")
+        })
+    }
+
+    /// Row-major, whatever the order in the file.
+    fn array<T: Clone, const N: usize>(
+        &self,
+        bytes: &[u8],
+        from_le: impl Fn([u8; N]) -> T,
+    ) -> Result<ArrayD<T>, String> {
+        let convert = |&chunk: &[u8; N]| {
+            let mut chunk = chunk;
+            if self.big_endian {
+                chunk.reverse();
+            }
+            from_le(chunk)
+        };
+        let elements = bytes.as_chunks::<N>().0.iter().map(convert).collect();
+        let shape = IxDyn(&self.shape).set_f(self.fortran);
+        let array = ArrayD::from_shape_vec(shape, elements);
+        let array = array.map_err(|_| format!("shape {:?} is impossible", self.shape))?;
+        Ok(match self.fortran {
+            true => array.as_standard_layout().into_owned(),
+            false => array,
+        })
+    }
+}
+
+impl Element {
+    fn bytes(self) -> usize {
+        match self {
+            Element::F64 | Element::I64 => 8,
+            Element::F32 | Element::I32 => 4,
+            Element::F16 => 2,
+            Element::Bool | Element::I8 | Element::U8 => 1,
+        }
+    }
+
+    /// From NumPy's code without the byte order.
+    fn of(code: &str) -> Option<Element> {
+        match code {
+            "f2" => Some(Element::F16),
+            "f4" => Some(Element::F32),
+            "f8" => Some(Element::F64),
+            "i8" => Some(Element::I64),
+            "i4" => Some(Element::I32),
+            "b1" => Some(Element::Bool),
+            "i1" => Some(Element::I8),
+            "u1" => Some(Element::U8),
+            _ => None,
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<Header, String> {
+    header(text).ok_or_else(not_understood)?
+}
+
+/// The dictionary; `None` where it is none, an error where its element type is none of ours.
+fn header(text: &str) -> Option<Result<Header, String>> {
+    let mut scan = Scan(text);
+    let (mut descr, mut fortran, mut shape) = (None, None, None);
+    scan.take("{").then_some(())?;
+    while !scan.take("}") {
+        let key = scan.quoted()?;
+        scan.take(":").then_some(())?;
+        match key {
+            "descr" => descr = Some(scan.quoted().unwrap_or("a record")),
+            "fortran_order" => fortran = Some(scan.boolean()?),
+            "shape" => shape = Some(scan.shape()?),
+            _ => return None,
+        }
+        if descr == Some("a record") {
+            // A list of fields: no array of numbers, and nothing that has to be understood.
+            return Some(Err(unreadable("a record")));
+        }
+        // The last one has a comma too, as NumPy writes it, or has none.
+        scan.take(",");
+    }
+    let (descr, fortran, shape) = (descr?, fortran?, shape?);
+    let code = descr.trim_start_matches(['<', '>', '|', '=']);
+    Some(Element::of(code).map_or_else(
+        || Err(unreadable(descr)),
+        |element| {
+            Ok(Header {
+                element,
+                big_endian: descr.starts_with('>'),
+                fortran,
+                shape,
+            })
+        },
+    ))
+}
+
+fn unreadable(descr: &str) -> String {
+    let shown: String = descr.chars().take(32).collect();
+    format!(
+        "its dtype is none of float32, float64, float16, int64, int32, bool, int8, uint8: it is \
+         {shown}"
+    )
+}
+
+fn not_understood() -> String {
+    "its header is not one that NumPy writes".to_owned()
+}
+
+fn exact(file: &mut impl Read, buffer: &mut [u8]) -> Result<(), String> {
+    let truncated = |error| format!("damaged or truncated in its header: {error}");
+    file.read_exact(buffer).map_err(truncated)
+}
+
+/// What is left of a text.
+struct Scan<'a>(&'a str);
+
+impl<'a> Scan<'a> {
+    /// Goes past `token`, if it is next.
+    fn take(&mut self, token: &str) -> bool {
+        let rest = self.0.trim_start();
+        let found = rest.strip_prefix(token);
+        self.0 = found.unwrap_or(rest);
+        found.is_some()
+    }
+
+    fn quoted(&mut self) -> Option<&'a str> {
+        let quote = ["'", "\""].into_iter().find(|quote| self.take(quote))?;
+        let (text, rest) = self.0.split_once(quote)?;
+        self.0 = rest;
+        Some(text)
+    }
+
+    fn boolean(&mut self) -> Option<bool> {
+        match self.take("True") {
+            true => Some(true),
+            false => self.take("False").then_some(false),
+        }
+    }
+
+    fn shape(&mut self) -> Option<Vec<usize>> {
+        self.take("(").then_some(())?;
+        let mut shape = Vec::new();
+        while !self.take(")") {
+            let digits = self.0.find(|c: char| !c.is_ascii_digit())?;
+            let (number, rest) = self.0.split_at(digits);
+            shape.push(number.parse().ok().filter(|_| shape.len() < MAX_RANK)?);
+            // Python 2 wrote long integers with an L.
+            self.0 = rest.strip_prefix('L').unwrap_or(rest);
+            if !self.take(",") {
+                return self.take(")").then_some(shape);
+            }
+        }
+        Some(shape)
+    }
+}

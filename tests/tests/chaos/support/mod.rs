@@ -1,0 +1,17 @@
+//! What the chaos tests share: a way to call a server that comes and goes, a job small enough to run
+//! by the hundred, a proxy that cuts, and the plan of what goes wrong when.
+
+mod api;
+mod job;
+mod load;
+pub(crate) mod memory;
+mod plan;
+mod proxy;
+
+pub(crate) use self::{
+    api::Api,
+    job::TinyJob,
+    load::{Load, Watched},
+    plan::{Plan, steady_port},
+    proxy::{Budget, Proxy},
+};

@@ -1,0 +1,169 @@
+//! Batches that do not fit the model, or hold what cannot be quantized.
+
+use std::{fs::File, io::Write as _};
+
+use dual16_tests::data::Copy;
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+use super::{BAD_INPUT, BATCH, Case};
+
+pub(super) const BATCHES: &[Case] = &[
+    Case {
+        name: "a NaN in a batch",
+        spoil: |copy| spoil_element(copy, f32::NAN),
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "001.safetensors",
+            "'x'",
+            "NaN",
+            "[1, 2, 3]",
+            "finite",
+            "NON_FINITE",
+        ],
+    },
+    Case {
+        name: "an inf in a batch",
+        spoil: |copy| spoil_element(copy, f32::INFINITY),
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "001.safetensors",
+            "'x'",
+            "inf",
+            "[1, 2, 3]",
+            "finite",
+            "NON_FINITE",
+        ],
+    },
+    Case {
+        name: "a batch of another shape",
+        spoil: |copy| {
+            copy.edit_tensors(BATCH, |tensors| {
+                tensors.get_mut("x").unwrap().shape = vec![2, 50, 512];
+            });
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "001.safetensors",
+            "'x'",
+            "[2, 50, 512]",
+            "[2, 100, 256]",
+            "INVALID_BATCH",
+        ],
+    },
+    Case {
+        name: "a batch without the model's input",
+        spoil: |copy| {
+            copy.edit_tensors(BATCH, |tensors| {
+                let x = tensors.remove("x").unwrap();
+                tensors.insert("pixels".to_owned(), x);
+            });
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "001.safetensors",
+            "'x' is missing",
+            "'pixels'",
+            "INVALID_BATCH",
+        ],
+    },
+    Case {
+        name: "a batch without elements",
+        spoil: |copy| {
+            copy.edit_tensors(BATCH, |tensors| {
+                let x = tensors.get_mut("x").unwrap();
+                (x.shape, x.data) = (vec![0, 100, 256], Vec::new());
+            });
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "001.safetensors",
+            "'x' is empty",
+            "[0, 100, 256]",
+            "INVALID_BATCH",
+        ],
+    },
+    Case {
+        name: "a batch of integers",
+        spoil: |copy| {
+            let header = r#"{'descr': '<i8', 'fortran_order': False, 'shape': (2, 100, 256), }"#;
+            write_npz(copy, &[("x", header, &[0; 409_600])]);
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &["002.npz", "'x' has dtype integer", "F32, F16, BF16 or F64"],
+    },
+    Case {
+        name: "a batch of another type",
+        spoil: |copy| {
+            let header = r#"{'descr': '<u2', 'fortran_order': False, 'shape': (2, 100, 256), }"#;
+            write_npz(copy, &[("x", header, &[0; 102_400])]);
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &["002.npz", "'x'", "dtype is none of float32", "<u2"],
+    },
+    Case {
+        name: "an array that is cut off",
+        spoil: |copy| {
+            let header = r#"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 100, 256), }"#;
+            write_npz(copy, &[("x", header, &[0; 1_000])]);
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &["002.npz", "'x'", "truncated", "204800 bytes"],
+    },
+    Case {
+        name: "an array that unpacks to more than its shape",
+        spoil: |copy| {
+            let header = r#"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 100, 256), }"#;
+            write_npz(copy, &[("x", header, &[0; 16 << 20])]);
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &["002.npz", "'x'", "more than the 204800 bytes"],
+    },
+    Case {
+        name: "an array whose header nests without end",
+        spoil: |copy| write_npz(copy, &[("x", &"(".repeat(60_000), &[])]),
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &["002.npz", "'x'", "header is not one that NumPy writes"],
+    },
+    Case {
+        name: "an archive without the model's input",
+        spoil: |copy| {
+            let header = r#"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }"#;
+            write_npz(copy, &[("pixels", header, &[0; 4])]);
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &["002.npz", "'x' is missing", "'pixels'"],
+    },
+];
+
+fn spoil_element(copy: &Copy, value: f32) {
+    copy.edit_tensors(BATCH, |tensors| {
+        let x = tensors.get_mut("x").unwrap();
+        let (rows, columns) = (x.shape[1], x.shape[2]);
+        x.data[rows * columns + 2 * columns + 3] = value;
+    });
+}
+
+/// Writes a NumPy archive beside the batches: names, headers and elements.
+fn write_npz(copy: &Copy, arrays: &[(&str, &str, &[u8])]) {
+    let mut archive = ZipWriter::new(File::create(copy.file("calib/002.npz")).unwrap());
+    let deflated = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+    for (name, header, elements) in arrays {
+        let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+        archive.start_file(format!("{name}.npy"), deflated).unwrap();
+        for part in [b"\x93NUMPY\x01\0", &length[..], header.as_bytes(), elements] {
+            archive.write_all(part).unwrap();
+        }
+    }
+    archive.finish().unwrap();
+}
