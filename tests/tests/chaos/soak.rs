@@ -1,7 +1,10 @@
 //! Half an hour of a busy day in seconds: thousands of small jobs come, are done and are deleted, and
 //! the server is as large afterwards as it was before.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dual16_proto::v1::{self, complete_request::Next, job_spec::Model};
 use dual16_tests::ServerProcess;
@@ -20,11 +23,16 @@ const WARM_UP: u32 = 3;
 const LEFT_BY_A_JOB: u64 = 2 << 10;
 /// Growth of the store's file, which grows by segments of 2 MiB: a few that wait to be used again.
 const SEGMENTS: u64 = 8 << 20;
+/// How long a blob stays that no job keeps.
+const GRACE_SECONDS: &str = "2";
+/// Far beyond the grace and the collection that follows it, on a busy machine.
+const COLLECTED: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_jobs_that_come_and_go_leave_memory_and_disk_as_they_were() {
     let plan = Plan::of("soak", 12);
-    let server = tokio::task::block_in_place(ServerProcess::start);
+    let start = || ServerProcess::start_with(&["--blob-grace", GRACE_SECONDS]);
+    let server = tokio::task::block_in_place(start);
     let api = Api::to(&server.url());
     let mut workers = JoinSet::new();
     for worker in 0..CLIENTS {
@@ -44,6 +52,7 @@ async fn thousands_of_jobs_that_come_and_go_leave_memory_and_disk_as_they_were()
         clients.join_all().await;
     }
     assert_eq!(api.all_jobs().await, Vec::<String>::new());
+    all_blobs_go(&server).await;
     let (before, after) = (warm.unwrap(), size(&server));
     println!("{before:?} before, {after:?} after");
     let jobs = u64::from(plan.rounds - WARM_UP) * (CLIENTS * JOBS) as u64;
@@ -55,11 +64,25 @@ async fn thousands_of_jobs_that_come_and_go_leave_memory_and_disk_as_they_were()
     );
 }
 
+/// Waits until the blobs of the deleted jobs are collected, to the last one.
+async fn all_blobs_go(server: &ServerProcess) {
+    let blobs = server.state().join("blobs");
+    let deadline = Instant::now() + COLLECTED;
+    loop {
+        let left = memory::files_in(&blobs);
+        if left == 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{left} blobs were not collected");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// What the server takes.
 #[derive(Debug)]
 struct Size {
     memory: u64,
-    /// On disk, without the blobs.
+    /// On disk, without the blobs, which come and go by themselves.
     store: u64,
 }
 

@@ -25,6 +25,19 @@ pub(crate) fn on_disk(folder: &Path) -> u64 {
     entries.map(|entry| bytes(entry.unwrap())).sum()
 }
 
+/// Files below a folder.
+pub(crate) fn files_in(folder: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    let files = |entry: fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => files_in(&entry.path()),
+        Ok(_) => 1,
+        Err(_) => 0,
+    };
+    entries.map(|entry| files(entry.unwrap())).sum()
+}
+
 fn status(process: u32, field: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(field));
