@@ -9,6 +9,7 @@ mod connection;
 use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
     time::timeout,
@@ -22,6 +23,8 @@ use crate::reload::Latest;
 
 /// From the connection to the end of the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the refusal to the end of the connection.
+const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
 /// Handshakes under way; further connections wait in the system's queue.
 const MAX_HANDSHAKES: usize = 512;
 /// Pause after the system refused a connection: no file descriptor is left, most likely.
@@ -84,12 +87,13 @@ async fn accept(listener: TcpListener, tls: Option<Latest<ServerConfig>>, ready:
 
 async fn shake_hands(config: Arc<ServerConfig>, stream: TcpStream) -> Option<Connection> {
     let peer = stream.peer_addr().ok();
-    let handshake = TlsAcceptor::from(config).accept(stream);
+    let handshake = TlsAcceptor::from(config).accept(stream).into_fallible();
     match timeout(HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => Some(Connection::tls(stream)),
         // At debug: anyone who scans ports can cause it.
-        Ok(Err(error)) => {
+        Ok(Err((error, stream))) => {
             tracing::debug!(?peer, %error, "TLS handshake failed");
+            part(stream).await;
             None
         }
         Err(_) => {
@@ -97,4 +101,18 @@ async fn shake_hands(config: Arc<ServerConfig>, stream: TcpStream) -> Option<Con
             None
         }
     }
+}
+
+/// Closes a connection so that the alert gets there. A caller that was refused after it had sent its
+/// first request has left bytes here that nobody read, and a socket that is closed over those resets
+/// the connection, which overtakes what was sent before.
+async fn part(mut stream: TcpStream) {
+    let mut left = [0; 4096];
+    let drain = async {
+        stream.shutdown().await?;
+        while stream.read(&mut left).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whatever becomes of it, the connection is closed now.
+    let _ = timeout(PARTING_TIMEOUT, drain).await;
 }

@@ -16,7 +16,7 @@ from .places import ROOT, Missing
 from .report import Row
 
 TARGET_MB = 500
-COMMAND = ["cargo", "bench", "--locked", "-p", "dual16-tests", "--bench", "transfer"]
+COMMAND = ["cargo", "bench", "--locked", "--workspace", "--bench", "transfer"]
 
 
 def compare(context: Context) -> list[Row]:
