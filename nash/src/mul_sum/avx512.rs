@@ -9,15 +9,14 @@
 //! below 2^29 + 2^14 + 2^28.
 //!
 //! Products can clip only below shift 30 (2^45 >> 30 is 2^15), and there 2^15 on top of the bracket
-//! still fits: a product in range then has no bit above the 16th, so one OR a step watches for
-//! clipping, and only a tile that met it is done again with comparisons.
+//! still fits: a product in range then has no bit above the 16th, so an OR watches for clipping, and
+//! only a step that met it counts.
 #![allow(unsafe_code, reason = "vector instructions behind proven features")]
 
 use std::arch::x86_64::{
     __m128i, __m512i, _mm_add_epi32, _mm_cvtsi32_si128, _mm_storeu_si128, _mm256_add_epi32,
     _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_hadd_epi32, _mm512_castsi512_si256,
-    _mm512_cmpgt_epi32_mask, _mm512_cmplt_epi32_mask, _mm512_dpwssd_epi32,
-    _mm512_extracti64x4_epi64, _mm512_loadu_si512, _mm512_mask_mulhi_epi16,
+    _mm512_dpwssd_epi32, _mm512_extracti64x4_epi64, _mm512_loadu_si512, _mm512_mask_mulhi_epi16,
     _mm512_maskz_loadu_epi16, _mm512_mulhi_epi16, _mm512_mullo_epi16, _mm512_packs_epi32,
     _mm512_packus_epi32, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_setzero_si512,
     _mm512_sra_epi32, _mm512_srai_epi16, _mm512_sub_epi16, _mm512_ternarylogic_epi32,
@@ -137,7 +136,7 @@ fn fused(
 }
 
 /// Counts over all tiles. Padding gives zeros, so what is not zero is counted.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Tally {
     nonzero: u64,
     clipped: u64,
@@ -202,14 +201,9 @@ fn rows_sums<const R: usize>(
             &row[start..row.len().min(start + BLOCK * LANES)]
         });
         let sums = if clips {
-            // Few tiles that could clip do: most of the counting is to see that there is none.
-            let seen = *tally;
-            tile::<R, WATCH>(x, panel, constants, tally).unwrap_or_else(|| {
-                *tally = seen;
-                tile::<R, COUNT>(x, panel, constants, tally).unwrap_or([[0; CHANNELS]; R])
-            })
+            tile::<R, true>(x, panel, constants, tally)
         } else {
-            tile::<R, FREE>(x, panel, constants, tally).unwrap_or([[0; CHANNELS]; R])
+            tile::<R, false>(x, panel, constants, tally)
         };
         for (total, sum) in total.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
             *total += i64::from(*sum);
@@ -218,25 +212,17 @@ fn rows_sums<const R: usize>(
     total
 }
 
-/// How a tile treats products that do not fit into int16: it has none;
-const FREE: u8 = 0;
-/// it gives up at the end if there was one;
-const WATCH: u8 = 1;
-/// it saturates and counts them.
-const COUNT: u8 = 2;
-
-/// One block of a tile. `x` are rows of the same length, which `panel` covers. `None` only from a
-/// tile that watches, and met a product that clips; the tally is then of no use.
+/// One block of a tile. `x` are rows of the same length, which `panel` covers.
 ///
 /// Not inlined, so that its registers are its own.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
-fn tile<const R: usize, const CLIPS: u8>(
+fn tile<const R: usize, const CLIPS: bool>(
     x: [&[i16]; R],
     panel: &[Panel],
     constants: Constants,
     tally: &mut Tally,
-) -> Option<[[i32; CHANNELS]; R]> {
+) -> [[i32; CHANNELS]; R] {
     let mut sums = TileSums::<R>::zero();
     let (full, last) = panel.split_at(x[0].len() / LANES);
     for (i, weights) in full.iter().enumerate() {
@@ -249,9 +235,7 @@ fn tile<const R: usize, const CLIPS: u8>(
     }
     tally.nonzero += sums.nonzero;
     tally.clipped += sums.clipped;
-    let upper = _mm512_set1_epi32(i32::from(u16::MAX) << 16);
-    let fit = CLIPS != WATCH || _mm512_test_epi32_mask(sums.seen, upper) == 0;
-    fit.then(|| sums.sums.map(|row| across_lanes(row)))
+    sums.sums.map(|row| across_lanes(row))
 }
 
 /// What one block of a tile adds up.
@@ -259,8 +243,6 @@ struct TileSums<const R: usize> {
     sums: [[__m512i; CHANNELS]; R],
     nonzero: u64,
     clipped: u64,
-    /// Every bit that was set in any product + 2^15: none above the 16th where all fit.
-    seen: __m512i,
 }
 
 impl<const R: usize> TileSums<R> {
@@ -271,47 +253,83 @@ impl<const R: usize> TileSums<R> {
             sums: [[_mm512_setzero_si512(); CHANNELS]; R],
             nonzero: 0,
             clipped: 0,
-            seen: _mm512_setzero_si512(),
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
-    fn step<const CLIPS: u8>(&mut self, x: [__m512i; R], weights: &Panel, constants: Constants) {
-        const UPPER_OF_PAIR: u32 = 0xaaaa_aaaa;
+    fn step<const CLIPS: bool>(&mut self, x: [__m512i; R], weights: &Panel, constants: Constants) {
         const ANY_OF_THREE: i32 = 0xfe;
-        let Constants {
-            half,
-            offset_half,
-            shift,
-            ..
-        } = constants;
-        let rounding = if CLIPS == WATCH { offset_half } else { half };
         let one = _mm512_set1_epi16(1);
         let spread = x.map(|x| [_mm512_unpacklo_epi16(x, x), _mm512_unpackhi_epi16(x, x)]);
+        // Every bit that is set in any product + 2^15: none above the 16th where all fit.
+        let mut seen = _mm512_setzero_si512();
         for (channel, w) in weights.iter().enumerate() {
             for (sums, x) in self.sums.iter_mut().zip(spread) {
-                let wide = [0, 1].map(|i| {
-                    let pair = _mm512_mask_mulhi_epi16(x[i], UPPER_OF_PAIR, x[i], w.lo[i]);
-                    _mm512_sra_epi32(_mm512_dpwssd_epi32(rounding, pair, w.hi[i]), shift)
-                });
                 // The packing saturates, and undoes the order of the unpacking.
-                let q = if CLIPS == WATCH {
-                    self.seen =
-                        _mm512_ternarylogic_epi32::<ANY_OF_THREE>(self.seen, wide[0], wide[1]);
+                let q = if CLIPS {
+                    let wide = products(x, w, constants.offset_half, constants.shift);
+                    seen = _mm512_ternarylogic_epi32::<ANY_OF_THREE>(seen, wide[0], wide[1]);
                     let offset = _mm512_set1_epi16(i16::MIN);
                     _mm512_xor_si512(_mm512_packus_epi32(wide[0], wide[1]), offset)
                 } else {
-                    if CLIPS == COUNT {
-                        self.clipped += outside(wide[0]) + outside(wide[1]);
-                    }
+                    let wide = products(x, w, constants.half, constants.shift);
                     _mm512_packs_epi32(wide[0], wide[1])
                 };
                 sums[channel] = _mm512_dpwssd_epi32(sums[channel], q, one);
                 self.nonzero += u64::from(_mm512_test_epi16_mask(q, q).count_ones());
             }
         }
+        if CLIPS && any_outside(seen) {
+            self.clipped += count_clips(&spread, weights, constants);
+        }
     }
+}
+
+/// The products of 32 values with 32 weights, requantized on top of a rounding constant.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn products(x: [__m512i; 2], w: &Weights, rounding: __m512i, shift: __m128i) -> [__m512i; 2] {
+    const UPPER_OF_PAIR: u32 = 0xaaaa_aaaa;
+    [0, 1].map(|i| {
+        let pair = _mm512_mask_mulhi_epi16(x[i], UPPER_OF_PAIR, x[i], w.lo[i]);
+        _mm512_sra_epi32(_mm512_dpwssd_epi32(rounding, pair, w.hi[i]), shift)
+    })
+}
+
+/// Products of one step that clip. Apart, since few steps meet any: only then are they made again.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
+fn count_clips<const R: usize>(
+    x: &[[__m512i; 2]; R],
+    weights: &Panel,
+    Constants {
+        offset_half, shift, ..
+    }: Constants,
+) -> u64 {
+    let mut clipped = 0;
+    for w in weights {
+        for &x in x {
+            for wide in products(x, w, offset_half, shift) {
+                clipped += u64::from(_mm512_test_epi32_mask(wide, above_16_bits()).count_ones());
+            }
+        }
+    }
+    clipped
+}
+
+/// Whether any value has a bit above the 16th.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn any_outside(v: __m512i) -> bool {
+    _mm512_test_epi32_mask(v, above_16_bits()) != 0
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn above_16_bits() -> __m512i {
+    _mm512_set1_epi32(i32::from(u16::MAX) << 16)
 }
 
 /// The sum over the lanes of each vector. Together they take a third of the instructions that they
@@ -330,15 +348,6 @@ fn across_lanes(v: [__m512i; CHANNELS]) -> [i32; CHANNELS] {
     // SAFETY: 16 writable bytes; the store asks for no alignment.
     unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
     out
-}
-
-/// How many values are outside of int16.
-#[inline]
-#[target_feature(enable = "avx512f,popcnt")]
-fn outside(v: __m512i) -> u64 {
-    let above = _mm512_cmpgt_epi32_mask(v, _mm512_set1_epi32(i16::MAX.into()));
-    let below = _mm512_cmplt_epi32_mask(v, _mm512_set1_epi32(i16::MIN.into()));
-    (above | below).count_ones().into()
 }
 
 /// Up to 32 values, the missing ones 0.

@@ -84,6 +84,12 @@ fn certificate_text(problem: &CertificateError) -> String {
              name that authority's certificate with --tls-ca"
                 .to_owned()
         }
+        // The same name, another key: an authority that was made anew, most likely.
+        CertificateError::BadSignature => {
+            "it is signed by an authority that bears the name of one that is trusted here, and is not \
+             trusted here itself; name its own certificate with --tls-ca"
+                .to_owned()
+        }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "it has expired, or the clock of this machine is wrong".to_owned()
         }
