@@ -6,6 +6,7 @@
 mod admission;
 mod app;
 mod blobs;
+mod code;
 mod error;
 pub(crate) mod fuzzing;
 mod info;
@@ -16,6 +17,6 @@ mod watch;
 mod workers;
 
 pub(crate) use self::{
-    admission::Admission, app::App, blobs::BlobApi, error::ApiError, info::InfoApi, jobs::JobApi,
-    workers::WorkerApi,
+    admission::Admission, app::App, blobs::BlobApi, code::code_name, error::ApiError,
+    info::InfoApi, jobs::JobApi, workers::WorkerApi,
 };

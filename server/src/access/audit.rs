@@ -29,6 +29,7 @@ use crate::{
     clock::{Clock, Timestamp},
     principal::Principal,
     reload::Reload,
+    rpc::code_name,
 };
 
 /// Longest request id that is taken over from a caller, in bytes.
@@ -171,7 +172,7 @@ impl Drop for Call {
             remote: &self.remote,
             rpc: self.rule.rpc(),
             resource: self.subject.get().unwrap_or_default(),
-            outcome: name_of(self.outcome),
+            outcome: code_name(self.outcome),
             trace_id: &self.trace_id,
         };
         self.audit.write(&line, self.rule.trace);
@@ -193,29 +194,6 @@ pub(super) fn trace_id(headers: &HeaderMap) -> String {
     let id = of_trace.filter(is_trace);
     let id = id.or_else(|| text("x-request-id").filter(is_request));
     id.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned)
-}
-
-/// The code's name in the gRPC specification.
-fn name_of(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 #[cfg(test)]
