@@ -116,6 +116,18 @@ pub enum StartError {
         /// What the store said.
         source: StoreError,
     },
+    /// There was a job store, and it is gone.
+    #[error(
+        "data directory {path} has \"{rest}\" but no \"store\": a repair or an import was interrupted, or \
+         somebody took it away; begin that again or put the store back (\"store.damaged-…\" is one from \
+         before a repair), or use an empty --data"
+    )]
+    StoreGone {
+        /// The directory.
+        path: PathBuf,
+        /// What is left.
+        rest: String,
+    },
     /// Strangers could reach it.
     #[error(transparent)]
     Exposed(#[from] Exposed),
@@ -199,11 +211,17 @@ pub async fn start(
             bytes: limits.owner_bytes,
         },
     };
-    let now = clock.now();
+    let (now, time) = (clock.now(), Arc::clone(&clock));
     let opening = tokio::task::spawn_blocking(move || {
         let data = DataDir::lock(data)?;
         let blobs = data.open_blobs()?;
         let store = data.open_store(config, now, lease_ttl, &blobs)?;
+        // The grace begins when the server can listen, however long it took to open the store.
+        let extended = store.extend_leases(time.now().after(lease_ttl));
+        extended.map_err(|source| StartError::Store {
+            path: data.path().join("store"),
+            source,
+        })?;
         Ok::<_, StartError>((data, store, blobs))
     });
     let (data, store, blobs) = opening

@@ -19,6 +19,7 @@ mod ready;
 mod records;
 pub(crate) mod salvage;
 mod sled;
+mod staged;
 mod verbs;
 mod waiting;
 mod witness;
@@ -32,7 +33,7 @@ use dual16_proto::v1;
 
 pub(crate) use self::sled::LostCommits;
 pub use self::{
-    engine::{Batch, Engine, MAX_RECORD_BYTES, Order, Record},
+    engine::{Batch, Engine, MAX_RECORD_BYTES, Order, Record, Records},
     error::StoreError,
     fact::Fact,
     memory::MemoryEngine,
@@ -121,6 +122,10 @@ pub trait Store: Send + Sync + 'static {
     /// Events of a job with a sequence greater than `after`, as many as fit a page.
     fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError>;
 
+    /// Extends every lease to `deadline` at least: for a server that could not listen for a while, and
+    /// so cannot tell who was silent.
+    fn extend_leases(&self, deadline: Timestamp) -> Result<(), StoreError>;
+
     /// Fails the attempts whose lease has run out, and queues the tasks whose backoff is over.
     fn expire(&self, now: Timestamp) -> Result<Changes, StoreError>;
 
@@ -192,6 +197,8 @@ pub struct Claim {
 pub struct Claimed {
     /// The leased tasks.
     pub tasks: Vec<LeasedTask>,
+    /// Further tasks are queued.
+    pub more: bool,
     /// Jobs that started with them.
     pub changes: Changes,
 }

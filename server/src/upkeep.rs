@@ -1,7 +1,11 @@
 //! What the server does by itself, beside its calls: expire leases, remove jobs that are not to be
 //! kept, collect blobs that no job keeps, and say so when its store has failed.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::{
     task::JoinHandle,
@@ -12,7 +16,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     blob::LocalBlobs,
     rpc::{ApiError, App},
-    store::{Retention, StoreError},
+    store::{Changes, Retention, StoreError},
 };
 
 /// Least and greatest time between two looks for expired leases.
@@ -57,7 +61,9 @@ pub(crate) fn start(
 
 /// Fails the attempts whose workers have fallen silent, and queues what has waited long enough.
 async fn expire_leases(app: Arc<App>, health: HealthReporter) {
-    let mut tick = interval((app.lease_ttl / 10).clamp(EXPIRY_TICK.0, EXPIRY_TICK.1));
+    let period = (app.lease_ttl / 10).clamp(EXPIRY_TICK.0, EXPIRY_TICK.1);
+    let last_look = Arc::new(LastLook::new());
+    let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -65,8 +71,18 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
             _ = tick.tick() => {}
         }
         let quarantine = Arc::clone(&app.quarantine);
+        let (ttl, looked) = (app.lease_ttl, Arc::clone(&last_look));
         let expired = app.change(move |store, now| {
+            // A server that stood still (SIGSTOP, a frozen machine, a disk that hung) has heartbeats
+            // waiting in its sockets: it cannot tell yet who was silent.
+            if looked.since() > period + ttl / 3 {
+                tracing::warn!("the server stood still: every lease gets a full term");
+                store.extend_leases(now.after(ttl))?;
+                looked.now();
+                return Ok(Changes::default());
+            }
             let changes = store.expire(now)?;
+            looked.now();
             for (worker, task) in &changes.lost {
                 tracing::warn!(%worker, %task, "lease ran out");
                 if let Some(time) = quarantine.failed(worker, *task, now) {
@@ -87,6 +103,28 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
             }
             Err(error) => tracing::error!(%error, "expired leases were not handled"),
         }
+    }
+}
+
+/// When expired leases were last looked for, by the machine's own clock: what it tells of is the
+/// process, whatever clock the leases go by.
+struct LastLook(Mutex<Instant>);
+
+impl LastLook {
+    fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    fn since(&self) -> Duration {
+        self.at().elapsed()
+    }
+
+    fn now(&self) {
+        *self.at() = Instant::now();
+    }
+
+    fn at(&self) -> MutexGuard<'_, Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

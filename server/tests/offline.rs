@@ -296,7 +296,7 @@ async fn a_store_of_another_format_or_without_its_database_is_named() {
     let engine = SledEngine::open(&store).unwrap();
     let mut batch = Batch::default();
     batch.put("format", b"M".to_vec(), b"99".to_vec()).unwrap();
-    engine.commit(batch).unwrap();
+    engine.commit(&batch).unwrap();
     engine.sync().unwrap();
     drop(engine);
     let error = start_error(data.path()).await.unwrap().to_string();
@@ -308,4 +308,24 @@ async fn a_store_of_another_format_or_without_its_database_is_named() {
     fs::write(store.join("witness"), witness).unwrap();
     let error = start_error(data.path()).await.unwrap().to_string();
     assert!(error.contains("ends at commit 0"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_gone_is_not_begun_anew() {
+    let (data, jobs) = filled().await;
+    let store = data.path().join("store");
+    let elsewhere = data.path().join("store.damaged-7");
+    fs::rename(&store, &elsewhere).unwrap();
+    let error = start_error(data.path()).await.unwrap().to_string();
+    assert!(error.contains("store.damaged-7"), "{error}");
+    // The blobs alone tell as well: an empty store would have them all collected.
+    let away = tempfile::tempdir().unwrap();
+    copy_dir(&elsewhere, &away.path().join("store"));
+    fs::remove_dir_all(&elsewhere).unwrap();
+    let error = start_error(data.path()).await.unwrap().to_string();
+    assert!(error.contains("has \"blobs\" but no \"store\""), "{error}");
+    copy_dir(&away.path().join("store"), &store);
+    let server = serve(data.path()).await;
+    assert_eq!(server.job(&jobs[0].name).await, jobs[0]);
+    server.server.shutdown(Duration::from_secs(2)).await;
 }

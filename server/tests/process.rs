@@ -323,3 +323,61 @@ async fn after_a_failed_write_the_server_says_that_it_does_not_serve() {
         .await
         .unwrap();
 }
+
+/// A server that was stopped, or a machine that was frozen, for longer than the leases last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stood_still_takes_no_lease_away() {
+    use v1::{
+        blob_service_client::BlobServiceClient, job_service_client::JobServiceClient,
+        worker_service_client::WorkerServiceClient,
+    };
+
+    const TTL: Duration = Duration::from_secs(2);
+    let data = tempfile::tempdir().unwrap();
+    let port_file = data.path().join("port");
+    let child = command(data.path())
+        .args(["--lease-ttl", "2", "--port-file"])
+        .arg(&port_file)
+        .spawn()
+        .unwrap();
+    let pid = child.id().to_string();
+    let signal = |signal: &str| {
+        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(status.success());
+    };
+    wait_for("the port file", || port_file.exists());
+    let addr = fs::read_to_string(&port_file).unwrap();
+    let channel = Channel::from_shared(format!("http://{}", addr.trim())).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let request = v1::CreateJobRequest {
+        spec: Some(uploaded_spec(&BlobServiceClient::new(channel.clone())).await),
+        ..v1::CreateJobRequest::default()
+    };
+    let mut jobs = JobServiceClient::new(channel.clone());
+    jobs.create_job(request).await.unwrap();
+    let mut workers = WorkerServiceClient::new(channel);
+    let request = v1::LeaseRequest {
+        worker: "live".into(),
+        ..v1::LeaseRequest::default()
+    };
+    let leases = workers.lease(request).await.unwrap().into_inner().leases;
+    let leases: Vec<_> = leases.iter().map(lease_ref).collect();
+    assert_eq!(leases.len(), 1);
+    let heartbeat = v1::HeartbeatRequest {
+        worker: "live".into(),
+        leases: leases.clone(),
+    };
+
+    signal("-STOP");
+    tokio::time::sleep(TTL * 2).await;
+    signal("-CONT");
+    // Time for every look that was due meanwhile, and less than a term.
+    tokio::time::sleep(TTL / 4).await;
+    let answer = workers.heartbeat(heartbeat.clone()).await.unwrap();
+    assert_eq!(answer.into_inner().revoked, [], "taken from a live worker");
+    // Silence still loses it.
+    tokio::time::sleep(TTL * 2).await;
+    let answer = workers.heartbeat(heartbeat).await.unwrap();
+    assert_eq!(answer.into_inner().revoked, leases);
+    terminate(child);
+}

@@ -79,6 +79,17 @@ impl LocalBlobs {
         self.layout.size(digest)
     }
 
+    /// Whether there is any blob; blocks.
+    pub(crate) fn any(&self) -> io::Result<bool> {
+        for shard in fs::read_dir(self.layout.root.join("sha256"))? {
+            let shard = shard?;
+            if shard.file_type()?.is_dir() && fs::read_dir(shard.path())?.next().is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Where a blob lies, if it is stored.
     pub(crate) fn path_of(&self, digest: Digest) -> PathBuf {
         self.layout.blob(digest)

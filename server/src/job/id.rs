@@ -93,6 +93,17 @@ pub struct TaskName {
     pub task: TaskId,
 }
 
+impl TaskName {
+    /// The least name of a job's tasks, whether or not there is such a task.
+    pub(crate) fn first(job: JobId) -> Self {
+        let task = TaskId {
+            stage: 0,
+            slot: Slot::Map(0),
+        };
+        Self { job, task }
+    }
+}
+
 impl fmt::Display for TaskName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/tasks/{}-", self.job, self.task.stage)?;

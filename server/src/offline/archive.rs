@@ -207,6 +207,7 @@ fn copy_blobs(
     to: &LocalBlobs,
     blobs: &BTreeSet<(Digest, u64)>,
 ) -> Result<Option<String>, OfflineError> {
+    let mut shards = BTreeSet::new();
     for (digest, size) in blobs {
         let (source, target): (PathBuf, PathBuf) = (from.path_of(*digest), to.path_of(*digest));
         if let Some(shard) = target.parent() {
@@ -224,6 +225,17 @@ fn copy_blobs(
         }
         let synced = File::open(&target).and_then(|file| file.sync_all());
         synced.map_err(at(&target))?;
+        shards.extend(target.parent().map(Path::to_owned));
+    }
+    // The names too must be there before whatever says that the copy is whole.
+    for shard in &shards {
+        for folder in [Some(shard.as_path()), shard.parent()]
+            .into_iter()
+            .flatten()
+        {
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(at(folder))?;
+        }
     }
     Ok(None)
 }

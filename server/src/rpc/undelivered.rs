@@ -14,6 +14,11 @@ impl<L, F: FnOnce(Vec<L>)> Undelivered<L, F> {
         }
     }
 
+    /// The leases that would be given back.
+    pub(super) fn leases(&self) -> &[L] {
+        self.pending.as_ref().map_or(&[], |(leases, _)| leases)
+    }
+
     /// The answer is on its way. Should the connection break now, the leases run out.
     pub(super) fn delivered(mut self) {
         self.pending = None;

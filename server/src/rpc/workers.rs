@@ -4,20 +4,22 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use dual16_proto::v1::{self, payload::Kind, worker_service_server::WorkerService};
 use prost::Message as _;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{runtime::Handle, task::JoinSet, time::Instant};
 use tonic::{Request, Response, Status};
 
 use super::{ApiError, App, undelivered::Undelivered, validate};
 use crate::{
     access::Scope,
-    blob,
+    blob::{self, BlobError},
     job::{BlobRef, LeaseRef, Slot},
     limits::Limits,
-    store::{Claim, Claimed, LeasedTask},
+    store::{Claim, Claimed, LeasedTask, StoreError},
 };
 
 /// Room that a spilled input takes in the message.
 const SPILLED_BYTES: usize = 80;
+/// Spilled inputs that are written at a time.
+const SPILLED_AT_ONCE: usize = 16;
 
 /// The service over the shared [`App`].
 pub(crate) struct WorkerApi(pub(crate) Arc<App>);
@@ -56,10 +58,15 @@ impl WorkerService for WorkerApi {
             }));
         }
         let claimed = self.wait_for_tasks(claim, wait).await?;
-        let mut leases = Vec::with_capacity(claimed.tasks.len());
-        for task in claimed.tasks {
-            leases.push(self.lease_message(task).await?);
-        }
+        let granted = claimed.undelivered.leases().to_vec();
+        let messages = async {
+            let mut leases = Vec::with_capacity(claimed.tasks.len());
+            for task in claimed.tasks {
+                leases.push(self.lease_message(task).await?);
+            }
+            Ok::<_, ApiError>(leases)
+        };
+        let leases = self.renewing(granted, messages).await?;
         claimed.undelivered.delivered();
         Ok(Response::new(v1::LeaseResponse {
             leases,
@@ -168,8 +175,12 @@ impl WorkerApi {
     async fn claim(&self, claim: Claim) -> Result<Granted, ApiError> {
         let api = Self(Arc::clone(&self.0));
         let claimed = self.0.change_with(move |store, now| {
-            let Claimed { tasks, changes } = store.claim(&claim, now)?;
-            if !tasks.is_empty() && store.counts()?.queued_tasks > 0 {
+            let Claimed {
+                tasks,
+                more,
+                changes,
+            } = store.claim(&claim, now)?;
+            if more && !tasks.is_empty() {
                 api.0.wakeups.more_tasks();
             }
             // Made here: the caller may be gone before it is told.
@@ -234,10 +245,29 @@ impl WorkerApi {
         })
     }
 
+    /// Does `work` for a worker that does not have its leases yet, and renews them for it.
+    async fn renewing<T>(&self, leases: Vec<LeaseRef>, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        let ttl = self.0.lease_ttl;
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(ttl / 3) => {
+                    let leases = leases.clone();
+                    let renewed = self.0.store(move |store, now| store.renew(&leases, now, ttl));
+                    if let Err(error) = renewed.await {
+                        tracing::warn!(%error, "leases about to be handed out were not renewed");
+                    }
+                }
+            }
+        }
+    }
+
     /// Turns inline inputs into blobs, from the first on, until the rest fits a message.
     async fn spill(&self, inputs: &mut [v1::Payload], room: usize) -> Result<(), ApiError> {
         let mut bytes: usize = inputs.iter().map(|input| input.encoded_len() + 8).sum();
-        for input in inputs {
+        let mut spilled = Vec::new();
+        for (index, input) in inputs.iter_mut().enumerate() {
             if bytes <= room {
                 break;
             }
@@ -248,10 +278,29 @@ impl WorkerApi {
                 continue;
             }
             bytes = bytes.saturating_sub(data.len() - SPILLED_BYTES);
-            let digest = blob::store(&*self.0.blobs, std::mem::take(data).into()).await?;
-            input.kind = Some(Kind::Blob(digest.to_string()));
+            spilled.push((index, std::mem::take(data)));
         }
-        Ok(())
+        // Each waits for the disk, and there may be thousands.
+        let mut spilled = spilled.into_iter();
+        let mut under_way = JoinSet::new();
+        loop {
+            let more = SPILLED_AT_ONCE.saturating_sub(under_way.len());
+            for (index, data) in spilled.by_ref().take(more) {
+                let blobs = Arc::clone(&self.0.blobs);
+                under_way.spawn(async move {
+                    let digest = blob::store(&*blobs, data.into()).await?;
+                    Ok::<_, BlobError>((index, digest))
+                });
+            }
+            let Some(stored) = under_way.join_next().await else {
+                return Ok(());
+            };
+            // A task of its own fails only when the runtime stops.
+            let (index, digest) = stored.map_err(|_| StoreError::Closed)??;
+            if let Some(input) = inputs.get_mut(index) {
+                input.kind = Some(Kind::Blob(digest.to_string()));
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -27,7 +28,10 @@ impl DataDir {
             path: path.clone(),
             source,
         };
-        fs::create_dir_all(&path).map_err(unusable)?;
+        if !path.is_dir() {
+            fs::create_dir_all(&path).map_err(unusable)?;
+            sync_parent(&path).map_err(unusable)?;
+        }
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -61,6 +65,15 @@ impl DataDir {
         blobs: &LocalBlobs,
     ) -> Result<Arc<dyn Store>, StartError> {
         let path = self.path.join("store");
+        let unusable = |source| StartError::DataDir {
+            path: self.path.clone(),
+            source,
+        };
+        let fresh = !path.is_dir();
+        if fresh && let Some(rest) = self.rest_of_a_store(blobs).map_err(unusable)? {
+            let path = self.path.clone();
+            return Err(StartError::StoreGone { path, rest });
+        }
         let open = SledEngine::open(&path)
             .and_then(|engine| RecordStore::open(engine, config, now, grace))
             .and_then(
@@ -71,14 +84,40 @@ impl DataDir {
                     ))),
                 },
             );
-        match open {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(source) => Err(StartError::Store { path, source }),
+        let store = open.map_err(|source| StartError::Store { path, source })?;
+        // What was made in it, `store` and `blobs`, must be there after a loss of power.
+        let entries = File::open(&self.path).and_then(|dir| dir.sync_all());
+        entries.map_err(unusable)?;
+        Ok(Arc::new(store))
+    }
+
+    /// What says that there was a store here once. An empty one in its place would serve as if no job
+    /// had ever been, and collect the blobs of all.
+    fn rest_of_a_store(&self, blobs: &LocalBlobs) -> io::Result<Option<String>> {
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with("store.") {
+                return Ok(Some(name));
+            }
         }
+        Ok(blobs.any()?.then(|| "blobs".to_owned()))
     }
 
     pub(crate) fn open_blobs(&self) -> Result<LocalBlobs, StartError> {
         let path = self.path.join("blobs");
         LocalBlobs::open(&path).map_err(|source| StartError::DataDir { path, source })
+    }
+}
+
+/// Makes the name of `path` durable, where its parent can be read.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    match File::open(parent.unwrap_or(Path::new("."))) {
+        Ok(parent) => parent.sync_all(),
+        // Somebody else's, who has made a name in it for us.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
     }
 }

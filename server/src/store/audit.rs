@@ -8,7 +8,7 @@ use dual16_proto::v1;
 use prost::Message as _;
 
 use super::{
-    Engine, StoreError,
+    Records, StoreError,
     keys::{self, Table},
     records::reader::{Reader, decode_json},
 };
@@ -16,9 +16,12 @@ use crate::job::{Job, JobId, Stage, Task, TaskId, TaskState};
 
 /// What is wrong with the records of one job; nothing if they are sound. An error is one of the
 /// engine itself.
-pub(super) fn job<E: Engine>(reader: &Reader<'_, E>, id: JobId) -> Result<Vec<String>, StoreError> {
+pub(super) fn job<R: Records>(
+    reader: &Reader<'_, R>,
+    id: JobId,
+) -> Result<Vec<String>, StoreError> {
     let mut found = Vec::new();
-    let Some(header) = reader.engine.get(&keys::job(id))? else {
+    let Some(header) = reader.records.get(&keys::job(id))? else {
         return Ok(vec!["its header is missing".into()]);
     };
     let job: Job = match decode_json("header", &header) {
@@ -39,8 +42,8 @@ pub(super) fn job<E: Engine>(reader: &Reader<'_, E>, id: JobId) -> Result<Vec<St
     Ok(found)
 }
 
-fn events<E: Engine>(
-    reader: &Reader<'_, E>,
+fn events<R: Records>(
+    reader: &Reader<'_, R>,
     job: &Job,
     found: &mut Vec<String>,
 ) -> Result<(), StoreError> {
@@ -59,8 +62,8 @@ fn events<E: Engine>(
     Ok(())
 }
 
-fn tasks<E: Engine>(
-    reader: &Reader<'_, E>,
+fn tasks<R: Records>(
+    reader: &Reader<'_, R>,
     job: &Job,
     number: u32,
     stage: &Stage,
@@ -99,11 +102,11 @@ fn tasks<E: Engine>(
         if reader.payload(name).is_err() {
             found.push(format!("the payload of {name} cannot be read"));
         }
-        if task.is_done() && reader.engine.get(&Table::Result.task(name))?.is_none() {
+        if task.is_done() && reader.records.get(&Table::Result.task(name))?.is_none() {
             found.push(format!("the result of {name} is missing"));
         }
         let is_in =
-            |table: Table| Ok::<_, StoreError>(reader.engine.get(&table.task(name))?.is_some());
+            |table: Table| Ok::<_, StoreError>(reader.records.get(&table.task(name))?.is_some());
         let places = [
             is_in(Table::Queue)?,
             is_in(Table::Waiting)?,
@@ -125,15 +128,15 @@ fn tasks<E: Engine>(
     Ok(())
 }
 
-fn blobs<E: Engine>(
-    reader: &Reader<'_, E>,
+fn blobs<R: Records>(
+    reader: &Reader<'_, R>,
     job: &Job,
     found: &mut Vec<String>,
 ) -> Result<(), StoreError> {
     let mut bytes = 0_u64;
     for (digest, size) in reader.blobs(job.id)? {
         bytes = bytes.saturating_add(size);
-        if reader.engine.get(&keys::keeper(digest, job.id))?.is_none() {
+        if reader.records.get(&keys::keeper(digest, job.id))?.is_none() {
             found.push(format!("blob {digest} is not marked as kept"));
         }
     }

@@ -24,14 +24,12 @@ struct Progress {
 }
 
 impl GroupCommit {
-    /// Notes that a batch was committed to the engine.
-    pub(super) fn wrote(&self) {
-        self.lock().written += 1;
-    }
-
-    /// Notes that the engine failed in the middle of something: nothing is certain any more.
-    pub(super) fn poison(&self, error: &StoreError) {
-        self.lock().failed.get_or_insert(error.to_string());
+    /// Runs `write`, which must be short, and counts it. Nobody finds what it wrote without finding
+    /// that it is not durable yet.
+    pub(super) fn write(&self, write: impl FnOnce()) {
+        let mut progress = self.lock();
+        write();
+        progress.written += 1;
     }
 
     /// Refuses to go on after a failure.
@@ -104,7 +102,7 @@ mod tests {
             for _ in 0..16 {
                 scope.spawn(|| {
                     for _ in 0..4 {
-                        commit.wrote();
+                        commit.write(|| {});
                         let sync = || {
                             syncs.fetch_add(1, Ordering::SeqCst);
                             thread::sleep(Duration::from_millis(2));
@@ -121,9 +119,35 @@ mod tests {
     }
 
     #[test]
+    fn what_can_be_read_is_known_to_be_written() {
+        let commit = GroupCommit::default();
+        let synced = AtomicU64::new(0);
+        let value = AtomicU64::new(0);
+        thread::scope(|scope| {
+            commit.write(|| {
+                value.store(7, Ordering::SeqCst);
+                let reader = scope.spawn(|| {
+                    let read = value.load(Ordering::SeqCst);
+                    let sync = || {
+                        synced.store(value.load(Ordering::SeqCst), Ordering::SeqCst);
+                        Ok(())
+                    };
+                    commit.settle(sync).unwrap();
+                    assert_eq!(read, 7);
+                    // Else a crash could undo what the reader tells.
+                    assert_eq!(synced.load(Ordering::SeqCst), read);
+                });
+                // The reader has read, and settles while this write is not counted yet.
+                thread::sleep(Duration::from_millis(20));
+                assert!(!reader.is_finished());
+            });
+        });
+    }
+
+    #[test]
     fn a_failed_sync_fails_everything_after_it() {
         let commit = GroupCommit::default();
-        commit.wrote();
+        commit.write(|| {});
         let failed = commit.settle(|| Err(StoreError::Failed("disk gone".into())));
         assert!(matches!(failed, Err(StoreError::Failed(_))));
         assert!(matches!(

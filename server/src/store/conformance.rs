@@ -1,5 +1,6 @@
 //! The suite that every store passes: one list of tests, instantiated for each implementation.
 
+mod clock;
 mod events;
 mod jobs;
 mod retention;
@@ -49,6 +50,9 @@ macro_rules! conformance_suite {
             retention::what_has_ended_goes_by_age_and_by_number,
             retention::blobs_are_free_once_no_job_keeps_them,
             retention::an_owner_has_a_quota_of_jobs_and_of_bytes,
+            clock::a_verb_that_comes_late_sees_the_time_of_the_one_before,
+            clock::a_clock_that_was_set_back_stops_nothing,
+            clock::every_lease_can_get_a_full_term,
             events::events_have_no_gap_and_come_in_pages,
             events::a_large_record_is_refused_whole,
             events::a_closed_store_refuses,

@@ -1,6 +1,9 @@
 //! What [`super::RecordStore`] needs of a database: ordered keys, atomic batches, a sync.
 
-use std::ops::Range;
+use std::{
+    collections::{BTreeMap, btree_map},
+    ops::Range,
+};
 
 use super::StoreError;
 
@@ -13,8 +16,8 @@ pub const MAX_RECORD_BYTES: usize = 24 * 1024;
 /// A key and its value.
 pub type Record = (Vec<u8>, Vec<u8>);
 
-/// An ordered map of small records.
-pub trait Engine: Send + Sync + 'static {
+/// An ordered map of small records, to be read.
+pub trait Records {
     /// The value under `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
@@ -25,9 +28,12 @@ pub trait Engine: Send + Sync + 'static {
         order: Order,
         limit: usize,
     ) -> Result<Vec<Record>, StoreError>;
+}
 
+/// Records that outlive the process.
+pub trait Engine: Records + Send + Sync + 'static {
     /// Applies all of the batch or nothing, also after a crash.
-    fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Makes every committed batch survive kill -9 and loss of power.
     fn sync(&self) -> Result<(), StoreError>;
@@ -42,11 +48,14 @@ pub enum Order {
     Descending,
 }
 
-/// Changes to apply together.
-#[derive(Debug, Default)]
+/// Changes to apply together. Of several changes of one key the last one counts.
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
-    changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    changes: BTreeMap<Vec<u8>, Change>,
 }
+
+/// The new value of a key; `None` removes it.
+type Change = Option<Vec<u8>>;
 
 impl Batch {
     /// Sets `key`. `what` names the kind of record in the error when the value is too large.
@@ -64,17 +73,43 @@ impl Batch {
                 max: MAX_RECORD_BYTES,
             });
         }
-        self.changes.push((key, Some(value)));
+        self.changes.insert(key, Some(value));
         Ok(())
     }
 
     /// Removes `key`, if it is there.
     pub fn remove(&mut self, key: Vec<u8>) {
-        self.changes.push((key, None));
+        self.changes.insert(key, None);
     }
 
-    /// The changes, in order: `None` removes.
-    pub fn into_changes(self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        self.changes
+    /// The changes by key: `None` removes.
+    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.changes.iter().map(borrowed)
     }
+
+    /// What the batch does to `key`; `None` if nothing.
+    pub(super) fn change(&self, key: &[u8]) -> Option<&Change> {
+        self.changes.get(key)
+    }
+
+    /// The changes of a range that is not empty.
+    pub(super) fn changes_in(
+        &self,
+        range: &Range<Vec<u8>>,
+    ) -> btree_map::Range<'_, Vec<u8>, Change> {
+        self.changes.range::<Vec<u8>, _>(&range.start..&range.end)
+    }
+
+    /// Makes one batch of this and of what is done after it.
+    pub(super) fn append(&mut self, mut later: Self) {
+        self.changes.append(&mut later.changes);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+fn borrowed<'a>((key, change): (&'a Vec<u8>, &'a Change)) -> (&'a [u8], Option<&'a [u8]>) {
+    (key, change.as_deref())
 }

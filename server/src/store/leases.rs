@@ -2,7 +2,7 @@
 //! they come by the thousand and a restarted server gives every lease a full term anyway.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    held: HashMap<TaskName, (Fence, Timestamp)>,
+    held: BTreeMap<TaskName, (Fence, Timestamp)>,
     by_deadline: BTreeSet<(Timestamp, TaskName)>,
 }
 
@@ -35,25 +35,37 @@ impl Leases {
     }
 
     pub(super) fn remove_job(&mut self, job: JobId) {
-        let of_job: Vec<_> = self
-            .held
-            .keys()
-            .filter(|name| name.job == job)
-            .copied()
-            .collect();
+        let of_job = self.held.range(TaskName::first(job)..);
+        let of_job = of_job.map(|(name, _)| *name);
+        let of_job: Vec<_> = of_job.take_while(|name| name.job == job).collect();
         of_job.into_iter().for_each(|name| self.remove(name));
     }
 
     /// Extends the lease; false if it is not in force.
     pub(super) fn renew(&mut self, lease: LeaseRef, now: Timestamp, ttl: Duration) -> bool {
-        let in_force = self
-            .held
-            .get(&lease.name)
-            .is_some_and(|(fence, _)| *fence == lease.fence);
-        if in_force {
-            self.insert(lease, now.after(ttl));
+        let held = self.held.get(&lease.name);
+        let Some((_, deadline)) = held.filter(|(fence, _)| *fence == lease.fence) else {
+            return false;
+        };
+        let deadline = now.after(ttl).max(*deadline);
+        self.insert(lease, deadline);
+        true
+    }
+
+    /// Extends every lease to `deadline` at least.
+    pub(super) fn extend(&mut self, deadline: Timestamp) {
+        let early = self.by_deadline.iter();
+        let early = early.take_while(|(ends, _)| *ends < deadline);
+        let early: Vec<_> = early.map(|(_, name)| *name).collect();
+        for name in early {
+            if let Some((fence, _)) = self.held.get(&name) {
+                let lease = LeaseRef {
+                    name,
+                    fence: *fence,
+                };
+                self.insert(lease, deadline);
+            }
         }
-        in_force
     }
 
     /// Leases whose deadline has passed, the oldest first.

@@ -2,7 +2,7 @@
 //! the catalog of jobs. All of it can be rebuilt from the records, and is when a store is opened.
 
 use super::{
-    Changes, Engine, StoreError, audit,
+    Changes, Records, StoreError, audit,
     catalog::Catalog,
     fact,
     keys::{self, Table},
@@ -22,13 +22,17 @@ pub(super) struct Live {
     pub(super) waiting: Waiting,
     pub(super) ready: Ready,
     pub(super) catalog: Catalog,
+    /// The latest time that a verb was called with.
+    now: Timestamp,
 }
 
 impl Live {
-    /// Reads it from the records. Every lease is in force until `deadline`.
-    pub(super) fn rebuild<E: Engine>(
-        reader: &Reader<'_, E>,
+    /// Reads it from the records. Every lease is in force until `deadline`; no task waits beyond
+    /// `longest_wait`, also if the clock was set back since it failed.
+    pub(super) fn rebuild<R: Records>(
+        reader: &Reader<'_, R>,
         deadline: Timestamp,
+        longest_wait: Timestamp,
     ) -> Result<Self, StoreError> {
         let mut live = Self::default();
         reader.for_each(keys::jobs(None), |_, value| {
@@ -44,7 +48,7 @@ impl Live {
         reader.for_each(Table::Waiting.range(), |key, until| {
             let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("waiting key"))?;
             let until = reader::decode_time(&until).ok_or_else(|| reader::corrupt(name))?;
-            live.waiting.insert(name, until);
+            live.waiting.insert(name, until.min(longest_wait));
             Ok(())
         })?;
         reader.for_each(Table::Lease.range(), |key, _| {
@@ -57,6 +61,12 @@ impl Live {
         Ok(live)
     }
 
+    /// Time as the verbs see it, one after the other: it does not go back.
+    pub(super) fn advance(&mut self, now: Timestamp) -> Timestamp {
+        self.now = self.now.max(now);
+        self.now
+    }
+
     /// The jobs that are still to be worked on.
     pub(super) fn open_jobs(&self) -> Vec<JobId> {
         let open = [State::Pending, State::Running];
@@ -65,7 +75,7 @@ impl Live {
 
     /// Refuses a store in which a job that is still to be worked on has lost something. Others are
     /// looked at when somebody asks for them.
-    pub(super) fn audit<E: Engine>(&self, reader: &Reader<'_, E>) -> Result<(), StoreError> {
+    pub(super) fn audit<R: Records>(&self, reader: &Reader<'_, R>) -> Result<(), StoreError> {
         for job in self.open_jobs() {
             if let Some(first) = audit::job(reader, job)?.into_iter().next() {
                 return Err(StoreError::Corrupt(format!("{job}: {first}")));

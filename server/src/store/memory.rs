@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{Batch, Engine, Order, Record, StoreError};
+use super::{Batch, Engine, Order, Record, Records, StoreError};
 
 /// Records in memory; clones share them. A batch is applied under one lock, and no code of it can panic half-way, so
 /// a poisoned lock guards a whole map all the same.
@@ -15,7 +15,7 @@ pub struct MemoryEngine {
     records: Arc<RwLock<BTreeMap<Vec<u8>, Vec<u8>>>>,
 }
 
-impl Engine for MemoryEngine {
+impl Records for MemoryEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
         Ok(records.get(key).cloned())
@@ -39,13 +39,15 @@ impl Engine for MemoryEngine {
             Order::Descending => pairs.rev().take(limit).collect(),
         })
     }
+}
 
-    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+impl Engine for MemoryEngine {
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, value) in batch.into_changes() {
+        for (key, value) in batch.changes() {
             match value {
-                Some(value) => records.insert(key, value),
-                None => records.remove(&key),
+                Some(value) => records.insert(key.to_vec(), value.to_vec()),
+                None => records.remove(key),
             };
         }
         Ok(())

@@ -15,10 +15,11 @@ use prost::Message as _;
 
 use self::reader::Reader;
 use super::{
-    Batch, Changes, Engine, Quota, StoreError,
+    Batch, Changes, Engine, Quota, Records as _, StoreError,
     commit::GroupCommit,
     keys::{self, Table},
     live::Live,
+    staged::Staged,
 };
 use crate::{
     clock::Timestamp,
@@ -43,7 +44,7 @@ pub struct StoreConfig {
 #[derive(Debug)]
 pub struct RecordStore<E> {
     /// Gone once closed. Verbs hold it shared, so closing waits for them.
-    engine: RwLock<Option<E>>,
+    engine: RwLock<Option<Staged<E>>>,
     /// Held by every verb that changes something, from its first read to its commit.
     live: Mutex<Live>,
     commit: GroupCommit,
@@ -71,14 +72,15 @@ impl<E: Engine> RecordStore<E> {
             None => {
                 let mut batch = Batch::default();
                 batch.put("format", keys::format(), FORMAT.into())?;
-                engine.commit(batch)?;
+                engine.commit(&batch)?;
                 engine.sync()?;
             }
         }
-        let live = Live::rebuild(&Reader::new(&engine), now.after(grace))?;
+        let longest_wait = now.after(config.machine.backoff.cap);
+        let live = Live::rebuild(&Reader::new(&engine), now.after(grace), longest_wait)?;
         live.audit(&Reader::new(&engine))?;
         Ok(Self {
-            engine: RwLock::new(Some(engine)),
+            engine: RwLock::new(Some(Staged::new(engine))),
             live: Mutex::new(live),
             commit: GroupCommit::default(),
             config,
@@ -112,7 +114,7 @@ impl<E: Engine> RecordStore<E> {
     /// Runs a verb that only reads.
     pub(super) fn read<T>(
         &self,
-        verb: impl FnOnce(&Reader<'_, E>) -> Result<T, StoreError>,
+        verb: impl FnOnce(&Reader<'_, Staged<E>>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         let engine = engine.as_ref().ok_or(StoreError::Closed)?;
@@ -127,6 +129,19 @@ impl<E: Engine> RecordStore<E> {
     /// only a restart helps.
     pub(super) fn live(&self) -> Result<MutexGuard<'_, Live>, StoreError> {
         self.live.lock().map_err(|_| StoreError::Closed)
+    }
+
+    /// As [`RecordStore::write`], for a verb that needs the time. The caller took `now` before it had
+    /// the lock; here it is never earlier than for the verb before.
+    pub(super) fn write_at<T>(
+        &self,
+        now: Timestamp,
+        verb: impl FnOnce(&mut Writer<'_, E>, Timestamp) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.write(|writer| {
+            let now = writer.live.advance(now);
+            verb(writer, now)
+        })
     }
 
     /// Runs a verb that changes something.
@@ -155,7 +170,9 @@ impl<E: Engine> RecordStore<E> {
     pub(super) fn shut(&self) -> Result<(), StoreError> {
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         match engine.take() {
-            Some(engine) => engine.sync(),
+            // After a failed sync another one may succeed and prove nothing: the kernel has dropped
+            // what it could not write.
+            Some(engine) => self.commit.check().and_then(|()| engine.sync()),
             None => Ok(()),
         }
     }
@@ -163,7 +180,7 @@ impl<E: Engine> RecordStore<E> {
 
 /// A verb at work: reads, steps of the state machine, and what they changed so far.
 pub(super) struct Writer<'a, E> {
-    pub(super) reader: Reader<'a, E>,
+    pub(super) reader: Reader<'a, Staged<E>>,
     pub(super) live: &'a mut Live,
     pub(super) config: &'a StoreConfig,
     pub(super) changes: Changes,
@@ -229,7 +246,7 @@ impl<E: Engine> Writer<'_, E> {
                 }
             }
         }
-        self.commit(batch)?;
+        self.commit(batch);
         self.live.follow(&job, &effects, &mut self.changes);
         Ok(job)
     }
@@ -239,7 +256,7 @@ impl<E: Engine> Writer<'_, E> {
         let mut seen = HashSet::new();
         for blob in blobs {
             let key = Table::Blob.blob(job.id, blob.digest);
-            if !seen.insert(blob.digest) || self.reader.engine.get(&key)?.is_some() {
+            if !seen.insert(blob.digest) || self.reader.records.get(&key)?.is_some() {
                 continue;
             }
             batch.put("blob", key, blob.size.to_be_bytes().to_vec())?;
@@ -260,19 +277,17 @@ impl<E: Engine> Writer<'_, E> {
             batch.remove(Table::Waiting.task(*task));
             batch.put("queue", Table::Queue.task(*task), Vec::new())?;
         }
-        self.commit(batch)?;
+        self.commit(batch);
         due.iter().for_each(|task| self.live.ready.add(task.job));
         self.changes.queued += due.len();
         Ok(())
     }
 
-    /// Commits a batch; if the engine fails half-way the store accepts nothing more.
-    pub(super) fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let committed = self.reader.engine.commit(batch);
-        match &committed {
-            Ok(()) => self.commit.wrote(),
-            Err(error) => self.commit.poison(error),
-        }
-        committed
+    /// Commits a batch: seen by all verbs from now on, durable with the next sync.
+    pub(super) fn commit(&self, batch: Batch) {
+        self.commit.write(|| self.reader.records.commit(batch));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,7 @@ impl<'a, E: Engine> Filler<'a, E> {
         self.batch.put("salvaged", key, value)?;
         self.pending += 1;
         if self.pending == BATCH {
-            self.engine.commit(std::mem::take(&mut self.batch))?;
+            self.engine.commit(&std::mem::take(&mut self.batch))?;
             self.pending = 0;
         }
         Ok(())
@@ -139,7 +139,7 @@ impl<'a, E: Engine> Filler<'a, E> {
 
     /// Makes everything durable.
     pub(crate) fn finish(self) -> Result<(), StoreError> {
-        self.engine.commit(self.batch)?;
+        self.engine.commit(&self.batch)?;
         self.engine.sync()
     }
 }
@@ -278,7 +278,7 @@ pub(crate) fn fail<E: Engine>(
             batch.put("payload", key, payload.encode_to_vec())?;
         }
     }
-    engine.commit(batch)?;
+    engine.commit(&batch)?;
     Ok(taken)
 }
 
@@ -300,6 +300,6 @@ pub(crate) fn rebuild_indexes<E: Engine>(engine: &E) -> Result<(), StoreError> {
         }
         Ok(())
     })?;
-    engine.commit(batch)?;
+    engine.commit(&batch)?;
     engine.sync()
 }

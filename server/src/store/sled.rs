@@ -2,7 +2,8 @@
 
 use std::{
     fmt,
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
+    io,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Batch, Engine, Order, Record, StoreError, witness::Witness};
+use super::{Batch, Engine, Order, Record, Records, StoreError, witness::Witness};
 
 /// A leaf of 17 records of [`super::MAX_RECORD_BYTES`] must stay below a quarter of this.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
@@ -80,6 +81,7 @@ impl SledEngine {
 
     fn open_any(directory: &Path, durable: Option<u64>) -> Result<Self, StoreError> {
         Self::wait_for_release(directory);
+        remove_unfinished_snapshots(directory).map_err(io_failed)?;
         // Damage can make sled panic as well.
         let opened = catch_unwind(AssertUnwindSafe(|| {
             sled::Config::new()
@@ -104,6 +106,8 @@ impl SledEngine {
             durable,
         });
         let file = File::open(directory.join("db")).map_err(io_failed)?;
+        // What was found may be in the system's cache only; from here on it counts as durable.
+        file.sync_all().map_err(io_failed)?;
         let witness =
             Witness::open(directory, commits.max(durable.unwrap_or(0))).map_err(io_failed)?;
         File::open(directory)
@@ -124,6 +128,27 @@ impl SledEngine {
     }
 }
 
+/// sled writes a snapshot of its page table under another name, then renames it; but when it looks for
+/// the newest one, it takes one that a crash left unfinished for a snapshot too, and finds it damaged.
+/// Nothing is lost without it: the one before goes only after the rename.
+fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+            tracing::info!(file = %name, "removed what a crash left of a snapshot");
+        }
+    }
+    Ok(())
+}
+
 /// Dropping a sled database hands its last writes, and with them its file lock, to a thread of
 /// sled's own; nothing tells when that is done. Whether it was is for sled's own lock to say.
 fn wait_for_release(database: &Path) {
@@ -139,7 +164,7 @@ fn wait_for_release(database: &Path) {
     }
 }
 
-impl Engine for SledEngine {
+impl Records for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self
             .db
@@ -167,10 +192,12 @@ impl Engine for SledEngine {
         }
         Ok(found)
     }
+}
 
-    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+impl Engine for SledEngine {
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut writes = sled::Batch::default();
-        for (key, value) in batch.into_changes() {
+        for (key, value) in batch.changes() {
             match value {
                 Some(value) => writes.insert(key, value),
                 None => writes.remove(key),
@@ -207,10 +234,37 @@ fn open_failed(error: sled::Error) -> StoreError {
     }
 }
 
-fn unreadable(error: std::io::Error) -> StoreError {
+fn unreadable(error: io::Error) -> StoreError {
     StoreError::Corrupt(error.to_string())
 }
 
-fn io_failed(error: std::io::Error) -> StoreError {
+fn io_failed(error: io::Error) -> StoreError {
     StoreError::Failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store_one(directory: &Path) {
+        let engine = SledEngine::open(directory).unwrap();
+        let mut batch = Batch::default();
+        batch
+            .put("test", b"key".to_vec(), b"value".to_vec())
+            .unwrap();
+        engine.commit(&batch).unwrap();
+        engine.sync().unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_that_a_crash_left_unfinished_does_no_harm() {
+        let directory = tempfile::tempdir().unwrap();
+        store_one(directory.path());
+        SledEngine::wait_for_release(directory.path());
+        let unfinished = directory.path().join("snap.FFFFFFFFFFFFFFFF.generating");
+        fs::write(&unfinished, b"half of a snapshot").unwrap();
+        let engine = SledEngine::open(directory.path()).unwrap();
+        assert_eq!(engine.get(b"key").unwrap(), Some(b"value".to_vec()));
+        assert!(!unfinished.exists());
+    }
 }

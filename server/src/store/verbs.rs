@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use super::{
     Batch, Changes, Claim, Claimed, Counts, Created, Engine, EventPage, JobPage, JobQuery, Order,
-    Quota, RecordStore, Retention, Store, StoreError, StoredJob,
+    Quota, RecordStore, Records as _, Retention, Store, StoreError, StoredJob,
     keys::{self, Table},
     records::{
         Writer,
@@ -31,6 +31,8 @@ use crate::{
 const EVENT_PAGE: usize = 32;
 /// Jobs that one call prunes at most: it keeps others waiting meanwhile.
 const PRUNED_AT_ONCE: usize = 16;
+/// Nor does it begin another one after so many records.
+const RECORDS_PRUNED_AT_ONCE: u64 = 10_000;
 
 impl<E: Engine> Store for RecordStore<E> {
     fn create_job(
@@ -39,7 +41,7 @@ impl<E: Engine> Store for RecordStore<E> {
         spec: &v1::JobSpec,
         now: Timestamp,
     ) -> Result<Created, StoreError> {
-        self.write(|writer| {
+        self.write_at(now, |writer, now| {
             let mut batch = Batch::default();
             if let Some(request) = &new.request_id {
                 if let Some(job) = writer.find_request(&new.owner, request)? {
@@ -86,7 +88,7 @@ impl<E: Engine> Store for RecordStore<E> {
     }
 
     fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
-        self.write(|writer| writer.claim(claim, now))
+        self.write_at(now, |writer, now| writer.claim(claim, now))
     }
 
     fn renew(
@@ -95,7 +97,7 @@ impl<E: Engine> Store for RecordStore<E> {
         now: Timestamp,
         ttl: Duration,
     ) -> Result<Vec<LeaseRef>, StoreError> {
-        self.write(|writer| {
+        self.write_at(now, |writer, now| {
             let lost = leases
                 .iter()
                 .filter(|lease| !writer.live.leases.renew(**lease, now, ttl));
@@ -109,7 +111,7 @@ impl<E: Engine> Store for RecordStore<E> {
         completion: Completion,
         now: Timestamp,
     ) -> Result<Changes, StoreError> {
-        self.write(|writer| {
+        self.write_at(now, |writer, now| {
             writer.task_event(lease, TaskEvent::Complete(lease.fence, completion), now)?;
             Ok(std::mem::take(&mut writer.changes))
         })
@@ -121,14 +123,14 @@ impl<E: Engine> Store for RecordStore<E> {
         report: FailureReport,
         now: Timestamp,
     ) -> Result<Changes, StoreError> {
-        self.write(|writer| {
+        self.write_at(now, |writer, now| {
             writer.task_event(lease, TaskEvent::Fail(lease.fence, report), now)?;
             Ok(std::mem::take(&mut writer.changes))
         })
     }
 
     fn release(&self, leases: &[LeaseRef], now: Timestamp) -> Result<Changes, StoreError> {
-        self.write(|writer| {
+        self.write_at(now, |writer, now| {
             for lease in leases {
                 match writer.task_event(*lease, TaskEvent::Release(lease.fence), now) {
                     Ok(()) | Err(StoreError::Refused(_)) => {}
@@ -140,11 +142,13 @@ impl<E: Engine> Store for RecordStore<E> {
     }
 
     fn cancel(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError> {
-        self.write(|writer| writer.job_event(id, JobEvent::Cancel, now))
+        self.write_at(now, |writer, now| {
+            writer.job_event(id, JobEvent::Cancel, now)
+        })
     }
 
     fn retry(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError> {
-        self.write(|writer| {
+        self.write_at(now, |writer, now| {
             let owner = writer.reader.job(id)?.owner;
             writer.admit_job(&owner, &[])?;
             writer.job_event(id, JobEvent::Retry, now)
@@ -163,10 +167,14 @@ impl<E: Engine> Store for RecordStore<E> {
     }
 
     fn prune(&self, retention: Retention, now: Timestamp) -> Result<Changes, StoreError> {
-        self.write(|writer| {
+        self.write_at(now, |writer, now| {
+            let mut removed = 0;
             for id in writer.live.catalog.expired(retention, now, PRUNED_AT_ONCE) {
                 let job = writer.reader.job(id)?;
-                writer.delete(&job)?;
+                removed += writer.delete(&job)?;
+                if removed >= RECORDS_PRUNED_AT_ONCE {
+                    break;
+                }
             }
             Ok(std::mem::take(&mut writer.changes))
         })
@@ -177,7 +185,11 @@ impl<E: Engine> Store for RecordStore<E> {
             let mut free = Vec::new();
             for blob in blobs {
                 let keepers = keys::keepers(*blob);
-                if reader.engine.scan(keepers, Order::Ascending, 1)?.is_empty() {
+                if reader
+                    .records
+                    .scan(keepers, Order::Ascending, 1)?
+                    .is_empty()
+                {
                     free.push(*blob);
                 }
             }
@@ -197,7 +209,7 @@ impl<E: Engine> Store for RecordStore<E> {
             let records = if range.is_empty() {
                 Vec::new()
             } else {
-                reader.engine.scan(range, Order::Ascending, EVENT_PAGE)?
+                reader.records.scan(range, Order::Ascending, EVENT_PAGE)?
             };
             let mut events = Vec::with_capacity(records.len());
             for (expected, (_, value)) in (after + 1..).zip(records) {
@@ -218,8 +230,15 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn expire(&self, now: Timestamp) -> Result<Changes, StoreError> {
+    fn extend_leases(&self, deadline: Timestamp) -> Result<(), StoreError> {
         self.write(|writer| {
+            writer.live.leases.extend(deadline);
+            Ok(())
+        })
+    }
+
+    fn expire(&self, now: Timestamp) -> Result<Changes, StoreError> {
+        self.write_at(now, |writer, now| {
             writer.queue_due(now)?;
             for lease in writer.live.leases.expired(now) {
                 let task = writer.reader.task(lease.name)?;
@@ -230,6 +249,10 @@ impl<E: Engine> Store for RecordStore<E> {
                         writer.changes.lost.extend(lost);
                     }
                     Err(StoreError::Refused(_)) => writer.live.leases.remove(lease.name),
+                    // One task that cannot be written down must not keep all others leased.
+                    Err(error @ StoreError::RecordTooLarge { .. }) => {
+                        tracing::error!(%error, task = %lease.name, "a lost lease stays");
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -255,7 +278,7 @@ impl<E: Engine> Store for RecordStore<E> {
 
 impl<E: Engine> Writer<'_, E> {
     fn find_request(&self, owner: &Principal, request: &str) -> Result<Option<Job>, StoreError> {
-        let Some(id) = self.reader.engine.get(&keys::request(owner, request))? else {
+        let Some(id) = self.reader.records.get(&keys::request(owner, request))? else {
             return Ok(None);
         };
         let id = <[u8; 16]>::try_from(id.as_slice())
@@ -291,7 +314,8 @@ impl<E: Engine> Writer<'_, E> {
     }
 
     /// Removes everything of a job but its blobs, which it keeps no longer.
-    fn delete(&mut self, job: &Job) -> Result<(), StoreError> {
+    /// Returns the number of records.
+    fn delete(&mut self, job: &Job) -> Result<u64, StoreError> {
         let mut batch = Batch::default();
         batch.remove(keys::job(job.id));
         if let Some(request) = &job.request_id {
@@ -303,13 +327,14 @@ impl<E: Engine> Writer<'_, E> {
             batch.remove(keys::keeper(digest, job.id));
             Ok(())
         })?;
+        let mut removed = 0;
         for table in Table::ALL {
-            self.reader.remove_all(table.of_job(job.id), &mut batch)?;
+            removed += self.reader.remove_all(table.of_job(job.id), &mut batch)?;
         }
-        self.commit(batch)?;
+        self.commit(batch);
         self.live.catalog.remove(job.id);
         self.changes.jobs.push(job.id);
-        Ok(())
+        Ok(removed)
     }
 
     fn task_event(

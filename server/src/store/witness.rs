@@ -13,6 +13,7 @@ use std::{
 };
 
 const NAME: &str = "witness";
+const FRESH: &str = "witness.new";
 /// Digits and a line end: always the same length, so that a write replaces all of it.
 const BYTES: usize = 21;
 
@@ -39,15 +40,18 @@ impl Witness {
         }
     }
 
-    /// Opens the file, or makes it, with this count in it.
+    /// Opens the file, or makes it, with this count in it. It appears whole: an empty one would pass
+    /// for damage.
     pub(super) fn open(directory: &Path, count: u64) -> io::Result<Self> {
+        let fresh = directory.join(FRESH);
         let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(false);
+        let options = options.write(true).create(true).truncate(true);
         let witness = Self {
-            file: options.open(directory.join(NAME))?,
+            file: options.open(&fresh)?,
         };
         witness.record(count)?;
         witness.file.sync_all()?;
+        fs::rename(fresh, directory.join(NAME))?;
         Ok(witness)
     }
 

@@ -66,45 +66,12 @@ pub(crate) async fn serve_keeping(data: &Path, limits: Limits, keeping: Keeping)
 
 impl TestServer {
     pub(crate) async fn upload(&self, data: &[u8]) -> v1::InputFile {
-        let digest = Digest::of(data).to_string();
-        let message = v1::UploadRequest {
-            digest: digest.clone(),
-            size: data.len() as u64,
-            offset: 0,
-            data: data.to_vec().into(),
-        };
-        self.blobs
-            .clone()
-            .upload(tokio_stream::once(message))
-            .await
-            .unwrap();
-        v1::InputFile {
-            name: String::new(),
-            digest,
-            size: data.len() as u64,
-        }
+        upload(&self.blobs, data).await
     }
 
     /// A spec whose blobs are uploaded.
     pub(crate) async fn spec(&self) -> v1::JobSpec {
-        let model = self.upload(b"model").await;
-        let batch = self.upload(b"batch").await;
-        let onnx = v1::OnnxModel {
-            model: Some(v1::InputFile {
-                name: "model.onnx".into(),
-                ..model
-            }),
-            external_data: Vec::new(),
-        };
-        let file = |i| v1::InputFile {
-            name: format!("calib/{i}.npz"),
-            ..batch.clone()
-        };
-        v1::JobSpec {
-            model: Some(v1::job_spec::Model::Onnx(onnx)),
-            calibration: (0..3).map(file).collect(),
-            ..v1::JobSpec::default()
-        }
+        uploaded_spec(&self.blobs).await
     }
 
     pub(crate) async fn create(&self, request_id: &str) -> v1::Job {
@@ -181,6 +148,45 @@ impl TestServer {
     pub(crate) async fn work_once(&self) {
         let lease = self.lease_one().await;
         self.complete(do_task(&lease)).await.unwrap();
+    }
+}
+
+pub(crate) async fn upload(blobs: &BlobServiceClient<Channel>, data: &[u8]) -> v1::InputFile {
+    let digest = Digest::of(data).to_string();
+    let message = v1::UploadRequest {
+        digest: digest.clone(),
+        size: data.len() as u64,
+        offset: 0,
+        data: data.to_vec().into(),
+    };
+    let stream = tokio_stream::once(message);
+    blobs.clone().upload(stream).await.unwrap();
+    v1::InputFile {
+        name: String::new(),
+        digest,
+        size: data.len() as u64,
+    }
+}
+
+/// A spec whose blobs are uploaded.
+pub(crate) async fn uploaded_spec(blobs: &BlobServiceClient<Channel>) -> v1::JobSpec {
+    let model = upload(blobs, b"model").await;
+    let batch = upload(blobs, b"batch").await;
+    let onnx = v1::OnnxModel {
+        model: Some(v1::InputFile {
+            name: "model.onnx".into(),
+            ..model
+        }),
+        external_data: Vec::new(),
+    };
+    let file = |i| v1::InputFile {
+        name: format!("calib/{i}.npz"),
+        ..batch.clone()
+    };
+    v1::JobSpec {
+        model: Some(v1::job_spec::Model::Onnx(onnx)),
+        calibration: (0..3).map(file).collect(),
+        ..v1::JobSpec::default()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     digest::Digest,
     job::{Job, JobId, Slot, Task, TaskId, TaskName},
     store::{
-        Batch, Engine, Order, StoreError, StoredJob,
+        Batch, Order, Records, StoreError, StoredJob,
         keys::{self, Table},
     },
 };
@@ -22,18 +22,18 @@ const PAGE: usize = 256;
 /// A spec is stored in parts of this size, below the limit of a record.
 const SPEC_PART_BYTES: usize = 16 * 1024;
 
-/// Typed access to the records of an engine.
-pub(in crate::store) struct Reader<'a, E> {
-    pub(in crate::store) engine: &'a E,
+/// Typed access to records.
+pub(in crate::store) struct Reader<'a, R> {
+    pub(in crate::store) records: &'a R,
 }
 
-impl<'a, E: Engine> Reader<'a, E> {
-    pub(in crate::store) fn new(engine: &'a E) -> Self {
-        Self { engine }
+impl<'a, R: Records> Reader<'a, R> {
+    pub(in crate::store) fn new(records: &'a R) -> Self {
+        Self { records }
     }
 
     pub(in crate::store) fn find_job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        let record = self.engine.get(&keys::job(id))?;
+        let record = self.records.get(&keys::job(id))?;
         record.map(|value| decode_json("job", &value)).transpose()
     }
 
@@ -60,7 +60,7 @@ impl<'a, E: Engine> Reader<'a, E> {
     }
 
     pub(in crate::store) fn task(&self, name: TaskName) -> Result<Option<Task>, StoreError> {
-        let record = self.engine.get(&Table::Task.task(name))?;
+        let record = self.records.get(&Table::Task.task(name))?;
         record.map(|value| decode_json("task", &value)).transpose()
     }
 
@@ -79,7 +79,7 @@ impl<'a, E: Engine> Reader<'a, E> {
     }
 
     pub(in crate::store) fn payload(&self, name: TaskName) -> Result<v1::Payload, StoreError> {
-        let record = self.engine.get(&Table::Payload.task(name))?;
+        let record = self.records.get(&Table::Payload.task(name))?;
         let record = record.ok_or_else(|| corrupt(format!("payload of {name}")))?;
         v1::Payload::decode(record.as_slice()).map_err(|_| corrupt(format!("payload of {name}")))
     }
@@ -97,7 +97,7 @@ impl<'a, E: Engine> Reader<'a, E> {
                 stage,
                 slot: Slot::Map(index),
             });
-            let record = self.engine.get(&Table::Result.task(name))?;
+            let record = self.records.get(&Table::Result.task(name))?;
             let result = record.and_then(|value| v1::Payload::decode(value.as_slice()).ok());
             results.push(result.ok_or_else(|| corrupt(format!("result of {name}")))?);
         }
@@ -124,7 +124,7 @@ impl<'a, E: Engine> Reader<'a, E> {
         mut visit: impl FnMut(Vec<u8>, Vec<u8>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         loop {
-            let page = self.engine.scan(range.clone(), Order::Ascending, PAGE)?;
+            let page = self.records.scan(range.clone(), Order::Ascending, PAGE)?;
             let Some((last, _)) = page.last() else {
                 return Ok(());
             };

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    job::{Fence, Grant, JobId, LeaseId, Slot, TaskEvent, TaskName},
-    store::LeasedTask,
+    job::{Fence, Grant, JobId, LeaseId, Slot, TaskEvent, TaskName, TaskState},
+    store::{LeasedTask, Records as _},
 };
 
 impl<E: Engine> Writer<'_, E> {
@@ -21,31 +21,56 @@ impl<E: Engine> Writer<'_, E> {
         // The tasks at the head are mostly of one job: its spec is read once.
         let mut spec: Option<(JobId, v1::JobSpec)> = None;
         while claimed.tasks.len() < claim.max_tasks {
-            let Some(job) = self.live.ready.head() else {
-                break;
-            };
-            let queue = Table::Queue.of_job(job);
-            let head = self.reader.engine.scan(queue, Order::Ascending, 1)?;
-            let (key, _) = head
-                .first()
-                .ok_or_else(|| StoreError::Corrupt(format!("a queued task of {job} is missing")))?;
-            let name = keys::parse_task(key)
-                .ok_or_else(|| StoreError::Corrupt("a queue key names no task".into()))?;
-            let job_spec = match &spec {
-                Some((id, spec)) if *id == name.job => spec.clone(),
-                _ => self.reader.spec(name.job)?,
-            };
-            spec = Some((name.job, job_spec.clone()));
-            let leased = self.prepare(name, claim, job_spec, now)?;
-            let bytes = size(&leased);
-            if bytes > budget && !claimed.tasks.is_empty() {
-                break;
+            match self.claim_head(claim, &mut spec, budget, now) {
+                Ok(Some((leased, bytes))) => {
+                    budget = budget.saturating_sub(bytes);
+                    claimed.tasks.push(leased);
+                }
+                Ok(None) => break,
+                // What was granted before it is the worker's; the next claim meets the error first.
+                Err(error) if !claimed.tasks.is_empty() => {
+                    tracing::error!(%error, "a claim ended early");
+                    break;
+                }
+                Err(error) => return Err(error),
             }
-            budget = budget.saturating_sub(bytes);
-            claimed.tasks.push(self.grant(name, leased, now)?);
         }
+        claimed.more = self.live.ready.total() > 0;
         claimed.changes = std::mem::take(&mut self.changes);
         Ok(claimed)
+    }
+
+    /// Grants the task at the head of the queue, with its size in bytes; none if there is none, or if
+    /// it is larger than `budget` and not the first of this claim.
+    fn claim_head(
+        &mut self,
+        claim: &Claim,
+        spec: &mut Option<(JobId, v1::JobSpec)>,
+        budget: usize,
+        now: Timestamp,
+    ) -> Result<Option<(LeasedTask, usize)>, StoreError> {
+        let Some(job) = self.live.ready.head() else {
+            return Ok(None);
+        };
+        let queue = Table::Queue.of_job(job);
+        let head = self.reader.records.scan(queue, Order::Ascending, 1)?;
+        let (key, _) = head
+            .first()
+            .ok_or_else(|| StoreError::Corrupt(format!("a queued task of {job} is missing")))?;
+        let name = keys::parse_task(key)
+            .ok_or_else(|| StoreError::Corrupt("a queue key names no task".into()))?;
+        let first = spec.is_none();
+        let job_spec = match spec {
+            Some((id, spec)) if *id == name.job => spec.clone(),
+            _ => self.reader.spec(name.job)?,
+        };
+        *spec = Some((name.job, job_spec.clone()));
+        let leased = self.prepare(name, claim, job_spec, now)?;
+        let bytes = size(&leased);
+        if bytes > budget && !first {
+            return Ok(None);
+        }
+        Ok(Some((self.grant(name, leased, now)?, bytes)))
     }
 
     /// Reads what the worker would be given; nothing is granted yet.
@@ -94,6 +119,11 @@ impl<E: Engine> Writer<'_, E> {
     ) -> Result<LeasedTask, StoreError> {
         let task = self.reader.task(name)?;
         let task = task.ok_or_else(|| StoreError::Corrupt(format!("{name} has no record")))?;
+        // That it is in the queue says that its backoff is over, also where the clock was set back since.
+        let now = match task.state {
+            TaskState::Waiting { until } => now.max(until),
+            _ => now,
+        };
         let event = TaskEvent::Claim(leased.grant.clone());
         let step = self.config.machine.on_task(leased.job, task, event, now)?;
         let job = self.apply(step, Batch::default())?;

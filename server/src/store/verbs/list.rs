@@ -3,12 +3,12 @@
 use prost::Message as _;
 
 use super::{Engine, JobPage, JobQuery, RecordStore, StoreError};
-use crate::store::records::reader::Reader;
+use crate::store::{records::reader::Reader, staged::Staged};
 
 impl<E: Engine> RecordStore<E> {
     pub(super) fn list(
         &self,
-        reader: &Reader<'_, E>,
+        reader: &Reader<'_, Staged<E>>,
         query: &JobQuery,
     ) -> Result<JobPage, StoreError> {
         let mut page = JobPage {
@@ -20,10 +20,17 @@ impl<E: Engine> RecordStore<E> {
         // Once, unless every job of a page was deleted or moved on while it was read.
         while page.jobs.is_empty() {
             let wanted = query.limit.saturating_add(1);
-            let catalog = &self.live()?.catalog;
-            let ids = catalog.newest(query.owner.as_ref(), &query.states, before, wanted);
-            let Some(oldest) = ids.last() else { break };
+            let ids = {
+                // Not while records are read: everyone else needs the lock.
+                let catalog = &self.live()?.catalog;
+                catalog.newest(query.owner.as_ref(), &query.states, before, wanted)
+            };
+            let Some(oldest) = ids.last() else {
+                page.more = false;
+                break;
+            };
             before = Some(*oldest);
+            page.more = ids.len() == wanted;
             for id in ids {
                 let Some(job) = reader.find_job(id)? else {
                     continue;

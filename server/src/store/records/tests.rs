@@ -1,0 +1,181 @@
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Condvar,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use dual16_proto::v1;
+
+use super::*;
+use crate::{
+    job::{Backoff, NewJob, State},
+    principal::Principal,
+    store::{JobQuery, MemoryEngine, Order, Record, Records, Store},
+};
+
+const TTL: Duration = Duration::from_secs(30);
+
+fn open<E: Engine>(engine: E) -> RecordStore<E> {
+    let config = StoreConfig {
+        machine: Machine {
+            max_attempts: 3,
+            max_stages: 8,
+            backoff: Backoff::NONE,
+        },
+        max_open_jobs: 100,
+        quota: Quota {
+            open_jobs: 100,
+            bytes: u64::MAX,
+        },
+    };
+    RecordStore::open(engine, config, Timestamp::MIN, TTL).unwrap()
+}
+
+fn create(store: &impl Store) -> Result<JobId, StoreError> {
+    let id = JobId::generate();
+    let new = NewJob {
+        id,
+        owner: Principal::anonymous(),
+        display_name: "model".into(),
+        spec_digest: Digest::of(b"spec"),
+        request_id: None,
+        blobs: Vec::new(),
+        trace: None,
+    };
+    let file = v1::InputFile {
+        name: "model.onnx".into(),
+        ..v1::InputFile::default()
+    };
+    let spec = v1::JobSpec {
+        calibration: vec![file],
+        ..v1::JobSpec::default()
+    };
+    store.create_job(new, &spec, Timestamp::MIN)?;
+    Ok(id)
+}
+
+fn pending(limit: usize) -> JobQuery {
+    JobQuery {
+        before: None,
+        owner: None,
+        states: vec![State::Pending],
+        limit,
+        max_bytes: usize::MAX,
+    }
+}
+
+/// Memory, with a gate before every read of a key, and syncs that can be made to fail.
+#[derive(Clone, Default)]
+struct Scripted {
+    records: MemoryEngine,
+    /// Reads wait while it is set.
+    closed: Arc<(Mutex<bool>, Condvar)>,
+    waiting: Arc<AtomicBool>,
+    fails: Arc<AtomicBool>,
+    syncs: Arc<AtomicU64>,
+}
+
+impl Scripted {
+    fn close_gate(&self, closed: bool) {
+        *self.closed.0.lock().unwrap() = closed;
+        self.closed.1.notify_all();
+    }
+}
+
+impl Records for Scripted {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let closed = self.closed.0.lock().unwrap();
+        self.waiting.store(*closed, Ordering::SeqCst);
+        drop(self.closed.1.wait_while(closed, |closed| *closed).unwrap());
+        self.records.get(key)
+    }
+
+    fn scan(
+        &self,
+        range: Range<Vec<u8>>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.records.scan(range, order, limit)
+    }
+}
+
+impl Engine for Scripted {
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.records.commit(batch)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::Failed("disk gone".into()));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_list_that_waits_for_the_disk_keeps_no_heartbeat_waiting() {
+    let engine = Scripted::default();
+    let store = open(engine.clone());
+    create(&store).unwrap();
+    engine.close_gate(true);
+    thread::scope(|scope| {
+        let list = scope.spawn(|| store.list_jobs(&pending(10)).unwrap());
+        while !engine.waiting.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        let beat = scope.spawn(|| store.renew(&[], Timestamp::MIN, TTL));
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while !beat.is_finished() && std::time::Instant::now() < deadline {
+            thread::yield_now();
+        }
+        let answered = beat.is_finished();
+        engine.close_gate(false);
+        assert!(answered, "the heartbeat waited for the list");
+        assert_eq!(list.join().unwrap().jobs.len(), 1);
+    });
+}
+
+#[test]
+fn a_page_with_a_vanished_job_still_says_that_there_are_more() {
+    let engine = Scripted::default();
+    let store = open(engine.clone());
+    let jobs: Vec<_> = (0..4).map(|_| create(&store).unwrap()).collect();
+    engine.close_gate(true);
+    thread::scope(|scope| {
+        let list = scope.spawn(|| store.list_jobs(&pending(2)).unwrap());
+        while !engine.waiting.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        // The newest is deleted between the catalog and its record.
+        let mut batch = Batch::default();
+        batch.remove(keys::job(jobs[3]));
+        engine.records.commit(&batch).unwrap();
+        engine.close_gate(false);
+        let page = list.join().unwrap();
+        let listed: Vec<_> = page.jobs.iter().map(|stored| stored.job.id).collect();
+        assert_eq!(listed, [jobs[2], jobs[1]]);
+        assert!(page.more, "one more is left");
+    });
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_accepted_and_closing_does_not_make_up_for_it() {
+    let engine = Scripted::default();
+    let store = open(engine.clone());
+    engine.fails.store(true, Ordering::SeqCst);
+    assert!(matches!(create(&store), Err(StoreError::Failed(_))));
+    engine.fails.store(false, Ordering::SeqCst);
+    let syncs = engine.syncs.load(Ordering::SeqCst);
+    assert!(matches!(create(&store), Err(StoreError::Failed(_))));
+    assert!(matches!(
+        store.list_jobs(&pending(1)),
+        Err(StoreError::Failed(_))
+    ));
+    assert!(matches!(store.close(), Err(StoreError::Failed(_))));
+    assert_eq!(engine.syncs.load(Ordering::SeqCst), syncs);
+}
