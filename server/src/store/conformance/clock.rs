@@ -39,12 +39,14 @@ pub(super) fn a_verb_that_comes_late_sees_the_time_of_the_one_before(backend: &d
 
 pub(super) fn a_clock_that_was_set_back_stops_nothing(backend: &dyn Backend) {
     let store = backend.open_with(with_backoff(), at(10_000));
-    failed_at(&*store, at(10_000));
+    planned(&*store, 1);
     create(&*store, "second");
-    let second = claim_one(&*store, at(10_009));
-    store
-        .fail(lease(&second), failure("flaky", false), at(10_009))
-        .unwrap();
+    let tasks = claim(&*store, 2, at(10_000));
+    for (task, time) in tasks.iter().zip([at(10_000), at(10_009)]) {
+        store
+            .fail(lease(task), failure("flaky", false), time)
+            .unwrap();
+    }
     assert_eq!(store.expire(at(10_010)).unwrap().queued, 1);
     store.close().unwrap();
     drop(store);
