@@ -28,6 +28,11 @@ impl Timestamp {
         self.0
     }
 
+    /// The time from `earlier` to this moment; `None` if that comes later.
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        self.0.checked_sub(earlier.0).map(Duration::from_millis)
+    }
+
     /// This moment and `duration` more, at most the last representable one.
     pub fn after(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

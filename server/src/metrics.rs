@@ -5,7 +5,7 @@
 //! anything, and no label value comes from outside unbounded.
 
 mod calls;
-mod ledger;
+mod stages;
 
 use std::{
     fmt,
@@ -21,8 +21,9 @@ use prometheus_client::{
 };
 
 pub(crate) use self::calls::CallMetrics;
-use self::ledger::{Ended, Ledger};
+use self::stages::StageTimes;
 use crate::{
+    clock::Timestamp,
     job::State,
     store::{Changes, Counts, Fact},
 };
@@ -35,7 +36,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) calls: CallMetrics,
     stages: Names,
-    ledger: Mutex<Ledger>,
+    stage_times: Mutex<StageTimes>,
     jobs: Family<OfState, Counter>,
     attempts: Counter,
     completed: Counter,
@@ -87,7 +88,7 @@ impl Metrics {
         Self {
             calls: CallMetrics::new(r),
             stages: Names::new(MOST_STAGES),
-            ledger: Mutex::default(),
+            stage_times: Mutex::default(),
             jobs: added(r, "jobs", "Times a job entered this state", None, Family::default()),
             attempts: added(r, "attempts", "Tasks leased to a worker", None, Counter::default()),
             completed: added(r, "tasks_completed", "Tasks done", None, Counter::default()),
@@ -99,7 +100,7 @@ impl Metrics {
             open_jobs: added(r, "open_jobs", "Jobs pending or running", None, Gauge::default()),
             queued_tasks: added(r, "queued_tasks", "Tasks waiting for a worker", None, Gauge::default()),
             leased_tasks: added(r, "leased_tasks", "Tasks that a worker has", None, Gauge::default()),
-            oldest_lease: added(r, "oldest_lease_age", "Age of the oldest lease that this process granted; 0 = none", seconds(), Gauge::default()),
+            oldest_lease: added(r, "oldest_lease_age", "Age of the oldest lease, counted from the start where it is older; 0 = none", seconds(), Gauge::default()),
             watchers: added(r, "watchers", "Event streams open", None, Gauge::default()),
             registry,
         }
@@ -108,7 +109,6 @@ impl Metrics {
     /// Counts what a verb did.
     pub(crate) fn record(&self, changes: &Changes) {
         let now = Instant::now();
-        let mut ledger = self.ledger();
         for fact in &changes.facts {
             match fact {
                 Fact::Entered(_, state) => {
@@ -116,17 +116,16 @@ impl Metrics {
                     self.jobs.get_or_create(&OfState { state }).inc();
                 }
                 Fact::DeadLetter => _ = self.dead_letters.inc(),
-                Fact::Leased(..) => _ = self.attempts.inc(),
-                Fact::Completed(_) => _ = self.completed.inc(),
-                Fact::Retried => _ = self.retries.inc(),
-                Fact::StageStarted(..) | Fact::Unleased(_) => {}
-            }
-            match ledger.follow(fact, now) {
-                Some(Ended::Task { stage, took }) => self.observe(&self.task_seconds, &stage, took),
-                Some(Ended::Stage { stage, took }) => {
-                    self.observe(&self.stage_seconds, &stage, took);
+                Fact::Leased => _ = self.attempts.inc(),
+                Fact::Completed(stage, took) => {
+                    self.completed.inc();
+                    self.observe(&self.task_seconds, stage, *took);
                 }
-                None => {}
+                Fact::Retried => _ = self.retries.inc(),
+                Fact::StageStarted(..) => {}
+            }
+            if let Some((stage, took)) = self.stage_times().follow(fact, now) {
+                self.observe(&self.stage_seconds, &stage, took);
             }
         }
     }
@@ -138,7 +137,7 @@ impl Metrics {
     }
 
     /// Everything as text, with the store's totals as they are now.
-    pub(crate) fn text(&self, counts: &Counts, watchers: usize) -> String {
+    pub(crate) fn text(&self, counts: &Counts, watchers: usize, now: Timestamp) -> String {
         let gauge = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
@@ -146,9 +145,8 @@ impl Metrics {
         gauge(&self.queued_tasks, counts.queued_tasks);
         gauge(&self.leased_tasks, counts.leased_tasks);
         gauge(&self.watchers, watchers as u64);
-        let oldest = self.ledger().oldest_lease();
-        let age = oldest.map_or(0.0, |granted| granted.elapsed().as_secs_f64());
-        self.oldest_lease.set(age);
+        let age = counts.oldest_lease.and_then(|granted| now.since(granted));
+        self.oldest_lease.set(age.unwrap_or_default().as_secs_f64());
         encode(&self.registry)
     }
 
@@ -159,8 +157,10 @@ impl Metrics {
     }
 
     /// Sound even if a holder panicked: every entry stands for itself.
-    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stage_times(&self) -> std::sync::MutexGuard<'_, StageTimes> {
+        self.stage_times
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -46,7 +46,9 @@ impl Observed for Observer {
             let counts = self.app.store(|store, _| store.counts()).await;
             let all = Limits::len(self.app.limits.watchers);
             let watchers = all.saturating_sub(self.app.watchers.available_permits());
-            self.app.metrics.text(&counts.unwrap_or_default(), watchers)
+            let counts = counts.unwrap_or_default();
+            let now = self.app.clock.now();
+            self.app.metrics.text(&counts, watchers, now)
         })
     }
 }

@@ -255,6 +255,8 @@ pub struct Counts {
     pub waiting_tasks: u64,
     /// Tasks a worker has.
     pub leased_tasks: u64,
+    /// When the oldest of their leases was granted, or found in a store that was opened.
+    pub oldest_lease: Option<Timestamp>,
 }
 
 /// What jobs use.

@@ -1,5 +1,7 @@
 //! What a verb did, for those who count: told after the commit, read off its effects.
 
+use std::time::Duration;
+
 use dual16_proto::v1::event_detail::Detail;
 
 use crate::job::{Effect, Job, JobId, Phase, State, TaskName};
@@ -13,36 +15,34 @@ pub enum Fact {
     DeadLetter,
     /// A job goes on with the stage of this name.
     StageStarted(JobId, String),
-    /// A worker has this task, of the stage of this name.
-    Leased(TaskName, String),
-    /// The worker no longer has it, and it is not done.
-    Unleased(TaskName),
-    /// A task is done.
-    Completed(TaskName),
+    /// A worker has a task.
+    Leased,
+    /// A task of the stage of this name is done, so long after it was leased.
+    Completed(String, Duration),
     /// An attempt failed and another one will follow.
     Retried,
 }
 
-/// The facts of one committed step; `job` is the job after it.
-pub(super) fn of(job: &Job, effects: &[Effect]) -> Vec<Fact> {
+/// The facts of one committed step; `job` is the job after it, `held_for` the age of a lease that was
+/// in force before it.
+pub(super) fn of(
+    job: &Job,
+    effects: &[Effect],
+    held_for: impl Fn(TaskName) -> Option<Duration>,
+) -> Vec<Fact> {
     effects
         .iter()
         .filter_map(|effect| match effect {
             Effect::Emit(event) => told(job, event.detail.as_ref()?.detail.as_ref()?),
-            Effect::Lease(task, _) => {
+            Effect::Lease(..) => Some(Fact::Leased),
+            Effect::SaveResult(task, _) => {
                 let stage = job.stages.get(task.stage as usize);
                 let stage = stage.map(|stage| stage.name.clone()).unwrap_or_default();
-                Some(Fact::Leased(job.task_name(*task), stage))
+                let took = held_for(job.task_name(*task)).unwrap_or_default();
+                Some(Fact::Completed(stage, took))
             }
-            Effect::Unlease(task, _) => {
-                let done = |effect: &Effect| {
-                    matches!(effect, Effect::SaveResult(saved, _) if saved == task)
-                };
-                let gone = !effects.iter().any(done);
-                gone.then(|| Fact::Unleased(job.task_name(*task)))
-            }
-            Effect::SaveResult(task, _) => Some(Fact::Completed(job.task_name(*task))),
-            Effect::SavePayload(..)
+            Effect::Unlease(..)
+            | Effect::SavePayload(..)
             | Effect::Refer(_)
             | Effect::Enqueue(_)
             | Effect::EnqueueAt(..) => None,

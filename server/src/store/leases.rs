@@ -13,8 +13,16 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    held: BTreeMap<TaskName, (Fence, Timestamp)>,
+    held: BTreeMap<TaskName, Held>,
     by_deadline: BTreeSet<(Timestamp, TaskName)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    fence: Fence,
+    /// When it was granted, or when the store was opened with it.
+    granted: Timestamp,
+    deadline: Timestamp,
 }
 
 impl Leases {
@@ -22,15 +30,20 @@ impl Leases {
         self.held.len()
     }
 
-    pub(super) fn insert(&mut self, lease: LeaseRef, deadline: Timestamp) {
+    pub(super) fn insert(&mut self, lease: LeaseRef, granted: Timestamp, deadline: Timestamp) {
         self.remove(lease.name);
-        self.held.insert(lease.name, (lease.fence, deadline));
+        let held = Held {
+            fence: lease.fence,
+            granted,
+            deadline,
+        };
+        self.held.insert(lease.name, held);
         self.by_deadline.insert((deadline, lease.name));
     }
 
     pub(super) fn remove(&mut self, name: TaskName) {
-        if let Some((_, deadline)) = self.held.remove(&name) {
-            self.by_deadline.remove(&(deadline, name));
+        if let Some(held) = self.held.remove(&name) {
+            self.by_deadline.remove(&(held.deadline, name));
         }
     }
 
@@ -41,14 +54,23 @@ impl Leases {
         of_job.into_iter().for_each(|name| self.remove(name));
     }
 
-    /// Extends the lease; false if it is not in force.
+    /// When the lease of a task was granted, if it is in force.
+    pub(super) fn granted(&self, name: TaskName) -> Option<Timestamp> {
+        self.held.get(&name).map(|held| held.granted)
+    }
+
+    /// When the oldest lease in force was granted.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.held.values().map(|held| held.granted).min()
+    }
+
+    /// Extends the lease, and never shortens it; false if it is not in force.
     pub(super) fn renew(&mut self, lease: LeaseRef, now: Timestamp, ttl: Duration) -> bool {
-        let held = self.held.get(&lease.name);
-        let Some((_, deadline)) = held.filter(|(fence, _)| *fence == lease.fence) else {
+        let held = self.held.get(&lease.name).copied();
+        let Some(held) = held.filter(|held| held.fence == lease.fence) else {
             return false;
         };
-        let deadline = now.after(ttl).max(*deadline);
-        self.insert(lease, deadline);
+        self.put_off(lease.name, held, now.after(ttl));
         true
     }
 
@@ -58,14 +80,18 @@ impl Leases {
         let early = early.take_while(|(ends, _)| *ends < deadline);
         let early: Vec<_> = early.map(|(_, name)| *name).collect();
         for name in early {
-            if let Some((fence, _)) = self.held.get(&name) {
-                let lease = LeaseRef {
-                    name,
-                    fence: *fence,
-                };
-                self.insert(lease, deadline);
+            if let Some(held) = self.held.get(&name).copied() {
+                self.put_off(name, held, deadline);
             }
         }
+    }
+
+    fn put_off(&mut self, name: TaskName, held: Held, deadline: Timestamp) {
+        let lease = LeaseRef {
+            name,
+            fence: held.fence,
+        };
+        self.insert(lease, held.granted, deadline.max(held.deadline));
     }
 
     /// Leases whose deadline has passed, the oldest first.
@@ -75,9 +101,9 @@ impl Leases {
             .iter()
             .take_while(|(deadline, _)| *deadline <= now);
         due.filter_map(|(_, name)| {
-            self.held.get(name).map(|(fence, _)| LeaseRef {
+            self.held.get(name).map(|held| LeaseRef {
                 name: *name,
-                fence: *fence,
+                fence: held.fence,
             })
         })
         .collect()

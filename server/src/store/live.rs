@@ -27,14 +27,18 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Reads it from the records. Every lease is in force until `deadline`; no task waits beyond
-    /// `longest_wait`, also if the clock was set back since it failed.
+    /// Reads it from the records, at `now`. Every lease is in force until `deadline`; no task waits
+    /// beyond `longest_wait`, also if the clock was set back since it failed.
     pub(super) fn rebuild<R: Records>(
         reader: &Reader<'_, R>,
+        now: Timestamp,
         deadline: Timestamp,
         longest_wait: Timestamp,
     ) -> Result<Self, StoreError> {
-        let mut live = Self::default();
+        let mut live = Self {
+            now,
+            ..Self::default()
+        };
         reader.for_each(keys::jobs(None), |_, value| {
             let job: Job = reader::decode_json("job", &value)?;
             live.catalog.put(&job);
@@ -55,7 +59,7 @@ impl Live {
             let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("lease key"))?;
             let task = reader.task(name)?.ok_or_else(|| reader::corrupt(name))?;
             let fence = task.grant().ok_or_else(|| reader::corrupt(name))?.fence;
-            live.leases.insert(LeaseRef { name, fence }, deadline);
+            live.leases.insert(LeaseRef { name, fence }, now, deadline);
             Ok(())
         })?;
         Ok(live)
@@ -86,7 +90,8 @@ impl Live {
 
     /// Follows a step that was committed, and notes in `changes` whom it concerns.
     pub(super) fn follow(&mut self, job: &Job, effects: &[Effect], changes: &mut Changes) {
-        changes.facts.extend(fact::of(job, effects));
+        let held_for = |task| self.now.since(self.leases.granted(task)?);
+        changes.facts.extend(fact::of(job, effects, held_for));
         for effect in effects {
             match effect {
                 Effect::Emit(_)
@@ -106,7 +111,7 @@ impl Live {
                         name: job.task_name(*task),
                         fence: grant.fence,
                     };
-                    self.leases.insert(lease, grant.deadline);
+                    self.leases.insert(lease, self.now, grant.deadline);
                 }
                 Effect::Unlease(task, _) => self.leases.remove(job.task_name(*task)),
                 Effect::ClearJob => {

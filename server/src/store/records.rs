@@ -77,7 +77,7 @@ impl<E: Engine> RecordStore<E> {
             }
         }
         let longest_wait = now.after(config.machine.backoff.cap);
-        let live = Live::rebuild(&Reader::new(&engine), now.after(grace), longest_wait)?;
+        let live = Live::rebuild(&Reader::new(&engine), now, now.after(grace), longest_wait)?;
         live.audit(&Reader::new(&engine))?;
         Ok(Self {
             engine: RwLock::new(Some(Staged::new(engine))),

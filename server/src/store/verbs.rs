@@ -267,6 +267,7 @@ impl<E: Engine> Store for RecordStore<E> {
                 queued_tasks: writer.live.ready.total(),
                 waiting_tasks: writer.live.waiting.len() as u64,
                 leased_tasks: writer.live.leases.len() as u64,
+                oldest_lease: writer.live.leases.oldest(),
             })
         })
     }

@@ -62,6 +62,8 @@ pub(super) fn every_lease_can_get_a_full_term(backend: &dyn Backend) {
     let id = planned(&*store, 2);
     let held = claim(&*store, 2, at(2));
     store.renew(&[lease(&held[0])], at(60), TTL).unwrap();
+    // A renewal makes no lease younger.
+    assert_eq!(store.counts().unwrap().oldest_lease, Some(at(2)));
     store.extend_leases(at(80)).unwrap();
     assert_eq!(store.expire(at(79)).unwrap(), Changes::default());
     assert_eq!(store.expire(at(80)).unwrap().lost.len(), 1);

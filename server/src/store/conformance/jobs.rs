@@ -15,7 +15,8 @@ pub(super) fn a_created_job_is_pending_with_its_plan_queued(backend: &dyn Backen
             open_jobs: 1,
             queued_tasks: 1,
             waiting_tasks: 0,
-            leased_tasks: 0
+            leased_tasks: 0,
+            oldest_lease: None,
         }
     );
     let plan = claim_one(&*store, at(2));
