@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     cli::Dual16,
+    power::Disk,
     process::{Finished, Process},
     programs::program,
 };
@@ -30,6 +31,8 @@ pub struct ServerProcess {
     ops: String,
     /// What it was started with, for the next start.
     flags: Vec<String>,
+    /// Where its state is on a disk that can lose power.
+    disk: Option<Disk>,
     data: TempDir,
 }
 
@@ -47,14 +50,20 @@ impl ServerProcess {
 
     /// Starts a server that listens on `address` with nothing in its state, and with these flags.
     pub fn start_on(address: &str, flags: &[&str]) -> Self {
+        Self::start_on_disk(address, flags, None)
+    }
+
+    /// The same, with its state on a disk that can lose power.
+    pub fn start_on_disk(address: &str, flags: &[&str], disk: Option<Disk>) -> Self {
         let data = tempfile::tempdir().unwrap();
         let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let (process, address) = serve(&data, address, &flags);
+        let (process, address) = serve(&data, address, &flags, disk.as_ref());
         Self {
             process,
             address,
             ops: ops_address(&data.path().join("ops")),
             flags,
+            disk,
             data,
         }
     }
@@ -84,7 +93,7 @@ impl ServerProcess {
         &self.address
     }
 
-    /// Ends it as a power cut would.
+    /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
@@ -92,8 +101,22 @@ impl ServerProcess {
     /// Starts it again on the same port with the same state.
     pub fn restart(&mut self) {
         self.process.kill();
-        (self.process, self.address) = serve(&self.data, &self.address, &self.flags);
+        let disk = self.disk.as_ref();
+        (self.process, self.address) = serve(&self.data, &self.address, &self.flags, disk);
         self.ops = ops_address(&self.data.path().join("ops"));
+    }
+
+    /// Starts it again on the same port with what it has synced of its state. Returns how many files
+    /// lost something.
+    ///
+    /// # Panics
+    /// If its disk is not one that can lose power.
+    pub fn lose_power(&mut self) -> usize {
+        self.process.kill();
+        let disk = self.disk.as_ref().expect("started on a disk");
+        let lost = disk.cut_power(&self.state());
+        self.restart();
+        lost
     }
 
     /// Its process id.
@@ -143,7 +166,7 @@ impl ServerProcess {
     }
 }
 
-fn serve(data: &TempDir, listen: &str, flags: &[String]) -> (Process, String) {
+fn serve(data: &TempDir, listen: &str, flags: &[String], disk: Option<&Disk>) -> (Process, String) {
     let port_file = data.path().join("port");
     // One that a killed server left would name the port before the new server listens.
     let _ = fs::remove_file(&port_file);
@@ -154,6 +177,9 @@ fn serve(data: &TempDir, listen: &str, flags: &[String]) -> (Process, String) {
     command.arg("--data").arg(data.path().join("state"));
     command.args(["--ops-listen", "127.0.0.1:0"]);
     command.arg("--ops-port-file").arg(data.path().join("ops"));
+    if let Some(disk) = disk {
+        command.envs(disk.environment(&data.path().join("state")));
+    }
     let mut process = Process::spawn("dual16-server", command);
     let deadline = Instant::now() + START_LIMIT;
     loop {
@@ -223,7 +249,7 @@ impl WorkerProcess {
         kib.trim().parse::<u64>().unwrap().div_ceil(1024)
     }
 
-    /// Ends it as a power cut would.
+    /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }

@@ -10,6 +10,7 @@
 //! - [`programs`]: where the built programs are.
 //! - [`cli`]: one `dual16` command.
 //! - [`cluster`]: a server, and workers, as processes.
+//! - [`power`]: a disk that forgets what was not synced.
 //! - [`events`]: what a watched job tells.
 //! - [`results`]: the folder that `--out` named.
 //! - [`data`]: the models of the repository, and edited copies of them.
@@ -29,6 +30,7 @@ pub mod data;
 pub mod events;
 pub mod fuzz_entry;
 pub mod ops;
+pub mod power;
 pub mod process;
 pub mod programs;
 pub mod python;
@@ -37,5 +39,6 @@ pub mod tensors;
 
 pub use cli::Dual16;
 pub use cluster::{ServerProcess, WorkerProcess};
+pub use power::Disk;
 pub use process::{Finished, Process};
 pub use results::Results;

@@ -156,7 +156,7 @@ impl Process {
         }
     }
 
-    /// Ends it as a power cut would: SIGKILL, and nothing to clean up with.
+    /// Ends it with SIGKILL: it has nothing to clean up with.
     pub fn kill(&mut self) {
         // It may have ended by itself, which is as good.
         let _ = self.child.kill();
