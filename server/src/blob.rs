@@ -10,6 +10,8 @@ mod room;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tonic::async_trait;
@@ -39,13 +41,25 @@ pub trait BlobStore: Send + Sync + 'static {
     async fn committed(&self, digest: Digest) -> Result<u64, BlobError>;
 
     /// Begins an upload of `size` bytes at `offset`, at most what is committed. There is one upload
-    /// of a digest at a time: this waits for the one under way. `None` if the blob is stored.
+    /// of a digest at a time: this waits for the one under way, and is [`BlobError::Busy`] if that
+    /// takes longer than `patience`. `None` if the blob is stored.
+    async fn begin_within(
+        &self,
+        digest: Digest,
+        size: u64,
+        offset: u64,
+        patience: Duration,
+    ) -> Result<Option<Box<dyn Upload>>, BlobError>;
+
+    /// As [`BlobStore::begin_within`], for one who waits until the upload under way has ended.
     async fn begin(
         &self,
         digest: Digest,
         size: u64,
         offset: u64,
-    ) -> Result<Option<Box<dyn Upload>>, BlobError>;
+    ) -> Result<Option<Box<dyn Upload>>, BlobError> {
+        self.begin_within(digest, size, offset, Duration::MAX).await
+    }
 
     /// Size of the blob and its bytes from `offset` on, in pieces of
     /// [`CHUNK_BYTES`](dual16_proto::blob::CHUNK_BYTES) at most. The channel is bounded: a slow
@@ -101,6 +115,9 @@ pub enum BlobError {
         /// What there is.
         end: u64,
     },
+    /// Another upload of the same blob is under way.
+    #[error("another upload of {0} is under way; query the upload and go on from there")]
+    Busy(Digest),
     /// The upload goes beyond its declared size.
     #[error("the upload of {digest} has more than its declared {size} bytes")]
     TooLong {
@@ -140,7 +157,7 @@ impl BlobError {
     pub fn retryable(&self) -> bool {
         matches!(
             self,
-            Self::StorageFull | Self::Io(_) | Self::Incomplete { .. }
+            Self::StorageFull | Self::Io(_) | Self::Incomplete { .. } | Self::Busy(_)
         )
     }
 }

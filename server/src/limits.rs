@@ -76,7 +76,7 @@ limits! {
     chunk_bytes: 1_048_576, "limit-chunk-bytes", "DUAL16_LIMIT_CHUNK_BYTES";
     /// Digests in one request about blobs
     blob_digests: 20_000, "limit-blob-digests", "DUAL16_LIMIT_BLOB_DIGESTS";
-    /// Seconds that an upload may stay silent
+    /// Seconds that an upload may stay silent, and that another of the same blob waits for it
     upload_idle_seconds: 30, "limit-upload-idle-seconds", "DUAL16_LIMIT_UPLOAD_IDLE_SECONDS";
     /// Event streams open at a time
     watchers: 4_096, "limit-watchers", "DUAL16_LIMIT_WATCHERS";

@@ -9,6 +9,7 @@ mod blobs;
 mod code;
 mod error;
 pub(crate) mod fuzzing;
+mod incoming;
 mod info;
 mod jobs;
 mod undelivered;

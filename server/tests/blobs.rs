@@ -11,7 +11,11 @@ mod support;
 
 use dual16_proto::v1::{self, blob_service_client::BlobServiceClient};
 use dual16_server::{digest::Digest, limits::Limits};
+use std::time::Duration;
+
 use support::*;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 const CHUNK: usize = 1 << 20;
@@ -342,4 +346,134 @@ async fn committed(server: &TestServer, digest: &str) -> u64 {
         .unwrap()
         .into_inner()
         .committed
+}
+
+/// An upload that sends `chunk` again and again, every so often, until the server has had enough.
+fn dripping(
+    server: &TestServer,
+    first: v1::UploadRequest,
+    chunk: &'static [u8],
+    pause: Duration,
+) -> JoinHandle<Status> {
+    let (messages, stream) = mpsc::channel(1);
+    let mut blobs = server.blobs.clone();
+    tokio::spawn(async move {
+        messages.send(first).await.unwrap();
+        let drip = async {
+            let chunk = v1::UploadRequest {
+                data: chunk.into(),
+                ..Default::default()
+            };
+            while messages.send(chunk.clone()).await.is_ok() {
+                tokio::time::sleep(pause).await;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            ended = blobs.upload(ReceiverStream::new(stream)) => ended.unwrap_err(),
+            () = drip => unreachable!(),
+        }
+    })
+}
+
+fn idle_after_a_second() -> Limits {
+    Limits {
+        upload_idle_seconds: 1,
+        ..Limits::default()
+    }
+}
+
+/// Repeats an upload from the beginning, as clients do, while the server says to come back.
+async fn upload_when_free(server: &TestServer, blob: &[u8]) -> Vec<Status> {
+    let digest = Digest::of(blob).to_string();
+    let mut refusals = Vec::new();
+    while let Err(status) = upload(server, messages(&digest, blob.len(), blob, 0)).await {
+        assert_eq!(status.code(), Code::Aborted, "{status}");
+        refusals.push(status);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    refusals
+}
+
+#[tokio::test]
+async fn an_upload_without_data_ends_and_lets_another_through() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve_with(directory.path(), idle_after_a_second()).await;
+    for drip in [&b""[..], b"x"] {
+        let blob = [&b"what two have"[..], drip].concat();
+        let first = v1::UploadRequest {
+            digest: Digest::of(&blob).to_string(),
+            // Said by one who means no good.
+            size: 1 << 30,
+            ..Default::default()
+        };
+        let silent = dripping(&server, first, drip, Duration::from_millis(200));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+
+        let done = upload_when_free(&server, &blob);
+        tokio::time::timeout(Duration::from_secs(10), done)
+            .await
+            .expect("the first one holds the blob for ever");
+
+        let status = silent.await.unwrap();
+        assert_eq!(
+            (status.code(), reason(&status).0.as_str()),
+            (Code::Aborted, "UPLOAD_IDLE"),
+            "{status}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_long_upload_of_the_same_blob_is_told_to_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve_with(directory.path(), idle_after_a_second()).await;
+    let blob = b"what two have";
+    let digest = Digest::of(blob).to_string();
+    let first = v1::UploadRequest {
+        digest: digest.clone(),
+        size: 1 << 30,
+        ..Default::default()
+    };
+    // Fast enough to go on for hours.
+    let busy = dripping(&server, first, &[7; 64 << 10], Duration::from_millis(200));
+    while committed(&server, &digest).await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let began = std::time::Instant::now();
+    let status = upload(&server, messages(&digest, blob.len(), blob, 0)).await;
+    let status = status.unwrap_err();
+    let waited = began.elapsed();
+    let (told, details) = reason(&status);
+    assert_eq!(
+        (status.code(), told.as_str()),
+        (Code::Aborted, "UPLOAD_IDLE")
+    );
+    assert!(details.retry_info().is_some(), "{details:?}");
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    assert!(!busy.is_finished());
+    busy.abort();
+    upload_when_free(&server, blob).await;
+}
+
+#[tokio::test]
+async fn a_part_that_another_left_is_thrown_away_once_it_proves_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path()).await;
+    let blob = b"what two have";
+    let digest = Digest::of(blob).to_string();
+    let garbage = messages(&digest, blob.len(), b"garbage", 0);
+    assert_eq!(
+        upload(&server, garbage).await.unwrap_err().code(),
+        Code::Aborted
+    );
+    let rest = messages(&digest, blob.len(), blob, 7);
+    assert_eq!(
+        upload(&server, rest).await.unwrap_err().code(),
+        Code::DataLoss
+    );
+    assert_eq!(committed(&server, &digest).await, 0);
+    upload(&server, messages(&digest, blob.len(), blob, 0))
+        .await
+        .unwrap();
 }

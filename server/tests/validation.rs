@@ -292,6 +292,23 @@ async fn a_malformed_result_is_refused_and_the_task_can_still_be_completed() {
             *field
         );
     }
+    let artifact = v1::Artifact {
+        name: "out.bin".into(),
+        digest: server.upload(b"artifact").await.digest,
+        size: 9,
+    };
+    let finish = v1::Finish {
+        artifacts: vec![artifact],
+    };
+    let wrong_size = v1::CompleteRequest {
+        next: Some(v1::complete_request::Next::Finish(finish)),
+        ..completion(&plan, "")
+    };
+    let status = server.complete(wrong_size).await.unwrap_err();
+    let (told, details) = reason(&status);
+    assert_eq!(told, "WRONG_SIZE", "{status}");
+    let field = &details.bad_request().unwrap().field_violations[0].field;
+    assert_eq!(field, "finish.artifacts[0].size");
     let without_next = completion(&plan, "");
     let status = server.complete(without_next).await.unwrap_err();
     assert_eq!(reason(&status).0, "NEXT_MISSING");

@@ -29,6 +29,11 @@ impl Backoff {
         tokio::time::sleep(self.next()).await;
     }
 
+    /// Waits for [`next`](Self::next), but no longer than `limit`.
+    pub(crate) async fn wait_at_most(&mut self, limit: Duration) {
+        tokio::time::sleep(self.next().min(limit)).await;
+    }
+
     /// After a success, or any progress: the next wait is the shortest again.
     pub(crate) fn reset(&mut self) {
         self.next = FIRST;

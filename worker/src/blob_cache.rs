@@ -31,15 +31,19 @@ pub(crate) struct BlobCache {
 #[derive(Debug, Default)]
 struct State {
     entries: HashMap<Digest, Entry>,
+    /// How many read each blob. Apart from the entries: one that is damaged can go and come again
+    /// while it is read.
+    pins: HashMap<Digest, usize>,
     bytes: u64,
     /// Counts uses; an entry's stamp tells which of two was used last.
     uses: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     size: u64,
-    pins: usize,
+    /// Stamp of when it came in.
+    since: u64,
     last_use: u64,
     verified: bool,
 }
@@ -102,11 +106,13 @@ impl BlobCache {
     /// The blob, if it is here. Reads it all if it has not been verified yet.
     pub(crate) fn pin(self: &Arc<Self>, digest: &Digest) -> io::Result<Option<Pinned>> {
         let path = self.path(digest);
-        let Some((size, verified)) = self
-            .state()
-            .entries
-            .get(digest)
-            .map(|entry| (entry.size, entry.verified))
+        let entry = self.state().entries.get(digest).copied();
+        let Some(Entry {
+            size,
+            since,
+            verified,
+            ..
+        }) = entry
         else {
             return Ok(None);
         };
@@ -118,7 +124,7 @@ impl BlobCache {
         };
         if !intact {
             tracing::warn!(%digest, "cached blob is damaged or gone; fetching it again");
-            return self.forget(digest).map(|()| None);
+            return self.forget(digest, since).map(|()| None);
         }
         let mut state = self.state();
         let stamp = state.stamp();
@@ -127,8 +133,8 @@ impl BlobCache {
             return Ok(None);
         };
         entry.verified = true;
-        entry.pins += 1;
         entry.last_use = stamp;
+        state.pin(*digest);
         Ok(Some(Pinned {
             cache: Arc::clone(self),
             digest: *digest,
@@ -147,15 +153,16 @@ impl BlobCache {
         let mut state = self.state();
         file.persist(&path).map_err(|error| error.error)?;
         let stamp = state.stamp();
-        let pins = state.remove(digest).map_or(0, |entry| entry.pins);
+        state.remove(digest);
         state.bytes += size;
         let entry = Entry {
             size,
-            pins: pins + 1,
+            since: stamp,
             last_use: stamp,
             verified: true,
         };
         state.entries.insert(*digest, entry);
+        state.pin(*digest);
         self.evict(&mut state);
         Ok(Pinned {
             cache: Arc::clone(self),
@@ -171,14 +178,19 @@ impl BlobCache {
 
     fn unpin(&self, digest: &Digest) {
         let mut state = self.state();
-        if let Some(entry) = state.entries.get_mut(digest) {
-            entry.pins = entry.pins.saturating_sub(1);
-        }
+        state.unpin(digest);
         self.evict(&mut state);
     }
 
-    fn forget(&self, digest: &Digest) -> io::Result<()> {
-        self.state().remove(digest);
+    /// Removes a damaged blob, unless another has come in its place since it was looked at. All under
+    /// the lock, so that none can in between.
+    fn forget(&self, digest: &Digest, since: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let there = state.entries.get(digest);
+        if there.is_none_or(|entry| entry.since != since) {
+            return Ok(());
+        }
+        state.remove(digest);
         match fs::remove_file(self.path(digest)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -187,11 +199,24 @@ impl BlobCache {
 
     /// Drops the least recently used blobs that nobody reads, until the rest is within the limit.
     fn evict(&self, state: &mut State) {
-        while state.bytes > self.limit {
+        self.shrink(state, self.limit);
+    }
+
+    /// Drops all blobs that nobody reads, for the disk is full: a cache must not keep it so. Returns
+    /// how many bytes that freed.
+    pub(crate) fn make_room(&self) -> u64 {
+        let mut state = self.state();
+        let before = state.bytes;
+        self.shrink(&mut state, 0);
+        before - state.bytes
+    }
+
+    fn shrink(&self, state: &mut State, limit: u64) {
+        while state.bytes > limit {
             let oldest = state
                 .entries
                 .iter()
-                .filter(|(_, entry)| entry.pins == 0)
+                .filter(|(digest, _)| !state.pins.contains_key(digest))
                 .min_by_key(|(_, entry)| entry.last_use)
                 .map(|(digest, _)| *digest);
             let Some(digest) = oldest else { return };
@@ -236,7 +261,7 @@ impl State {
                 digest,
                 Entry {
                     size,
-                    pins: 0,
+                    since: last_use,
                     last_use,
                     verified: false,
                 },
@@ -248,6 +273,19 @@ impl State {
     fn stamp(&mut self) -> u64 {
         self.uses += 1;
         self.uses
+    }
+
+    fn pin(&mut self, digest: Digest) {
+        *self.pins.entry(digest).or_default() += 1;
+    }
+
+    fn unpin(&mut self, digest: &Digest) {
+        if let Some(pins) = self.pins.get_mut(digest) {
+            *pins -= 1;
+            if *pins == 0 {
+                self.pins.remove(digest);
+            }
+        }
     }
 
     fn remove(&mut self, digest: &Digest) -> Option<Entry> {

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -47,8 +48,12 @@ impl BlobStore {
             return Ok(pinned);
         }
         self.metrics.blob_misses.inc();
-        let file = self.cache.temp_file()?.into_temp_path();
-        let size = self.transfer.download(digest, &file).await?;
+        let fetching = || async {
+            let file = self.cache.temp_file()?.into_temp_path();
+            let size = self.transfer.download(digest, &file).await?;
+            Ok((file, size))
+        };
+        let (file, size) = self.with_room(fetching).await?;
         self.metrics.blob_received.inc_by(size);
         tracing::debug!(%digest, size, "blob fetched");
         self.cache.insert(digest, file, size)
@@ -62,16 +67,19 @@ impl BlobStore {
 
     /// Stores bytes on the server, and keeps a copy: a later task here often reads them.
     pub(crate) async fn put(&self, bytes: Vec<u8>) -> io::Result<Digest> {
-        let cache = Arc::clone(&self.cache);
         let size = bytes.len() as u64;
-        let (digest, pinned) = blocking(move || {
-            let digest = Digest::of(&bytes);
-            let mut file = cache.temp_file()?;
-            file.write_all(&bytes)?;
-            let pinned = cache.insert(&digest, file.into_temp_path(), size)?;
-            Ok((digest, pinned))
-        })
-        .await?;
+        let bytes = Bytes::from(bytes);
+        let writing = || {
+            let (cache, bytes) = (Arc::clone(&self.cache), bytes.clone());
+            blocking(move || {
+                let digest = Digest::of(&bytes);
+                let mut file = cache.temp_file()?;
+                file.write_all(&bytes)?;
+                let pinned = cache.insert(&digest, file.into_temp_path(), size)?;
+                Ok((digest, pinned))
+            })
+        };
+        let (digest, pinned) = self.with_room(writing).await?;
         self.transfer.upload(&digest, pinned.path(), size).await?;
         self.metrics.blob_sent.inc_by(size);
         Ok(digest)
@@ -86,6 +94,28 @@ impl BlobStore {
         Ok(digest)
     }
 
+    /// Does `work`, and once more if the disk was full and dropping blobs has made room.
+    async fn with_room<T, F>(&self, work: impl Fn() -> F) -> io::Result<T>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        match work().await {
+            Err(error) if is_full(&error) => {
+                let cache = Arc::clone(&self.cache);
+                let freed = blocking(move || Ok(cache.make_room())).await?;
+                if freed == 0 {
+                    return Err(error);
+                }
+                tracing::warn!(
+                    freed,
+                    "the disk is full; cached blobs are dropped to make room"
+                );
+                work().await
+            }
+            done => done,
+        }
+    }
+
     fn flight(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<()>> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(digest).and_then(Weak::upgrade) {
@@ -96,6 +126,13 @@ impl BlobStore {
         flights.insert(*digest, Arc::downgrade(&flight));
         flight
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Disk work, off the threads that drive the network.
@@ -149,6 +186,32 @@ mod tests {
         assert_eq!(store.read(&put).await.unwrap(), vec![8; 50_000]);
         assert_eq!(store.read(&digest).await.unwrap(), blob);
         assert_eq!(fake.seen.lock().unwrap().downloads, [0, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_tried_once_more_if_the_cache_could_make_room() {
+        let (_fake, transfer) = FakeBlobs::serve(Vec::new(), Fault::None).await;
+        let dir = tempfile::tempdir().unwrap();
+        let cache = BlobCache::open(dir.path(), 1 << 20).unwrap();
+        let store = BlobStore::new(Arc::clone(&cache), transfer, metrics());
+        let tries = std::cell::Cell::new(0);
+        // The disk is full as long as the cache has anything.
+        let work = || async {
+            tries.set(tries.get() + 1);
+            match cache.bytes() {
+                0 => Ok(()),
+                _ => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            }
+        };
+        store.put(vec![7; 1000]).await.unwrap();
+        store.with_room(work).await.unwrap();
+        assert_eq!((tries.take(), cache.bytes()), (2, 0));
+        let never = || async {
+            tries.set(tries.get() + 1);
+            io::Result::<()>::Err(io::ErrorKind::StorageFull.into())
+        };
+        let error = store.with_room(never).await.unwrap_err();
+        assert_eq!((tries.get(), error.kind()), (1, io::ErrorKind::StorageFull));
     }
 
     #[tokio::test]

@@ -1,6 +1,10 @@
 //! The first contact: waits for the server, makes sure that it is one, and learns its limits.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use dual16_proto::{
     credentials::explain,
@@ -66,17 +70,22 @@ pub enum StartError {
     Threads(#[source] io::Error),
 }
 
-/// What the server's limits mean for a worker. A server that does not name one has its default.
+/// Least and most of [`Limits::parting`].
+const PARTING: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// What the server and the way to it mean for a worker. A server that does not name one has its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Largest payload within a message, in bytes; larger ones go as blobs.
     pub(crate) inline_bytes: usize,
     /// Largest piece of an upload, in bytes.
     pub(crate) chunk_bytes: usize,
+    /// How long an answer that the server has sent may be on its way.
+    pub(crate) parting: Duration,
 }
 
 impl Limits {
-    fn of(info: &GetInfoResponse) -> Self {
+    fn of(info: &GetInfoResponse, round_trip: Duration) -> Self {
         let named = |name: &str, default: usize| {
             let limit = info
                 .limits
@@ -88,6 +97,7 @@ impl Limits {
             inline_bytes: named("inline_bytes", 16 << 10),
             // A piece of nothing would never end; one of everything would not fit into memory.
             chunk_bytes: named("chunk_bytes", 1 << 20).clamp(1 << 10, 4 << 20),
+            parting: (2 * round_trip).clamp(PARTING.0, PARTING.1),
         }
     }
 }
@@ -103,11 +113,12 @@ pub(crate) async fn connect(
     let answered = async {
         let mut backoff = Backoff::new();
         loop {
+            let asked = Instant::now();
             match within(CALL_TIMEOUT, connection.info().get_info(GetInfoRequest {})).await {
                 Ok(info) => {
                     link.answered();
                     tracing::debug!(%server, version = %info.version, "connected");
-                    return Ok(Limits::of(&info));
+                    return Ok(Limits::of(&info, asked.elapsed()));
                 }
                 // Wrong from the first call on: waiting does not make it right.
                 Err(status) if is_refusal(&status) => return Err(status),
@@ -158,11 +169,14 @@ mod tests {
         let default = Limits {
             inline_bytes: 16_384,
             chunk_bytes: 1_048_576,
+            parting: Duration::from_millis(60),
         };
-        assert_eq!(Limits::of(&info), default);
+        let round_trip = Duration::from_millis(30);
+        assert_eq!(Limits::of(&info, round_trip), default);
         info.limits.insert("inline_bytes".to_owned(), 100);
         info.limits.insert("chunk_bytes".to_owned(), 0);
-        let limits = Limits::of(&info);
+        let limits = Limits::of(&info, Duration::MAX / 4);
+        assert_eq!(limits.parting, PARTING.1);
         assert_eq!((limits.inline_bytes, limits.chunk_bytes), (100, 1024));
     }
 }

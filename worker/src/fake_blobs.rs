@@ -21,7 +21,7 @@ use tonic::{
     transport::{Endpoint, Server, server::TcpIncoming},
 };
 
-use crate::{link::Link, transfer::Transfer};
+use crate::{digest::Digest, link::Link, transfer::Transfer};
 
 /// Size of the pieces that uploads and downloads move in these tests.
 pub(crate) const CHUNK: usize = 1000;
@@ -46,6 +46,8 @@ pub(crate) struct Seen {
     pub(crate) downloads: Vec<u64>,
     /// Offset of each upload.
     pub(crate) uploads: Vec<u64>,
+    /// Digest that the upload is to have.
+    pub(crate) named: String,
     /// Bytes kept of the upload.
     pub(crate) kept: Vec<u8>,
     /// The upload is whole.
@@ -122,6 +124,7 @@ impl BlobService for FakeBlobs {
             if !message.digest.is_empty() {
                 size = message.size;
                 seen.uploads.push(message.offset);
+                seen.named = message.digest;
                 seen.kept.truncate(message.offset as usize);
             }
             taken += message.data.len();
@@ -130,7 +133,12 @@ impl BlobService for FakeBlobs {
                 return Err(Status::unavailable("broken off"));
             }
         }
-        self.seen.lock().unwrap().complete = true;
+        let mut seen = self.seen.lock().unwrap();
+        if Digest::of(&seen.kept).to_string() != seen.named {
+            seen.kept.clear();
+            return Err(Status::data_loss("the bytes are others"));
+        }
+        seen.complete = true;
         Ok(Response::new(UploadResponse { size }))
     }
 

@@ -11,6 +11,7 @@ use std::{
 use dual16_proto::v1::HeartbeatRequest;
 use tokio::{sync::oneshot, time};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::Code;
 
 use crate::{
     backoff::Backoff,
@@ -47,9 +48,8 @@ impl Heartbeat {
             .name("dual16-heartbeat".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
-                    let connection = Connection::new(&server);
                     stopped
-                        .run_until_cancelled(renew(&connection, &worker, &leases, &link))
+                        .run_until_cancelled(renew(&server, &worker, &leases, &link))
                         .await;
                 });
                 // The receiver is gone where nobody waits for the end.
@@ -70,24 +70,31 @@ impl Heartbeat {
     }
 }
 
-async fn renew(connection: &Connection, worker: &str, leases: &LeaseTable, link: &Link) {
-    let mut client = connection.worker();
+/// A lease lives for three periods, and the first renewal is due after one: half a period is what the
+/// first try may take, so that there is time for more. A connection that has died without a word
+/// would swallow those too, so each goes over a new one. The next tries may take longer, for a
+/// server that is merely slow would else never be heard.
+async fn renew(server: &Address, worker: &str, leases: &LeaseTable, link: &Link) {
+    let mut client = Connection::new(server).worker();
     let mut backoff = Backoff::new();
+    let mut silent_tries = 0;
     loop {
         wait_until_due(leases).await;
         let held = leases.all();
-        if held.is_empty() {
+        let (Some(period), false) = (leases.shortest_period(), held.is_empty()) else {
             continue;
-        }
+        };
+        let limit = patience(period, silent_tries);
         let sent = Instant::now();
         let request = HeartbeatRequest {
             worker: worker.to_owned(),
             leases: held.clone(),
         };
-        match within(CALL_TIMEOUT, client.heartbeat(request)).await {
+        match within(limit, client.heartbeat(request)).await {
             Ok(reply) => {
                 link.answered();
                 backoff.reset();
+                silent_tries = 0;
                 leases.renewed(&held, sent);
                 leases.revoke(&reply.revoked);
             }
@@ -97,10 +104,20 @@ async fn renew(connection: &Connection, worker: &str, leases: &LeaseTable, link:
                 } else {
                     tracing::warn!(code = ?status.code(), error = status.message(), "heartbeat refused");
                 }
-                backoff.wait().await;
+                if status.code() == Code::DeadlineExceeded {
+                    silent_tries += 1;
+                    client = Connection::new(server).worker();
+                }
+                backoff.wait_at_most(period).await;
             }
         }
     }
+}
+
+/// How long a renewal may take after so many in a row were not answered.
+fn patience(period: Duration, silent_tries: u32) -> Duration {
+    let factor = 2u32.saturating_pow(silent_tries);
+    (period / 2).saturating_mul(factor).min(CALL_TIMEOUT)
 }
 
 async fn wait_until_due(leases: &LeaseTable) {
@@ -116,5 +133,17 @@ async fn wait_until_due(leases: &LeaseTable) {
             () = time::sleep_until(due.into()) => {}
             () = leases.added.notified() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_try_begins_long_before_the_lease_ends_and_none_takes_for_ever() {
+        let period = Duration::from_secs(10);
+        let limits = [0, 1, 2, 100].map(|tries| patience(period, tries).as_secs());
+        assert_eq!(limits, [5, 10, 10, 10]);
     }
 }

@@ -8,7 +8,9 @@ use std::{
 
 use dual16_proto::{
     credentials::AuthorizedChannel,
-    v1::{Lease, LeaseRequest, LeaseResponse, worker_service_client::WorkerServiceClient},
+    v1::{
+        Lease, LeaseRef, LeaseRequest, LeaseResponse, worker_service_client::WorkerServiceClient,
+    },
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -28,6 +30,9 @@ use crate::{
 /// How long the server may hold an unanswered request for tasks.
 const LONG_POLL: Duration = Duration::from_secs(20);
 
+/// Time to give tasks back.
+pub(crate) const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+
 /// A server that answers "nothing" at once, rather than waiting, is not asked more often than this.
 const SHORTEST_POLL: Duration = Duration::from_millis(100);
 
@@ -40,6 +45,8 @@ pub(crate) struct LeaseLoop {
     pub(crate) context: Arc<TaskContext>,
     /// Every task set going, so that a drain can wait for them.
     pub(crate) tasks: TaskTracker,
+    /// How long a stop waits for the answer to a request that is under way.
+    pub(crate) parting: Duration,
     pub(crate) link: Arc<Link>,
 }
 
@@ -58,10 +65,12 @@ impl LeaseLoop {
                 slots.push(slot);
             }
             let asked = Instant::now();
-            let Some(answer) = stop.run_until_cancelled(self.lease(slots.len())).await else {
+            let Some(answer) = self.answer(slots.len(), &stop).await else {
                 return;
             };
             match answer {
+                // A drain takes nothing new, not even what was on its way.
+                Ok(answer) if stop.is_cancelled() => return self.give_back(answer.leases).await,
                 Ok(LeaseResponse {
                     quarantined_for: Some(time),
                     ..
@@ -95,6 +104,35 @@ impl LeaseLoop {
                 }
             }
         }
+    }
+
+    /// The answer to a request for tasks. A stop does not drop one that is under way at once, for the
+    /// server may have granted already: then nobody would know of the tasks until their time is up.
+    async fn answer(
+        &mut self,
+        slots: usize,
+        stop: &CancellationToken,
+    ) -> Option<Result<LeaseResponse, Status>> {
+        let parting = self.parting;
+        let call = self.lease(slots);
+        tokio::pin!(call);
+        match stop.run_until_cancelled(&mut call).await {
+            Some(answer) => Some(answer),
+            None => time::timeout(parting, call).await.ok(),
+        }
+    }
+
+    async fn give_back(&self, leases: Vec<Lease>) {
+        if leases.is_empty() {
+            return;
+        }
+        let leases = leases.into_iter().map(|lease| LeaseRef {
+            task: lease.task,
+            lease_id: lease.lease_id,
+            attempt: lease.attempt,
+        });
+        let reporter = &self.context.reporter;
+        reporter.release(leases.collect(), RELEASE_LIMIT).await;
     }
 
     async fn lease(&mut self, slots: usize) -> Result<LeaseResponse, Status> {

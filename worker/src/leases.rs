@@ -96,6 +96,11 @@ impl LeaseTable {
         self.held().values().map(|held| held.due).min()
     }
 
+    /// Time between two renewals of the lease that wants them most often.
+    pub(crate) fn shortest_period(&self) -> Option<Duration> {
+        self.held().values().map(|held| held.period).min()
+    }
+
     /// Every lease held. One renewal carries them all, so that their times fall together.
     pub(crate) fn all(&self) -> Vec<LeaseRef> {
         self.held()
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn renewal_is_due_at_a_third_of_the_shortest_time() {
         let table = Arc::new(LeaseTable::default());
-        assert_eq!(table.next_due(), None);
+        assert_eq!((table.next_due(), table.shortest_period()), (None, None));
         let before = Instant::now();
         let _long = table.hold(&granted("long", 30));
         let short = table.hold(&granted("short", 3));
@@ -171,6 +176,7 @@ mod tests {
             due >= Duration::from_secs(1) && due < Duration::from_secs(2),
             "{due:?}"
         );
+        assert_eq!(table.shortest_period(), Some(Duration::from_secs(1)));
         table.renewed(&table.all(), before + Duration::from_secs(100));
         assert_eq!(table.next_due(), Some(before + Duration::from_secs(101)));
         drop(short);

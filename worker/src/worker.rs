@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use dual16_quant::memory::MemoryBudget;
 use dual16_telemetry::ops::Observed;
 use rayon::ThreadPoolBuilder;
-use tokio::time;
+use tokio::{task::JoinHandle, time};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -17,7 +17,7 @@ use crate::{
     connect::{StartError, connect},
     connection::{Address, Connection},
     heartbeat::Heartbeat,
-    lease_loop::LeaseLoop,
+    lease_loop::{LeaseLoop, RELEASE_LIMIT},
     leases::LeaseTable,
     link::Link,
     metrics::Metrics,
@@ -29,9 +29,6 @@ use crate::{
     transfer::Transfer,
 };
 
-/// Time to give tasks back once the drain's deadline has passed.
-const RELEASE_LIMIT: Duration = Duration::from_secs(2);
-
 /// A worker at work. Dropped without [`shutdown`](Self::shutdown), it leases and renews no more; tasks
 /// under way end as they may.
 #[derive(Debug)]
@@ -39,6 +36,7 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 pub struct RunningWorker {
     stop: DropGuard,
     tasks: TaskTracker,
+    leasing: JoinHandle<()>,
     leases: Arc<LeaseTable>,
     reporter: Arc<Reporter>,
     heartbeat: Heartbeat,
@@ -130,6 +128,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         leases: Arc::clone(&leases),
         context,
         tasks: tasks.clone(),
+        parting: limits.parting,
         link: Arc::clone(&link),
     };
     let stop = CancellationToken::new();
@@ -139,11 +138,12 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         cache,
         stop: stop.clone(),
     });
-    tasks.spawn(lease_loop.run(stop.clone()));
+    let leasing = tokio::spawn(lease_loop.run(stop.clone()));
     tracing::info!(worker = %name, %server, slots, threads, task_memory = memory, "worker ready");
     Ok(RunningWorker {
         stop: stop.drop_guard(),
         tasks,
+        leasing,
         leases,
         reporter,
         heartbeat,
@@ -177,12 +177,22 @@ impl RunningWorker {
     }
 
     /// As [`shutdown`](Self::shutdown), with the deadline given as whatever ends the wait.
-    pub async fn shutdown_when(self, deadline: impl Future<Output = ()>) -> Drained {
+    pub async fn shutdown_when(mut self, deadline: impl Future<Output = ()>) -> Drained {
         drop(self.stop);
         self.tasks.close();
+        let ended = async {
+            let _ = (&mut self.leasing).await;
+            self.tasks.wait().await;
+        };
         let rest = tokio::select! {
-            () = self.tasks.wait() => Vec::new(),
-            () = deadline => self.leases.surrender(),
+            () = ended => Vec::new(),
+            () = deadline => {
+                // It ends soon, and may add a task until then.
+                while !self.leasing.is_finished() {
+                    time::sleep(Duration::from_millis(5)).await;
+                }
+                self.leases.surrender()
+            }
         };
         let released = rest.len();
         if released > 0 {

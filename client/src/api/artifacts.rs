@@ -31,7 +31,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ApiError::Write`] names the file that the disk refused, [`ApiError::Corrupt`] the one that
-    /// arrived broken; then nothing has been replaced in `out`.
+    /// arrived broken; then nothing has been replaced in `out`. Only a disk that fails between two
+    /// renames can leave some files new and the others old, each of them whole.
     pub async fn fetch(
         &self,
         artifacts: &[Artifact],
@@ -52,14 +53,20 @@ impl Client {
                 artifact.size,
             ));
         }
-        staged
-            .into_iter()
-            .map(|(file, path, size)| {
-                file.persist(&path)
-                    .map_err(|error| failed(&path, error.error))?;
-                Ok(Fetched { path, size })
-            })
-            .collect()
+        // What a rename would fail at is found before the first one.
+        for (_, path, _) in &staged {
+            if fs::symlink_metadata(path).is_ok_and(|there| there.is_dir()) {
+                return Err(failed(path, io::ErrorKind::IsADirectory.into()));
+            }
+        }
+        let mut fetched = Vec::with_capacity(staged.len());
+        for (file, path, size) in staged {
+            file.persist(&path)
+                .map_err(|error| failed(&path, error.error))?;
+            fetched.push(Fetched { path, size });
+        }
+        sync_folder(out).map_err(|source| failed(out, source))?;
+        Ok(fetched)
     }
 
     async fn stage(
@@ -93,6 +100,15 @@ impl Client {
             .map_err(failed)?;
         Ok(temporary)
     }
+}
+
+/// Makes the names in a folder durable, where the system can.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    fs::File::open(folder)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
 }
 
 /// A temporary file with the permissions that an ordinary new file has.

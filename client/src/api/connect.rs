@@ -23,7 +23,7 @@ use tonic::{
 
 use super::{
     ApiError, RetryPolicy, Retrying,
-    retry::{Outage, root_message},
+    retry::{Outage, may_have_arrived, root_message},
 };
 
 /// A unary call that has not answered by then is tried again.
@@ -175,13 +175,35 @@ impl Client {
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
+        self.unary_once(call, message, send)
+            .await
+            .map_err(|(error, _)| error)
+    }
+
+    /// As [`unary`](Self::unary), for a call that cannot be done twice. With an error comes whether
+    /// an earlier try may have arrived: then a refusal can be that of work already done.
+    pub(super) async fn unary_once<Q, A, F>(
+        &self,
+        call: &'static str,
+        message: Q,
+        send: impl Fn(AuthorizedChannel, Request<Q>) -> F,
+    ) -> Result<A, (ApiError, bool)>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
         let mut outage = Outage::new(self, call);
+        let mut arrived = false;
         loop {
             let mut request = traced(message.clone());
             request.set_timeout(CALL_TIMEOUT);
             match send(self.channel.clone(), request).await {
                 Ok(response) => return Ok(response.into_inner()),
-                Err(status) => outage.pause(&status).await?,
+                Err(status) => {
+                    let paused = outage.pause(&status).await;
+                    paused.map_err(|error| (error, arrived))?;
+                    arrived |= may_have_arrived(&status);
+                }
             }
         }
     }

@@ -7,6 +7,8 @@ use dual16_proto::v1::{
     ListJobsRequest, RetryJobRequest, job_service_client::JobServiceClient,
 };
 
+use tonic::Code;
+
 use super::{ApiError, Client};
 
 /// A job's resource name, "jobs/{id}".
@@ -111,29 +113,44 @@ impl Client {
         .await
     }
 
-    /// Queues the failed tasks of a FAILED or CANCELLED job again; what succeeded is kept.
+    /// Queues the failed tasks of a FAILED or CANCELLED job again; what succeeded is kept. When the
+    /// answer to a first try was lost, a job that works again is taken for its success.
     pub async fn retry_job(&self, name: &JobName) -> Result<Job, ApiError> {
         let request = RetryJobRequest {
             name: name.to_string(),
         };
-        self.unary("RetryJob", request, |_, request| {
+        let retried = self.unary_once("RetryJob", request, |_, request| {
             let mut jobs = self.jobs();
             async move { jobs.retry_job(request).await }
-        })
-        .await
+        });
+        match retried.await {
+            Ok(job) => Ok(job),
+            Err((refused, true)) if refused.code() == Some(Code::FailedPrecondition) => {
+                let job = self.get_job(name).await?;
+                match job.state() {
+                    JobState::Pending | JobState::Running => Ok(job),
+                    _ => Err(refused),
+                }
+            }
+            Err((error, _)) => Err(error),
+        }
     }
 
-    /// Removes a job that has ended, with its events.
+    /// Removes a job that has ended, with its events. When the answer to a first try was lost, a job
+    /// that is not there is taken for its success.
     pub async fn delete_job(&self, name: &JobName) -> Result<(), ApiError> {
         let request = DeleteJobRequest {
             name: name.to_string(),
         };
-        self.unary("DeleteJob", request, |_, request| {
+        let deleted = self.unary_once("DeleteJob", request, |_, request| {
             let mut jobs = self.jobs();
             async move { jobs.delete_job(request).await }
-        })
-        .await
-        .map(|_| ())
+        });
+        match deleted.await {
+            Ok(_) => Ok(()),
+            Err((gone, true)) if gone.code() == Some(Code::NotFound) => Ok(()),
+            Err((error, _)) => Err(error),
+        }
     }
 }
 

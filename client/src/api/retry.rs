@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dual16_proto::credentials::explain;
 use rand::RngExt as _;
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 use tonic_types::StatusExt as _;
 
 use super::{ApiError, Client};
@@ -89,6 +89,14 @@ impl Outage {
         if !is_transient(status) {
             return Err(ApiError::refused(self.call, status));
         }
+        self.wait(status).await
+    }
+
+    /// As [`pause`](Self::pause), for a failure of which the caller knows that trying again can help.
+    ///
+    /// # Errors
+    /// [`ApiError::Refused`] or [`ApiError::Unreachable`] when the outage has lasted too long.
+    pub(super) async fn wait(&mut self, status: &Status) -> Result<(), ApiError> {
         let answered = std::error::Error::source(status).is_none();
         let policy = &self.client.retry;
         let elapsed = self.began.get_or_insert_with(Instant::now).elapsed();
@@ -120,6 +128,19 @@ impl Outage {
         tokio::time::sleep(delay).await;
         Ok(())
     }
+}
+
+/// Whether a call that failed so may have done its work all the same: its answer was lost, not its
+/// request. Without a connection there was no request.
+pub(super) fn may_have_arrived(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return false;
+        }
+        cause = error.source();
+    }
+    true
 }
 
 /// Whether the same call can succeed later.
@@ -173,6 +194,15 @@ mod tests {
         assert!(is_transient(&Status::unavailable("draining")));
         assert!(!is_transient(&Status::internal("bug")));
         assert!(!is_transient(&Status::not_found("no such job")));
+    }
+
+    #[test]
+    fn a_request_arrives_only_over_a_connection() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let away = Status::from_error(Box::new(ConnectError(Box::new(refused))));
+        assert!(is_transient(&away) && !may_have_arrived(&away));
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset by peer")));
+        assert!(may_have_arrived(&broken));
     }
 
     #[test]

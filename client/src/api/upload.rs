@@ -25,6 +25,10 @@ use super::{ApiError, Client, Moved, connect::traced, retry::Outage};
 /// Digests in one FindMissing, so that the request stays far below message limits.
 const DIGESTS_PER_CALL: usize = 10_000;
 
+/// How often an upload begins anew because the bytes it went on from were wrong. They were kept from
+/// another's upload, or damaged on the server's disk.
+const MAX_RESTARTS: u32 = 3;
+
 /// A local file whose bytes a job needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceBlob {
@@ -72,31 +76,39 @@ impl Client {
             reported = position;
         };
         let mut furthest = 0;
+        let (mut anew, mut restarts) = (false, 0);
         loop {
             let kept = self.query_upload(blob).await?;
             if kept.complete {
                 report(blob.size as i64);
                 return Ok(());
             }
-            if kept.committed > blob.size {
-                return Err(ApiError::Protocol {
-                    call: "QueryUpload",
-                    message: format!("{} bytes kept of a blob of {}", kept.committed, blob.size),
-                });
-            }
-            if kept.committed > furthest {
-                furthest = kept.committed;
+            // More than the whole blob cannot be a part of it.
+            anew |= kept.committed > blob.size;
+            let offset = if anew { 0 } else { kept.committed };
+            anew = false;
+            if offset > furthest {
+                furthest = offset;
                 outage.over();
             }
-            report(kept.committed as i64);
-            match self.send_from(blob, kept.committed, &mut report).await? {
+            report(offset as i64);
+            match self.send_from(blob, offset, &mut report).await? {
                 Ok(()) => return Ok(()),
+                // Perhaps not this side's bytes were wrong, but those that were kept.
+                Err(status)
+                    if status.code() == Code::DataLoss && offset > 0 && restarts < MAX_RESTARTS =>
+                {
+                    restarts += 1;
+                    anew = true;
+                }
                 Err(status) if status.code() == Code::DataLoss => {
                     return Err(ApiError::InputChanged {
                         path: blob.path.clone(),
                         message: status.message().to_owned(),
                     });
                 }
+                // What was kept is gone since it was asked for.
+                Err(status) if status.code() == Code::OutOfRange => outage.wait(&status).await?,
                 Err(status) => outage
                     .pause(&status)
                     .await

@@ -1,9 +1,15 @@
 //! Following a job's events: each exactly once and in order, whatever happens to the connection.
 
+use std::time::{Duration, Instant};
+
 use dual16_proto::v1::{JobEvent, JobState, WatchJobRequest, event_detail::Detail};
 use tonic::{Status, Streaming};
 
 use super::{ApiError, Client, JobName, connect::traced, retry::Outage};
+
+/// A stream that lived this long was served, though it may have brought nothing: a job can be silent
+/// for hours. A shorter one may be the sign of a server that dies of every call.
+const SERVED: Duration = Duration::from_secs(1);
 
 /// A stream of one job's events that survives the loss of the server.
 #[derive(Debug)]
@@ -13,6 +19,8 @@ pub struct Watch {
     /// Sequence of the newest event handed out.
     last: u64,
     stream: Option<Streaming<JobEvent>>,
+    /// Since when there is that stream.
+    established: Option<Instant>,
     outage: Outage,
     /// The newest state said that the job has ended.
     ended: bool,
@@ -26,6 +34,7 @@ impl Client {
             name: name.clone(),
             last: after,
             stream: None,
+            established: None,
             outage: Outage::new(self, "WatchJob"),
             ended: false,
         }
@@ -68,6 +77,7 @@ impl Watch {
                     after_sequence: self.last,
                 };
                 let response = self.client.jobs().watch_job(traced(request)).await?;
+                self.established = Some(Instant::now());
                 self.stream.insert(response.into_inner())
             }
         };
@@ -76,6 +86,10 @@ impl Watch {
 
     async fn lost(&mut self, status: &Status) -> Result<(), ApiError> {
         self.stream = None;
+        let established = self.established.take();
+        if established.is_some_and(|since| since.elapsed() >= SERVED) {
+            self.outage.over();
+        }
         self.outage.pause(status).await
     }
 

@@ -4,9 +4,9 @@ use std::io;
 
 use dual16_proto::v1::{Job, JobState};
 
-use super::{Context, OutputFormat, Signal, session::Target};
+use super::{Context, OutputFormat, Signal, Signals, session::Target};
 use crate::{
-    api::{Client, JobName},
+    api::{ApiError, Client, JobName},
     error::Error,
     render::{Progress, Report, event_json},
 };
@@ -70,11 +70,12 @@ async fn show_events(
         };
         if target.is_local() {
             context.progress.line("stopping …");
-            client.cancel_job(name).await?;
-            return Err(Error::Interrupted(format!(
+            let advice = format!(
                 "what is done is kept in {}; the same command goes on from there",
                 target.flags().trim_start_matches("--data ")
-            )));
+            );
+            cancel(client.cancel_job(name), &advice, &mut context.signals).await?;
+            return Err(Error::Interrupted(advice));
         }
         if !wants_to_cancel(signal, context).await {
             let flags = target.flags();
@@ -84,9 +85,25 @@ async fn show_events(
                 id = name.id()
             )));
         }
-        client.cancel_job(name).await?;
+        let advice = format!(
+            "{name} may go on running; `dual16 cancel {id} {flags}` stops it",
+            id = name.id(),
+            flags = target.flags(),
+        );
+        cancel(client.cancel_job(name), &advice, &mut context.signals).await?;
         context.progress.line(&format!("cancelling {name} …"));
     }
+}
+
+/// Waits for a cancellation, which tries for long while the server is away, or the next signal.
+async fn cancel(
+    call: impl Future<Output = Result<Job, ApiError>>,
+    advice: &str,
+    signals: &mut Signals,
+) -> Result<Job, Error> {
+    signals
+        .or_interrupted(advice, async { Ok(call.await?) })
+        .await
 }
 
 /// Asks a person; a program's signal, or a second Ctrl-C, leaves the job running.
@@ -124,6 +141,17 @@ async fn ask(question: &str, progress: &Progress) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_second_signal_ends_the_wait_for_a_cancellation() {
+        let (sender, mut signals) = Signals::channel();
+        sender.send(Signal::Interrupt).unwrap();
+        let error = cancel(std::future::pending(), "it may go on", &mut signals).await;
+        assert!(
+            matches!(&error, Err(Error::Interrupted(advice)) if advice == "it may go on"),
+            "{error:?}"
+        );
+    }
 
     #[test]
     fn only_a_clear_answer_cancels() {

@@ -2,9 +2,10 @@
 //! does is scripted: it has ended as soon as it is created, and its events are there.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use dual16_proto::digest::Digest;
@@ -30,6 +31,13 @@ pub(crate) struct State {
     pub(crate) events: Vec<JobEvent>,
     /// Ends the next watch politely after so many events, though there are more.
     pub(crate) end_watch_after: Option<usize>,
+    /// The next watches bring nothing, and break after so long.
+    pub(crate) silences: VecDeque<Duration>,
+    /// What is kept of an upload is lost once it was asked for.
+    pub(crate) lose_next_part: bool,
+    /// The next RetryJob and DeleteJob do their work, but the answer is lost.
+    pub(crate) lose_next_answer: bool,
+    pub(crate) deleted: bool,
     /// Keeps watches open after the last event.
     pub(crate) job_goes_on: bool,
     pub(crate) created: Vec<CreateJobRequest>,
@@ -39,6 +47,16 @@ pub(crate) struct State {
     /// Offset of each download and of each upload.
     pub(crate) downloads: Vec<u64>,
     pub(crate) uploads: Vec<u64>,
+}
+
+impl State {
+    /// Lets an answer through, unless it is the one to be lost.
+    fn answer(&mut self) -> Result<(), Status> {
+        match std::mem::take(&mut self.lose_next_answer) {
+            true => Err(Status::unavailable("the answer is lost")),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A running fake server.
@@ -170,12 +188,16 @@ impl BlobService for Shared {
         request: Request<QueryUploadRequest>,
     ) -> Result<Response<QueryUploadResponse>, Status> {
         let digest = request.into_inner().digest;
-        let state = self.lock();
+        let mut state = self.lock();
         let complete = state.blobs.get(&digest);
         let kept = complete.or(state.partial.get(&digest)).map_or(0, Vec::len);
+        let complete = complete.is_some();
+        if std::mem::take(&mut state.lose_next_part) {
+            state.partial.remove(&digest);
+        }
         Ok(Response::new(QueryUploadResponse {
             committed: kept as u64,
-            complete: complete.is_some(),
+            complete,
         }))
     }
 
@@ -193,6 +215,9 @@ impl BlobService for Shared {
             let mut state = self.lock();
             state.uploads.push(first.offset);
             let kept = state.partial.entry(digest.clone()).or_default();
+            if first.offset > kept.len() as u64 {
+                return Err(Status::out_of_range("beyond what is kept"));
+            }
             kept.truncate(first.offset as usize);
         }
         let mut message = Some(first);
@@ -288,10 +313,21 @@ impl JobService for Shared {
     }
 
     async fn retry_job(&self, _: Request<RetryJobRequest>) -> Result<Response<Job>, Status> {
-        Ok(Response::new(self.lock().job.clone()))
+        let mut state = self.lock();
+        if matches!(state.job.state(), JobState::Pending | JobState::Running) {
+            return Err(Status::failed_precondition("it has not ended"));
+        }
+        state.job.state = JobState::Pending.into();
+        state.answer()?;
+        Ok(Response::new(state.job.clone()))
     }
 
     async fn delete_job(&self, _: Request<DeleteJobRequest>) -> Result<Response<()>, Status> {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.deleted, true) {
+            return Err(Status::not_found("no such job"));
+        }
+        state.answer()?;
         Ok(Response::new(()))
     }
 
@@ -302,6 +338,15 @@ impl JobService for Shared {
         let after = request.into_inner().after_sequence;
         let mut state = self.lock();
         state.watches.push(after);
+        if let Some(silence) = state.silences.pop_front() {
+            let (sender, receiver) = tokio::sync::mpsc::channel(1);
+            tokio::spawn(async move {
+                tokio::time::sleep(silence).await;
+                // The client may have gone.
+                let _ = sender.send(Err(Status::unavailable("cut"))).await;
+            });
+            return Ok(Response::new(ReceiverStream::new(receiver)));
+        }
         let wanted = |event: &&JobEvent| event.sequence > after;
         let mut events: Vec<_> = state.events.iter().filter(wanted).cloned().collect();
         if let Some(count) = state.end_watch_after.take() {

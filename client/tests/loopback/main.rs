@@ -11,5 +11,6 @@ mod config;
 mod fake;
 mod interrupts;
 mod proxy;
+mod repeats;
 mod transfer;
 mod watch;

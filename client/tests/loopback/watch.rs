@@ -77,6 +77,33 @@ async fn a_lost_watch_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn cuts_far_apart_are_outages_of_their_own_though_the_job_is_silent() {
+    let fake = Fake::start().await;
+    fake.script(notices(2), JobState::Succeeded);
+    fake.state().silences = [0, 1200, 1200].map(Duration::from_millis).into();
+    let mut options = options(&fake.url());
+    options.retry.give_up_after = Duration::from_millis(300);
+    let client = Client::connect(options).await.unwrap();
+
+    assert_eq!(sequences(&client).await.unwrap(), [1, 2, 3]);
+    assert_eq!(fake.state().watches, [0; 4]);
+}
+
+#[tokio::test]
+async fn a_server_that_cuts_every_watch_at_once_is_given_up() {
+    let fake = Fake::start().await;
+    fake.script(notices(2), JobState::Succeeded);
+    fake.state().silences = vec![Duration::ZERO; 100].into();
+    let mut options = options(&fake.url());
+    options.retry.give_up_after = Duration::from_millis(300);
+    let client = Client::connect(options).await.unwrap();
+
+    let error = sequences(&client).await.unwrap_err();
+
+    assert!(matches!(error, ApiError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_watch_that_ends_too_early_is_taken_up_again() {
     let fake = Fake::start().await;
     fake.script(notices(5), JobState::Succeeded);

@@ -6,18 +6,21 @@
 //! will therefore be there for the grace; renewing and removing exclude each other.
 
 use std::{
+    collections::HashSet,
+    ffi::OsStr,
     fs::{self, DirEntry, File},
     io,
     path::Path,
-    sync::PoisonError,
+    sync::{PoisonError, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
 use super::local::{Layout, LocalBlobs};
 use crate::digest::Digest;
 
-/// A time that is renewed is left alone if it is as fresh as this.
-const FRESH: Duration = Duration::from_secs(1);
+/// A time that is renewed is left alone if it is as fresh as this: a small part of the shortest grace,
+/// a second, by which what is found may go too early.
+const FRESH: Duration = Duration::from_millis(100);
 
 /// Tells which of some blobs no job keeps.
 pub type Unreferenced<'a> = &'a dyn Fn(&[Digest]) -> io::Result<Vec<Digest>>;
@@ -27,7 +30,7 @@ pub type Unreferenced<'a> = &'a dyn Fn(&[Digest]) -> io::Result<Vec<Digest>>;
 pub struct Swept {
     /// Blobs that stay.
     pub blobs: u64,
-    /// Bytes of all that stays.
+    /// Bytes of all that stays; what came in meanwhile may count twice.
     pub bytes: u64,
     /// Blobs and unfinished uploads removed.
     pub removed: u64,
@@ -69,8 +72,13 @@ impl LocalBlobs {
     pub fn sweep(&self, grace: Duration, unreferenced: Unreferenced<'_>) -> io::Result<Swept> {
         let layout = self.layout();
         let mut swept = Swept::default();
+        let published = layout.published.load(Ordering::Relaxed);
         for shard in entries(&layout.shards())? {
             let prefix = shard.file_name();
+            // The folder may be a file system of its own, with what that brings.
+            if !is_shard(&prefix) || !shard.file_type()?.is_dir() {
+                continue;
+            }
             let mut old = Vec::new();
             for file in entries(&shard.path())? {
                 // Only what this store has written itself.
@@ -88,7 +96,7 @@ impl LocalBlobs {
                 }
             }
             let digests: Vec<_> = old.iter().map(|(digest, _)| *digest).collect();
-            let free = unreferenced(&digests)?;
+            let free: HashSet<_> = unreferenced(&digests)?.into_iter().collect();
             for (digest, size) in old {
                 if free.contains(&digest) && layout.remove(digest, grace)? {
                     swept.goes(size);
@@ -96,12 +104,17 @@ impl LocalBlobs {
             }
         }
         self.sweep_uploads(grace, &mut swept)?;
+        // What came to be meanwhile may have been in neither place when that was looked at.
+        swept.bytes += layout.published.load(Ordering::Relaxed) - published;
         Ok(swept)
     }
 
     /// An upload under way is written to, and so is young.
     fn sweep_uploads(&self, grace: Duration, swept: &mut Swept) -> io::Result<()> {
         for part in entries(&self.layout().uploads())? {
+            if !is_part(&part.file_name()) {
+                continue;
+            }
             let metadata = match part.metadata() {
                 // It was finished just now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -128,6 +141,17 @@ impl Swept {
         self.removed += 1;
         self.removed_bytes += bytes;
     }
+}
+
+fn is_shard(name: &OsStr) -> bool {
+    let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let name = name.as_encoded_bytes();
+    name.len() == 2 && name.iter().all(digit)
+}
+
+fn is_part(name: &OsStr) -> bool {
+    let hex = name.to_str().and_then(|name| name.strip_suffix(".part"));
+    hex.is_some_and(|hex| Digest::from_hex(hex).is_ok())
 }
 
 fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
@@ -209,6 +233,37 @@ mod tests {
         make_old(&blobs.layout().part(digest));
         assert_eq!(blobs.sweep(DAY, &all).unwrap().removed, 1);
         assert_eq!(blobs.committed(digest).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_others_left_among_the_blobs_stops_no_sweep() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = LocalBlobs::open(directory.path()).unwrap();
+        let digest = stored(&blobs, b"old").await;
+        make_old(&blobs.layout().blob(digest));
+        let shards = blobs.layout().shards();
+        for folder in [&shards, &blobs.layout().uploads()] {
+            fs::create_dir(folder.join("lost+found")).unwrap();
+            fs::write(folder.join("README"), b"of somebody").unwrap();
+        }
+        fs::write(shards.join("ab"), b"a file named as a shard").unwrap();
+        let blobs = LocalBlobs::open(directory.path()).unwrap();
+        let swept = blobs.sweep(DAY, &|asked| Ok(asked.to_vec())).unwrap();
+        assert_eq!((swept.blobs, swept.bytes, swept.removed), (0, 0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_grace_of_a_second_begins_anew_within_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = LocalBlobs::open(directory.path()).unwrap();
+        let digest = stored(&blobs, b"asked for").await;
+        let path = blobs.layout().blob(digest);
+        let file = File::options().append(true).open(&path).unwrap();
+        let almost = Duration::from_millis(950);
+        file.set_modified(SystemTime::now() - almost).unwrap();
+        assert_eq!(blobs.renew(vec![digest]).await.unwrap(), [Some(9)]);
+        let all = |asked: &[Digest]| Ok(asked.to_vec());
+        assert_eq!(blobs.sweep(almost, &all).unwrap().removed, 0);
     }
 
     #[tokio::test]

@@ -5,7 +5,11 @@ use std::{
     fs::{self, File},
     io::{self, Seek as _, SeekFrom},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,8 +32,10 @@ pub struct LocalBlobs {
 #[derive(Debug)]
 pub(super) struct Layout {
     root: PathBuf,
-    /// Held while the age of a blob decides, or changes.
+    /// Held while the age of a blob decides, or changes, and while a blob comes to be.
     pub(super) renewal: Mutex<()>,
+    /// Bytes of all blobs that came to be since the start.
+    pub(super) published: AtomicU64,
 }
 
 impl Layout {
@@ -53,6 +59,32 @@ impl Layout {
             .join(format!("{}.part", digest.hex()))
     }
 
+    /// Gives a part that is whole, checked and synced its name as a blob. `sync` makes the names in
+    /// a folder durable. Nobody who asks for the blob to rely on it finds it before that is done, for
+    /// else a job could outlive a loss of power that its file does not.
+    pub(super) fn publish(
+        &self,
+        part: &Path,
+        digest: Digest,
+        sync: impl Fn(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let blob = self.blob(digest);
+        let shards = self.shards();
+        let shard = blob.parent().unwrap_or(&shards);
+        let bytes = fs::metadata(part)?.len();
+        let _publishing = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::create_dir_all(shard)?;
+        sync(&shards)?;
+        fs::rename(part, &blob)?;
+        if let Err(error) = sync(shard) {
+            // As if it had not been. Should this fail too, the next start syncs what it finds.
+            let _ = fs::rename(&blob, part);
+            return Err(error);
+        }
+        self.published.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn size(&self, digest: Digest) -> io::Result<Option<u64>> {
         file_size(&self.blob(digest))
     }
@@ -64,9 +96,18 @@ impl LocalBlobs {
         fs::create_dir_all(root.join("sha256"))?;
         fs::create_dir_all(root.join("uploads"))?;
         sync_dir(root)?;
+        // A process that was killed may have renamed and not synced.
+        for shard in fs::read_dir(root.join("sha256"))? {
+            let shard = shard?;
+            if shard.file_type()?.is_dir() {
+                sync_dir(&shard.path())?;
+            }
+        }
+        sync_dir(&root.join("sha256"))?;
         let layout = Arc::new(Layout {
             root: root.to_owned(),
             renewal: Mutex::default(),
+            published: AtomicU64::default(),
         });
         Ok(Self {
             layout,
@@ -95,19 +136,21 @@ impl LocalBlobs {
         self.layout.blob(digest)
     }
 
-    pub(super) fn layout(&self) -> &Layout {
+    pub(super) fn layout(&self) -> &Arc<Layout> {
         &self.layout
     }
 
     /// Waits for the upload of `digest` under way, if there is one.
-    async fn lock(&self, digest: Digest) -> UploadLock {
+    async fn lock(&self, digest: Digest, patience: Duration) -> Result<UploadLock, BlobError> {
         let lock = {
             let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
             // Locks that nobody holds or waits for are only in the map.
             uploads.retain(|_, lock| Arc::strong_count(lock) > 1);
             Arc::clone(uploads.entry(digest).or_default())
         };
-        lock.lock_owned().await
+        tokio::time::timeout(patience, lock.lock_owned())
+            .await
+            .map_err(|_| BlobError::Busy(digest))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -147,18 +190,20 @@ impl BlobStore for LocalBlobs {
             .await
     }
 
-    async fn begin(
+    async fn begin_within(
         &self,
         digest: Digest,
         size: u64,
         offset: u64,
+        patience: Duration,
     ) -> Result<Option<Box<dyn Upload>>, BlobError> {
-        let lock = self.lock(digest).await;
-        self.blocking(move |layout| {
+        let lock = self.lock(digest, patience).await?;
+        let layout = Arc::clone(&self.layout);
+        blocking(move || {
             if layout.renew(digest)?.is_some() {
                 return Ok(None);
             }
-            let part = Part::open(layout, digest, size, offset, lock)?;
+            let part = Part::open(&layout, digest, size, offset, lock)?;
             let upload = LocalUpload(WriteBehind::new(part));
             Ok(Some(Box::new(upload) as Box<dyn Upload>))
         })

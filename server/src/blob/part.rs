@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{Read as _, Seek as _, SeekFrom},
     path::PathBuf,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ pub(super) struct Part {
     size: u64,
     file: Hashed<DurableFile>,
     path: PathBuf,
-    target: PathBuf,
+    layout: Arc<Layout>,
     /// Held until the last byte is written, which may be after the upload was given up.
     _lock: UploadLock,
 }
@@ -29,7 +30,7 @@ pub(super) struct Part {
 impl Part {
     /// Opens what is kept of an upload and goes on at `offset`; what is kept beyond is dropped.
     pub(super) fn open(
-        layout: &Layout,
+        layout: &Arc<Layout>,
         digest: Digest,
         size: u64,
         offset: u64,
@@ -56,13 +57,12 @@ impl Part {
         file.set_len(offset)?;
         let hasher = hash(&mut file)?;
         file.seek(SeekFrom::Start(offset))?;
-        let target = layout.blob(digest);
         Ok(Self {
             digest,
             size,
             file: Hashed::resumed(DurableFile::new(file), hasher, offset),
             path,
-            target,
+            layout: Arc::clone(layout),
             _lock: lock,
         })
     }
@@ -73,7 +73,7 @@ impl Part {
             size,
             file,
             path,
-            target,
+            layout,
             _lock,
         } = self;
         let written = file.bytes();
@@ -95,15 +95,7 @@ impl Part {
         }
         // Bytes before name, name before acknowledgement: a blob that exists is whole.
         file.sync()?;
-        if let Some(shard) = target.parent() {
-            fs::create_dir_all(shard)?;
-            fs::rename(&path, &target)?;
-            sync_dir(shard)?;
-            if let Some(root) = shard.parent() {
-                sync_dir(root)?;
-            }
-        }
-        Ok(())
+        Ok(layout.publish(&path, digest, sync_dir)?)
     }
 }
 

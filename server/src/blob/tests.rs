@@ -6,6 +6,9 @@ use dual16_proto::blob::CHUNK_BYTES;
 
 use super::*;
 
+/// Nothing here takes longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 struct Fixture {
     directory: tempfile::TempDir,
     blobs: Arc<LocalBlobs>,
@@ -202,4 +205,73 @@ async fn the_next_uploader_goes_on_when_the_first_gives_up() {
     second.write(Bytes::from_static(b"lo")).await.unwrap();
     second.finish().await.unwrap();
     assert_eq!(read_all(&blobs, digest, 0).await, b"hello");
+}
+
+#[tokio::test]
+async fn a_blob_is_found_only_once_its_name_is_durable() {
+    let Fixture {
+        directory: _directory,
+        blobs,
+    } = fixture();
+    let digest = Digest::of(b"whole");
+    let layout = Arc::clone(blobs.layout());
+    let part = layout.part(digest);
+    fs::write(&part, b"whole").unwrap();
+    let shard = layout.blob(digest).parent().unwrap().to_owned();
+    let (renamed, mut is_renamed) = tokio::sync::mpsc::channel(1);
+    let (go_on, gone_on) = std::sync::mpsc::channel::<()>();
+    let publishing = tokio::task::spawn_blocking(move || {
+        layout.publish(&part, digest, |folder| {
+            if folder == shard {
+                renamed.blocking_send(()).unwrap();
+                gone_on.recv().unwrap();
+            }
+            Ok(())
+        })
+    });
+    is_renamed.recv().await.unwrap();
+    let asked = {
+        let blobs = Arc::clone(&blobs);
+        tokio::spawn(async move { blobs.renew(vec![digest]).await })
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!asked.is_finished(), "told of a blob that could still go");
+    go_on.send(()).unwrap();
+    publishing.await.unwrap().unwrap();
+    assert_eq!(asked.await.unwrap().unwrap(), [Some(5)]);
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_made_durable_is_taken_back() {
+    let Fixture {
+        directory: _directory,
+        blobs,
+    } = fixture();
+    let digest = Digest::of(b"whole");
+    let part = blobs.layout().part(digest);
+    fs::write(&part, b"whole").unwrap();
+    let shards = blobs.layout().shards();
+    let sync = |folder: &std::path::Path| match folder == shards {
+        true => Ok(()),
+        false => Err(std::io::Error::other("the disk is dying")),
+    };
+    assert!(blobs.layout().publish(&part, digest, sync).is_err());
+    assert_eq!(blobs.size(digest).await.unwrap(), None);
+    assert_eq!(blobs.committed(digest).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn an_uploader_waits_no_longer_than_it_has_patience() {
+    let Fixture {
+        directory: _directory,
+        blobs,
+    } = fixture();
+    let digest = Digest::of(b"hello");
+    let first = blobs.begin(digest, 5, 0).await.unwrap().unwrap();
+    let patience = Duration::from_millis(20);
+    let second = blobs.begin_within(digest, 5, 0, patience).await.err();
+    assert!(matches!(second, Some(BlobError::Busy(_))), "{second:?}");
+    drop(first);
+    let second = blobs.begin_within(digest, 5, 0, PATIENCE).await;
+    assert!(second.unwrap().is_some());
 }

@@ -9,9 +9,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     ApiError, App,
+    incoming::Incoming,
     validate::{self, Checker},
 };
-use crate::{access::Scope, digest::Digest};
+use crate::{access::Scope, blob::BlobError, digest::Digest};
 
 /// The service over the shared [`App`].
 pub(crate) struct BlobApi(pub(crate) Arc<App>);
@@ -43,8 +44,9 @@ impl BlobService for BlobApi {
         request: Request<Streaming<v1::UploadRequest>>,
     ) -> Result<Response<v1::UploadResponse>, Status> {
         let scope = Scope::of(&request).map_err(ApiError::from)?;
-        let mut messages = request.into_inner();
-        let Some(first) = self.next(&mut messages).await? else {
+        let idle = self.0.limits.upload_idle_seconds;
+        let mut incoming = Incoming::new(request.into_inner(), idle, &self.0.shutdown);
+        let Some(first) = incoming.first().await? else {
             return Err(Status::from(self.first_missing()));
         };
         let (digest, size, offset) = self.check_first(&first)?;
@@ -52,26 +54,38 @@ impl BlobService for BlobApi {
         let upload = self
             .0
             .blobs
-            .begin(digest, size, offset)
+            .begin_within(digest, size, offset, Duration::from_secs(idle))
             .await
             .map_err(ApiError::from)?;
         let Some(mut upload) = upload else {
             // Stored already, perhaps by another a moment ago. The rest is read and dropped: to
             // cut off a client that is still sending would look like a failure to it.
-            while self.next(&mut messages).await?.is_some() {}
+            while incoming.data().await?.is_some() {}
             return Ok(Response::new(v1::UploadResponse { size }));
         };
-        let reserved = self.0.room.reserve(size).map_err(ApiError::from)?;
+        let reserved = self.0.room.reserve(size, offset);
+        let mut reserved = reserved.map_err(ApiError::from)?;
+        let mut written = offset;
         let mut next = Some(first.data);
         while let Some(data) = next {
             self.check_chunk(&data)?;
             if !data.is_empty() {
+                written = written.saturating_add(data.len() as u64);
+                // Counted first: what is taken is still written when this call ends in the middle.
+                reserved.written(written);
                 upload.write(data).await.map_err(ApiError::from)?;
             }
-            next = self.next(&mut messages).await?.map(|message| message.data);
+            next = incoming.data().await?;
         }
-        upload.finish().await.map_err(ApiError::from)?;
-        reserved.keep();
+        match upload.finish().await {
+            Ok(()) => reserved.keep(),
+            Err(error) => {
+                if matches!(error, BlobError::DigestMismatch { .. }) {
+                    reserved.written(0);
+                }
+                return Err(ApiError::from(error).into());
+            }
+        }
         Ok(Response::new(v1::UploadResponse { size }))
     }
 
@@ -80,7 +94,9 @@ impl BlobService for BlobApi {
         request: Request<v1::QueryUploadRequest>,
     ) -> Result<Response<v1::QueryUploadResponse>, Status> {
         let digest = validate::digest(&self.0.limits, &request.get_ref().digest)?;
-        let whole = self.0.blobs.size(digest).await.map_err(ApiError::from)?;
+        // Whoever is told that it is complete does not send it.
+        let found = self.0.blobs.renew(vec![digest]).await;
+        let whole = found.map_err(ApiError::from)?.into_iter().next().flatten();
         let committed = match whole {
             Some(size) => size,
             None => self
@@ -123,20 +139,6 @@ impl BlobService for BlobApi {
 }
 
 impl BlobApi {
-    /// The next message, unless the client has fallen silent: another may wait for this upload.
-    async fn next(
-        &self,
-        messages: &mut Streaming<v1::UploadRequest>,
-    ) -> Result<Option<v1::UploadRequest>, Status> {
-        let seconds = self.0.limits.upload_idle_seconds;
-        tokio::select! {
-            () = self.0.shutdown.cancelled() => Err(ApiError::ShuttingDown.into()),
-            message = tokio::time::timeout(Duration::from_secs(seconds), messages.message()) => {
-                message.map_err(|_| ApiError::UploadIdle(seconds))?
-            }
-        }
-    }
-
     fn first_missing(&self) -> ApiError {
         let mut checker = Checker::new(&self.0.limits);
         checker.reject(

@@ -50,8 +50,8 @@ pub(crate) enum ApiError {
     /// A call took too long.
     #[error("the call did not end within {0} s")]
     CallTooSlow(u64),
-    /// An upload fell silent.
-    #[error("no data came for {0} s; query the upload and go on from there")]
+    /// An upload fell silent, or came too slowly.
+    #[error("too little data came within {0} s; query the upload and go on from there")]
     UploadIdle(u64),
     /// The caller may not.
     #[error(transparent)]
@@ -169,6 +169,7 @@ fn blob_kind(error: &BlobError) -> (Code, &'static str) {
     match error {
         BlobError::NotFound(_) => (Code::NotFound, "BLOB_NOT_FOUND"),
         BlobError::OffsetOutOfRange { .. } => (Code::OutOfRange, "OFFSET_OUT_OF_RANGE"),
+        BlobError::Busy(_) => (Code::Aborted, "UPLOAD_IDLE"),
         BlobError::TooLong { .. } => (Code::InvalidArgument, "UPLOAD_TOO_LONG"),
         BlobError::Incomplete { .. } => (Code::Aborted, "UPLOAD_INCOMPLETE"),
         BlobError::DigestMismatch { .. } => (Code::DataLoss, "DIGEST_MISMATCH"),

@@ -97,6 +97,7 @@ impl WorkerService for WorkerApi {
         let checked = validate::completion(&self.0.limits, request.into_inner())?;
         scope.about(checked.lease.name);
         let sizes = self.0.require_blobs(&checked.blobs).await?;
+        checked.check_sizes(&self.0.limits, &sizes)?;
         let (lease, mut completion) = (checked.lease, checked.completion);
         let blobs = checked.blobs.iter().zip(sizes);
         let blobs = blobs.map(|((_, digest), size)| BlobRef {

@@ -87,3 +87,44 @@ fn a_folder_serves_one_worker_at_a_time() {
     drop(cache);
     BlobCache::open(dir.path(), 10).unwrap();
 }
+
+#[test]
+fn a_damaged_blob_that_was_replaced_meanwhile_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = BlobCache::open(dir.path(), 1000).unwrap();
+    let bytes = b"good bytes";
+    let digest = Digest::of(bytes);
+    let damaged = put(&cache, bytes);
+    let since = cache.state().entries[&digest].since;
+    let replaced = put(&cache, bytes);
+    cache.forget(&digest, since).unwrap();
+    assert_eq!(fs::read(replaced.path()).unwrap(), bytes);
+    assert!(holds(&cache, bytes));
+    drop(damaged);
+}
+
+#[test]
+fn a_blob_that_went_and_came_again_is_pinned_by_all_its_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = BlobCache::open(dir.path(), 5).unwrap();
+    let bytes = b"good bytes";
+    let first = put(&cache, bytes);
+    fs::write(first.path(), b"cut").unwrap();
+    assert!(!holds(&cache, bytes));
+    let second = put(&cache, bytes);
+    drop(first);
+    assert!(second.path().exists(), "it is still read");
+    drop(second);
+    assert!(!holds(&cache, bytes));
+}
+
+#[test]
+fn a_full_disk_costs_all_that_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = BlobCache::open(dir.path(), 1000).unwrap();
+    drop(put(&cache, &[1; 10]));
+    let read = put(&cache, &[2; 20]);
+    assert_eq!(cache.make_room(), 10);
+    assert_eq!(cache.make_room(), 0);
+    assert_eq!((cache.bytes(), read.path().exists()), (20, true));
+}

@@ -75,6 +75,35 @@ async fn a_broken_upload_goes_on_where_it_was_and_a_stored_blob_is_not_sent_agai
 }
 
 #[tokio::test]
+async fn garbage_that_was_kept_costs_a_new_beginning_and_no_failure() {
+    let bytes = blob();
+    let garbage = vec![7; CHUNK * 4];
+    let (fake, transfer) = FakeBlobs::serve(Vec::new(), Fault::None).await;
+    fake.seen.lock().unwrap().kept = garbage;
+    let file = NamedTempFile::new().unwrap();
+    fs::write(file.path(), &bytes).unwrap();
+    let size = bytes.len() as u64;
+    let digest = Digest::of(&bytes);
+    transfer.upload(&digest, file.path(), size).await.unwrap();
+    let seen = fake.seen.lock().unwrap();
+    assert!(seen.complete && seen.kept == bytes);
+    assert_eq!(seen.uploads, [CHUNK as u64 * 4, 0]);
+}
+
+#[tokio::test]
+async fn a_file_with_other_bytes_than_its_digest_is_refused() {
+    let (fake, transfer) = FakeBlobs::serve(Vec::new(), Fault::None).await;
+    let file = NamedTempFile::new().unwrap();
+    fs::write(file.path(), b"others").unwrap();
+    let error = transfer
+        .upload(&Digest::of(b"promised"), file.path(), 6)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, TransferError::Refused { .. }), "{error}");
+    assert_eq!(fake.seen.lock().unwrap().uploads, [0]);
+}
+
+#[tokio::test]
 async fn an_empty_blob_is_a_header() {
     let fake = upload(&[], Fault::None).await;
     let seen = fake.seen.lock().unwrap();

@@ -25,6 +25,10 @@ use crate::{
 /// An upload slower than this, in bytes a second, is given up and resumed.
 const SLOWEST: u64 = 64 << 10;
 
+/// How often an upload begins anew because the bytes it went on from were wrong. They were kept from
+/// another's upload, or damaged on the server's disk.
+const MAX_RESTARTS: u32 = 3;
+
 impl Transfer {
     /// Brings the server the blob in the file at `path`, of `size` bytes, unless it has it. Tries
     /// for as long as the server is away; drop the future to give up.
@@ -35,20 +39,40 @@ impl Transfer {
         size: u64,
     ) -> Result<(), TransferError> {
         let mut backoff = Backoff::new();
+        let (mut anew, mut restarts) = (false, 0);
         loop {
-            match self.send(digest, path, size).await {
+            let mut offset = 0;
+            match self.send(digest, path, size, anew, &mut offset).await {
                 Ok(()) => {
                     self.link.answered();
                     return Ok(());
                 }
                 Err(Broken::Status(status)) if resumable(&status) => self.link.failed(&status),
+                // Perhaps not this side's bytes were wrong, but those that were kept.
+                Err(Broken::Status(status))
+                    if status.code() == Code::DataLoss && offset > 0 && restarts < MAX_RESTARTS =>
+                {
+                    restarts += 1;
+                    anew = true;
+                    continue;
+                }
                 Err(broken) => return Err(broken.give_up(digest, path)),
             }
+            anew = false;
             backoff.wait().await;
         }
     }
 
-    async fn send(&self, digest: &Digest, path: &Path, size: u64) -> Result<(), Broken> {
+    /// One try, from what is kept of an earlier one or `anew` from the beginning; notes where it
+    /// began.
+    async fn send(
+        &self,
+        digest: &Digest,
+        path: &Path,
+        size: u64,
+        anew: bool,
+        begun_at: &mut u64,
+    ) -> Result<(), Broken> {
         let mut client = self.client.clone();
         let name = digest.to_string();
         let request = FindMissingRequest {
@@ -66,8 +90,10 @@ impl Transfer {
             return Ok(());
         }
         // More than the whole blob cannot be a part of it: begin anew.
-        let rest = size.checked_sub(kept.committed).unwrap_or(size);
-        let offset = size - rest;
+        let anew = anew || kept.committed > size;
+        let offset = if anew { 0 } else { kept.committed };
+        let rest = size - offset;
+        *begun_at = offset;
         let mut file = File::open(path).await?;
         file.seek(SeekFrom::Start(offset)).await?;
 

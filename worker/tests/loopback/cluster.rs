@@ -30,17 +30,23 @@ const LEASE_TTL: Duration = Duration::from_millis(600);
 
 pub(crate) struct Cluster {
     dir: TempDir,
-    addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
+    lease_ttl: Duration,
     server: Option<RunningServer>,
 }
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
+        Self::leasing_for(LEASE_TTL).await
+    }
+
+    pub(crate) async fn leasing_for(lease_ttl: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let mut cluster = Self {
             dir: tempfile::tempdir().unwrap(),
             addr,
+            lease_ttl,
             server: None,
         };
         cluster.serve(listener).await;
@@ -60,7 +66,7 @@ impl Cluster {
 
     async fn serve(&mut self, listener: TcpListener) {
         let mut options = ServerOptions::new(self.dir.path().join("server"));
-        options.lease_ttl = LEASE_TTL;
+        options.lease_ttl = self.lease_ttl;
         options.backoff = Backoff::NONE;
         self.server = Some(dual16_server::start(options, listener).await.unwrap());
     }

@@ -10,4 +10,6 @@
 mod cluster;
 mod faults;
 mod jobs;
+mod networks;
+mod proxy;
 mod starting;

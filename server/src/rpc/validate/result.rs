@@ -1,6 +1,8 @@
 //! Judging what a worker hands in. Workers are trusted with results, not with the server: they
 //! cannot write the events that are the server's own, nor records that are too large.
 
+use std::collections::HashMap;
+
 use dual16_proto::v1::{self, complete_request, event_detail::Detail, payload::Kind};
 use prost::Message as _;
 
@@ -20,6 +22,36 @@ pub(in crate::rpc) struct CheckedCompletion {
     pub(in crate::rpc) completion: Completion,
     /// Blobs it names, by field.
     pub(in crate::rpc) blobs: Vec<(String, Digest)>,
+}
+
+impl CheckedCompletion {
+    /// Checks that artifacts are as large as their blobs, whose `sizes` the store tells in order: a
+    /// reader of one that is not would refuse its bytes.
+    pub(in crate::rpc) fn check_sizes(
+        &self,
+        limits: &Limits,
+        sizes: &[u64],
+    ) -> Result<(), ApiError> {
+        let Some(Next::Finish(artifacts)) = &self.completion.next else {
+            return Ok(());
+        };
+        let digests = self.blobs.iter().map(|(_, digest)| *digest);
+        let stored: HashMap<_, _> = digests.zip(sizes).collect();
+        check(limits, |checker| {
+            for (i, artifact) in artifacts.iter().enumerate() {
+                let (claimed, stored) = (artifact.size, stored.get(&artifact.digest));
+                if let Some(size) = stored.filter(|size| ***size != claimed) {
+                    let description = format!("is {claimed}, but the blob has {size} bytes");
+                    checker.reject(
+                        format!("finish.artifacts[{i}].size"),
+                        "WRONG_SIZE",
+                        description,
+                    );
+                }
+            }
+            Some(())
+        })
+    }
 }
 
 /// Checks a result.
