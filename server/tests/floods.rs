@@ -119,7 +119,7 @@ async fn requests_that_never_end_are_ended() {
         assert_eq!(code.unwrap(), Code::DeadlineExceeded);
     }
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(check(channel(addr).await).await.unwrap(), 1, "SERVING");
 }
 
@@ -197,6 +197,7 @@ async fn silent_connections_are_closed_and_their_places_are_others() {
         ..Limits::default()
     };
     let server = serve_with(data.path(), limits).await;
+    heartbeat(&server).await.unwrap();
     let addr = server.server.addr();
     let mut silent = Vec::new();
     for _ in 0..8 {

@@ -266,3 +266,41 @@ pub(super) fn states(limits: &Limits, states: &[i32]) -> Result<Vec<State>, ApiE
         Some(known)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_kept_of_what_is_wrong_and_all_of_it_is_counted() {
+        let limits = Limits::default();
+        let wrong = vec![String::new(); 1000];
+        let Err(ApiError::Invalid(violations, more)) = digests(&limits, &wrong) else {
+            panic!("empty digests are wrong");
+        };
+        assert_eq!((violations.len(), more), (MAX_KEPT, 1000 - MAX_KEPT));
+        let message = ApiError::Invalid(violations, more).to_string();
+        assert!(message.ends_with("and 997 more"), "{message}");
+    }
+
+    #[test]
+    fn a_list_beyond_its_limit_is_not_looked_into() {
+        let limits = Limits {
+            held_leases: 10,
+            ..Limits::default()
+        };
+        let wrong = vec![v1::LeaseRef::default(); 11];
+        let Err(ApiError::Invalid(violations, 0)) = leases(&limits, "w", &wrong) else {
+            panic!("there are too many");
+        };
+        let told: Vec<_> = violations.iter().map(|v| v.reason.as_str()).collect();
+        assert_eq!(told, ["TOO_MANY"]);
+    }
+
+    #[test]
+    fn each_state_counts_once() {
+        let asked = [v1::JobState::Failed.into(), v1::JobState::Running.into()].repeat(1000);
+        let known = states(&Limits::default(), &asked).unwrap();
+        assert_eq!(known, [State::Failed, State::Running]);
+    }
+}
