@@ -1,34 +1,46 @@
 //! From a listener to the connections that HTTP is spoken on: plain, or TLS by the newest
 //! configuration. A connection keeps what it was accepted with; the next one gets what is new.
 //!
-//! A handshake is a task of its own with a deadline, so that a slow or silent caller holds up
-//! nobody; how many there are at once is bounded.
+//! How many connections there are is bounded, and how many handshakes at once. A handshake is a task
+//! of its own with a deadline, so that a slow or silent caller holds up nobody.
 
 mod connection;
+mod line;
+mod seat;
 
 use std::{io, sync::Arc, time::Duration};
 
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::connection::{Connection, Peer};
-use crate::reload::Latest;
+use self::seat::{Seat, Seats};
+pub(crate) use self::{
+    connection::{Connection, Peer},
+    line::Line,
+};
+use crate::{limits::Limits, reload::Latest};
 
-/// From the connection to the end of the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the refusal to the end of the connection.
 const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
 /// Handshakes under way; further connections wait in the system's queue.
 const MAX_HANDSHAKES: usize = 512;
 /// Pause after the system refused a connection: no file descriptor is left, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Between two warnings that there is no place.
+const TOLD: Duration = Duration::from_secs(60);
+/// A connection whose other side is gone without a word is noticed by the system, too, within some
+/// two minutes: pings are only sent to those who have begun to speak HTTP/2.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
 /// Connections that are ready and not yet taken.
 const READY: usize = 16;
 
@@ -36,20 +48,40 @@ const READY: usize = 16;
 pub(crate) fn connections(
     listener: TcpListener,
     tls: Option<Latest<ServerConfig>>,
+    limits: &Limits,
     stop: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (ready, connections) = mpsc::channel(READY);
+    let patience = Duration::from_secs(limits.handshake_seconds);
+    let seats = Seats::new(Limits::len(limits.connections), patience);
     tokio::spawn(async move {
-        stop.run_until_cancelled(accept(listener, tls, ready)).await;
+        stop.run_until_cancelled(accept(listener, tls, seats, ready))
+            .await;
     });
     ReceiverStream::new(connections)
 }
 
 type Ready = mpsc::Sender<io::Result<Connection>>;
 
-async fn accept(listener: TcpListener, tls: Option<Latest<ServerConfig>>, ready: Ready) {
+async fn accept(
+    listener: TcpListener,
+    tls: Option<Latest<ServerConfig>>,
+    seats: Seats,
+    ready: Ready,
+) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let mut told: Option<Instant> = None;
     loop {
+        if seats.are_taken() && told.is_none_or(|told| told.elapsed() > TOLD) {
+            told = Some(Instant::now());
+            tracing::warn!("all connections are taken (--limit-connections); new ones wait");
+        }
+        // Before the connection is accepted: one that is not costs no file descriptor.
+        let place = tokio::select! {
+            () = ready.closed() => return,
+            place = seats.reserve() => place,
+        };
+        let Some(place) = place else { return };
         let stream = tokio::select! {
             () = ready.closed() => return,
             accepted = listener.accept() => match accepted {
@@ -62,11 +94,13 @@ async fn accept(listener: TcpListener, tls: Option<Latest<ServerConfig>>, ready:
             },
         };
         // Small messages must not wait for larger ones.
-        if stream.set_nodelay(true).is_err() {
+        if stream.set_nodelay(true).is_err() || keep_alive(&stream).is_err() {
             continue;
         }
+        let seat = seats.seat(place);
         let Some(tls) = &tls else {
-            if ready.send(Ok(Connection::plain(stream))).await.is_err() {
+            let connection = Connection::plain(stream, seat);
+            if ready.send(Ok(connection)).await.is_err() {
                 return;
             }
             continue;
@@ -76,7 +110,7 @@ async fn accept(listener: TcpListener, tls: Option<Latest<ServerConfig>>, ready:
         };
         let (config, ready) = (tls.get(), ready.clone());
         tokio::spawn(async move {
-            if let Some(connection) = shake_hands(config, stream).await {
+            if let Some(connection) = shake_hands(config, stream, seat).await {
                 // Fails only when the server stops.
                 let _ = ready.send(Ok(connection)).await;
             }
@@ -85,11 +119,22 @@ async fn accept(listener: TcpListener, tls: Option<Latest<ServerConfig>>, ready:
     }
 }
 
-async fn shake_hands(config: Arc<ServerConfig>, stream: TcpStream) -> Option<Connection> {
+fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)
+}
+
+async fn shake_hands(
+    config: Arc<ServerConfig>,
+    stream: TcpStream,
+    seat: Seat,
+) -> Option<Connection> {
     let peer = stream.peer_addr().ok();
     let handshake = TlsAcceptor::from(config).accept(stream).into_fallible();
-    match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(Ok(stream)) => Some(Connection::tls(stream)),
+    match timeout_at(seat.deadline, handshake).await {
+        Ok(Ok(stream)) => Some(Connection::tls(stream, seat)),
         // At debug: anyone who scans ports can cause it.
         Ok(Err((error, stream))) => {
             tracing::debug!(?peer, %error, "TLS handshake failed");

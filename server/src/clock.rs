@@ -53,9 +53,13 @@ impl From<Timestamp> for prost_types::Timestamp {
 pub trait Clock: Send + Sync + 'static {
     /// The present moment; never earlier than an answer already given.
     fn now(&self) -> Timestamp;
+
+    /// The present moment as people know it: what a date that somebody wrote is compared with. It
+    /// may jump, in both directions, when the machine's clock is set.
+    fn wall(&self) -> Timestamp;
 }
 
-/// The machine's clock, read once; from then on it advances with the monotonic clock, so that a
+/// The machine's clock. [`Clock::now`] has read it once; from then on it advances with the monotonic clock, so that a
 /// step of the wall clock neither ends a lease early nor keeps a dead one.
 #[derive(Debug)]
 pub struct SystemClock {
@@ -66,11 +70,8 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock that starts at the present wall time.
     pub fn new() -> Self {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         Self {
-            origin: Timestamp::MIN.after(since_epoch),
+            origin: wall(),
             started: Instant::now(),
         }
     }
@@ -86,27 +87,53 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         self.origin.after(self.started.elapsed())
     }
+
+    fn wall(&self) -> Timestamp {
+        wall()
+    }
+}
+
+fn wall() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp::MIN.after(since_epoch.unwrap_or_default())
 }
 
 /// A clock that moves only when told to: for tests of leases and deadlines.
 #[derive(Debug)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    now: AtomicU64,
+    /// How far the machine's clock was set forward.
+    step: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn new(now: Timestamp) -> Self {
-        Self(AtomicU64::new(now.0))
+        Self {
+            now: AtomicU64::new(now.0),
+            step: AtomicU64::new(0),
+        }
     }
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        self.0.fetch_add(millis, Ordering::SeqCst);
+        self.now.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Sets the machine's clock forward: no time has passed.
+    pub fn step(&self, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.step.fetch_add(millis, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.now.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(self.now().0 + self.step.load(Ordering::SeqCst))
     }
 }

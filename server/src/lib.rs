@@ -22,6 +22,7 @@ pub mod blob;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod job;
 pub mod limits;
 mod metrics;

@@ -64,6 +64,8 @@ limits! {
     lease_bytes: 3_145_728, "limit-lease-bytes", "DUAL16_LIMIT_LEASE_BYTES";
     /// Tasks in one lease response
     lease_tasks: 64, "limit-lease-tasks", "DUAL16_LIMIT_LEASE_TASKS";
+    /// Leases that one request of a worker may name
+    held_leases: 1_024, "limit-held-leases", "DUAL16_LIMIT_HELD_LEASES";
     /// Seconds that a lease request may wait
     lease_wait_seconds: 60, "limit-lease-wait-seconds", "DUAL16_LIMIT_LEASE_WAIT_SECONDS";
     /// Events that one result may carry
@@ -76,21 +78,30 @@ limits! {
     chunk_bytes: 1_048_576, "limit-chunk-bytes", "DUAL16_LIMIT_CHUNK_BYTES";
     /// Digests in one request about blobs
     blob_digests: 20_000, "limit-blob-digests", "DUAL16_LIMIT_BLOB_DIGESTS";
-    /// Seconds that an upload may stay silent, and that another of the same blob waits for it
+    /// Seconds that an upload may stay silent, that another of the same blob waits for it, and that an answer
+    /// waits for a reader that takes nothing
     upload_idle_seconds: 30, "limit-upload-idle-seconds", "DUAL16_LIMIT_UPLOAD_IDLE_SECONDS";
+    /// Uploads and downloads under way at a time
+    transfers: 256, "limit-transfers", "DUAL16_LIMIT_TRANSFERS";
     /// Event streams open at a time
     watchers: 4_096, "limit-watchers", "DUAL16_LIMIT_WATCHERS";
+    /// Connections open at a time; more wait in the system's queue
+    connections: 4_096, "limit-connections", "DUAL16_LIMIT_CONNECTIONS";
+    /// Seconds from a connection to the first words of HTTP/2, the TLS handshake included
+    handshake_seconds: 10, "limit-handshake-seconds", "DUAL16_LIMIT_HANDSHAKE_SECONDS";
     /// Calls and streams open at a time, over all connections
     open_calls: 16_384, "limit-open-calls", "DUAL16_LIMIT_OPEN_CALLS";
     /// Calls and streams open at a time on one connection; more wait on the caller's side
     connection_streams: 2_048, "limit-connection-streams", "DUAL16_LIMIT_CONNECTION_STREAMS";
+    /// Health checks answered at a time, and as many heartbeats
+    vital_calls: 1_024, "limit-vital-calls", "DUAL16_LIMIT_VITAL_CALLS";
     /// Calls worked on at a time; event streams, transfers, leases and heartbeats aside
     working_calls: 256, "limit-working-calls", "DUAL16_LIMIT_WORKING_CALLS";
     /// Calls that may wait to be worked on; more are refused until later
     queued_calls: 4_096, "limit-queued-calls", "DUAL16_LIMIT_QUEUED_CALLS";
     /// Seconds that a call may wait to be worked on
     queued_call_seconds: 10, "limit-queued-call-seconds", "DUAL16_LIMIT_QUEUED_CALL_SECONDS";
-    /// Seconds that a call may be worked on, the arrival of its request included
+    /// Seconds that a request may take to arrive, and that a call may be worked on with it
     call_seconds: 60, "limit-call-seconds", "DUAL16_LIMIT_CALL_SECONDS";
     /// Bytes of the headers of one call
     header_bytes: 16_384, "limit-header-bytes", "DUAL16_LIMIT_HEADER_BYTES";

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use dual16_server::{
     cli::{self, Command, Invocation, TokenCommand},
     config::Config,
+    descriptors,
+    limits::Limits,
     offline,
 };
 use dual16_telemetry::files::write_whole;
@@ -13,6 +15,11 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+
+/// Blocking threads beside those of transfers and calls.
+const BLOCKING_THREADS_LEFT: u64 = 256;
+/// Blocking threads of transfers and calls, whatever their limits say.
+const MAX_BLOCKING_THREADS: u64 = 8192;
 
 fn main() -> ExitCode {
     let outcome = match cli::parse(std::env::args_os()) {
@@ -50,7 +57,11 @@ fn obey(command: &Command) -> anyhow::Result<bool> {
 }
 
 fn serve(config: &Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(blocking_threads(&config.limits))
+        .build()
+        .context("cannot start the async runtime")?;
     let outcome = runtime.block_on(async {
         // Within the runtime: an export of spans has a task of its own.
         let _logs = config.logs.start("dual16-server")?;
@@ -59,6 +70,17 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     // A thread that waits for a disk that does not answer must not hold up the exit.
     runtime.shutdown_background();
     outcome
+}
+
+/// Threads that may wait for the disk. Transfers and calls that are worked on have one each at most;
+/// the rest are those of heartbeats, leases and watchers, so that no flood of uploads, hashing and
+/// syncing, can keep a worker's sign of life from the store. They exist only while they are needed.
+fn blocking_threads(limits: &Limits) -> usize {
+    let busy = limits.transfers.saturating_add(limits.working_calls);
+    let threads = busy
+        .min(MAX_BLOCKING_THREADS)
+        .saturating_add(BLOCKING_THREADS_LEFT);
+    usize::try_from(threads).unwrap_or(usize::MAX)
 }
 
 async fn run(config: &Config) -> anyhow::Result<()> {
@@ -71,7 +93,20 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let mut server = dual16_server::start(config.options(), listener).await?;
+    let mut options = config.options();
+    descriptors::fit(&mut options.limits, descriptors::raise());
+    // Opening a large store takes its time. Cut short it is as after a power cut: nothing is lost.
+    let mut server = tokio::select! {
+        server = dual16_server::start(options, listener) => server?,
+        _ = terminate.recv() => {
+            tracing::info!("SIGTERM: not started");
+            return Ok(());
+        }
+        _ = interrupt.recv() => {
+            tracing::info!("SIGINT: not started");
+            return Ok(());
+        }
+    };
     if let Some(ops) = &ops {
         ops.attach(server.observed());
     }

@@ -3,6 +3,7 @@
 use std::{fs, io, path::PathBuf, sync::Arc};
 
 use dual16_telemetry::ops::{Answer, Observed};
+use tokio::sync::Mutex;
 
 use crate::{limits::Limits, rpc::App};
 
@@ -11,6 +12,9 @@ use crate::{limits::Limits, rpc::App};
 pub(crate) struct Observer {
     pub(crate) app: Arc<App>,
     pub(crate) data: PathBuf,
+    /// One look at a time: they share a file. Held by the look itself, so that on a disk that does
+    /// not answer those who ask wait here and not on threads.
+    pub(crate) probing: Arc<Mutex<()>>,
 }
 
 impl Observed for Observer {
@@ -26,7 +30,12 @@ impl Observed for Observer {
                 return Err("the job store does not answer; the log says why".to_owned());
             }
             let data = self.data.clone();
-            match tokio::task::spawn_blocking(move || writable(&data)).await {
+            let alone = Arc::clone(&self.probing).lock_owned().await;
+            let probe = move || {
+                let _alone = alone;
+                writable(&data)
+            };
+            match tokio::task::spawn_blocking(probe).await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "not ready: the data directory takes no file");

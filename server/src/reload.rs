@@ -38,9 +38,19 @@ pub(crate) struct Reloaded<T, L> {
     files: Vec<PathBuf>,
     load: L,
     current: watch::Sender<Arc<T>>,
-    /// The files as they were when they were last read.
-    seen: Mutex<Vec<Option<Stamp>>>,
+    seen: Mutex<Seen>,
 }
+
+struct Seen {
+    /// The files as they were when they were last read and were good.
+    good: Stamps,
+    /// As they were when they could not be used, and why. They are tried again at every look, for the
+    /// reason may have been none of theirs, such as a system without file descriptors; but only
+    /// what is new about it is told.
+    bad: Option<(Stamps, String)>,
+}
+
+type Stamps = Vec<Option<Stamp>>;
 
 /// What changes when a file's contents do, be it overwritten, replaced or linked anew.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,20 +83,20 @@ where
         load: L,
     ) -> Result<(Self, Latest<T>), E> {
         // Before the reading: a change in between is then noticed at the next look.
-        let seen = stamps(&files);
+        let good = stamps(&files);
         let (current, latest) = watch::channel(Arc::new(load()?));
         let reloaded = Self {
             name,
             files,
             load,
             current,
-            seen: Mutex::new(seen),
+            seen: Mutex::new(Seen { good, bad: None }),
         };
         Ok((reloaded, Latest(latest)))
     }
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
+fn stamps(files: &[PathBuf]) -> Stamps {
     files.iter().map(|file| Stamp::of(file)).collect()
 }
 
@@ -99,20 +109,29 @@ where
     fn reload(&self, asked: bool) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stamps(&self.files);
-        if !asked && *seen == now {
+        if !asked && seen.good == now {
             return;
         }
-        *seen = now;
         match (self.load)() {
             Ok(value) => {
+                *seen = Seen {
+                    good: now,
+                    bad: None,
+                };
                 self.current.send_replace(Arc::new(value));
                 tracing::info!("{}: read again", self.name);
             }
-            Err(error) => tracing::error!(
-                %error,
-                "{}: changed, but cannot be used; what was read before stays in force",
-                self.name
-            ),
+            Err(error) => {
+                let bad = Some((now, error.to_string()));
+                if asked || seen.bad != bad {
+                    tracing::error!(
+                        %error,
+                        "{}: changed, but cannot be used; what was read before stays in force",
+                        self.name
+                    );
+                }
+                seen.bad = bad;
+            }
         }
     }
 }
@@ -156,6 +175,8 @@ impl Reloader {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -182,5 +203,29 @@ mod tests {
         assert_eq!(after(None, false), 22);
         assert_eq!(after(Some("333"), false), 333);
         assert_eq!(after(Some("444"), true), 444);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_once_is_read_at_the_next_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("word");
+        fs::write(&file, "old").unwrap();
+        let (path, broken) = (file.clone(), Arc::new(AtomicBool::new(false)));
+        let fails = Arc::clone(&broken);
+        let load = move || match fails.load(Ordering::Relaxed) {
+            true => Err("too many open files".to_owned()),
+            false => fs::read_to_string(&path).map_err(|error| error.to_string()),
+        };
+        let (reloaded, latest) = Reloaded::open("--word", vec![file.clone()], load).unwrap();
+        fs::write(&file, "newer").unwrap();
+        broken.store(true, Ordering::Relaxed);
+        for _ in 0..2 {
+            reloaded.reload(false);
+            assert_eq!(*latest.get(), "old");
+        }
+        broken.store(false, Ordering::Relaxed);
+        reloaded.reload(false);
+        assert_eq!(*latest.get(), "newer");
+        assert!(reloaded.seen.lock().unwrap().bad.is_none());
     }
 }

@@ -18,6 +18,12 @@ mod watch;
 mod workers;
 
 pub(crate) use self::{
-    admission::Admission, app::App, blobs::BlobApi, code::code_name, error::ApiError,
-    info::InfoApi, jobs::JobApi, workers::WorkerApi,
+    admission::{Admission, CHECK_BYTES},
+    app::App,
+    blobs::BlobApi,
+    code::code_name,
+    error::ApiError,
+    info::InfoApi,
+    jobs::JobApi,
+    workers::WorkerApi,
 };

@@ -24,7 +24,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use self::{data_dir::DataDir, gate::Gate};
 use crate::{
     accept,
-    access::{AccessLayer, AccessOptions, Exposed, tokens::TokensError},
+    access::{AccessLayer, AccessOptions, Exposed, audit::Audit, tokens::TokensError},
     blob::Room,
     clock::{Clock, SystemClock},
     job::{Backoff, Machine},
@@ -32,7 +32,7 @@ use crate::{
     metrics::Metrics,
     observer::Observer,
     reload::Reloader,
-    rpc::{Admission, App, BlobApi, InfoApi, JobApi, WorkerApi},
+    rpc::{Admission, App, BlobApi, CHECK_BYTES, InfoApi, JobApi, WorkerApi},
     store::{Quota, StoreConfig, StoreError},
     tls::TlsError,
     upkeep::{self, Keeping},
@@ -44,6 +44,11 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last write of the store may take at shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the last lines of the audit log may take.
+const AUDIT_LIMIT: Duration = Duration::from_secs(1);
+/// Bytes of a question about the API itself.
+const REFLECTION_BYTES: usize = 16 << 10;
 
 /// Long enough for a passing trouble to pass, short beside the work of a task.
 const DEFAULT_BACKOFF: Backoff = Backoff {
@@ -177,6 +182,7 @@ pub struct RunningServer {
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     upkeep: Vec<JoinHandle<()>>,
     reloader: Reloader,
+    audit: Arc<Audit>,
     /// Keeps other servers out of the data directory.
     data: DataDir,
 }
@@ -246,6 +252,7 @@ pub async fn start(
         layer,
         tls,
         reloader,
+        audit,
     } = gate;
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<JobServiceServer<JobApi>>().await;
@@ -254,7 +261,7 @@ pub async fn start(
         .set_serving::<WorkerServiceServer<WorkerApi>>()
         .await;
     reporter.set_serving::<InfoServiceServer<InfoApi>>().await;
-    let incoming = accept::connections(listener, tls, app.shutdown.clone());
+    let incoming = accept::connections(listener, tls, &app.limits, app.shutdown.clone());
     let serving = serve(&app, layer, health, incoming)?;
     let upkeep = upkeep::start(&app, blobs, keeping, reporter);
     tokio::spawn(reloader.clone().run(look_for_changes, app.shutdown.clone()));
@@ -264,6 +271,7 @@ pub async fn start(
         serving,
         upkeep,
         reloader,
+        audit,
         data,
     })
 }
@@ -285,6 +293,7 @@ impl RunningServer {
         Arc::new(Observer {
             app: Arc::clone(&self.app),
             data: self.data.path().to_owned(),
+            probing: Arc::default(),
         })
     }
 
@@ -320,6 +329,7 @@ impl RunningServer {
             // Everything that was acknowledged is on disk.
             Err(_) => tracing::error!("the disk did not answer in time; the store was not closed"),
         }
+        self.audit.flush(AUDIT_LIMIT).await;
     }
 }
 
@@ -351,10 +361,13 @@ fn serve(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let reflection = described().build_v1().map_err(StartError::Reflection)?;
+    let reflection = reflection.max_decoding_message_size(REFLECTION_BYTES);
     // What older tools and Python's own client still ask for.
     let reflection_v1alpha = described()
         .build_v1alpha()
-        .map_err(StartError::Reflection)?;
+        .map_err(StartError::Reflection)?
+        .max_decoding_message_size(REFLECTION_BYTES);
+    let health = health.max_decoding_message_size(Limits::len(CHECK_BYTES));
 
     let router = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

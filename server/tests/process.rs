@@ -84,6 +84,33 @@ async fn the_binary_serves_on_a_free_port_and_stops_on_sigterm() {
 }
 
 #[test]
+fn sigterm_ends_a_server_that_is_still_opening_its_store() {
+    let data = tempfile::tempdir().unwrap();
+    // Whoever opens a pipe to read waits for someone who writes: a disk that takes its time.
+    fs::create_dir(data.path().join("store")).unwrap();
+    let pipe = data.path().join("store/conf");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let ports = data.path().join("ops");
+    let mut child = command(data.path())
+        .args(["--ops-listen", "127.0.0.1:0", "--ops-port-file"])
+        .arg(&ports)
+        .spawn()
+        .unwrap();
+    // By then signals are caught.
+    wait_for("the ops port", || ports.exists());
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it does not wait");
+    let output = terminate(child);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn a_data_directory_that_cannot_be_made_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");

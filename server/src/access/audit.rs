@@ -1,26 +1,28 @@
 //! The audit log: one line for each call that would change something, whatever became of it.
 //!
 //! Lines go to the server's log (target `audit`) and, where a file was named, to that file as JSON,
-//! each in one write, so that lines are whole and in the file once the call has its answer. The
-//! file is opened again when the server is told to reload, which is what rotates it. A line says
+//! each in one write, so that lines are whole and in the file once the call has its answer, unless
+//! the disk is slow. The file is opened again when the server is told to reload, which is what rotates it. A line says
 //! who, from where, what, on what, how it ended, and the trace; never a token, a path or contents.
 
 mod strangers;
+mod writer;
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io,
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
+    time::Duration,
 };
 
 use serde::Serialize;
 use tonic::{Code, codegen::http::HeaderMap};
 use uuid::Uuid;
 
-use self::strangers::Strangers;
+use self::{strangers::Strangers, writer::Writer};
 use super::{
     rules::{Rule, Trace},
     scope::Subject,
@@ -44,15 +46,15 @@ pub(crate) struct Audit {
 
 struct AuditFile {
     path: PathBuf,
-    open: Mutex<File>,
+    writer: Writer,
 }
 
 impl Audit {
     /// An audit log; `file` is made if it is not there, and appended to.
     pub(crate) fn open(clock: Arc<dyn Clock>, file: Option<PathBuf>) -> io::Result<Self> {
         let file = file.map(|path| {
-            let open = Mutex::new(append(&path)?);
-            io::Result::Ok(AuditFile { path, open })
+            let writer = Writer::new(append(&path)?)?;
+            io::Result::Ok(AuditFile { path, writer })
         });
         Ok(Self {
             clock,
@@ -61,33 +63,10 @@ impl Audit {
         })
     }
 
-    fn write(&self, line: &Line<'_>, trace: Trace) {
-        let Line {
-            principal,
-            remote,
-            rpc,
-            resource,
-            outcome,
-            trace_id,
-            ..
-        } = line;
-        // The level is part of a tracing event's static description: two events, one content.
-        match trace {
-            Trace::Work | Trace::No => tracing::debug!(
-                target: "audit", principal, remote, rpc, resource, outcome, trace_id, "call"
-            ),
-            Trace::Change => tracing::info!(
-                target: "audit", principal, remote, rpc, resource, outcome, trace_id, "call"
-            ),
-        }
-        let Some(file) = &self.file else { return };
-        let Ok(mut json) = serde_json::to_vec(line) else {
-            return;
-        };
-        json.push(b'\n');
-        let mut open = file.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = open.write_all(&json) {
-            tracing::error!(%error, "--audit-log: a line could not be written");
+    /// Waits until what was handed in is in the file, at most `limit`.
+    pub(crate) async fn flush(&self, limit: Duration) {
+        if let Some(file) = &self.file {
+            file.writer.flush(limit).await;
         }
     }
 }
@@ -98,7 +77,7 @@ impl Reload for Audit {
             return;
         };
         match append(&file.path) {
-            Ok(new) => *file.open.lock().unwrap_or_else(PoisonError::into_inner) = new,
+            Ok(new) => file.writer.replace(new),
             Err(error) => tracing::error!(%error, "--audit-log: cannot be opened again"),
         }
     }
@@ -122,6 +101,29 @@ struct Line<'a> {
     trace_id: &'a str,
 }
 
+impl Line<'_> {
+    fn log(&self, trace: Trace) {
+        let Line {
+            principal,
+            remote,
+            rpc,
+            resource,
+            outcome,
+            trace_id,
+            ..
+        } = self;
+        // The level is part of a tracing event's static description: two events, one content.
+        match trace {
+            Trace::Work | Trace::No => tracing::debug!(
+                target: "audit", principal, remote, rpc, resource, outcome, trace_id, "call"
+            ),
+            Trace::Change => tracing::info!(
+                target: "audit", principal, remote, rpc, resource, outcome, trace_id, "call"
+            ),
+        }
+    }
+}
+
 /// A call that leaves a line. Dropped before it ended, because its caller hung up, it says so.
 pub(super) struct Call {
     audit: Arc<Audit>,
@@ -133,6 +135,7 @@ pub(super) struct Call {
     subject: Subject,
     began: Timestamp,
     outcome: Code,
+    told: bool,
 }
 
 impl Call {
@@ -145,7 +148,7 @@ impl Call {
         subject: Subject,
     ) -> Self {
         Self {
-            began: audit.clock.now(),
+            began: audit.clock.wall(),
             audit,
             rule,
             principal: principal.map(ToString::to_string).unwrap_or_default(),
@@ -153,18 +156,26 @@ impl Call {
             trace_id,
             subject,
             outcome: Code::Cancelled,
+            told: false,
         }
     }
 
-    pub(super) fn ended(mut self, outcome: Code) {
+    /// Tells it, and waits for that a little.
+    pub(super) async fn ended(mut self, outcome: Code) {
         self.outcome = outcome;
+        let line = self.tell();
+        if let Some((file, line)) = self.audit.file.as_ref().zip(line) {
+            file.writer.write(line).await;
+        }
     }
-}
 
-impl Drop for Call {
-    fn drop(&mut self) {
+    /// The line for the file, once; the server's own log has it then.
+    fn tell(&mut self) -> Option<Vec<u8>> {
+        if std::mem::replace(&mut self.told, true) {
+            return None;
+        }
         if self.principal.is_empty() && !self.audit.strangers.admit(self.began) {
-            return;
+            return None;
         }
         let line = Line {
             time: prost_types::Timestamp::from(self.began).to_string(),
@@ -175,7 +186,19 @@ impl Drop for Call {
             outcome: code_name(self.outcome),
             trace_id: &self.trace_id,
         };
-        self.audit.write(&line, self.rule.trace);
+        line.log(self.rule.trace);
+        let mut json = serde_json::to_vec(&line).ok()?;
+        json.push(b'\n');
+        Some(json)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let line = self.tell();
+        if let Some((file, line)) = self.audit.file.as_ref().zip(line) {
+            file.writer.hand_in(line);
+        }
     }
 }
 

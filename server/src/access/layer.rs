@@ -43,7 +43,7 @@ impl Guard {
         let Some(tokens) = &self.tokens else {
             return Ok(Caller::anonymous());
         };
-        if rule.is_some_and(|rule| rule.need == Need::Nothing) {
+        if open_to_all(rule) {
             return Ok(Caller::nobody());
         }
         let tokens = tokens.get();
@@ -76,7 +76,7 @@ impl Guard {
             (Some(value), None) => {
                 let token = value.to_str().ok().and_then(bearer);
                 let token = token.ok_or(Denied::UnknownToken)?;
-                tokens.caller_of_token(token, self.clock.now()).cloned()
+                tokens.caller_of_token(token, self.clock.wall()).cloned()
             }
             (Some(_), Some(_)) => Err(Denied::UnknownToken),
             (None, _) => {
@@ -86,6 +86,10 @@ impl Guard {
             }
         }
     }
+}
+
+fn open_to_all(rule: Option<&Rule>) -> bool {
+    rule.is_some_and(|rule| rule.need == Need::Nothing)
 }
 
 /// The token of `Bearer TOKEN`; the scheme in any case, by RFC 7235.
@@ -136,6 +140,11 @@ where
         let rule = rules::find(request.uri().path());
         let peer = request.extensions().get::<Peer>();
         let judged = self.guard.judge(rule, request.headers(), peer);
+        // Who may call what anyone may is as unknown as before.
+        let asked = self.guard.tokens.is_none() || !open_to_all(rule);
+        if let Some(peer) = peer.filter(|_| asked && judged.is_ok()) {
+            peer.line.knows_its_caller();
+        }
         let traced = rule.filter(|rule| rule.trace != Trace::No);
         let subject = Subject::default();
         let call = traced.map(|rule| {
@@ -152,10 +161,12 @@ where
             Ok(caller) => caller,
             Err((_, denied)) => {
                 let status = Status::from(ApiError::from(denied));
-                if let Some(call) = call {
-                    call.ended(status.code());
-                }
-                return Box::pin(std::future::ready(Ok(status.into_http())));
+                return Box::pin(async move {
+                    if let Some(call) = call {
+                        call.ended(status.code()).await;
+                    }
+                    Ok(status.into_http())
+                });
             }
         };
         request.extensions_mut().insert(Scope::new(caller, subject));
@@ -166,7 +177,8 @@ where
                 call.ended(match &answer {
                     Ok(response) => outcome(response.headers()),
                     Err(_) => Code::Internal,
-                });
+                })
+                .await;
             }
             answer
         })

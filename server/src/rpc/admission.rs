@@ -1,9 +1,13 @@
-//! Load shedding before collapse: how many calls the server has open and works on at a time.
+//! Load shedding before collapse: how many calls the server has open and works on at a time, how long
+//! a request may take to arrive, and how long an answer may wait for its reader.
 //!
 //! Calls beyond what is worked on wait in a bounded queue for a bounded time; beyond that they are
 //! refused at once with the time to come back, which costs next to nothing. Health checks and
-//! heartbeats pass always: a server that sheds load is not dead, and its workers keep their tasks.
-//! What the calls are about, this module must not know.
+//! heartbeats have places of their own: a server that sheds load is not dead, and its workers keep
+//! their tasks. What the calls are about, this module must not know.
+
+mod answer;
+mod arrival;
 
 use std::{
     pin::Pin,
@@ -12,8 +16,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -25,16 +27,28 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
+pub(crate) use self::arrival::CHECK_BYTES;
+use self::{
+    answer::{Answer, Reader},
+    arrival::Arrival,
+};
 use super::ApiError;
-use crate::limits::Limits;
+use crate::{
+    accept::{Line, Peer},
+    limits::Limits,
+};
 
 /// How a call is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// Always, at once.
-    Vital,
+    /// Whether the server is alive: anyone may ask, so this one has places that only it can fill.
+    Check,
+    /// A worker's sign of life: whatever else goes on, it has its places.
+    Heartbeat,
     /// It waits for others by nature and holds next to nothing meanwhile: counted, not queued.
     Waiting,
+    /// It moves a blob and holds some chunks of it: counted by itself.
+    Transfer,
     /// It is worked on: one of a limited number at a time.
     Work,
 }
@@ -42,22 +56,35 @@ enum Class {
 impl Class {
     fn of(path: &str) -> Self {
         match path {
-            "/grpc.health.v1.Health/Check" | "/dual16.v1.WorkerService/Heartbeat" => Self::Vital,
+            "/grpc.health.v1.Health/Check" => Self::Check,
+            "/dual16.v1.WorkerService/Heartbeat" => Self::Heartbeat,
             "/grpc.health.v1.Health/Watch"
+            | "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+            | "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
             | "/dual16.v1.JobService/WatchJob"
-            | "/dual16.v1.BlobService/Upload"
-            | "/dual16.v1.BlobService/Download"
             | "/dual16.v1.WorkerService/Lease" => Self::Waiting,
+            "/dual16.v1.BlobService/Upload" | "/dual16.v1.BlobService/Download" => Self::Transfer,
             _ => Self::Work,
         }
     }
+
+    /// Whether its handler must be done with it in a limited time.
+    fn is_brief(self) -> bool {
+        matches!(self, Self::Check | Self::Heartbeat | Self::Work)
+    }
 }
+
+/// The places that a call holds until its answer has ended.
+type Places = Vec<OwnedSemaphorePermit>;
 
 /// The gate in front of all services; clones count together.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     limits: Arc<Limits>,
+    checks: Arc<Semaphore>,
+    heartbeats: Arc<Semaphore>,
     open: Arc<Semaphore>,
+    transfers: Arc<Semaphore>,
     working: Arc<Semaphore>,
     queue: Arc<Semaphore>,
 }
@@ -69,17 +96,42 @@ impl Admission {
             Arc::new(Semaphore::new(permits))
         };
         Self {
+            checks: semaphore(limits.vital_calls),
+            heartbeats: semaphore(limits.vital_calls),
             open: semaphore(limits.open_calls),
+            transfers: semaphore(limits.transfers),
             working: semaphore(limits.working_calls),
             queue: semaphore(limits.queued_calls),
             limits: Arc::new(limits.clone()),
         }
     }
 
-    /// A place among the open calls, for as long as the call lasts.
-    fn open(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        let full = |_| ApiError::TooManyCalls(self.limits.open_calls);
-        Arc::clone(&self.open).try_acquire_owned().map_err(full)
+    /// The places of a call, or why there are none.
+    async fn admit(&self, class: Class) -> Result<Places, ApiError> {
+        let vital = |of| place(of).ok_or(ApiError::Overloaded);
+        if class == Class::Check {
+            return Ok(vec![vital(&self.checks)?]);
+        }
+        if class == Class::Heartbeat {
+            return Ok(vec![vital(&self.heartbeats)?]);
+        }
+        let full = ApiError::TooManyCalls(self.limits.open_calls);
+        let mut places = vec![place(&self.open).ok_or(full)?];
+        if class == Class::Transfer {
+            let full = ApiError::TooManyTransfers(self.limits.transfers);
+            places.push(place(&self.transfers).ok_or(full)?);
+        }
+        if class == Class::Work {
+            places.push(self.work().await?);
+        }
+        Ok(places)
+    }
+
+    /// What looks after the reader of an answer. Whoever waits for events or tasks may pause.
+    fn reader(&self, class: Class, line: Option<Line>) -> Option<Reader> {
+        let idle = Duration::from_secs(self.limits.upload_idle_seconds);
+        let line = line.filter(|_| class != Class::Waiting)?;
+        Some(Reader::new(line, idle))
     }
 
     /// A place among the calls worked on; waits for one if the queue has room.
@@ -94,6 +146,10 @@ impl Admission {
             Ok(Err(_)) | Err(_) => Err(ApiError::Overloaded),
         }
     }
+}
+
+fn place(of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(of).try_acquire_owned().ok()
 }
 
 impl<S> Layer<S> for Admission {
@@ -132,60 +188,42 @@ where
         let copy = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, copy);
         let gate = self.gate.clone();
-        let class = Class::of(request.uri().path());
+        let path = request.uri().path();
+        let (class, arrival) = (Class::of(path), Arrival::of(path, &gate.limits));
+        let line = request.extensions().get::<Peer>();
+        let line = line.map(|peer| peer.line.clone());
         Box::pin(async move {
-            if class == Class::Vital {
-                return inner.call(request).await;
-            }
-            let open = match gate.open() {
-                Ok(open) => open,
+            let places = match gate.admit(class).await {
+                Ok(places) => places,
                 Err(error) => return Ok(refusal(error)),
             };
-            let response = if class == Class::Waiting {
-                inner.call(request).await?
-            } else {
-                let _place = match gate.work().await {
-                    Ok(place) => place,
-                    Err(error) => return Ok(refusal(error)),
-                };
-                // Also a caller that never ends its request: it would keep its place for ever.
+            let request = match arrival {
+                Some(arrival) => arrival.bind(request),
+                None => request,
+            };
+            let answer = inner.call(request);
+            let response = if class.is_brief() {
+                // A disk that does not answer must not keep the places either.
                 let seconds = gate.limits.call_seconds;
-                match timeout(Duration::from_secs(seconds), inner.call(request)).await {
+                match timeout(Duration::from_secs(seconds), answer).await {
                     Ok(answered) => answered?,
                     Err(_) => return Ok(refusal(ApiError::CallTooSlow(seconds))),
                 }
+            } else {
+                answer.await?
             };
-            Ok(response.map(|body| Body::new(Open { body, _place: open })))
+            let reader = gate.reader(class, line);
+            Ok(response.map(|body| {
+                Body::new(Answer {
+                    body,
+                    _places: places,
+                    reader,
+                })
+            }))
         })
     }
 }
 
 fn refusal(error: ApiError) -> Response<Body> {
     Status::from(error).into_http()
-}
-
-/// The body of an answer, which keeps its call's place until it ends.
-struct Open {
-    body: Body,
-    _place: OwnedSemaphorePermit,
-}
-
-impl http_body::Body for Open {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

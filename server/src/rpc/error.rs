@@ -22,9 +22,9 @@ const MAX_TOLD: usize = 16;
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
-    /// The request is malformed; at least one violation.
-    #[error("{}", told(.0))]
-    Invalid(Vec<FieldViolation>),
+    /// The request is malformed; at least one violation, and how many more there were.
+    #[error("{}", told(.0, *.1))]
+    Invalid(Vec<FieldViolation>, usize),
     /// Blobs that the request names, by field, are not stored.
     #[error("{} of the named blobs must be uploaded first", .0.len())]
     MissingBlobs(Vec<(String, Digest)>),
@@ -44,6 +44,14 @@ pub(crate) enum ApiError {
     /// Too many calls at once.
     #[error("{0} calls are open, the most this server has at a time: try again later")]
     TooManyCalls(u64),
+    /// Too many blobs on their way at once.
+    #[error(
+        "{0} uploads and downloads are under way, the most this server has at a time: try again later"
+    )]
+    TooManyTransfers(u64),
+    /// A request is larger than any of its kind has to be.
+    #[error("the request has more than {0} bytes, the most that one of its kind may have")]
+    RequestTooLarge(u64),
     /// More calls than can be worked on.
     #[error("the server has more calls than it can work on: try again later")]
     Overloaded,
@@ -70,14 +78,15 @@ pub(crate) enum ApiError {
     Blob(#[from] BlobError),
 }
 
-fn told(violations: &[FieldViolation]) -> String {
+fn told(violations: &[FieldViolation], rest: usize) -> String {
     let mut message = violations
         .iter()
         .take(3)
         .map(|violation| format!("{}: {}", violation.field, violation.description))
         .collect::<Vec<_>>()
         .join("; ");
-    if let Some(more) = violations.len().checked_sub(3).filter(|more| *more > 0) {
+    let more = violations.len().saturating_sub(3) + rest;
+    if more > 0 {
         message.push_str(&format!("; and {more} more"));
     }
     message
@@ -87,7 +96,7 @@ impl ApiError {
     /// Status code and stable reason, the two things a program may act on.
     fn kind(&self) -> (Code, String) {
         let (code, reason) = match self {
-            Self::Invalid(violations) => {
+            Self::Invalid(violations, _) => {
                 let reason = violations.first().map(|violation| violation.reason.clone());
                 return (Code::InvalidArgument, reason.unwrap_or_default());
             }
@@ -95,6 +104,8 @@ impl ApiError {
             Self::AfterSequence { .. } => (Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE"),
             Self::TooManyWatchers(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHERS"),
             Self::TooManyCalls(_) => (Code::ResourceExhausted, "TOO_MANY_CALLS"),
+            Self::TooManyTransfers(_) => (Code::ResourceExhausted, "TOO_MANY_TRANSFERS"),
+            Self::RequestTooLarge(_) => (Code::ResourceExhausted, "LIMIT_EXCEEDED"),
             Self::Overloaded => (Code::Unavailable, "OVERLOADED"),
             Self::CallTooSlow(_) => (Code::DeadlineExceeded, "CALL_TOO_SLOW"),
             Self::UploadIdle(_) => (Code::Aborted, "UPLOAD_IDLE"),
@@ -114,6 +125,7 @@ impl ApiError {
         match self {
             Self::TooManyWatchers(_)
             | Self::TooManyCalls(_)
+            | Self::TooManyTransfers(_)
             | Self::Overloaded
             | Self::CallTooSlow(_)
             | Self::UploadIdle(_)
@@ -121,7 +133,8 @@ impl ApiError {
             | Self::ShuttingDown => true,
             Self::Store(error) => error.retryable(),
             Self::Blob(error) => error.retryable(),
-            Self::Invalid(_)
+            Self::Invalid(..)
+            | Self::RequestTooLarge(_)
             | Self::MissingBlobs(_)
             | Self::AfterSequence { .. }
             | Self::Denied(_) => false,
@@ -196,7 +209,7 @@ impl From<ApiError> for Status {
         }
         let message = error.public_message();
         match error {
-            ApiError::Invalid(mut violations) => {
+            ApiError::Invalid(mut violations, _) => {
                 violations.truncate(MAX_TOLD);
                 details.set_bad_request(violations);
             }

@@ -27,11 +27,18 @@ const MAX_DESCRIPTION: usize = 320;
 /// Characters of a text from the request that a description repeats.
 const MAX_SHOWN: usize = 80;
 
+/// Violations kept to be told; of the rest only the number. An entry of two bytes can be wrong in
+/// three ways, so a request must not decide how much is kept of what is wrong with it.
+const MAX_KEPT: usize = 16;
+
 /// Collects what is wrong with a request.
 #[derive(Debug)]
 pub(super) struct Checker<'a> {
     limits: &'a Limits,
+    /// The first ones.
     violations: Vec<FieldViolation>,
+    /// How many more there were.
+    more: usize,
 }
 
 impl<'a> Checker<'a> {
@@ -39,6 +46,7 @@ impl<'a> Checker<'a> {
         Self {
             limits,
             violations: Vec::new(),
+            more: 0,
         }
     }
 
@@ -49,6 +57,10 @@ impl<'a> Checker<'a> {
         reason: &str,
         description: impl Into<String>,
     ) {
+        if self.violations.len() == MAX_KEPT {
+            self.more += 1;
+            return;
+        }
         let description = cut(description.into(), MAX_DESCRIPTION);
         let mut violation = FieldViolation::new(field, description);
         violation.reason = reason.to_owned();
@@ -60,19 +72,22 @@ impl<'a> Checker<'a> {
         if self.violations.is_empty() {
             Ok(())
         } else {
-            Err(ApiError::Invalid(self.violations))
+            Err(ApiError::Invalid(self.violations, self.more))
         }
     }
 
-    /// A count within its limit.
-    pub(super) fn count(&mut self, field: &str, found: usize, max: u64) {
-        if found as u64 > max {
+    /// A count within its limit. Where it is not, the answer is false, and the entries are not worth
+    /// a look: nobody reads ten thousand complaints.
+    pub(super) fn count(&mut self, field: &str, found: usize, max: u64) -> bool {
+        let within = found as u64 <= max;
+        if !within {
             self.reject(
                 field,
                 "TOO_MANY",
                 format!("has {found} entries, at most {max} may be"),
             );
         }
+        within
     }
 
     /// A text for people: within the limit, without control characters. May be empty.
@@ -176,7 +191,7 @@ pub(super) fn check<T>(
     let checked = checks(&mut checker);
     match checked {
         Some(checked) if checker.violations.is_empty() => Ok(checked),
-        _ => Err(ApiError::Invalid(checker.violations)),
+        _ => Err(ApiError::Invalid(checker.violations, checker.more)),
     }
 }
 
@@ -195,7 +210,9 @@ pub(super) fn digest(limits: &Limits, digest: &str) -> Result<Digest, ApiError> 
 /// Digests by field, such as `digests[3]`.
 pub(super) fn digests(limits: &Limits, digests: &[String]) -> Result<Vec<Digest>, ApiError> {
     check(limits, |checker| {
-        checker.count("digests", digests.len(), limits.blob_digests);
+        if !checker.count("digests", digests.len(), limits.blob_digests) {
+            return None;
+        }
         let parsed = digests.iter().enumerate();
         Some(
             parsed
@@ -213,6 +230,9 @@ pub(super) fn leases(
 ) -> Result<Vec<LeaseRef>, ApiError> {
     check(limits, |checker| {
         checker.name("worker", worker);
+        if !checker.count("leases", leases.len(), limits.held_leases) {
+            return None;
+        }
         let leases = leases.iter().enumerate();
         Some(
             leases
@@ -222,23 +242,65 @@ pub(super) fn leases(
     })
 }
 
-/// The states to list; empty = all.
+/// The states to list, each once; empty = all.
 pub(super) fn states(limits: &Limits, states: &[i32]) -> Result<Vec<State>, ApiError> {
     check(limits, |checker| {
         let mut known = Vec::new();
         for (i, state) in states.iter().enumerate() {
-            match v1::JobState::try_from(*state) {
-                Ok(v1::JobState::Pending) => known.push(State::Pending),
-                Ok(v1::JobState::Running) => known.push(State::Running),
-                Ok(v1::JobState::Succeeded) => known.push(State::Succeeded),
-                Ok(v1::JobState::Failed) => known.push(State::Failed),
-                Ok(v1::JobState::Cancelled) => known.push(State::Cancelled),
+            let state = match v1::JobState::try_from(*state) {
+                Ok(v1::JobState::Pending) => State::Pending,
+                Ok(v1::JobState::Running) => State::Running,
+                Ok(v1::JobState::Succeeded) => State::Succeeded,
+                Ok(v1::JobState::Failed) => State::Failed,
+                Ok(v1::JobState::Cancelled) => State::Cancelled,
                 Ok(v1::JobState::Unspecified) | Err(_) => {
                     let description = format!("{state} is not a state of a job");
                     checker.reject(format!("states[{i}]"), "INVALID_STATE", description);
+                    continue;
                 }
+            };
+            if !known.contains(&state) {
+                known.push(state);
             }
         }
         Some(known)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_kept_of_what_is_wrong_and_all_of_it_is_counted() {
+        let limits = Limits::default();
+        let wrong = vec![String::new(); 1000];
+        let Err(ApiError::Invalid(violations, more)) = digests(&limits, &wrong) else {
+            panic!("empty digests are wrong");
+        };
+        assert_eq!((violations.len(), more), (MAX_KEPT, 1000 - MAX_KEPT));
+        let message = ApiError::Invalid(violations, more).to_string();
+        assert!(message.ends_with("and 997 more"), "{message}");
+    }
+
+    #[test]
+    fn a_list_beyond_its_limit_is_not_looked_into() {
+        let limits = Limits {
+            held_leases: 10,
+            ..Limits::default()
+        };
+        let wrong = vec![v1::LeaseRef::default(); 11];
+        let Err(ApiError::Invalid(violations, 0)) = leases(&limits, "w", &wrong) else {
+            panic!("there are too many");
+        };
+        let told: Vec<_> = violations.iter().map(|v| v.reason.as_str()).collect();
+        assert_eq!(told, ["TOO_MANY"]);
+    }
+
+    #[test]
+    fn each_state_counts_once() {
+        let asked = [v1::JobState::Failed.into(), v1::JobState::Running.into()].repeat(1000);
+        let known = states(&Limits::default(), &asked).unwrap();
+        assert_eq!(known, [State::Failed, State::Running]);
+    }
 }

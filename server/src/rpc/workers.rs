@@ -47,17 +47,15 @@ impl WorkerService for WorkerApi {
             ttl: self.0.lease_ttl,
         };
         let wait = max_wait.min(Duration::from_secs(limits.lease_wait_seconds));
-        if let Some(time) = self
-            .0
-            .quarantine
-            .remaining(&claim.worker, self.0.clock.now())
-        {
-            return Ok(Response::new(v1::LeaseResponse {
-                leases: Vec::new(),
-                quarantined_for: prost_types::Duration::try_from(time).ok(),
-            }));
-        }
-        let claimed = self.wait_for_tasks(claim, wait).await?;
+        let claimed = match self.wait_for_tasks(claim, wait).await? {
+            Wait::Over(claimed) => claimed,
+            Wait::Quarantined(time) => {
+                return Ok(Response::new(v1::LeaseResponse {
+                    leases: Vec::new(),
+                    quarantined_for: prost_types::Duration::try_from(time).ok(),
+                }));
+            }
+        };
         let granted = claimed.undelivered.leases().to_vec();
         let messages = async {
             let mut leases = Vec::with_capacity(claimed.tasks.len());
@@ -151,7 +149,7 @@ impl WorkerService for WorkerApi {
 
 impl WorkerApi {
     /// Claims as soon as there is something; empty when `wait` is over or the server stops.
-    async fn wait_for_tasks(&self, claim: Claim, wait: Duration) -> Result<Granted, ApiError> {
+    async fn wait_for_tasks(&self, claim: Claim, wait: Duration) -> Result<Wait, ApiError> {
         let deadline = Instant::now() + wait;
         loop {
             let queued = self.0.wakeups.queue().notified();
@@ -159,16 +157,21 @@ impl WorkerApi {
             // From here on a signal is kept, so that no task slips in between look and wait.
             queued.as_mut().enable();
             if self.0.shutdown.is_cancelled() {
-                return Ok(self.granted(Vec::new()));
+                return Ok(Wait::Over(self.granted(Vec::new())));
+            }
+            // Asked each time: what it failed while it waited counts.
+            let (quarantine, now) = (&self.0.quarantine, self.0.clock.now());
+            if let Some(time) = quarantine.remaining(&claim.worker, now) {
+                return Ok(Wait::Quarantined(time));
             }
             let granted = self.claim(claim.clone()).await?;
             if !granted.tasks.is_empty() {
-                return Ok(granted);
+                return Ok(Wait::Over(granted));
             }
             tokio::select! {
                 () = queued => {}
-                () = tokio::time::sleep_until(deadline) => return Ok(granted),
-                () = self.0.shutdown.cancelled() => return Ok(granted),
+                () = tokio::time::sleep_until(deadline) => return Ok(Wait::Over(granted)),
+                () = self.0.shutdown.cancelled() => return Ok(Wait::Over(granted)),
             }
         }
     }
@@ -303,6 +306,14 @@ impl WorkerApi {
             }
         }
     }
+}
+
+/// How a wait for tasks ended.
+enum Wait {
+    /// With tasks, or without any when its time was over.
+    Over(Granted),
+    /// The worker gets none for this long.
+    Quarantined(Duration),
 }
 
 type GiveBack = Box<dyn FnOnce(Vec<LeaseRef>) + Send>;

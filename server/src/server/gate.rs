@@ -17,6 +17,7 @@ pub(super) struct Gate {
     pub(super) layer: AccessLayer,
     pub(super) tls: Option<Latest<ServerConfig>>,
     pub(super) reloader: Reloader,
+    pub(super) audit: Arc<Audit>,
 }
 
 impl Gate {
@@ -70,12 +71,13 @@ impl Gate {
         let guard = Guard {
             tokens,
             clock,
-            audit,
+            audit: Arc::clone(&audit),
         };
         Ok(Self {
             layer: AccessLayer(Arc::new(guard)),
             tls,
             reloader: Reloader::new(watched),
+            audit,
         })
     }
 }

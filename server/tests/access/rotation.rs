@@ -74,3 +74,14 @@ async fn a_token_ends_when_it_says() {
     assert_eq!(guarded.code_as(&brief).await, Code::Unauthenticated);
     assert_eq!(guarded.code_as(&lasting).await, Code::Ok);
 }
+
+#[tokio::test]
+async fn a_token_ends_by_the_clock_on_the_wall() {
+    let brief = Caller::new("ci", "submit");
+    let file = format!("{}expires = 2023-11-14T22:13:21Z\n", brief.entry());
+    let guarded = Guarded::start_with(&file, |_| {}).await;
+    assert_eq!(guarded.code_as(&brief).await, Code::Ok);
+    // The machine began with a clock that was late, and has now been set.
+    guarded.clock.step(Duration::from_secs(1));
+    assert_eq!(guarded.code_as(&brief).await, Code::Unauthenticated);
+}

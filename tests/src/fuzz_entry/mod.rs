@@ -70,7 +70,7 @@ pub const TARGETS: [Target; 6] = [
         name: "request",
         run: request::judge,
         memory: Memory {
-            per_byte: 512,
+            per_byte: 256,
             fixed: 1 << 20,
         },
     },

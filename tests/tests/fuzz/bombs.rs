@@ -131,6 +131,40 @@ fn messages_of_nothing_but_empty_messages() {
 }
 
 #[test]
+fn requests_of_nothing_but_empty_messages() {
+    // As above, and each of them is wrong in several ways: what is wrong must not add up either.
+    let many = |tag: u8| [tag, 0].repeat(256 << 10);
+    for (method, name, request) in [
+        (0, "calibration", message(0x0a, &many(0x1a))),
+        (0, "evaluation", message(0x0a, &many(0x22))),
+        (
+            0,
+            "external data",
+            message(0x0a, &message(0x0a, &many(0x12))),
+        ),
+        (0, "settings", message(0x0a, &message(0x2a, &many(0x5a)))),
+        (1, "names", many(0x0a)),
+        (2, "states", message(0x1a, &vec![0; 256 << 10])),
+        (2, "known states", message(0x1a, &vec![1; 256 << 10])),
+        (3, "names", many(0x0a)),
+        (4, "names", many(0x0a)),
+        (5, "names", many(0x0a)),
+        (6, "digests", many(0x0a)),
+        (7, "digests", many(0x0a)),
+        (8, "leases", many(0x12)),
+        (9, "events", many(0x22)),
+        (9, "blobs", many(0x3a)),
+        (9, "maps", message(0x2a, &many(0x12))),
+        (9, "artifacts", message(0x32, &many(0x0a))),
+        (10, "leases", many(0x0a)),
+        (11, "leases", many(0x12)),
+    ] {
+        let request = [&[method][..], &request].concat();
+        check(&target("request"), &format!("{method}: {name}"), &request);
+    }
+}
+
+#[test]
 fn a_request_whose_every_field_is_wrong_and_long() {
     use dual16_proto::v1;
     use prost::Message as _;

@@ -64,15 +64,17 @@ pub(in crate::rpc) fn completion(
         checker.name("worker", &request.worker);
         let lease = checker.required_lease(request.lease.as_ref());
         let result = checker.payload("result", request.result, &mut blobs);
-        checker.count("events", request.events.len(), limits.result_events);
-        for (i, event) in request.events.iter().enumerate() {
-            checker.event(&format!("events[{i}]"), event);
+        if checker.count("events", request.events.len(), limits.result_events) {
+            for (i, event) in request.events.iter().enumerate() {
+                checker.event(&format!("events[{i}]"), event);
+            }
         }
-        checker.count("blobs", request.blobs.len(), limits.blob_digests);
-        for (i, blob) in request.blobs.iter().enumerate() {
-            let field = format!("blobs[{i}]");
-            if let Some(digest) = checker.digest(&field, blob) {
-                blobs.push((field, digest));
+        if checker.count("blobs", request.blobs.len(), limits.blob_digests) {
+            for (i, blob) in request.blobs.iter().enumerate() {
+                let field = format!("blobs[{i}]");
+                if let Some(digest) = checker.digest(&field, blob) {
+                    blobs.push((field, digest));
+                }
             }
         }
         let next = match request.next {
@@ -194,7 +196,9 @@ impl Checker<'_> {
 
     fn stage(&mut self, stage: v1::Stage, blobs: &mut Blobs) -> Option<PlannedStage> {
         self.name("stage.name", &stage.name);
-        self.count("stage.maps", stage.maps.len(), self.limits.stage_maps);
+        if !self.count("stage.maps", stage.maps.len(), self.limits.stage_maps) {
+            return None;
+        }
         let mut maps = Vec::with_capacity(stage.maps.len());
         for (i, payload) in stage.maps.into_iter().enumerate() {
             maps.extend(self.payload(&format!("stage.maps[{i}]"), Some(payload), blobs));
@@ -208,7 +212,9 @@ impl Checker<'_> {
     }
 
     fn artifacts(&mut self, artifacts: &[v1::Artifact], blobs: &mut Blobs) -> Vec<Artifact> {
-        self.count("finish.artifacts", artifacts.len(), self.limits.artifacts);
+        if !self.count("finish.artifacts", artifacts.len(), self.limits.artifacts) {
+            return Vec::new();
+        }
         let mut checked: Vec<Artifact> = Vec::with_capacity(artifacts.len());
         for (i, artifact) in artifacts.iter().enumerate() {
             let field = format!("finish.artifacts[{i}]");

@@ -93,11 +93,12 @@ impl Files<'_, '_> {
             }
             Some(Model::Onnx(onnx)) => {
                 let main = self.required("spec.onnx.model", onnx.model.as_ref())?;
-                self.list("spec.onnx.external_data", &onnx.external_data);
-                for (i, file) in onnx.external_data.iter().enumerate() {
-                    if file.name == main.name {
-                        let field = format!("spec.onnx.external_data[{i}].name");
-                        self.duplicate(&field, &file.name);
+                if self.list("spec.onnx.external_data", &onnx.external_data) {
+                    for (i, file) in onnx.external_data.iter().enumerate() {
+                        if file.name == main.name {
+                            let field = format!("spec.onnx.external_data[{i}].name");
+                            self.duplicate(&field, &file.name);
+                        }
                     }
                 }
                 main
@@ -134,10 +135,12 @@ impl Files<'_, '_> {
         self.list("spec.calibration", &spec.calibration);
     }
 
-    /// Checks a list of files, whose names must differ.
-    fn list(&mut self, field: &str, files: &[v1::InputFile]) {
+    /// Checks a list of files, whose names must differ. False = there are too many to look at.
+    fn list(&mut self, field: &str, files: &[v1::InputFile]) -> bool {
         let max = self.checker.limits.spec_files;
-        self.checker.count(field, files.len(), max);
+        if !self.checker.count(field, files.len(), max) {
+            return false;
+        }
         let mut names = HashSet::new();
         for (i, file) in files.iter().enumerate() {
             let field = format!("{field}[{i}]");
@@ -146,6 +149,7 @@ impl Files<'_, '_> {
                 self.duplicate(&format!("{field}.name"), &file.name);
             }
         }
+        true
     }
 
     fn duplicate(&mut self, field: &str, name: &str) {
@@ -179,7 +183,9 @@ impl Checker<'_> {
     fn quantize(&mut self, quantize: Option<&v1::QuantizeSpec>) {
         let Some(quantize) = quantize else { return };
         let max = self.limits.spec_settings;
-        self.count("spec.quantize.settings", quantize.settings.len(), max);
+        if !self.count("spec.quantize.settings", quantize.settings.len(), max) {
+            return;
+        }
         for (i, setting) in quantize.settings.iter().enumerate() {
             let field = format!("spec.quantize.settings[{i}]");
             self.name(&format!("{field}.name"), &setting.name);
