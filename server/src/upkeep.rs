@@ -64,12 +64,12 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
             () = app.shutdown.cancelled() => return,
             _ = tick.tick() => {}
         }
-        let quarantine = Arc::clone(&app.quarantine);
+        let (quarantine, ttl) = (Arc::clone(&app.quarantine), app.lease_ttl);
         let expired = app.change(move |store, now| {
             let changes = store.expire(now)?;
             for (worker, task) in &changes.lost {
                 tracing::warn!(%worker, %task, "lease ran out");
-                if let Some(time) = quarantine.failed(worker, *task, now) {
+                if let Some(time) = quarantine.lost(worker, *task, ttl, now) {
                     tracing::warn!(%worker, seconds = time.as_secs(), "worker quarantined");
                 }
             }

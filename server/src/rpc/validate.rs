@@ -205,10 +205,11 @@ pub(super) fn digests(limits: &Limits, digests: &[String]) -> Result<Vec<Digest>
     })
 }
 
-/// The leases that a worker names.
+/// The leases that a worker names in `field`.
 pub(super) fn leases(
     limits: &Limits,
     worker: &str,
+    field: &str,
     leases: &[v1::LeaseRef],
 ) -> Result<Vec<LeaseRef>, ApiError> {
     check(limits, |checker| {
@@ -216,7 +217,7 @@ pub(super) fn leases(
         let leases = leases.iter().enumerate();
         Some(
             leases
-                .filter_map(|(i, l)| checker.lease(&format!("leases[{i}]"), l))
+                .filter_map(|(i, l)| checker.lease(&format!("{field}[{i}]"), l))
                 .collect(),
         )
     })

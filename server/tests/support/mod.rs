@@ -136,6 +136,7 @@ impl TestServer {
             worker: "fake".into(),
             max_tasks,
             max_wait: Some(wait.try_into().unwrap()),
+            busy: false,
         };
         self.workers
             .clone()

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    job::{Fence, Grant, JobId, LeaseId, Slot, TaskEvent, TaskName},
+    job::{Fence, Grant, JobId, LeaseId, Slot, Task, TaskEvent, TaskName},
     store::LeasedTask,
 };
 
@@ -36,13 +36,22 @@ impl<E: Engine> Writer<'_, E> {
                 _ => self.reader.spec(name.job)?,
             };
             spec = Some((name.job, job_spec.clone()));
-            let leased = self.prepare(name, claim, job_spec, now)?;
+            let task = self.reader.task(name)?;
+            let task = task.ok_or_else(|| StoreError::Corrupt(format!("{name} has no record")))?;
+            let alone = task.runs_alone();
+            if alone && !claimed.tasks.is_empty() {
+                break;
+            }
+            let leased = self.prepare(name, &task, claim, job_spec, now)?;
             let bytes = size(&leased);
             if bytes > budget && !claimed.tasks.is_empty() {
                 break;
             }
             budget = budget.saturating_sub(bytes);
-            claimed.tasks.push(self.grant(name, leased, now)?);
+            claimed.tasks.push(self.grant(task, leased, now)?);
+            if alone {
+                break;
+            }
         }
         claimed.changes = std::mem::take(&mut self.changes);
         Ok(claimed)
@@ -52,24 +61,21 @@ impl<E: Engine> Writer<'_, E> {
     fn prepare(
         &self,
         name: TaskName,
+        task: &Task,
         claim: &Claim,
         spec: v1::JobSpec,
         now: Timestamp,
     ) -> Result<LeasedTask, StoreError> {
         let job = self.reader.job(name.job)?;
-        let attempt = self
-            .reader
-            .task(name)?
-            .map_or(0, |task| task.attempt)
-            .saturating_add(1);
         let fence = Fence {
             lease: LeaseId::generate(),
-            attempt,
+            attempt: task.attempt.saturating_add(1),
         };
         let grant = Grant {
             fence,
             worker: claim.worker.clone(),
             deadline: now.after(claim.ttl),
+            busy: claim.busy,
         };
         let inputs = match name.task.slot {
             Slot::Map(_) => Vec::new(),
@@ -81,6 +87,7 @@ impl<E: Engine> Writer<'_, E> {
             spec,
             task: name.task,
             grant,
+            alone: task.runs_alone(),
             payload,
             inputs,
         })
@@ -88,12 +95,10 @@ impl<E: Engine> Writer<'_, E> {
 
     fn grant(
         &mut self,
-        name: TaskName,
+        task: Task,
         leased: LeasedTask,
         now: Timestamp,
     ) -> Result<LeasedTask, StoreError> {
-        let task = self.reader.task(name)?;
-        let task = task.ok_or_else(|| StoreError::Corrupt(format!("{name} has no record")))?;
         let event = TaskEvent::Claim(leased.grant.clone());
         let step = self.config.machine.on_task(leased.job, task, event, now)?;
         let job = self.apply(step, Batch::default())?;
