@@ -106,6 +106,7 @@ fn claim(store: &impl Store) -> Option<LeasedTask> {
         max_tasks: 1,
         max_bytes: 1 << 20,
         ttl: Duration::from_secs(600),
+        busy: false,
     };
     let now = SystemClock::new().now();
     store.claim(&claim, now).unwrap().tasks.pop()

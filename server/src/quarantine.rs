@@ -2,7 +2,8 @@
 //! wrong library would otherwise use up the attempts of every job in the queue.
 //!
 //! A worker is judged by different tasks in a row, so that one bad task, tried again and again, says
-//! nothing about it; one result clears it. Kept in memory: a restarted server judges anew.
+//! nothing about it; one result clears it. A worker that dies loses all its leases at once, which is
+//! one failure: it may come back under its name, and only one of its tasks can have been the cause. Kept in memory: a restarted server judges anew.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -32,38 +33,64 @@ struct Record {
     failed: HashSet<TaskName>,
     quarantines: u32,
     until: Timestamp,
+    /// Leases that run out before then were lost in a crash that is counted already.
+    crash_until: Timestamp,
     heard: Timestamp,
 }
 
-impl Quarantine {
-    /// Notes that an attempt of `worker` failed, or that it lost its lease; not for bad input, which
-    /// is no fault of a worker. Returns for how long the worker is put aside, if it is now.
-    pub(crate) fn failed(&self, worker: &str, task: TaskName, now: Timestamp) -> Option<Duration> {
-        let mut workers = self.lock();
-        make_room(&mut workers, worker);
-        let record = workers.entry(worker.to_owned()).or_insert(Record {
+impl Record {
+    fn new(now: Timestamp) -> Self {
+        Self {
             failed: HashSet::new(),
             quarantines: 0,
             until: Timestamp::MIN,
+            crash_until: Timestamp::MIN,
             heard: now,
-        });
-        record.heard = now;
-        record.failed.insert(task);
+        }
+    }
+
+    /// Counts a task against the worker. Returns for how long it is put aside, if it is now.
+    fn count(&mut self, task: TaskName, now: Timestamp) -> Option<Duration> {
+        self.failed.insert(task);
         // After a quarantine a worker is on probation: its next failure is one too many.
-        let tolerated = if record.quarantines == 0 {
-            TOLERATED
-        } else {
-            1
-        };
-        if now < record.until || record.failed.len() < tolerated {
+        let tolerated = if self.quarantines == 0 { TOLERATED } else { 1 };
+        if now < self.until || self.failed.len() < tolerated {
             return None;
         }
-        let doubled = FIRST.saturating_mul(2_u32.saturating_pow(record.quarantines));
+        let doubled = FIRST.saturating_mul(2_u32.saturating_pow(self.quarantines));
         let time = doubled.min(LONGEST);
-        record.quarantines += 1;
-        record.until = now.after(time);
-        record.failed.clear();
+        self.quarantines += 1;
+        self.until = now.after(time);
+        self.failed.clear();
         Some(time)
+    }
+}
+
+impl Quarantine {
+    /// Notes that an attempt of `worker` failed; not for bad input, which is no fault of a worker.
+    /// Returns for how long the worker is put aside, if it is now.
+    pub(crate) fn failed(&self, worker: &str, task: TaskName, now: Timestamp) -> Option<Duration> {
+        self.with_record(worker, now, |record| record.count(task, now))
+    }
+
+    /// Notes that `worker` lost the lease of a task, granted for a time of `ttl`. Returns as
+    /// [`Quarantine::failed`] does.
+    pub(crate) fn lost(
+        &self,
+        worker: &str,
+        task: TaskName,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        self.with_record(worker, now, |record| {
+            if now < record.crash_until {
+                return None;
+            }
+            // All are renewed together, at a third of their time: what was granted since then runs
+            // out that much later. What the next process is granted has a whole time before it.
+            record.crash_until = now.after(ttl / 2);
+            record.count(task, now)
+        })
     }
 
     /// Notes a result of `worker`: it can work.
@@ -82,6 +109,21 @@ impl Quarantine {
     pub(crate) fn count(&self, now: Timestamp) -> usize {
         let workers = self.lock();
         workers.values().filter(|record| now < record.until).count()
+    }
+
+    fn with_record<T>(
+        &self,
+        worker: &str,
+        now: Timestamp,
+        judge: impl FnOnce(&mut Record) -> T,
+    ) -> T {
+        let mut workers = self.lock();
+        make_room(&mut workers, worker);
+        let record = workers
+            .entry(worker.to_owned())
+            .or_insert_with(|| Record::new(now));
+        record.heard = now;
+        judge(record)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Record>> {
@@ -165,6 +207,27 @@ mod tests {
         assert_eq!(quarantine.failed("w", task(8), at(1)), Some(FIRST));
         quarantine.succeeded("w");
         assert_eq!(quarantine.remaining("w", at(2)), None);
+    }
+
+    #[test]
+    fn a_crash_is_one_failure_however_many_tasks_it_takes_along() {
+        let (quarantine, ttl) = (Quarantine::default(), Duration::from_secs(30));
+        for crash in 0..4 {
+            // The leases that had just been granted run out later than the others.
+            let began = 100 * u64::from(crash);
+            for (i, after) in [(0, 20), (1, 20), (2, 24), (3, 30), (4, 30)] {
+                let (task, now) = (task(10 * crash + i), at(began + after));
+                assert_eq!(quarantine.lost("w", task, ttl, now), None);
+            }
+        }
+        assert_eq!(quarantine.remaining("w", at(330)), None);
+        // The fifth different one, with no result in between, is one too many.
+        assert_eq!(quarantine.lost("w", task(40), ttl, at(420)), Some(FIRST));
+        assert_eq!(quarantine.lost("w", task(41), ttl, at(425)), None);
+        // The same task each time says nothing about its worker.
+        for crash in 0..9 {
+            assert_eq!(quarantine.lost("v", task(0), ttl, at(100 * crash)), None);
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
             looked.now();
             for (worker, task) in &changes.lost {
                 tracing::warn!(%worker, %task, "lease ran out");
-                if let Some(time) = quarantine.failed(worker, *task, now) {
+                if let Some(time) = quarantine.lost(worker, *task, ttl, now) {
                     tracing::warn!(%worker, seconds = time.as_secs(), "worker quarantined");
                 }
             }

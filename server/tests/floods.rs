@@ -80,7 +80,7 @@ async fn check(channel: Channel) -> Result<i32, Status> {
 async fn heartbeat(server: &TestServer) -> Result<(), Status> {
     let beat = v1::HeartbeatRequest {
         worker: "fake".into(),
-        leases: Vec::new(),
+        ..v1::HeartbeatRequest::default()
     };
     server.workers.clone().heartbeat(beat).await.map(drop)
 }
@@ -373,6 +373,7 @@ async fn a_worker_that_is_quarantined_while_it_waits_gets_nothing() {
         worker: "fake".into(),
         max_tasks: 1,
         max_wait: Some(Duration::from_secs(20).try_into().unwrap()),
+        ..v1::LeaseRequest::default()
     };
     let mut workers = server.workers.clone();
     let waiting = tokio::spawn(async move { workers.lease(request).await });

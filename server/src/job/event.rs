@@ -9,6 +9,8 @@ use super::{Artifact, BlobRef, Fence, Grant};
 pub enum TaskEvent {
     /// A worker takes the task.
     Claim(Grant),
+    /// The worker that took it begins it, with no other beside it.
+    Begin(Fence),
     /// The worker hands in the result.
     Complete(Fence, Completion),
     /// The worker hands in an error.

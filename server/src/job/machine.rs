@@ -102,11 +102,16 @@ impl Machine {
         let step = Step::new(job, now);
         match event {
             TaskEvent::Claim(grant) => claim(step, task, grant, now),
+            TaskEvent::Begin(fence) => begin(step, task, fence),
             TaskEvent::Complete(fence, completion) => {
                 self.complete(step, task, fence, completion, now)
             }
-            TaskEvent::Fail(fence, report) => self.fail(step, task, fence, report, now),
-            TaskEvent::Expire(fence) => self.fail(step, task, fence, lease_expired(), now),
+            TaskEvent::Fail(fence, report) => {
+                self.fail(step, task, fence, Cause::Reported(report), now)
+            }
+            // What had not begun is not what its worker died of.
+            TaskEvent::Expire(fence) if task.waits_for_others() => release(step, task, fence),
+            TaskEvent::Expire(fence) => self.fail(step, task, fence, Cause::LeaseRanOut, now),
             TaskEvent::Release(fence) => release(step, task, fence),
         }
     }
@@ -207,21 +212,23 @@ impl Machine {
         mut step: Step,
         mut task: Task,
         fence: Fence,
-        report: FailureReport,
+        cause: Cause,
         now: Timestamp,
     ) -> Result<Step, Refusal> {
         let name = step.job.task_name(task.id);
         let worker = end_grant(&mut step, &task, fence)?.worker;
+        let lost = matches!(cause, Cause::LeaseRanOut);
         let FailureReport {
             code,
             message,
             permanent,
-        } = report;
+        } = cause.into();
         task.failures.push(Failure {
             attempt: fence.attempt,
             worker,
             message: message.clone(),
             time: now,
+            lost,
         });
         let tried = task.failures.len();
         let exhausted = tried >= self.max_attempts as usize;
@@ -283,6 +290,19 @@ fn claim(mut step: Step, mut task: Task, grant: Grant, now: Timestamp) -> Result
     Ok(step)
 }
 
+fn begin(mut step: Step, mut task: Task, fence: Fence) -> Result<Step, Refusal> {
+    let name = step.job.task_name(task.id);
+    match (step.job.phase.ended(), &mut task.state) {
+        (None, TaskState::Leased(grant)) if grant.fence == fence => {
+            if std::mem::take(&mut grant.busy) {
+                step.tasks.push(task);
+            }
+            Ok(step)
+        }
+        _ => Err(Refusal::LeaseLost(name)),
+    }
+}
+
 fn release(mut step: Step, task: Task, fence: Fence) -> Result<Step, Refusal> {
     end_grant(&mut step, &task, fence)?;
     requeue(&mut step, task);
@@ -341,10 +361,24 @@ fn stage_mut(job: &mut Job, name: TaskName) -> Result<&mut Stage, Refusal> {
         .ok_or(Refusal::NotClaimable(name))
 }
 
-fn lease_expired() -> FailureReport {
-    FailureReport {
-        code: "LEASE_EXPIRED".into(),
-        message: "the lease ran out: the worker sent neither a heartbeat nor a result".into(),
-        permanent: false,
+/// Why an attempt is over without a result.
+enum Cause {
+    /// The worker handed in an error.
+    Reported(FailureReport),
+    /// The worker fell silent.
+    LeaseRanOut,
+}
+
+impl From<Cause> for FailureReport {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Reported(report) => report,
+            Cause::LeaseRanOut => Self {
+                code: "LEASE_EXPIRED".into(),
+                message: "the lease ran out: the worker sent neither a heartbeat nor a result"
+                    .into(),
+                permanent: false,
+            },
+        }
     }
 }

@@ -206,4 +206,7 @@ pub struct Failure {
     pub message: String,
     /// When the server learned of it.
     pub time: Timestamp,
+    /// The lease ran out: the worker died with the task, of it or of another one, or was cut off.
+    #[serde(default)]
+    pub lost: bool,
 }

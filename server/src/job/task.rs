@@ -25,6 +25,9 @@ pub struct Grant {
     pub worker: String,
     /// When the lease ran out as granted. Renewals are not stored.
     pub deadline: Timestamp,
+    /// Other tasks run in the worker, as far as is known: one that runs alone waits for their end.
+    #[serde(default)]
+    pub busy: bool,
 }
 
 /// Where a task stands.
@@ -67,6 +70,19 @@ impl Task {
             failures: Vec::new(),
             state: TaskState::Pending,
         }
+    }
+
+    /// The task must have a worker to itself. It was lost with a worker once, and nobody knows
+    /// whether it took the worker down or was there when another task did: with nothing beside it, it
+    /// harms no other and fails by its own doing only.
+    pub fn runs_alone(&self) -> bool {
+        self.failures.iter().any(|failure| failure.lost)
+    }
+
+    /// A worker has the task and has not begun it: it runs alone, and others have to end first. The
+    /// worker says when it begins; before that it is no attempt.
+    pub fn waits_for_others(&self) -> bool {
+        self.runs_alone() && self.grant().is_some_and(|grant| grant.busy)
     }
 
     /// The task was completed.

@@ -222,21 +222,22 @@ pub(super) fn digests(limits: &Limits, digests: &[String]) -> Result<Vec<Digest>
     })
 }
 
-/// The leases that a worker names.
+/// The leases that a worker names in `field`.
 pub(super) fn leases(
     limits: &Limits,
     worker: &str,
+    field: &str,
     leases: &[v1::LeaseRef],
 ) -> Result<Vec<LeaseRef>, ApiError> {
     check(limits, |checker| {
         checker.name("worker", worker);
-        if !checker.count("leases", leases.len(), limits.held_leases) {
+        if !checker.count(field, leases.len(), limits.held_leases) {
             return None;
         }
         let leases = leases.iter().enumerate();
         Some(
             leases
-                .filter_map(|(i, l)| checker.lease(&format!("leases[{i}]"), l))
+                .filter_map(|(i, l)| checker.lease(&format!("{field}[{i}]"), l))
                 .collect(),
         )
     })
@@ -290,7 +291,7 @@ mod tests {
             ..Limits::default()
         };
         let wrong = vec![v1::LeaseRef::default(); 11];
-        let Err(ApiError::Invalid(violations, 0)) = leases(&limits, "w", &wrong) else {
+        let Err(ApiError::Invalid(violations, 0)) = leases(&limits, "w", "leases", &wrong) else {
             panic!("there are too many");
         };
         let told: Vec<_> = violations.iter().map(|v| v.reason.as_str()).collect();

@@ -45,6 +45,7 @@ impl WorkerService for WorkerApi {
             max_tasks: Limits::len(max_tasks),
             max_bytes: Limits::len(limits.lease_bytes),
             ttl: self.0.lease_ttl,
+            busy: request.busy,
         };
         let wait = max_wait.min(Duration::from_secs(limits.lease_wait_seconds));
         let claimed = match self.wait_for_tasks(claim, wait).await? {
@@ -76,12 +77,20 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
-        let v1::HeartbeatRequest { worker, leases } = request.into_inner();
-        let leases = validate::leases(&self.0.limits, &worker, &leases)?;
+        let v1::HeartbeatRequest {
+            worker,
+            leases,
+            begun,
+        } = request.into_inner();
+        let leases = validate::leases(&self.0.limits, &worker, "leases", &leases)?;
+        let begun = validate::leases(&self.0.limits, &worker, "begun", &begun)?;
         let ttl = self.0.lease_ttl;
         let lost = self
             .0
-            .store(move |store, now| store.renew(&leases, now, ttl))
+            .store(move |store, now| {
+                store.begin(&begun, now)?;
+                store.renew(&leases, now, ttl)
+            })
             .await?;
         let revoked = lost.iter().map(lease_ref).collect();
         Ok(Response::new(v1::HeartbeatResponse { revoked }))
@@ -138,7 +147,7 @@ impl WorkerService for WorkerApi {
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
         let scope = Scope::of(&request).map_err(ApiError::from)?;
         let v1::ReleaseRequest { worker, leases } = request.into_inner();
-        let leases = validate::leases(&self.0.limits, &worker, &leases)?;
+        let leases = validate::leases(&self.0.limits, &worker, "leases", &leases)?;
         scope.about(Names(&leases));
         self.0
             .change(move |store, now| store.release(&leases, now))
@@ -223,6 +232,7 @@ impl WorkerApi {
             spec,
             task,
             grant,
+            alone,
             payload,
             mut inputs,
         } = leased;
@@ -245,6 +255,7 @@ impl WorkerApi {
             inputs,
             spec: Some(spec),
             spec_digest: job.spec_digest.to_string(),
+            alone,
             trace_context: job.trace.unwrap_or_default(),
         })
     }

@@ -1,5 +1,6 @@
 //! The suite that every store passes: one list of tests, instantiated for each implementation.
 
+mod alone;
 mod clock;
 mod events;
 mod jobs;
@@ -47,6 +48,10 @@ macro_rules! conformance_suite {
             tasks::concurrent_claims_never_share_a_task,
             tasks::a_worker_completes_after_a_restart,
             tasks::a_lost_worker_is_noticed_after_a_restart,
+            alone::what_was_lost_is_leased_alone_and_in_its_turn,
+            alone::who_was_lost_is_known_after_a_restart,
+            alone::what_waits_for_others_loses_no_attempt,
+            alone::an_innocent_task_loses_one_attempt_at_most,
             retention::what_has_ended_goes_by_age_and_by_number,
             retention::blobs_are_free_once_no_job_keeps_them,
             retention::an_owner_has_a_quota_of_jobs_and_of_bytes,
@@ -168,13 +173,18 @@ fn create_with(
 }
 
 fn claim(store: &dyn Store, max_tasks: usize, now: Timestamp) -> Vec<LeasedTask> {
-    let claim = Claim {
-        worker: "w".into(),
+    store.claim(&claim_of("w", max_tasks), now).unwrap().tasks
+}
+
+/// What a worker asks for that runs nothing.
+fn claim_of(worker: &str, max_tasks: usize) -> Claim {
+    Claim {
+        worker: worker.into(),
         max_tasks,
         max_bytes: 1 << 20,
         ttl: TTL,
-    };
-    store.claim(&claim, now).unwrap().tasks
+        busy: false,
+    }
 }
 
 fn claim_one(store: &dyn Store, now: Timestamp) -> LeasedTask {

@@ -21,7 +21,7 @@ use crate::{
     clock::Timestamp,
     digest::Digest,
     job::{
-        BlobRef, Completion, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal,
+        BlobRef, Completion, FailureReport, Fence, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal,
         TaskEvent,
     },
     principal::Principal,
@@ -105,6 +105,10 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
+    fn begin(&self, leases: &[LeaseRef], now: Timestamp) -> Result<(), StoreError> {
+        self.write(|writer| writer.for_those_in_force(leases, TaskEvent::Begin, now))
+    }
+
     fn complete(
         &self,
         lease: LeaseRef,
@@ -131,12 +135,7 @@ impl<E: Engine> Store for RecordStore<E> {
 
     fn release(&self, leases: &[LeaseRef], now: Timestamp) -> Result<Changes, StoreError> {
         self.write_at(now, |writer, now| {
-            for lease in leases {
-                match writer.task_event(*lease, TaskEvent::Release(lease.fence), now) {
-                    Ok(()) | Err(StoreError::Refused(_)) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            writer.for_those_in_force(leases, TaskEvent::Release, now)?;
             Ok(std::mem::take(&mut writer.changes))
         })
     }
@@ -336,6 +335,22 @@ impl<E: Engine> Writer<'_, E> {
         self.live.catalog.remove(job.id);
         self.changes.jobs.push(job.id);
         Ok(removed)
+    }
+
+    /// Applies an event to the tasks of those of the leases that still hold.
+    fn for_those_in_force(
+        &mut self,
+        leases: &[LeaseRef],
+        event: impl Fn(Fence) -> TaskEvent,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for lease in leases {
+            match self.task_event(*lease, event(lease.fence), now) {
+                Ok(()) | Err(StoreError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn task_event(

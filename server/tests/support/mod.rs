@@ -103,6 +103,7 @@ impl TestServer {
             worker: "fake".into(),
             max_tasks,
             max_wait: Some(wait.try_into().unwrap()),
+            busy: false,
         };
         self.workers
             .clone()

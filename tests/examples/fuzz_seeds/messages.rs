@@ -35,6 +35,7 @@ pub(super) fn requests() -> Vec<Seed> {
     let heartbeat = v1::HeartbeatRequest {
         worker: "w".to_owned(),
         leases: vec![lease()],
+        begun: vec![lease()],
     };
     let release = v1::ReleaseRequest {
         worker: "w".to_owned(),

@@ -80,10 +80,8 @@ pub(super) fn a_claim_is_bounded_in_bytes(backend: &dyn Backend) {
     let store = backend.open(at(0));
     planned(&*store, 3);
     let claim = Claim {
-        worker: "w".into(),
-        max_tasks: 9,
         max_bytes: 0,
-        ttl: TTL,
+        ..claim_of("w", 9)
     };
     assert_eq!(store.claim(&claim, at(2)).unwrap().tasks.len(), 1);
 }
@@ -155,7 +153,7 @@ pub(super) fn attempts_are_limited_and_every_error_is_kept(backend: &dyn Backend
     let id = planned(&*store, 2);
     assert_eq!(claim(&*store, 2, at(2)).len(), 2);
     store.expire(at(2).after(TTL)).unwrap();
-    let held = claim(&*store, 2, at(40));
+    let held = [claim_one(&*store, at(40)), claim_one(&*store, at(40))];
     store
         .fail(lease(&held[0]), failure("second", false), at(41))
         .unwrap();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    job::{Fence, Grant, JobId, LeaseId, Slot, TaskEvent, TaskName, TaskState},
+    job::{Fence, Grant, JobId, LeaseId, Slot, Task, TaskEvent, TaskName, TaskState},
     store::{LeasedTask, Records as _},
 };
 
@@ -24,7 +24,11 @@ impl<E: Engine> Writer<'_, E> {
             match self.claim_head(claim, &mut spec, budget, now) {
                 Ok(Some((leased, bytes))) => {
                     budget = budget.saturating_sub(bytes);
+                    let alone = leased.alone;
                     claimed.tasks.push(leased);
+                    if alone {
+                        break;
+                    }
                 }
                 Ok(None) => break,
                 // What was granted before it is the worker's; the next claim meets the error first.
@@ -41,7 +45,7 @@ impl<E: Engine> Writer<'_, E> {
     }
 
     /// Grants the task at the head of the queue, with its size in bytes; none if there is none, or if
-    /// it is larger than `budget` and not the first of this claim.
+    /// it is not the first of this claim and larger than `budget`, or to run alone.
     fn claim_head(
         &mut self,
         claim: &Claim,
@@ -65,36 +69,35 @@ impl<E: Engine> Writer<'_, E> {
             _ => self.reader.spec(name.job)?,
         };
         *spec = Some((name.job, job_spec.clone()));
-        let leased = self.prepare(name, claim, job_spec, now)?;
+        let task = self.reader.task(name)?;
+        let task = task.ok_or_else(|| StoreError::Corrupt(format!("{name} has no record")))?;
+        let leased = self.prepare(name, &task, claim, job_spec, now)?;
         let bytes = size(&leased);
-        if bytes > budget && !first {
+        if !first && (bytes > budget || leased.alone) {
             return Ok(None);
         }
-        Ok(Some((self.grant(name, leased, now)?, bytes)))
+        Ok(Some((self.grant(task, leased, now)?, bytes)))
     }
 
     /// Reads what the worker would be given; nothing is granted yet.
     fn prepare(
         &self,
         name: TaskName,
+        task: &Task,
         claim: &Claim,
         spec: v1::JobSpec,
         now: Timestamp,
     ) -> Result<LeasedTask, StoreError> {
         let job = self.reader.job(name.job)?;
-        let attempt = self
-            .reader
-            .task(name)?
-            .map_or(0, |task| task.attempt)
-            .saturating_add(1);
         let fence = Fence {
             lease: LeaseId::generate(),
-            attempt,
+            attempt: task.attempt.saturating_add(1),
         };
         let grant = Grant {
             fence,
             worker: claim.worker.clone(),
             deadline: now.after(claim.ttl),
+            busy: claim.busy,
         };
         let inputs = match name.task.slot {
             Slot::Map(_) => Vec::new(),
@@ -106,6 +109,7 @@ impl<E: Engine> Writer<'_, E> {
             spec,
             task: name.task,
             grant,
+            alone: task.runs_alone(),
             payload,
             inputs,
         })
@@ -113,12 +117,10 @@ impl<E: Engine> Writer<'_, E> {
 
     fn grant(
         &mut self,
-        name: TaskName,
+        task: Task,
         leased: LeasedTask,
         now: Timestamp,
     ) -> Result<LeasedTask, StoreError> {
-        let task = self.reader.task(name)?;
-        let task = task.ok_or_else(|| StoreError::Corrupt(format!("{name} has no record")))?;
         // That it is in the queue says that its backoff is over, also where the clock was set back since.
         let now = match task.state {
             TaskState::Waiting { until } => now.max(until),
