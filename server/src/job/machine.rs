@@ -223,14 +223,17 @@ impl Machine {
             message,
             permanent,
         } = cause.into();
-        task.failures.push(Failure {
+        task.failed(Failure {
             attempt: fence.attempt,
             worker,
-            message: message.clone(),
+            message,
             time: now,
             lost,
         });
-        let tried = task.failures.len();
+        let tried = task.tried();
+        // As it was cut.
+        let message = task.failures.last().map(|last| last.message.clone());
+        let message = message.unwrap_or_default();
         let exhausted = tried >= self.max_attempts as usize;
         if !permanent && !exhausted {
             let error = task.failures.last().map(v1::AttemptError::from);
@@ -320,7 +323,7 @@ fn retry(mut step: Step, current: Vec<Task>) -> Result<Step, Refusal> {
     step.enter(Phase::Running);
     let maps_are_done = step.job.stages.last().is_some_and(Stage::maps_are_done);
     for mut task in current.into_iter().filter(|task| !task.is_done()) {
-        task.failures.clear();
+        task.forget_failures();
         task.state = TaskState::Pending;
         if maps_are_done || task.id.slot != Slot::Reduce {
             step.push(Effect::Enqueue(task.id));

@@ -55,10 +55,59 @@ pub struct Task {
     pub id: TaskId,
     /// Number of the newest grant, 0 before the first.
     pub attempt: u32,
-    /// Failed attempts since the job was created or retried, oldest first.
+    /// Failed attempts since the job was created or retried, oldest first; without those forgotten.
     pub failures: Vec<Failure>,
+    /// Failed attempts beyond what a record has room for.
+    #[serde(default, skip_serializing_if = "Forgotten::is_empty")]
+    pub forgotten: Forgotten,
     /// Where it stands.
     pub state: TaskState,
+}
+
+/// Most bytes of the failures of one task, as stored.
+pub const FAILURES_BYTES: usize = 8 * 1024;
+/// Most bytes of the message of one of them, as stored; a longer one is cut.
+const MESSAGE_BYTES: usize = 2 * 1024;
+
+/// What is left of the failures that a task's record has no room for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// How many there were.
+    pub count: u32,
+    /// Some of them were lost with a worker.
+    pub lost: bool,
+}
+
+impl Forgotten {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Bytes of a value as JSON, whose strings may be six times as long as they are.
+fn json_bytes(value: &impl Serialize) -> usize {
+    serde_json::to_string(value).map_or(usize::MAX, |json| json.len())
+}
+
+/// Cuts a text to at most `max` bytes of JSON.
+fn cut(text: &mut String, max: usize) {
+    const CUT: char = '…';
+    if json_bytes(text) <= max {
+        return;
+    }
+    let mut room = max.saturating_sub(json_bytes(&CUT));
+    let mut end = 0;
+    for (at, character) in text.char_indices() {
+        // Without the quotes.
+        let bytes = json_bytes(&character).saturating_sub(2);
+        if bytes > room {
+            break;
+        }
+        room -= bytes;
+        end = at + character.len_utf8();
+    }
+    text.truncate(end);
+    text.push(CUT);
 }
 
 impl Task {
@@ -68,6 +117,7 @@ impl Task {
             id,
             attempt: 0,
             failures: Vec::new(),
+            forgotten: Forgotten::default(),
             state: TaskState::Pending,
         }
     }
@@ -76,13 +126,36 @@ impl Task {
     /// whether it took the worker down or was there when another task did: with nothing beside it, it
     /// harms no other and fails by its own doing only.
     pub fn runs_alone(&self) -> bool {
-        self.failures.iter().any(|failure| failure.lost)
+        self.forgotten.lost || self.failures.iter().any(|failure| failure.lost)
     }
 
     /// A worker has the task and has not begun it: it runs alone, and others have to end first. The
     /// worker says when it begins; before that it is no attempt.
     pub fn waits_for_others(&self) -> bool {
         self.runs_alone() && self.grant().is_some_and(|grant| grant.busy)
+    }
+
+    /// Failed attempts since the job was created or retried.
+    pub fn tried(&self) -> usize {
+        self.failures.len() + self.forgotten.count as usize
+    }
+
+    /// Notes a failed attempt. However many there are and whatever they say, the record stays small
+    /// ([`FAILURES_BYTES`]): of many, the first and the newest are kept.
+    pub fn failed(&mut self, mut failure: Failure) {
+        cut(&mut failure.message, MESSAGE_BYTES);
+        self.failures.push(failure);
+        while self.failures.len() > 2 && json_bytes(&self.failures) > FAILURES_BYTES {
+            let forgotten = self.failures.remove(1);
+            self.forgotten.count = self.forgotten.count.saturating_add(1);
+            self.forgotten.lost |= forgotten.lost;
+        }
+    }
+
+    /// Nothing has been tried yet.
+    pub fn forget_failures(&mut self) {
+        self.failures.clear();
+        self.forgotten = Forgotten::default();
     }
 
     /// The task was completed.
@@ -108,5 +181,60 @@ impl Task {
             | TaskState::Done(_)
             | TaskState::Failed => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Slot;
+
+    fn failure(attempt: u32, message: &str, lost: bool) -> Failure {
+        Failure {
+            attempt,
+            worker: "w".repeat(256),
+            message: message.to_owned(),
+            time: Timestamp::from_millis(u64::MAX),
+            lost,
+        }
+    }
+
+    #[test]
+    fn failures_are_counted_for_ever_and_kept_in_little_room() {
+        let mut task = Task::new(TaskId {
+            stage: 0,
+            slot: Slot::Reduce,
+        });
+        for attempt in 1..=1000 {
+            // Six bytes each in JSON.
+            let message = "\u{1}".repeat(attempt as usize * 7);
+            task.failed(failure(attempt, &message, attempt == 2));
+            assert_eq!(task.tried(), attempt as usize);
+            assert!(json_bytes(&task) < FAILURES_BYTES + 512);
+        }
+        let kept: Vec<_> = task
+            .failures
+            .iter()
+            .map(|failure| failure.attempt)
+            .collect();
+        assert_eq!((kept[0], kept[1..].last()), (1, Some(&1000)), "{kept:?}");
+        assert!(task.runs_alone(), "the second was lost with its worker");
+        let read: Task = serde_json::from_str(&serde_json::to_string(&task).unwrap()).unwrap();
+        assert_eq!(read, task);
+        task.forget_failures();
+        assert_eq!((task.tried(), task.runs_alone()), (0, false));
+    }
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        for max in 10..60 {
+            let mut text = "no \"Δ\"\n".repeat(9);
+            cut(&mut text, max);
+            assert!(json_bytes(&text) <= max, "{max}: {text}");
+            assert!(text.ends_with('…'), "{text}");
+        }
+        let mut short = "short".to_owned();
+        cut(&mut short, 7);
+        assert_eq!(short, "short");
     }
 }

@@ -48,6 +48,7 @@ macro_rules! conformance_suite {
             tasks::concurrent_claims_never_share_a_task,
             tasks::a_worker_completes_after_a_restart,
             tasks::a_lost_worker_is_noticed_after_a_restart,
+            tasks::many_failures_stop_neither_their_task_nor_the_others,
             alone::what_was_lost_is_leased_alone_and_in_its_turn,
             alone::who_was_lost_is_known_after_a_restart,
             alone::what_waits_for_others_loses_no_attempt,

@@ -15,7 +15,7 @@ use prost::Message as _;
 
 use self::reader::Reader;
 use super::{
-    Batch, Changes, Engine, Quota, Records as _, StoreError,
+    Batch, Changes, Engine, MAX_RECORD_BYTES, Quota, Records as _, StoreError,
     commit::GroupCommit,
     keys::{self, Table},
     live::Live,
@@ -24,10 +24,14 @@ use super::{
 use crate::{
     clock::Timestamp,
     digest::Digest,
-    job::{BlobRef, Effect, Job, JobId, Machine, Step},
+    job::{BlobRef, Effect, FAILURES_BYTES, Job, JobId, Machine, Step},
 };
 
 pub(super) const FORMAT: &str = "2";
+
+/// Most bytes of the header of a job that has not ended: one that must end always has room left for its
+/// error, which holds the failures of a task.
+const OPEN_HEADER_BYTES: usize = MAX_RECORD_BYTES - FAILURES_BYTES - 4 * 1024;
 
 /// What a store enforces.
 #[derive(Clone, Copy, Debug)]
@@ -204,7 +208,15 @@ impl<E: Engine> Writer<'_, E> {
                 self.refer(&mut job, blobs, &mut batch)?;
             }
         }
-        batch.put("job", keys::job(job.id), reader::encode_json(&job)?)?;
+        let header = reader::encode_json(&job)?;
+        if job.phase.ended().is_none() && header.len() > OPEN_HEADER_BYTES {
+            return Err(StoreError::RecordTooLarge {
+                what: "job",
+                bytes: header.len(),
+                max: OPEN_HEADER_BYTES,
+            });
+        }
+        batch.put("job", keys::job(job.id), header)?;
         for task in &tasks {
             let key = Table::Task.task(job.task_name(task.id));
             batch.put("task", key, reader::encode_json(task)?)?;

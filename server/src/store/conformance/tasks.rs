@@ -385,3 +385,26 @@ pub(super) fn a_lost_worker_is_noticed_after_a_restart(backend: &dyn Backend) {
     assert_eq!(store.expire(at(1000).after(TTL)).unwrap().queued, 1);
     assert_eq!(claim_one(&*store, at(1031)).task, task.task);
 }
+
+pub(super) fn many_failures_stop_neither_their_task_nor_the_others(backend: &dyn Backend) {
+    let mut config = config();
+    config.machine.max_attempts = 1000;
+    let store = backend.open_with(config, at(0));
+    planned(&*store, 1);
+    create(&*store, "the other");
+    let told = "\u{1}".repeat(2048);
+    let mut now = 100;
+    for attempt in 0..300 {
+        // One by one: what was lost is leased alone.
+        let tasks = [(); 2].map(|()| claim_one(&*store, at(now)));
+        now += 1;
+        if attempt % 2 == 0 {
+            store
+                .fail(lease(&tasks[0]), failure(&told, false), at(now))
+                .unwrap();
+        }
+        now += TTL.as_secs();
+        store.expire(at(now)).unwrap();
+        assert_eq!(store.counts().unwrap().leased_tasks, 0, "after {attempt}");
+    }
+}

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    job::{Fence, Grant, JobId, LeaseId, Slot, Task, TaskEvent, TaskName, TaskState},
+    job::{Fence, Grant, LeaseId, Slot, Task, TaskEvent, TaskName, TaskState},
     store::{LeasedTask, Records as _},
 };
 
@@ -18,10 +18,8 @@ impl<E: Engine> Writer<'_, E> {
         self.queue_due(now)?;
         let mut claimed = Claimed::default();
         let mut budget = claim.max_bytes;
-        // The tasks at the head are mostly of one job: its spec is read once.
-        let mut spec: Option<(JobId, v1::JobSpec)> = None;
         while claimed.tasks.len() < claim.max_tasks {
-            match self.claim_head(claim, &mut spec, budget, now) {
+            match self.claim_head(claim, claimed.tasks.last(), budget, now) {
                 Ok(Some((leased, bytes))) => {
                     budget = budget.saturating_sub(bytes);
                     let alone = leased.alone;
@@ -45,11 +43,11 @@ impl<E: Engine> Writer<'_, E> {
     }
 
     /// Grants the task at the head of the queue, with its size in bytes; none if there is none, or if
-    /// it is not the first of this claim and larger than `budget`, or to run alone.
+    /// it comes after a `previous` one and is larger than `budget`, or to run alone.
     fn claim_head(
         &mut self,
         claim: &Claim,
-        spec: &mut Option<(JobId, v1::JobSpec)>,
+        previous: Option<&LeasedTask>,
         budget: usize,
         now: Timestamp,
     ) -> Result<Option<(LeasedTask, usize)>, StoreError> {
@@ -63,17 +61,16 @@ impl<E: Engine> Writer<'_, E> {
             .ok_or_else(|| StoreError::Corrupt(format!("a queued task of {job} is missing")))?;
         let name = keys::parse_task(key)
             .ok_or_else(|| StoreError::Corrupt("a queue key names no task".into()))?;
-        let first = spec.is_none();
-        let job_spec = match spec {
-            Some((id, spec)) if *id == name.job => spec.clone(),
+        // The tasks at the head are mostly of one job: its spec is read once.
+        let spec = match previous {
+            Some(previous) if previous.job.id == name.job => previous.spec.clone(),
             _ => self.reader.spec(name.job)?,
         };
-        *spec = Some((name.job, job_spec.clone()));
         let task = self.reader.task(name)?;
         let task = task.ok_or_else(|| StoreError::Corrupt(format!("{name} has no record")))?;
-        let leased = self.prepare(name, &task, claim, job_spec, now)?;
+        let leased = self.prepare(name, &task, claim, spec, now)?;
         let bytes = size(&leased);
-        if !first && (bytes > budget || leased.alone) {
+        if previous.is_some() && (bytes > budget || leased.alone) {
             return Ok(None);
         }
         Ok(Some((self.grant(task, leased, now)?, bytes)))
