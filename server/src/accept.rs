@@ -72,16 +72,24 @@ async fn accept(
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     let mut told: Option<Instant> = None;
     loop {
-        if seats.are_taken() && told.is_none_or(|told| told.elapsed() > TOLD) {
-            told = Some(Instant::now());
-            tracing::warn!("all connections are taken (--limit-connections); new ones wait");
-        }
         // Before the connection is accepted: one that is not costs no file descriptor.
-        let place = tokio::select! {
-            () = ready.closed() => return,
-            place = seats.reserve() => place,
+        let place = match seats.free() {
+            Some(place) => place,
+            None => {
+                if told.is_none_or(|told| told.elapsed() > TOLD) {
+                    told = Some(Instant::now());
+                    tracing::warn!(
+                        "all connections are taken (--limit-connections); new ones wait"
+                    );
+                }
+                let freed = tokio::select! {
+                    () = ready.closed() => return,
+                    freed = seats.freed() => freed,
+                };
+                let Some(place) = freed else { return };
+                place
+            }
         };
-        let Some(place) = place else { return };
         let stream = tokio::select! {
             () = ready.closed() => return,
             accepted = listener.accept() => match accepted {

@@ -183,6 +183,8 @@ pub struct RunningServer {
     upkeep: Vec<JoinHandle<()>>,
     reloader: Reloader,
     audit: Arc<Audit>,
+    /// Held while the data directory is tried.
+    probing: Arc<tokio::sync::Mutex<()>>,
     /// Keeps other servers out of the data directory.
     data: DataDir,
 }
@@ -272,6 +274,7 @@ pub async fn start(
         upkeep,
         reloader,
         audit,
+        probing: Arc::default(),
         data,
     })
 }
@@ -293,7 +296,7 @@ impl RunningServer {
         Arc::new(Observer {
             app: Arc::clone(&self.app),
             data: self.data.path().to_owned(),
-            probing: Arc::default(),
+            probing: Arc::clone(&self.probing),
         })
     }
 

@@ -7,7 +7,10 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -29,6 +32,8 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Seats {
     free: Arc<Semaphore>,
+    /// None is free, and the next connection waits for one.
+    awaited: Arc<AtomicBool>,
     /// From the connection to the end of the preface.
     patience: Duration,
 }
@@ -37,7 +42,7 @@ pub(super) struct Seats {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) deadline: Instant,
-    free: Arc<Semaphore>,
+    awaited: Arc<AtomicBool>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -45,24 +50,29 @@ impl Seats {
     pub(super) fn new(seats: usize, patience: Duration) -> Self {
         Self {
             free: Arc::new(Semaphore::new(seats.clamp(1, Semaphore::MAX_PERMITS))),
+            awaited: Arc::default(),
             patience,
         }
     }
 
-    pub(super) fn are_taken(&self) -> bool {
-        self.free.available_permits() == 0
+    /// A place if one is free.
+    pub(super) fn free(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
     }
 
-    /// Waits for a place.
-    pub(super) async fn reserve(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.free).acquire_owned().await.ok()
+    /// Waits for a place, for which others give way.
+    pub(super) async fn freed(&self) -> Option<OwnedSemaphorePermit> {
+        self.awaited.store(true, Ordering::Relaxed);
+        let place = Arc::clone(&self.free).acquire_owned().await.ok();
+        self.awaited.store(false, Ordering::Relaxed);
+        place
     }
 
     /// That of a connection which is there now.
     pub(super) fn seat(&self, place: OwnedSemaphorePermit) -> Seat {
         Seat {
             deadline: Instant::now() + self.patience,
-            free: Arc::clone(&self.free),
+            awaited: Arc::clone(&self.awaited),
             _place: place,
         }
     }
@@ -109,7 +119,7 @@ impl Watch {
             }
             if self.line.is_known() {
                 self.timer = None;
-            } else if self.seat.free.available_permits() == 0 {
+            } else if self.seat.awaited.load(Ordering::Relaxed) {
                 tracing::debug!("a connection that nobody known uses gives way");
                 return Err(io::ErrorKind::ConnectionAborted.into());
             } else {
