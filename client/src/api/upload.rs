@@ -108,7 +108,10 @@ impl Client {
                     });
                 }
                 // What was kept is gone since it was asked for.
-                Err(status) if status.code() == Code::OutOfRange => outage.wait(&status).await?,
+                Err(status) if status.code() == Code::OutOfRange => outage
+                    .wait(&status)
+                    .await
+                    .map_err(|error| naming(error, blob))?,
                 Err(status) => outage
                     .pause(&status)
                     .await

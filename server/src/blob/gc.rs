@@ -74,11 +74,10 @@ impl LocalBlobs {
         let mut swept = Swept::default();
         let published = layout.published.load(Ordering::Relaxed);
         for shard in entries(&layout.shards())? {
-            let prefix = shard.file_name();
-            // The folder may be a file system of its own, with what that brings.
-            if !is_shard(&prefix) || !shard.file_type()?.is_dir() {
+            if !is_shard(&shard)? {
                 continue;
             }
+            let prefix = shard.file_name();
             let mut old = Vec::new();
             for file in entries(&shard.path())? {
                 // Only what this store has written itself.
@@ -143,10 +142,13 @@ impl Swept {
     }
 }
 
-fn is_shard(name: &OsStr) -> bool {
+/// Whether this is one of the folders that blobs lie in. The folder above may be a file system of its
+/// own, with what that brings, or have a stranger's files.
+pub(super) fn is_shard(entry: &DirEntry) -> io::Result<bool> {
     let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let name = entry.file_name();
     let name = name.as_encoded_bytes();
-    name.len() == 2 && name.iter().all(digit)
+    Ok(name.len() == 2 && name.iter().all(digit) && entry.file_type()?.is_dir())
 }
 
 fn is_part(name: &OsStr) -> bool {

@@ -17,7 +17,7 @@ use dual16_proto::blob::{CHUNK_BYTES, WriteBehind, read_ahead};
 use tokio::sync::OwnedMutexGuard;
 use tonic::async_trait;
 
-use super::{BlobError, BlobReader, BlobStore, Upload, part::Part};
+use super::{BlobError, BlobReader, BlobStore, Upload, gc::is_shard, part::Part};
 use crate::digest::Digest;
 
 /// Blobs in a directory of their own.
@@ -73,8 +73,18 @@ impl Layout {
         let shard = blob.parent().unwrap_or(&shards);
         let bytes = fs::metadata(part)?.len();
         let _publishing = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
-        fs::create_dir_all(shard)?;
-        sync(&shards)?;
+        match fs::create_dir(shard) {
+            // Those that were there at the start were synced then.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(()) => {
+                if let Err(error) = sync(&shards) {
+                    // For the next one to try again.
+                    let _ = fs::remove_dir(shard);
+                    return Err(error);
+                }
+            }
+        }
         fs::rename(part, &blob)?;
         if let Err(error) = sync(shard) {
             // As if it had not been. Should this fail too, the next start syncs what it finds.
@@ -99,7 +109,7 @@ impl LocalBlobs {
         // A process that was killed may have renamed and not synced.
         for shard in fs::read_dir(root.join("sha256"))? {
             let shard = shard?;
-            if shard.file_type()?.is_dir() {
+            if is_shard(&shard)? {
                 sync_dir(&shard.path())?;
             }
         }

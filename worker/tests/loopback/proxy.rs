@@ -13,15 +13,15 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
     task::JoinHandle,
 };
+use tokio_util::sync::CancellationToken;
 
 /// A running proxy.
 pub(crate) struct Proxy {
     pub(crate) url: String,
-    /// For each connection, in the order they came, whether it is dead.
-    connections: Arc<Mutex<Vec<watch::Sender<bool>>>>,
+    /// For each connection, in the order they came, what kills it.
+    connections: Arc<Mutex<Vec<CancellationToken>>>,
     accepting: JoinHandle<()>,
 }
 
@@ -34,21 +34,16 @@ impl Proxy {
         let accepted = Arc::clone(&connections);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (dead, is_dead) = watch::channel(false);
-                accepted.lock().unwrap().push(dead);
+                let dead = CancellationToken::new();
+                accepted.lock().unwrap().push(dead.clone());
                 let server = TcpStream::connect(server).await.unwrap();
                 for stream in [&client, &server] {
                     stream.set_nodelay(true).unwrap();
                 }
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
-                tokio::spawn(carry(
-                    from_client,
-                    to_server,
-                    Duration::ZERO,
-                    is_dead.clone(),
-                ));
-                tokio::spawn(carry(from_server, to_client, lag, is_dead));
+                tokio::spawn(carry(from_client, to_server, Duration::ZERO, dead.clone()));
+                tokio::spawn(carry(from_server, to_client, lag, dead));
             }
         });
         Self {
@@ -65,7 +60,7 @@ impl Proxy {
 
     /// From now on the connection carries nothing, and does not end.
     pub(crate) fn kill(&self, connection: usize) {
-        self.connections.lock().unwrap()[connection].send_replace(true);
+        self.connections.lock().unwrap()[connection].cancel();
     }
 }
 
@@ -79,14 +74,13 @@ async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     lag: Duration,
-    mut dead: watch::Receiver<bool>,
+    dead: CancellationToken,
 ) {
     let mut buffer = vec![0; 16 << 10];
     loop {
-        let read = tokio::select! {
-            read = from.read(&mut buffer) => read,
+        let Some(read) = dead.run_until_cancelled(from.read(&mut buffer)).await else {
             // Holds both halves, so that neither side hears of it.
-            Ok(_) = dead.wait_for(|dead| *dead) => std::future::pending().await,
+            return std::future::pending().await;
         };
         let Ok(count @ 1..) = read else { return };
         tokio::time::sleep(lag).await;
