@@ -135,12 +135,13 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    // The export of spans needs the runtime.
-    let _logs = {
+    // The export of spans needs the runtime, from its start to its end.
+    let logs = {
         let _entered = runtime.enter();
         logs.start("dual16-worker")?
     };
     let ended = runtime.block_on(run(options, &ops, Duration::from_secs(drain_seconds)));
+    drop(logs);
     // A task that does not listen must not hold up the exit; its lease was given back.
     runtime.shutdown_background();
     ended
