@@ -99,6 +99,25 @@ fn a_collector_gets_one_trace_from_the_command_to_the_kernels() {
     for span in &spans {
         assert_tells_no_secret(span);
     }
+
+    // There was one job: every file that moved moved for it.
+    let moved = |span: &&Span| span.field("rpc").starts_with("BlobService/");
+    let of_trace = trace.iter().copied().filter(moved).count();
+    assert_eq!(spans.iter().filter(moved).count(), of_trace);
+    for (caller, rpc) in [
+        ("command", "Upload"),
+        ("command", "Download"),
+        ("task", "Upload"),
+        ("task", "Download"),
+    ] {
+        let rpc = format!("BlobService/{rpc}");
+        let by_caller = |span: &&Span| by_id[&*span.parent].name == caller;
+        let mut of_caller = named("rpc").filter(by_caller);
+        assert!(
+            of_caller.any(|span| span.field("rpc") == rpc),
+            "{caller} {rpc}"
+        );
+    }
 }
 
 /// What leaves the machine is decided field by field: none holds a path, a token or a message.
