@@ -20,8 +20,7 @@ fn main() -> ExitCode {
         Err(ConfigError::Arguments(error)) => error.exit(),
         Err(error) => return end(&Terminal::plain(), Err(error.into())),
     };
-    // Logs are for those who ask: DUAL16_LOG=info, or a filter for each module. A command without
-    // them does its work all the same.
+    // Logs are for those who ask: DUAL16_LOG=info, or a filter for each module.
     let logs = LogArgs::from_env();
     let terminal = Terminal::detect(cli.global.color);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -32,7 +31,11 @@ fn main() -> ExitCode {
         Err(error) => return end(&terminal, Err(Error::Local(error.to_string()))),
     };
     let result = runtime.block_on(async {
-        let _logs = logs.start("dual16");
+        // A command without them does its work all the same.
+        let logs = logs.start("dual16");
+        if let Err(error) = &logs {
+            terminal.warn(format_args!("without logs and traces: {error}"));
+        }
         // Whoever calls this command may have begun a trace: by convention, in this variable.
         let parent = std::env::var("TRACEPARENT").ok();
         let span = tracing::error_span!("command", trace_id = tracing::field::Empty);

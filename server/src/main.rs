@@ -10,7 +10,7 @@ use dual16_server::{
     limits::Limits,
     offline,
 };
-use dual16_telemetry::files::write_whole;
+use dual16_telemetry::{exit, files::write_whole};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -33,11 +33,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The log may be what failed, and a filter may hide it: this line is for the operator.
-            let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("error: {error:#}\n"));
-            ExitCode::FAILURE
-        }
+        Err(error) => exit::failed(error.as_ref()),
     }
 }
 

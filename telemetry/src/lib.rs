@@ -7,8 +7,13 @@
 //! - [`ops`]: the plain HTTP port with /livez, /readyz and /metrics, and its flags.
 //! - [`metrics`]: labels that cannot grow without bound, buckets, the process's own figures.
 //! - [`logs`], [`trace`]: log lines, spans, and one trace id from the client to the kernels.
+//! - `export`: spans to a collector, with the feature `otlp`.
+//! - [`exit`]: the last word of a program that failed.
 //! - [`files`]: files that others wait for, such as the one with a port's number.
 
+pub mod exit;
+#[cfg(feature = "otlp")]
+pub mod export;
 pub mod files;
 pub mod logs;
 #[cfg(feature = "ops")]

@@ -18,6 +18,9 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+#[cfg(feature = "otlp")]
+use crate::export::Export;
+
 /// Flags of the logs, the same for every program that runs for long.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Operations")]
@@ -63,27 +66,37 @@ pub enum LogError {
     },
     /// Not a collector.
     #[cfg(feature = "otlp")]
-    #[error("--otlp-endpoint {endpoint}: {source}; it must be a URL such as http://127.0.0.1:4317")]
+    #[error(
+        "--otlp-endpoint (DUAL16_OTLP_ENDPOINT) `{endpoint}`: {source}; it must be a URL such as \
+         http://127.0.0.1:4317"
+    )]
     Otlp {
         /// As given.
         endpoint: String,
         /// What is wrong with it.
-        source: opentelemetry_otlp::ExporterBuildError,
+        source: crate::export::ExportError,
     },
     /// Something in this process logs already.
     #[error("logging was set up before: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// The logs of this process. Dropped, it brings the spans that are left to the collector.
+/// The logs of this process. Dropped, it brings the spans that are left to the collector, and so must
+/// be dropped before the async runtime ends, which carries them there.
 #[derive(Debug)]
 #[must_use = "spans that are left are lost without it"]
-pub struct Logs(SdkTracerProvider);
+pub struct Logs {
+    provider: SdkTracerProvider,
+    #[cfg(feature = "otlp")]
+    export: Option<Export>,
+}
 
+#[cfg(feature = "otlp")]
 impl Drop for Logs {
     fn drop(&mut self) {
-        // A collector that is not there is no reason to end otherwise than well.
-        let _ = self.0.shutdown();
+        if let Some(export) = &self.export {
+            export.end(&self.provider);
+        }
     }
 }
 
@@ -118,43 +131,34 @@ impl LogArgs {
             LogFormat::Pretty => lines.boxed(),
             LogFormat::Json => lines.json().boxed(),
         };
-        let provider = self.provider(service)?;
+        let logs = self.spans(service)?;
         Registry::default()
             .with(lines.with_filter(filter))
-            .with(traces(&provider))
+            .with(traces(&logs.provider))
             .try_init()?;
-        Ok(Logs(provider))
+        Ok(logs)
     }
 
     #[cfg(not(feature = "otlp"))]
     #[allow(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
-    fn provider(&self, _service: &'static str) -> Result<SdkTracerProvider, LogError> {
-        Ok(SdkTracerProvider::builder().build())
+    fn spans(&self, _service: &'static str) -> Result<Logs, LogError> {
+        let provider = SdkTracerProvider::builder().build();
+        Ok(Logs { provider })
     }
 
     #[cfg(feature = "otlp")]
-    fn provider(&self, service: &'static str) -> Result<SdkTracerProvider, LogError> {
-        use opentelemetry_otlp::WithExportConfig as _;
-
-        let builder = SdkTracerProvider::builder();
+    fn spans(&self, service: &'static str) -> Result<Logs, LogError> {
         let Some(endpoint) = &self.otlp_endpoint else {
-            return Ok(builder.build());
+            let provider = SdkTracerProvider::builder().build();
+            let export = None;
+            return Ok(Logs { provider, export });
         };
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .build()
-            .map_err(|source| LogError::Otlp {
-                endpoint: endpoint.clone(),
-                source,
-            })?;
-        let resource = opentelemetry_sdk::Resource::builder()
-            .with_service_name(service)
-            .build();
-        Ok(builder
-            .with_resource(resource)
-            .with_batch_exporter(exporter)
-            .build())
+        let started = Export::start(endpoint, service).map_err(|source| LogError::Otlp {
+            endpoint: endpoint.clone(),
+            source,
+        })?;
+        let (provider, export) = (started.0, Some(started.1));
+        Ok(Logs { provider, export })
     }
 }
 

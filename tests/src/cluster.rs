@@ -98,6 +98,12 @@ impl ServerProcess {
         self.process.kill();
     }
 
+    /// Asks it to shut down and waits for its end.
+    pub fn stop(self) -> Finished {
+        self.process.signal("TERM");
+        self.process.wait(START_LIMIT)
+    }
+
     /// Starts it again on the same port with the same state.
     pub fn restart(&mut self) {
         self.process.kill();

@@ -11,12 +11,13 @@
 //! - [`cli`]: one `dual16` command.
 //! - [`cluster`]: a server, and workers, as processes.
 //! - [`power`]: a disk that forgets what was not synced.
+//! - [`collector`]: an OTLP collector, and the spans that have come to it.
 //! - [`events`]: what a watched job tells.
 //! - [`results`]: the folder that `--out` named.
 //! - [`data`]: the models of the repository, and edited copies of them.
 //! - [`tensors`]: safetensors in and out.
 //! - [`fuzz_entry`]: what reads input from strangers, for fuzzing; the one part that calls the crates.
-//! - [`python`]: the interpreter of the independent clients.
+//! - [`python`]: the interpreter of the independent clients and of the collector.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,6 +27,7 @@
 
 pub mod cli;
 pub mod cluster;
+pub mod collector;
 pub mod data;
 pub mod events;
 pub mod fuzz_entry;

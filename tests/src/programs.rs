@@ -18,7 +18,7 @@ pub fn program(name: &str) -> PathBuf {
     let path = profile.join(format!("{name}{}", env::consts::EXE_SUFFIX));
     assert!(
         path.is_file(),
-        "{} is missing: run ./test, or `cargo build --workspace --bins` before this test",
+        "{} is missing: run ./test, or `cargo test --workspace --no-run` before this test",
         path.display()
     );
     path

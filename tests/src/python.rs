@@ -1,5 +1,5 @@
-//! The Python interpreter of the independent clients: DUAL16_TEST_PYTHON, or the one that `./test`
-//! has set up.
+//! The Python interpreter of the independent clients and of the collector: DUAL16_TEST_PYTHON, or the
+//! one that `./test` has set up.
 
 use std::{env, path::PathBuf, process::Command, time::Duration};
 
@@ -15,12 +15,20 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// # Panics
 /// When there is no interpreter with grpcio, saying how to get one.
 pub fn run(script: &str, arguments: &[&str]) -> Finished {
+    start(script, arguments).wait(LIMIT)
+}
+
+/// Starts `tests/python/SCRIPT`.
+///
+/// # Panics
+/// As [`run`].
+pub fn start(script: &str, arguments: &[&str]) -> Process {
     let mut command = Command::new(interpreter());
     command
         .arg(repository().join("tests/python").join(script))
         .args(arguments);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
-    Process::spawn(script, command).wait(LIMIT)
+    Process::spawn(script, command)
 }
 
 fn interpreter() -> PathBuf {
@@ -35,8 +43,8 @@ fn interpreter() -> PathBuf {
     let path = target.join("test-venv/bin/python");
     assert!(
         path.exists(),
-        "{} is missing: run ./test, or name a Python with grpcio, grpcio-tools and \
-         grpcio-reflection in DUAL16_TEST_PYTHON",
+        "{} is missing: run ./test, or name a Python with what tests/python/requirements.txt lists in \
+         DUAL16_TEST_PYTHON",
         path.display()
     );
     path

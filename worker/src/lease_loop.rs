@@ -97,7 +97,7 @@ impl LeaseLoop {
                     if transient(&status) {
                         self.link.failed(&status);
                     } else {
-                        tracing::warn!(code = ?status.code(), error = status.message(), "lease refused");
+                        self.link.refused(&status);
                     }
                     drop(slots);
                     stop.run_until_cancelled(backoff.wait()).await;
@@ -142,7 +142,7 @@ impl LeaseLoop {
             max_wait: prost_types::Duration::try_from(LONG_POLL).ok(),
         };
         let reply = within(LONG_POLL + CALL_TIMEOUT, self.client.lease(request)).await?;
-        self.link.answered();
+        self.link.leased();
         Ok(reply)
     }
 

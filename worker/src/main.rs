@@ -1,12 +1,12 @@
 //! The `dual16-worker` program: options from the command line and the environment, logs to stderr,
 //! and a drain when asked to stop.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, builder::BoolishValueParser};
 use dual16_proto::credentials::{ClientIdentity, Credentials, TokenSource};
-use dual16_telemetry::{logs::LogArgs, ops::OpsArgs};
+use dual16_telemetry::{exit, logs::LogArgs, ops::OpsArgs};
 use dual16_worker::{DEFAULT_CACHE_BYTES, MemoryLimit, WorkerOptions, start};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -97,7 +97,14 @@ struct Args {
     logs: LogArgs,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match work(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::failed(error.as_ref()),
+    }
+}
+
+fn work(args: Args) -> anyhow::Result<()> {
     let Args {
         server,
         token_file,
@@ -114,7 +121,7 @@ fn main() -> anyhow::Result<()> {
         drain_seconds,
         ops,
         logs,
-    } = Args::parse();
+    } = args;
 
     let mut options = WorkerOptions::new(server, cache);
     options.credentials = Credentials {
@@ -135,12 +142,13 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    // The export of spans needs the runtime.
-    let _logs = {
+    // The export of spans needs the runtime, from its start to its end.
+    let logs = {
         let _entered = runtime.enter();
         logs.start("dual16-worker")?
     };
     let ended = runtime.block_on(run(options, &ops, Duration::from_secs(drain_seconds)));
+    drop(logs);
     // A task that does not listen must not hold up the exit; its lease was given back.
     runtime.shutdown_background();
     ended

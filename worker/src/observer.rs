@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{blob_cache::BlobCache, link::Link, metrics::Metrics};
 
-/// Ready means: it leases (it is not draining), and the server answers.
+/// Ready means: it leases (it is not draining), and the server answers and lets it.
 #[derive(Debug)]
 pub(crate) struct Observer {
     pub(crate) metrics: Arc<Metrics>,
@@ -22,6 +22,8 @@ impl Observed for Observer {
             Err("draining")
         } else if !self.link.is_up() {
             Err("the server does not answer")
+        } else if self.link.is_refused() {
+            Err("the server refuses to give tasks; the log says why")
         } else {
             Ok(())
         };

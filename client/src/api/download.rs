@@ -8,7 +8,7 @@ use dual16_proto::{
 };
 use tonic::Status;
 
-use super::{ApiError, Client, Moved, retry::Outage};
+use super::{ApiError, Client, Moved, connect::traced, retry::Outage};
 
 /// What to download and what to call it in errors.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,7 @@ impl Client {
             digest: wanted.digest.to_owned(),
             offset: *offset,
         };
-        let mut stream = match self.blobs().download(request).await {
+        let mut stream = match self.blobs().download(traced(request)).await {
             Ok(response) => response.into_inner(),
             Err(status) => return Ok(Err(status)),
         };

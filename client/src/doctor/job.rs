@@ -43,14 +43,28 @@ pub(super) async fn run(client: &Client, patience: Duration) -> [Finding; 2] {
         ..request.clone()
     };
     if let Err(error) = client.create_job(check).await {
-        let remedy = "the server refuses jobs like any other client's: its message says why";
         return [
-            Finding::fail(DRY_RUN, error.to_string(), remedy),
+            Finding::fail(DRY_RUN, error.to_string(), remedy(&error)),
             Finding::skipped(JOB, "the server does not take it"),
         ];
     }
     let taken = Finding::ok(DRY_RUN, "the server would take a job");
     [taken, do_job(client, request, patience).await]
+}
+
+/// What somebody does whose job is refused.
+fn remedy(error: &ApiError) -> &'static str {
+    match error {
+        ApiError::Refused { reason, .. } if reason == "ROLE_MISSING" => {
+            "use the token of somebody who may submit: --token-file or DUAL16_TOKEN"
+        }
+        ApiError::Refused { reason, .. }
+            if reason == "QUOTA_EXCEEDED" || reason == "QUEUE_FULL" =>
+        {
+            "wait until jobs have ended, or delete old ones; `dual16 jobs` lists them"
+        }
+        _ => "the server refuses jobs like any other client's: its message says why",
+    }
 }
 
 async fn do_job(client: &Client, request: CreateJobRequest, patience: Duration) -> Finding {

@@ -5,6 +5,7 @@
 //! cannot be taken because an earlier one failed are skipped and say so.
 
 mod blob;
+mod connection;
 mod job;
 mod network;
 mod server;
@@ -108,18 +109,22 @@ pub async fn examine(
     connect: impl AsyncFnOnce() -> Result<Client, Error>,
 ) -> Examination {
     let mut findings = Vec::new();
-    let client = match network::look(url, &mut findings).await {
-        true => network::connect(connect, &mut findings).await,
-        false => None,
+    let connection = match network::look(url, &mut findings).await {
+        Some(way) => connection::open(&way, connect, &mut findings).await,
+        None => {
+            let because = "there is no connection";
+            let checks = ["tls", "grpc", "access"];
+            findings.extend(checks.map(|check| Finding::skipped(check, because)));
+            Err(because)
+        }
     };
-    match client {
-        Some(client) => {
+    match connection {
+        Ok(client) => {
             server::look(&client, url, &mut findings).await;
             findings.push(blob::round_trip(&client).await);
             findings.extend(job::run(&client, patience).await);
         }
-        None => {
-            let because = "there is no connection";
+        Err(because) => {
             let checks = [
                 "version", "clock", "latency", "limits", "blob", "dry run", "job",
             ];

@@ -1,4 +1,4 @@
-//! From a URL to a connection: the name, the port, encryption, and whether a dual16 server answers.
+//! From a URL to a port that accepts: the name and the way there.
 
 use std::{
     net::SocketAddr,
@@ -12,13 +12,20 @@ use tokio::{
 use tonic::transport::Uri;
 
 use super::Finding;
-use crate::{api::Client, error::Error};
 
 /// One lookup, or one connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Name, port and encryption; whether a connection is worth trying.
-pub(super) async fn look(url: &str, findings: &mut Vec<Finding>) -> bool {
+/// What lies between this machine and the server.
+pub(super) struct Way {
+    /// By https.
+    pub(super) encrypted: bool,
+    /// The server is on this machine.
+    pub(super) near: bool,
+}
+
+/// Name and port; the way to the server if a connection is worth trying.
+pub(super) async fn look(url: &str, findings: &mut Vec<Finding>) -> Option<Way> {
     let Some((host, port, encrypted)) = parts(url) else {
         let remedy = "name it as http://HOST:PORT or https://HOST:PORT";
         findings.push(Finding::fail(
@@ -26,7 +33,7 @@ pub(super) async fn look(url: &str, findings: &mut Vec<Finding>) -> bool {
             format!("{url:?} is no URL of a server"),
             remedy,
         ));
-        return false;
+        return None;
     };
     let addresses = match timeout(PATIENCE, lookup_host((host.as_str(), port))).await {
         Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
@@ -42,8 +49,8 @@ pub(super) async fn look(url: &str, findings: &mut Vec<Finding>) -> bool {
         format!("{host} is {}", listed.join(", ")),
     ));
     let reached = reach(&addresses, port, findings).await;
-    findings.push(encryption(encrypted, &addresses));
-    reached
+    let near = addresses.iter().all(|address| address.ip().is_loopback());
+    reached.then_some(Way { encrypted, near })
 }
 
 /// Host, port and whether it is https.
@@ -62,7 +69,7 @@ fn parts(url: &str) -> Option<(String, u16, bool)> {
     (!host.is_empty()).then_some((host, uri.port_u16()?, encrypted))
 }
 
-fn no_name(findings: &mut Vec<Finding>, host: &str, why: &str) -> bool {
+fn no_name(findings: &mut Vec<Finding>, host: &str, why: &str) -> Option<Way> {
     let remedy = "check the spelling of --server, and that this machine's DNS knows the name";
     findings.push(Finding::fail(
         "name",
@@ -70,7 +77,7 @@ fn no_name(findings: &mut Vec<Finding>, host: &str, why: &str) -> bool {
         remedy,
     ));
     findings.push(Finding::skipped("tcp", "there is no address"));
-    false
+    None
 }
 
 async fn reach(addresses: &[SocketAddr], port: u16, findings: &mut Vec<Finding>) -> bool {
@@ -95,47 +102,6 @@ async fn reach(addresses: &[SocketAddr], port: u16, findings: &mut Vec<Finding>)
     false
 }
 
-fn encryption(encrypted: bool, addresses: &[SocketAddr]) -> Finding {
-    if encrypted {
-        return Finding::ok(
-            "tls",
-            "https: the connection below was made by the server's certificate",
-        );
-    }
-    match addresses.iter().all(|address| address.ip().is_loopback()) {
-        true => Finding::ok(
-            "tls",
-            "none, and none needed: the server is on this machine",
-        ),
-        false => Finding::warn(
-            "tls",
-            "none: models and results cross the network unencrypted",
-            "use https:// and give the server a certificate, or keep to a network you trust",
-        ),
-    }
-}
-
-/// The connection that commands use.
-pub(super) async fn connect(
-    connect: impl AsyncFnOnce() -> Result<Client, Error>,
-    findings: &mut Vec<Finding>,
-) -> Option<Client> {
-    let began = Instant::now();
-    match connect().await {
-        Ok(client) => {
-            let found = format!("a dual16 server answers, in {}", millis(began.elapsed()));
-            findings.push(Finding::ok("grpc", found));
-            Some(client)
-        }
-        Err(error) => {
-            let remedy = "something listens there; is it dual16-server, and no proxy that speaks \
-                          HTTP/1 only in front of it?";
-            findings.push(Finding::fail("grpc", error.to_string(), remedy));
-            None
-        }
-    }
-}
-
 /// A duration as people compare it: "0.8 ms", "213 ms".
 pub(super) fn millis(duration: Duration) -> String {
     let millis = duration.as_secs_f64() * 1e3;
@@ -148,7 +114,6 @@ pub(super) fn millis(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Verdict;
 
     #[test]
     fn urls_are_taken_apart_as_the_client_takes_them() {
@@ -160,14 +125,5 @@ mod tests {
         for bad in ["", "host", "ftp://host:1", "http://:1", "http://host"] {
             assert_eq!(parts(bad), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn encryption_is_missed_only_where_a_network_is_crossed() {
-        let near = ["127.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap()];
-        let far = ["192.0.2.1:1".parse().unwrap()];
-        assert_eq!(encryption(false, &near).verdict, Verdict::Ok);
-        assert_eq!(encryption(false, &far).verdict, Verdict::Warn);
-        assert_eq!(encryption(true, &far).verdict, Verdict::Ok);
     }
 }

@@ -1,6 +1,9 @@
 //! Where output goes and how it may look. The one place that writes to stdout.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal as _, Write as _},
+};
 
 use anstyle::{AnsiColor, Style};
 
@@ -85,6 +88,12 @@ impl Terminal {
         let label = self.stderr_paint().bad("error:");
         // Nobody is left to tell when stderr is gone.
         let _ = writeln!(io::stderr(), "{label} {error}");
+    }
+
+    /// Writes what the command does without to stderr.
+    pub fn warn(&self, problem: impl Display) {
+        let label = self.stderr_paint().warn("warning:");
+        let _ = writeln!(io::stderr(), "{label} {problem}");
     }
 }
 

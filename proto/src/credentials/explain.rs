@@ -71,7 +71,10 @@ fn alert_text(alert: &str) -> String {
         | "UnsupportedCertificate"
         | "DecryptError"
         | "AccessDenied" => {
-            format!("the server does not accept the client certificate of --tls-cert ({alert})")
+            format!(
+                "the server does not accept the client certificate of --tls-cert ({alert}); name one \
+                 that an authority of its --tls-client-ca has signed"
+            )
         }
         other => format!("TLS failed: the server sent the alert {other}"),
     }
@@ -91,10 +94,10 @@ fn certificate_text(problem: &CertificateError) -> String {
                 .to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it has expired, or the clock of this machine is wrong".to_owned()
+            "it has expired, or the clock of this machine is wrong; have it renewed, or set the clock".to_owned()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet, or the clock of this machine is wrong".to_owned()
+            "it is not valid yet, or the clock of this machine is wrong; wait, or set the clock".to_owned()
         }
         CertificateError::NotValidForName => {
             "it is for another name; use the name that it is for".to_owned()

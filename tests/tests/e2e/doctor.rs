@@ -23,8 +23,8 @@ fn a_server_with_a_worker_passes_every_check_and_keeps_nothing() {
         .map(|check| check["check"].as_str().unwrap())
         .collect();
     let all = [
-        "name", "tcp", "tls", "grpc", "version", "clock", "latency", "limits", "blob", "dry run",
-        "job",
+        "name", "tcp", "tls", "grpc", "access", "version", "clock", "latency", "limits", "blob",
+        "dry run", "job",
     ];
     assert_eq!(names, all);
     assert_eq!(server.ask(&["jobs"])["jobs"], Value::Array(Vec::new()));
@@ -77,7 +77,9 @@ fn a_closed_port_fails_with_the_remedy_and_the_rest_is_skipped() {
         remedy.contains("dual16-server") && remedy.contains(&port.to_string()),
         "{remedy}"
     );
-    for name in ["version", "clock", "blob", "dry run", "job"] {
+    for name in [
+        "tls", "grpc", "access", "version", "clock", "blob", "dry run", "job",
+    ] {
         assert_eq!(check(&report, name)["verdict"], "skipped", "{name}");
     }
     assert!(run.stderr.contains("1 of the checks failed"), "{run}");

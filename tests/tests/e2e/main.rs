@@ -15,6 +15,7 @@ mod deploy;
 mod determinism;
 mod disk;
 mod doctor;
+mod export;
 mod independent;
 mod interrupt;
 mod layer_mode;

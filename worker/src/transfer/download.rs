@@ -11,7 +11,7 @@ use tonic::Status;
 use super::{Broken, STALL_TIMEOUT, Transfer, TransferError};
 use crate::{
     backoff::Backoff,
-    connection::{CALL_TIMEOUT, transient, within},
+    connection::{CALL_TIMEOUT, traced, transient, within},
     digest::Digest,
 };
 
@@ -77,7 +77,8 @@ impl Transfer {
             digest: digest.to_string(),
             offset: partial.received,
         };
-        let mut stream = within(CALL_TIMEOUT, self.client.clone().download(request)).await?;
+        let mut client = self.client.clone();
+        let mut stream = within(CALL_TIMEOUT, client.download(traced(request))).await?;
         self.link.answered();
         loop {
             let message = tokio::time::timeout(STALL_TIMEOUT, stream.message())

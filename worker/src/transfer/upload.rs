@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 use super::{Broken, STALL_TIMEOUT, Transfer, TransferError};
 use crate::{
     backoff::Backoff,
-    connection::{CALL_TIMEOUT, transient, within},
+    connection::{CALL_TIMEOUT, traced, transient, within},
     digest::Digest,
 };
 
@@ -78,14 +78,14 @@ impl Transfer {
         let request = FindMissingRequest {
             digests: vec![name.clone()],
         };
-        let missing = within(CALL_TIMEOUT, client.find_missing(request)).await?;
+        let missing = within(CALL_TIMEOUT, client.find_missing(traced(request))).await?;
         if missing.missing.is_empty() {
             return Ok(());
         }
         let request = QueryUploadRequest {
             digest: name.clone(),
         };
-        let kept = within(CALL_TIMEOUT, client.query_upload(request)).await?;
+        let kept = within(CALL_TIMEOUT, client.query_upload(traced(request))).await?;
         if kept.complete {
             return Ok(());
         }
@@ -108,7 +108,7 @@ impl Transfer {
         let limit = STALL_TIMEOUT + Duration::from_secs(rest / SLOWEST);
         let (read, reply) = tokio::join!(
             send_chunks(chunks, first, messages),
-            within(limit, client.upload(ReceiverStream::new(stream))),
+            within(limit, client.upload(traced(ReceiverStream::new(stream)))),
         );
         // A stream cut short by a failed read makes the server complain; the read is the cause.
         read?;

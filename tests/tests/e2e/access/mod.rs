@@ -1,6 +1,7 @@
 //! Tokens, TLS and client certificates as people use them: real programs, their flags and variables,
 //! and what they say when something does not fit.
 
+mod examined;
 mod secured;
 
 use std::{process::Command, time::Duration};
@@ -136,5 +137,7 @@ fn a_worker_that_is_not_let_in_says_why() {
     assert!(ended.stderr.contains("asks who is calling"), "{ended}");
     let flags = [certificates, vec!["--tls-ca".into(), token.clone()]].concat();
     let ended = server.worker_with(&flags).wait(LIMIT);
-    assert!(ended.stderr.contains("holds no certificate"), "{ended}");
+    let said = "holds no certificate";
+    assert_eq!(ended.stderr.matches(said).count(), 1, "{ended}");
+    assert!(ended.stderr.starts_with("error: "), "{ended}");
 }

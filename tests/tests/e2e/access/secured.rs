@@ -219,6 +219,11 @@ impl Secured {
         self.start_worker(self.flags(certificate))
     }
 
+    /// The same with further arguments.
+    pub(super) fn worker_and(&self, certificate: &[PathBuf], more: &[OsString]) -> Process {
+        self.start_worker([&self.flags(certificate)[..], more].concat())
+    }
+
     /// A worker with these flags alone.
     pub(super) fn worker_with(&self, flags: &[PathBuf]) -> Process {
         let mut all: Vec<OsString> = vec!["--server".into(), self.url().into()];
