@@ -1,4 +1,5 @@
-//! Asks the server for as many tasks as there are free slots, and sets each of them going.
+//! Asks the server for as many tasks as there are free slots, and sets each of them going. One that
+//! is to run alone waits for the others; nothing more is asked for until it has ended.
 
 use std::{
     num::NonZeroUsize,
@@ -22,7 +23,7 @@ use tonic::Status;
 use crate::{
     backoff::Backoff,
     connection::{CALL_TIMEOUT, transient, within},
-    leases::LeaseTable,
+    leases::{HeldLease, LeaseTable},
     link::Link,
     task::TaskContext,
 };
@@ -53,7 +54,7 @@ pub(crate) struct LeaseLoop {
 impl LeaseLoop {
     /// Runs until `stop` is cancelled; tasks that run then go on.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let free = Arc::new(Semaphore::new(self.slots.get().min(Semaphore::MAX_PERMITS)));
+        let free = Arc::new(Semaphore::new(self.slots() as usize));
         let mut backoff = Backoff::new();
         // A semaphore that is never closed always grants in the end.
         while let Some(Ok(slot)) = stop
@@ -91,7 +92,17 @@ impl LeaseLoop {
                 }
                 Ok(answer) => {
                     backoff.reset();
-                    self.set_going(answer.leases, slots);
+                    // All are renewed from now on, whichever begins when.
+                    let held = answer.leases.into_iter().map(|lease| {
+                        let held = self.leases.hold(&lease);
+                        (lease, held)
+                    });
+                    let (alone, together): (Vec<_>, Vec<_>) =
+                        held.partition(|(lease, _)| lease.alone);
+                    self.set_going(together, slots);
+                    for (lease, held) in alone {
+                        self.run_alone(lease, held, &free, &stop).await;
+                    }
                 }
                 Err(status) => {
                     if transient(&status) {
@@ -135,21 +146,28 @@ impl LeaseLoop {
         reporter.release(leases.collect(), RELEASE_LIMIT).await;
     }
 
-    async fn lease(&mut self, slots: usize) -> Result<LeaseResponse, Status> {
+    /// Tasks that may run at once.
+    fn slots(&self) -> u32 {
+        let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
+        u32::try_from(self.slots.get()).unwrap_or(most).min(most)
+    }
+
+    async fn lease(&mut self, free: usize) -> Result<LeaseResponse, Status> {
+        let free = u32::try_from(free).unwrap_or(u32::MAX);
         let request = LeaseRequest {
             worker: self.worker.clone(),
-            max_tasks: u32::try_from(slots).unwrap_or(u32::MAX),
+            max_tasks: free,
             max_wait: prost_types::Duration::try_from(LONG_POLL).ok(),
+            busy: free < self.slots(),
         };
         let reply = within(LONG_POLL + CALL_TIMEOUT, self.client.lease(request)).await?;
         self.link.leased();
         Ok(reply)
     }
 
-    fn set_going(&self, leases: Vec<Lease>, slots: Vec<OwnedSemaphorePermit>) {
+    fn set_going(&self, leases: Vec<(Lease, HeldLease)>, slots: Vec<OwnedSemaphorePermit>) {
         let mut slots = slots.into_iter();
-        for lease in leases {
-            let held = self.leases.hold(&lease);
+        for (lease, held) in leases {
             // A server that grants more than was asked for is served all the same.
             let slot = slots.next();
             let context = Arc::clone(&self.context);
@@ -158,5 +176,49 @@ impl LeaseLoop {
                 drop(slot);
             });
         }
+    }
+
+    /// Runs a task when all others have ended, and returns at its end. It may take the worker down:
+    /// what ran beside it would go down as well, and it with one of them.
+    async fn run_alone(
+        &self,
+        lease: Lease,
+        held: HeldLease,
+        free: &Arc<Semaphore>,
+        stop: &CancellationToken,
+    ) {
+        if free.available_permits() < self.slots() as usize {
+            tracing::info!(task = %lease.task, "waits for the others, to run alone");
+        }
+        let slots = tokio::select! {
+            biased;
+            () = held.lost().cancelled() => return,
+            () = stop.cancelled() => return self.give_back_one(&held).await,
+            slots = Arc::clone(free).acquire_many_owned(self.slots()) => slots,
+        };
+        // Until it is told, the server takes the loss of the task for that of the others. It was told
+        // that they run when it was asked, even if they have ended since.
+        match stop
+            .run_until_cancelled(self.context.reporter.begin(&held))
+            .await
+        {
+            Some(true) => {}
+            Some(false) => return,
+            None => return self.give_back_one(&held).await,
+        }
+        tracing::info!(task = %lease.task, "runs alone: it was lost with a worker before");
+        let context = Arc::clone(&self.context);
+        let task = self.tasks.spawn(async move {
+            context.run(lease, held).await;
+            drop(slots);
+        });
+        // An error here is a panic, and not the next task's concern. A drain waits for the task as for
+        // any other.
+        let _ = stop.run_until_cancelled(task).await;
+    }
+
+    async fn give_back_one(&self, held: &HeldLease) {
+        let lease = vec![held.lease().clone()];
+        self.context.reporter.release(lease, RELEASE_LIMIT).await;
     }
 }

@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 use dual16_proto::{
     credentials::AuthorizedChannel,
     v1::{
-        CompleteRequest, FailRequest, Finish, LeaseRef, Payload, ReleaseRequest, Stage,
-        complete_request, payload, worker_service_client::WorkerServiceClient,
+        CompleteRequest, FailRequest, Finish, HeartbeatRequest, LeaseRef, Payload, ReleaseRequest,
+        Stage, complete_request, payload, worker_service_client::WorkerServiceClient,
     },
 };
 use tonic::{Code, Response, Status};
@@ -41,6 +41,27 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
+    /// Says that a task begins, which was to run alone and waited for others. False if its lease is
+    /// lost, or the server does not take it: then it must not.
+    pub(crate) async fn begin(&self, held: &HeldLease) -> bool {
+        let message = HeartbeatRequest {
+            worker: self.worker.clone(),
+            leases: vec![held.lease().clone()],
+            begun: vec![held.lease().clone()],
+        };
+        let send = || {
+            let (mut client, message) = (self.client.clone(), message.clone());
+            async move { client.heartbeat(message).await }
+        };
+        match self.repeat(held, send).await {
+            Ok(answer) => answer.is_some_and(|answer| answer.revoked.is_empty()),
+            Err(status) => {
+                tracing::warn!(code = ?status.code(), error = status.message(), "a task cannot begin");
+                false
+            }
+        }
+    }
+
     /// Hands in a result, and which blobs the task left for later ones. One that cannot be stored or that the server refuses fails the task, so
     /// that the job's owner reads why.
     pub(crate) async fn complete(
@@ -125,12 +146,13 @@ impl Reporter {
         }
     }
 
-    /// Repeats a call until it is answered. A lost lease is no error: there is nothing left to do.
+    /// Repeats a call until it is answered. A lost lease is no error, and no answer: there is nothing
+    /// left to do.
     async fn repeat<T, F>(
         &self,
         held: &HeldLease,
         mut call: impl FnMut() -> F,
-    ) -> Result<(), Status>
+    ) -> Result<Option<T>, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -138,15 +160,15 @@ impl Reporter {
             let mut backoff = Backoff::new();
             loop {
                 let status = match within(CALL_TIMEOUT, call()).await {
-                    Ok(_) => {
+                    Ok(answer) => {
                         self.link.answered();
-                        return Ok(());
+                        return Ok(Some(answer));
                     }
                     Err(status) => status,
                 };
                 if lease_lost(&status) {
                     tracing::info!(reason = status.message(), "report came too late");
-                    return Ok(());
+                    return Ok(None);
                 }
                 if !transient(&status) {
                     return Err(status);
@@ -158,7 +180,7 @@ impl Reporter {
         held.lost()
             .run_until_cancelled(repeated)
             .await
-            .unwrap_or(Ok(()))
+            .unwrap_or(Ok(None))
     }
 
     async fn completion(

@@ -26,7 +26,7 @@ use tonic::transport::Channel;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Short, so that renewal and revocation happen within a test.
-const LEASE_TTL: Duration = Duration::from_millis(600);
+pub(crate) const LEASE_TTL: Duration = Duration::from_millis(600);
 
 pub(crate) struct Cluster {
     dir: TempDir,

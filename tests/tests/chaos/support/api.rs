@@ -7,6 +7,7 @@ use std::{
 };
 
 use dual16_proto::{
+    blob::CHUNK_BYTES,
     digest::Digest,
     v1::{
         self, blob_service_client::BlobServiceClient, job_service_client::JobServiceClient,
@@ -54,14 +55,17 @@ impl Api {
     /// Stores a blob and names it as a file.
     pub(crate) async fn upload(&self, name: &str, bytes: &[u8]) -> v1::InputFile {
         let digest = Digest::of(bytes).to_string();
-        let message = v1::UploadRequest {
-            digest: digest.clone(),
-            size: bytes.len() as u64,
-            offset: 0,
-            data: bytes.to_vec().into(),
-        };
+        let chunks = bytes.chunks(CHUNK_BYTES);
+        let mut messages: Vec<_> = chunks
+            .map(|chunk| v1::UploadRequest {
+                data: chunk.to_vec().into(),
+                ..v1::UploadRequest::default()
+            })
+            .collect();
+        messages[0].digest.clone_from(&digest);
+        messages[0].size = bytes.len() as u64;
         patiently("Upload", || {
-            let (mut blobs, messages) = (self.blobs(), tokio_stream::once(message.clone()));
+            let (mut blobs, messages) = (self.blobs(), tokio_stream::iter(messages.clone()));
             async move { blobs.upload(messages).await }
         })
         .await;

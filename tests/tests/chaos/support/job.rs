@@ -13,6 +13,8 @@ use super::{api::Api, load::Watched};
 #[derive(Debug, Clone)]
 pub(crate) struct TinyJob {
     pub(crate) note: String,
+    /// Of its batch.
+    rows: usize,
 }
 
 /// What a job left, comparable between jobs that differ in their notes only.
@@ -20,7 +22,18 @@ pub(crate) type Results = BTreeMap<String, Vec<u8>>;
 
 impl TinyJob {
     pub(crate) fn new(note: impl Into<String>) -> Self {
-        Self { note: note.into() }
+        Self {
+            note: note.into(),
+            rows: 3,
+        }
+    }
+
+    /// The same with a batch of 29 MB, of which every task has to be read: a good part of a second.
+    pub(crate) fn slow(note: impl Into<String>) -> Self {
+        Self {
+            note: note.into(),
+            rows: 300_000,
+        }
     }
 
     /// Uploads what it needs.
@@ -33,7 +46,10 @@ impl TinyJob {
             ],
             "weights",
         );
-        let batch = file(&[("fc1", &[3, 16]), ("fc2", &[3, 8])], &self.note);
+        let batch = file(
+            &[("fc1", &[self.rows, 16]), ("fc2", &[self.rows, 8])],
+            &self.note,
+        );
         v1::JobSpec {
             model: Some(Model::Layers(v1::LayerModel {
                 weights: Some(api.upload("weights.safetensors", &weights).await),
@@ -69,17 +85,20 @@ pub(crate) async fn results(api: &Api, job: &v1::Job) -> Results {
 pub(crate) async fn reference() -> &'static Results {
     static REFERENCE: OnceCell<Results> = OnceCell::const_new();
     REFERENCE
-        .get_or_init(|| async {
-            let server = tokio::task::block_in_place(ServerProcess::start);
-            let _worker = WorkerProcess::start(&server, "undisturbed", 1);
-            let api = Api::to(&server.url());
-            let job = TinyJob::new("undisturbed").submit(&api).await;
-            Watched::to_the_end(&api, &job.name).await;
-            let results = results(&api, &api.job(&job.name).await).await;
-            assert_eq!(results.len(), dual16_tests::results::ARTIFACTS.len());
-            results
-        })
+        .get_or_init(|| undisturbed(TinyJob::new("undisturbed")))
         .await
+}
+
+/// What a job leaves when nothing disturbs it.
+pub(crate) async fn undisturbed(job: TinyJob) -> Results {
+    let server = tokio::task::block_in_place(ServerProcess::start);
+    let _worker = WorkerProcess::start(&server, "undisturbed", 1);
+    let api = Api::to(&server.url());
+    let job = job.submit(&api).await;
+    Watched::to_the_end(&api, &job.name).await;
+    let results = results(&api, &api.job(&job.name).await).await;
+    assert_eq!(results.len(), dual16_tests::results::ARTIFACTS.len());
+    results
 }
 
 /// A safetensors file of f32 tensors with numbers that look like something.

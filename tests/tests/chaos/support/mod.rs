@@ -10,7 +10,7 @@ mod proxy;
 
 pub(crate) use self::{
     api::Api,
-    job::TinyJob,
+    job::{TinyJob, results, undisturbed},
     load::{Load, Watched},
     plan::{Plan, steady_port},
     proxy::{Budget, Proxy},
