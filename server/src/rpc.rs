@@ -7,6 +7,7 @@ mod admission;
 mod app;
 mod blobs;
 mod code;
+mod envelope;
 mod error;
 pub(crate) mod fuzzing;
 mod info;
@@ -17,6 +18,6 @@ mod watch;
 mod workers;
 
 pub(crate) use self::{
-    admission::Admission, app::App, blobs::BlobApi, code::code_name, error::ApiError,
-    info::InfoApi, jobs::JobApi, workers::WorkerApi,
+    admission::Admission, app::App, blobs::BlobApi, code::code_name, envelope::Envelope,
+    error::ApiError, error::Exceeded, info::InfoApi, jobs::JobApi, workers::WorkerApi,
 };

@@ -15,7 +15,7 @@ pub(super) use self::{
     result::{completion, failure},
     spec::{CheckedSpec, create_job},
 };
-use super::ApiError;
+use super::{ApiError, Exceeded};
 use crate::{
     digest::Digest,
     job::{Fence, JobId, LeaseRef, State},
@@ -32,6 +32,10 @@ const MAX_SHOWN: usize = 80;
 pub(super) struct Checker<'a> {
     limits: &'a Limits,
     violations: Vec<FieldViolation>,
+    /// The first limit that was exceeded.
+    exceeded: Option<Exceeded>,
+    /// Something is wrong whatever the limits.
+    malformed: bool,
 }
 
 impl<'a> Checker<'a> {
@@ -39,6 +43,8 @@ impl<'a> Checker<'a> {
         Self {
             limits,
             violations: Vec::new(),
+            exceeded: None,
+            malformed: false,
         }
     }
 
@@ -49,39 +55,72 @@ impl<'a> Checker<'a> {
         reason: &str,
         description: impl Into<String>,
     ) {
+        self.malformed = true;
+        self.violate(field, reason, description);
+    }
+
+    /// Notes a violation where more was found than the limit allows, as [`Checker::reject`] does.
+    pub(super) fn within(
+        &mut self,
+        exceeded: Exceeded,
+        field: impl Into<String>,
+        reason: &str,
+        description: impl FnOnce() -> String,
+    ) -> bool {
+        let within = exceeded.found <= exceeded.max;
+        if !within {
+            self.exceeded.get_or_insert(exceeded);
+            self.violate(field, reason, description());
+        }
+        within
+    }
+
+    fn violate(&mut self, field: impl Into<String>, reason: &str, description: impl Into<String>) {
         let description = cut(description.into(), MAX_DESCRIPTION);
         let mut violation = FieldViolation::new(field, description);
         violation.reason = reason.to_owned();
         self.violations.push(violation);
     }
 
-    /// The verdict.
+    /// The verdict. A request that is both malformed and too large is malformed.
     pub(super) fn finish(self) -> Result<(), ApiError> {
-        if self.violations.is_empty() {
-            Ok(())
-        } else {
-            Err(ApiError::Invalid(self.violations))
+        match self.exceeded {
+            _ if self.violations.is_empty() => Ok(()),
+            Some(exceeded) if !self.malformed => Err(ApiError::Exceeded(exceeded, self.violations)),
+            _ => Err(ApiError::Invalid(self.violations)),
         }
     }
 
-    /// A count within its limit.
-    pub(super) fn count(&mut self, field: &str, found: usize, max: u64) {
-        if found as u64 > max {
-            self.reject(
-                field,
-                "TOO_MANY",
-                format!("has {found} entries, at most {max} may be"),
-            );
-        }
+    /// A count within the limit of this name.
+    pub(super) fn count(&mut self, field: &str, found: usize, limit: &'static str, max: u64) {
+        let found = found as u64;
+        let exceeded = Exceeded { limit, max, found };
+        self.within(exceeded, field, "TOO_MANY", || {
+            format!("has {found} entries, at most {max} may be")
+        });
+    }
+
+    /// A size in bytes within the limit of this name; false where it is not.
+    pub(super) fn bytes(
+        &mut self,
+        field: &str,
+        reason: &str,
+        found: u64,
+        limit: &'static str,
+        max: u64,
+    ) -> bool {
+        let exceeded = Exceeded { limit, max, found };
+        self.within(exceeded, field, reason, || {
+            format!("has {found} bytes, at most {max} may be")
+        })
     }
 
     /// A text for people: within the limit, without control characters. May be empty.
     pub(super) fn label(&mut self, field: &str, text: &str) {
-        let max = self.limits.name_bytes;
-        if text.len() as u64 > max {
-            let description = format!("has {} bytes, at most {max} may be", text.len());
-            self.reject(field, "TOO_LONG", description);
-        } else if text.chars().any(char::is_control) {
+        let (found, max) = (text.len() as u64, self.limits.name_bytes);
+        if self.bytes(field, "TOO_LONG", found, "name_bytes", max)
+            && text.chars().any(char::is_control)
+        {
             self.reject(
                 field,
                 "INVALID_NAME",
@@ -174,10 +213,9 @@ pub(super) fn check<T>(
 ) -> Result<T, ApiError> {
     let mut checker = Checker::new(limits);
     let checked = checks(&mut checker);
-    match checked {
-        Some(checked) if checker.violations.is_empty() => Ok(checked),
-        _ => Err(ApiError::Invalid(checker.violations)),
-    }
+    checker.finish()?;
+    // Whatever gives no value has said why.
+    checked.ok_or_else(|| ApiError::Invalid(Vec::new()))
 }
 
 /// The job that a request names.
@@ -195,7 +233,12 @@ pub(super) fn digest(limits: &Limits, digest: &str) -> Result<Digest, ApiError> 
 /// Digests by field, such as `digests[3]`.
 pub(super) fn digests(limits: &Limits, digests: &[String]) -> Result<Vec<Digest>, ApiError> {
     check(limits, |checker| {
-        checker.count("digests", digests.len(), limits.blob_digests);
+        checker.count(
+            "digests",
+            digests.len(),
+            "blob_digests",
+            limits.blob_digests,
+        );
         let parsed = digests.iter().enumerate();
         Some(
             parsed

@@ -230,6 +230,7 @@ impl WorkerApi {
             inputs,
             spec: Some(spec),
             spec_digest: job.spec_digest.to_string(),
+            input_limits: Some((&self.0.limits).into()),
             trace_context: job.trace.unwrap_or_default(),
         })
     }

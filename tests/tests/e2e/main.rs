@@ -18,6 +18,7 @@ mod doctor;
 mod independent;
 mod interrupt;
 mod layer_mode;
+mod limits;
 mod memory;
 mod ops;
 mod outage;
