@@ -12,14 +12,19 @@ pub const BAD_INPUT: u8 = 2;
 
 /// Codes of failed jobs whose input is at fault: found by a worker rather than here, wrong all the
 /// same, so they end a command as bad input does.
-const BAD_INPUT_CODES: [&str; 6] = [
+const BAD_INPUT_CODES: [&str; 7] = [
     "INVALID_MODEL",
     "INVALID_BATCH",
     "NON_FINITE",
     "UNKNOWN_NAME",
     "INVALID_SETTING",
     "ILLEGAL_WAY",
+    LIMIT_EXCEEDED,
 ];
+
+/// Code of a job, and reason of a refusal, for what is more than a server ever takes. That of a
+/// refusal for now is another one.
+const LIMIT_EXCEEDED: &str = "LIMIT_EXCEEDED";
 
 /// Why a command ended without doing what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +147,7 @@ fn api_exit_code(error: &ApiError) -> u8 {
         | ApiError::Credentials(_)
         | ApiError::Read { .. }
         | ApiError::InputChanged { .. } => BAD_INPUT,
+        ApiError::Refused { reason, .. } if reason == LIMIT_EXCEEDED => BAD_INPUT,
         ApiError::Refused { code, .. } => match code {
             Code::InvalidArgument
             | Code::NotFound
@@ -174,12 +180,17 @@ fn failure(job: &str, error: &JobError) -> String {
 mod tests {
     use dual16_proto::v1::AttemptError;
     use tonic::Status;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
 
     #[test]
     fn each_kind_has_its_exit_code() {
         let refused = |status: &Status| Error::Api(ApiError::refused("GetJob", status));
+        let exhausted = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "dual16", []);
+            Status::with_error_details(Code::ResourceExhausted, "too much", details)
+        };
         let unreachable = ApiError::Unreachable {
             url: "http://h:1".to_owned(),
             call: "GetInfo",
@@ -191,6 +202,8 @@ mod tests {
             (refused(&Status::not_found("jobs/x")), 2),
             (refused(&Status::invalid_argument("x")), 2),
             (refused(&Status::internal("x")), 1),
+            (refused(&exhausted("QUOTA_EXCEEDED")), 1),
+            (refused(&exhausted("LIMIT_EXCEEDED")), 2),
             (Error::Api(unreachable), 3),
             (
                 Error::Cancelled {

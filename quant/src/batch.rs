@@ -9,10 +9,11 @@ mod npz;
 mod safetensors;
 mod stack;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, collections::HashSet, path::Path};
 
 use crate::{
     error::{Error, Result},
+    limits::{InputLimits, shown},
     model::{ElementKind, InputSpec},
     tensor::Datum,
 };
@@ -67,19 +68,26 @@ impl BatchFile {
     ///
     /// # Errors
     /// [`Error::Batch`] for a damaged file, a missing input (with the keys there are), a shape or
-    /// type that does not fit; [`Error::Io`] where the file cannot be read.
-    pub fn open(name: &str, path: &Path, inputs: &[InputSpec]) -> Result<BatchFile> {
-        let source = Source::open(name, path)?;
+    /// type that does not fit; [`Error::Limit`] for one that holds more than `limits` allow;
+    /// [`Error::Io`] where the file cannot be read.
+    pub fn open(
+        name: &str,
+        path: &Path,
+        inputs: &[InputSpec],
+        limits: &InputLimits,
+    ) -> Result<BatchFile> {
+        let source = Source::open(name, path, limits)?;
         let keys = source.keys();
         let entries = inputs
             .iter()
             .map(|spec| entry(name, &source, &keys, spec))
             .collect::<Result<Vec<_>>>()?;
         let depth = stack::depth(name, &entries)?;
-        let used = |key: &String| entries.iter().any(|entry| entry.key == *key);
+        let used: HashSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+        let ignored = keys.iter().filter(|key| !used.contains(key.as_str()));
         Ok(BatchFile {
             name: name.to_owned(),
-            ignored: keys.iter().filter(|key| !used(key)).cloned().collect(),
+            ignored: ignored.cloned().collect(),
             count: depth.unwrap_or(1),
             stacked: depth.is_some(),
             source,
@@ -144,17 +152,18 @@ impl BatchFile {
 ///
 /// # Errors
 /// As [`BatchFile::open`].
-pub fn keys(name: &str, path: &Path) -> Result<Vec<String>> {
-    Ok(Source::open(name, path)?.keys())
+pub fn keys(name: &str, path: &Path, limits: &InputLimits) -> Result<Vec<String>> {
+    Ok(Source::open(name, path, limits)?.keys())
 }
 
+/// `keys` are sorted.
 fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Result<Entry> {
     let bad = |reason: String| Error::Batch {
         file: file.to_owned(),
         reason,
     };
     let plain = spec.name.strip_suffix(INPUT_SUFFIX);
-    let has = |name: &str| keys.iter().any(|key| key == name);
+    let has = |name: &str| keys.binary_search_by(|key| key.as_str().cmp(name)).is_ok();
     let key = [Some(spec.name.as_str()), plain]
         .into_iter()
         .flatten()
@@ -192,20 +201,33 @@ fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Resu
     })
 }
 
-fn listed(keys: &[String]) -> String {
-    match keys {
-        [] => "no tensor".to_owned(),
-        keys => format!("'{}'", keys.join("', '")),
+/// Names for a message, which some of them are enough for.
+pub(crate) fn listed(keys: &[String]) -> String {
+    const LISTED: usize = 16;
+    let named = |keys: &[String]| {
+        let names = keys
+            .iter()
+            .map(|key| format!("'{}'", shown(key.as_bytes())));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match keys.split_at_checked(LISTED) {
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("{} and {} more", named(first), rest.len())
+        }
+        _ if keys.is_empty() => "no tensor".to_owned(),
+        _ => named(keys),
     }
 }
 
 impl Source {
-    fn open(name: &str, path: &Path) -> Result<Source> {
+    fn open(name: &str, path: &Path, limits: &InputLimits) -> Result<Source> {
         if has_extension(name, "safetensors") {
-            return SafetensorsFile::open(name, path).map(Source::Safetensors);
+            let file = SafetensorsFile::open(name, path, limits)?;
+            limits.check_unpacked(name, file.data_bytes())?;
+            return Ok(Source::Safetensors(file));
         }
         if has_extension(name, "npz") {
-            return NpzFile::open(name, path).map(Source::Npz);
+            return NpzFile::open(name, path, limits).map(Source::Npz);
         }
         let reason = "batches are .safetensors or .npz files".to_owned();
         Err(Error::Batch {

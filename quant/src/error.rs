@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::memory::Bytes;
+use crate::{limits::InputLimit, memory::Bytes};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -26,6 +26,21 @@ pub enum Error {
         file: String,
         /// Names the tensor; what is wrong and what would be right.
         reason: String,
+    },
+    /// A file holds more than it may.
+    #[error(
+        "{file}: {what}; at most {max} may be (the limit {limit}, which the server's {} sets)",
+        .limit.flag()
+    )]
+    Limit {
+        /// File name as the user gave it.
+        file: String,
+        /// What has how much.
+        what: String,
+        /// The limit's figure.
+        max: u64,
+        /// Which limit.
+        limit: InputLimit,
     },
     /// A tensor holds NaN or infinity.
     #[error(
@@ -125,6 +140,7 @@ impl Error {
         match self {
             Error::Model { .. } => "INVALID_MODEL",
             Error::Batch { .. } => "INVALID_BATCH",
+            Error::Limit { .. } => "LIMIT_EXCEEDED",
             Error::NonFinite { .. } => "NON_FINITE",
             Error::UnknownName { .. } => "UNKNOWN_NAME",
             Error::Setting { .. } => "INVALID_SETTING",

@@ -1,6 +1,6 @@
 //! What a job works on, apart from any wire format.
 
-use crate::settings::Settings;
+use crate::{limits::InputLimits, settings::Settings};
 
 /// Everything a job depends on.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct JobInput {
     pub evaluation: Vec<FileRef>,
     /// What was asked.
     pub settings: Settings,
+    /// How much the files may hold. They decide whether there are results, never which.
+    pub limits: InputLimits,
     /// Digest of all of the above: the `job` of `result.json`, equal for equal work.
     pub digest: String,
 }

@@ -1,14 +1,15 @@
 //! Layer mode: named weights without a graph. Each Linear becomes a small model of its own inside
 //! one ONNX model, so that everything after this works as with a real graph.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use ndarray::Ix2;
 use prost::Message;
 
 use crate::{
-    batch::{self, SafetensorsFile},
+    batch::{self, SafetensorsFile, listed},
     error::{Error, Result},
+    limits::InputLimits,
     model::{ElementKind, TRAILING_DIMS},
     onnx::{
         GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
@@ -28,8 +29,8 @@ const INPUT: &str = ".input";
 ///
 /// # Errors
 /// As [`batch::keys`].
-pub fn layers_in(name: &str, path: &Path) -> Result<Vec<String>> {
-    let keys = batch::keys(name, path)?;
+pub fn layers_in(name: &str, path: &Path, limits: &InputLimits) -> Result<Vec<String>> {
+    let keys = batch::keys(name, path, limits)?;
     let mut layers: Vec<String> = keys
         .iter()
         .map(|key| key.strip_suffix(INPUT).unwrap_or(key).to_owned())
@@ -46,23 +47,33 @@ pub fn layers_in(name: &str, path: &Path) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// [`Error::Batch`] for a damaged weights file, a bias that does not fit, or no layer left;
-/// [`Error::NonFinite`] for a weight that is NaN or infinite.
-pub fn to_onnx(file_name: &str, path: &Path, layers: Option<&[String]>) -> Result<Vec<u8>> {
-    let mut weights = SafetensorsFile::open(file_name, path)?;
+/// [`Error::NonFinite`] for a weight that is NaN or infinite; [`Error::Limit`] for a file that holds
+/// more than `limits` allow. What is made of the file is held to no limit any more.
+pub fn to_onnx(
+    file_name: &str,
+    path: &Path,
+    layers: Option<&[String]>,
+    limits: &InputLimits,
+) -> Result<Vec<u8>> {
+    let mut weights = SafetensorsFile::open(file_name, path, limits)?;
     let bad = |reason: String| Error::Batch {
         file: file_name.to_owned(),
         reason,
     };
     let linears = linear_names(&weights);
-    let wanted = |name: &&String| layers.is_none_or(|layers| layers.contains(name));
+    let with_activations: Option<HashSet<&String>> = layers.map(|layers| layers.iter().collect());
+    let wanted = |name: &&String| {
+        let layers = with_activations.as_ref();
+        layers.is_none_or(|layers| layers.contains(name))
+    };
     let chosen: Vec<&String> = linears.iter().filter(wanted).collect();
     if chosen.is_empty() {
         return Err(bad(match (linears.is_empty(), layers) {
             (true, _) => "it has no NAME.weight of rank 2, so no Linear layer".to_owned(),
             (false, _) => format!(
                 "none of its Linear layers ({}) has activations ({})",
-                linears.join(", "),
-                layers.unwrap_or_default().join(", ")
+                listed(&linears),
+                listed(layers.unwrap_or_default())
             ),
         }));
     }

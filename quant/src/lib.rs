@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`onnx`], [`model`], [`layers`], [`batch`]: what comes in. A model is ONNX (or, in layer mode,
 //!   an ONNX model made from named weights), a batch is named tensors.
+//! - [`limits`]: how much the files of a job may hold.
 //! - [`float`]: float execution through rten, whole or node by node.
 //! - [`graph`]: the model as operations that NASH_M has, each Linear, LayerNorm, Softmax and Gelu
 //!   recognised; whatever is left is a float island.
@@ -25,6 +26,7 @@ pub mod flow;
 pub mod graph;
 pub mod job;
 pub mod layers;
+pub mod limits;
 mod measured;
 pub mod memory;
 pub mod metrics;
@@ -38,3 +40,4 @@ pub mod tensor;
 pub mod ways;
 
 pub use error::{Error, Result};
+pub use limits::InputLimits;

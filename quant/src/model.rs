@@ -8,6 +8,7 @@ mod external;
 mod input;
 mod node;
 mod scope;
+mod survey;
 
 use std::{collections::HashSet, path::Path, path::PathBuf, sync::Arc};
 
@@ -16,6 +17,7 @@ use prost::{Message, bytes::Bytes};
 
 use crate::{
     error::{Error, Result},
+    limits::InputLimits,
     onnx::{GraphProto, ModelProto},
     tensor::Tensor,
 };
@@ -28,10 +30,6 @@ pub use scope::Scope;
 
 use constants::Constants;
 use external::ExternalData;
-
-/// Most nodes of a graph. Models of today have some thousands; what looks for a node among all does
-/// so for each of them.
-const MAX_NODES: usize = 100_000;
 
 /// A parsed model. Its weights share the file's bytes until they are asked for.
 #[derive(Debug, Clone)]
@@ -51,7 +49,8 @@ impl Model {
     /// location the model may name to a file, and no other file is ever opened.
     ///
     /// # Errors
-    /// [`Error::Io`] where a file cannot be read; [`Error::Model`] for a damaged file, one without a
+    /// [`Error::Io`] where a file cannot be read; [`Error::Limit`] for a model that holds more than
+    /// `limits` allow, before it is decoded; [`Error::Model`] for a damaged file, one without a
     /// graph, a node that uses a value nothing has made, an unknown or unsafe external location, a
     /// tensor whose data does not fill its shape; [`Error::NonFinite`] for a weight that is NaN or
     /// infinite. A lone infinite scalar is let through: it is how exports write a mask.
@@ -59,12 +58,13 @@ impl Model {
         file_name: &str,
         path: &Path,
         external_data: &[(String, PathBuf)],
+        limits: &InputLimits,
     ) -> Result<Model> {
         let bytes = std::fs::read(path).map_err(|source| Error::Io {
             what: file_name.to_owned(),
             source,
         })?;
-        Model::from_bytes(file_name, bytes.into(), external_data)
+        Model::from_bytes(file_name, bytes.into(), external_data, limits)
     }
 
     /// The same for a model in memory, as layer mode makes one.
@@ -72,7 +72,9 @@ impl Model {
         file_name: &str,
         bytes: Bytes,
         external_data: &[(String, PathBuf)],
+        limits: &InputLimits,
     ) -> Result<Model> {
+        survey::check(file_name, &bytes, limits)?;
         let (proto, graph) = decode(file_name, &bytes)?;
         if proto.opset_import.is_empty() {
             // Protobuf has no end mark: of a file cut between two fields only this shows it.
@@ -87,6 +89,9 @@ impl Model {
         let constants = Constants::collect(file_name, &graph, &external)?;
         let inputs = input::specs(file_name, &graph, &constants)?;
         let nodes: Vec<OnnxNode> = graph.node.into_iter().map(OnnxNode::from).collect();
+        for module in nodes.iter().map(|node| &node.scope.module) {
+            limits.check_name(file_name, "module", module.as_bytes())?;
+        }
         check_order(file_name, &nodes, &inputs, &constants)?;
         let outputs: Vec<String> = graph.output.into_iter().map(|output| output.name).collect();
         check_outputs(file_name, &outputs, &nodes, &inputs, &constants)?;
@@ -213,12 +218,6 @@ fn decode(file_name: &str, bytes: &Bytes) -> Result<(ModelProto, GraphProto)> {
     let graph = proto.graph.take().ok_or_else(|| {
         bad("no ONNX model: it has no graph; export it again, for one with torch.onnx".to_owned())
     })?;
-    let count = graph.node.len();
-    if count > MAX_NODES {
-        return Err(bad(format!(
-            "the graph has {count} nodes; at most {MAX_NODES} may be"
-        )));
-    }
     Ok((proto, graph))
 }
 

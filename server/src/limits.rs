@@ -107,6 +107,16 @@ limits! {
     header_bytes: 16_384, "limit-header-bytes", "DUAL16_LIMIT_HEADER_BYTES";
     /// Bytes of one message
     message_bytes: 4_194_304, "limit-message-bytes", "DUAL16_LIMIT_MESSAGE_BYTES";
+    /// Nodes of a model, those of its subgraphs and functions included
+    model_nodes: 100_000, "limit-model-nodes", "DUAL16_LIMIT_MODEL_NODES";
+    /// Tensors in one file: of a model, of weights, of a batch
+    file_tensors: 100_000, "limit-file-tensors", "DUAL16_LIMIT_FILE_TENSORS";
+    /// Bytes of the name of a tensor, value, node, operator or module
+    tensor_name_bytes: 1_024, "limit-tensor-name-bytes", "DUAL16_LIMIT_TENSOR_NAME_BYTES";
+    /// Subgraphs of a model within one another; no model is read beyond 31
+    graph_nesting: 16, "limit-graph-nesting", "DUAL16_LIMIT_GRAPH_NESTING";
+    /// Bytes of all tensors of a batch file, unpacked
+    unpacked_bytes: 17_179_869_184, "limit-unpacked-bytes", "DUAL16_LIMIT_UNPACKED_BYTES";
 }
 
 impl Limits {

@@ -7,6 +7,7 @@ mod admission;
 mod app;
 mod blobs;
 mod code;
+mod envelope;
 mod error;
 pub(crate) mod fuzzing;
 mod incoming;
@@ -22,7 +23,8 @@ pub(crate) use self::{
     app::App,
     blobs::BlobApi,
     code::code_name,
-    error::ApiError,
+    envelope::Envelope,
+    error::{ApiError, Exceeded},
     info::InfoApi,
     jobs::JobApi,
     workers::WorkerApi,

@@ -32,7 +32,7 @@ use crate::{
     metrics::Metrics,
     observer::Observer,
     reload::Reloader,
-    rpc::{Admission, App, BlobApi, CHECK_BYTES, InfoApi, JobApi, WorkerApi},
+    rpc::{Admission, App, BlobApi, CHECK_BYTES, Envelope, InfoApi, JobApi, WorkerApi},
     store::{Quota, StoreConfig, StoreError},
     tls::TlsError,
     upkeep::{self, Keeping},
@@ -377,10 +377,11 @@ fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
         .max_concurrent_streams(Limits::count(app.limits.connection_streams))
-        .http2_max_header_list_size(Limits::count(app.limits.header_bytes))
+        .http2_max_header_list_size(Envelope::transport_header_bytes(&app.limits))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(app.metrics.calls.clone())
+        .layer(Envelope::new(&app.limits))
         .layer(Admission::new(&app.limits))
         .layer(access)
         .add_service(health)

@@ -4,7 +4,10 @@
 use dual16_proto::v1;
 use dual16_telemetry::trace::trace_id;
 
-use crate::job::{Artifact, Failure, Job, JobError, Phase, Stage, State};
+use crate::{
+    job::{Artifact, Failure, Job, JobError, Phase, Stage, State},
+    limits::Limits,
+};
 
 impl From<State> for v1::JobState {
     fn from(state: State) -> Self {
@@ -67,6 +70,19 @@ impl From<&Stage> for v1::StageProgress {
             tasks: stage.tasks(),
             done: stage.done(),
             running: stage.running,
+        }
+    }
+}
+
+impl From<&Limits> for v1::InputLimits {
+    /// Those that are for the workers to keep: the server reads no model and no batch.
+    fn from(limits: &Limits) -> Self {
+        Self {
+            model_nodes: Some(limits.model_nodes),
+            file_tensors: Some(limits.file_tensors),
+            tensor_name_bytes: Some(limits.tensor_name_bytes),
+            graph_nesting: Some(limits.graph_nesting),
+            unpacked_bytes: Some(limits.unpacked_bytes),
         }
     }
 }

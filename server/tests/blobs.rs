@@ -166,8 +166,8 @@ async fn a_wrong_upload_is_refused_and_leaves_nothing() {
         (vec![nameless], Code::InvalidArgument, "INVALID_DIGEST"),
         (
             vec![first(4097, 0)],
-            Code::InvalidArgument,
-            "BLOB_TOO_LARGE",
+            Code::ResourceExhausted,
+            "LIMIT_EXCEEDED",
         ),
         (
             vec![first(5, 6)],
@@ -186,8 +186,8 @@ async fn a_wrong_upload_is_refused_and_leaves_nothing() {
         ),
         (
             vec![first(5, 0), chunk(&data(CHUNK + 1))],
-            Code::InvalidArgument,
-            "CHUNK_TOO_LARGE",
+            Code::ResourceExhausted,
+            "LIMIT_EXCEEDED",
         ),
         (
             vec![first(5, 0), chunk(b"wrong")],

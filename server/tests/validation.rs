@@ -32,6 +32,24 @@ fn rename(request: &mut v1::CreateJobRequest, name: &str) {
 
 const NAME: &str = "spec.calibration[1].name";
 
+/// What is more than a limit allows, rather than malformed; `tests/limits` has every limit.
+const TOO_MUCH: [&str; 6] = [
+    "TOO_MANY",
+    "TOO_LONG",
+    "SPEC_TOO_LARGE",
+    "BLOB_TOO_LARGE",
+    "PAYLOAD_TOO_LARGE",
+    "EVENT_TOO_LARGE",
+];
+
+/// The code and reason of a refusal whose first violation has this reason.
+fn refusal(violation: &str) -> (Code, &str) {
+    match TOO_MUCH.contains(&violation) {
+        true => (Code::ResourceExhausted, "LIMIT_EXCEEDED"),
+        false => (Code::InvalidArgument, violation),
+    }
+}
+
 /// What is wrong, the field it is told under, and the reason.
 const CREATE_JOB: &[(&str, &str, Change)] = &[
     ("spec", "REQUIRED", |r| r.spec = None),
@@ -69,6 +87,11 @@ const CREATE_JOB: &[(&str, &str, Change)] = &[
     (NAME, "INVALID_PATH", |r| rename(r, "C:x")),
     (NAME, "INVALID_NAME", |r| rename(r, "a\0b")),
     (NAME, "TOO_LONG", |r| rename(r, &"x".repeat(257))),
+    // Malformed whatever the limits, however much of it there is.
+    ("display_name", "INVALID_NAME", |r| {
+        r.display_name = "a\nb".into();
+        rename(r, &"x".repeat(257));
+    }),
     ("spec.calibration[2].name", "DUPLICATE_NAME", |r| {
         spec(r).calibration[2].name = spec(r).calibration[0].name.clone();
     }),
@@ -142,13 +165,11 @@ async fn a_malformed_job_is_refused_by_field() {
             .expect_err(field);
         let (reason, details) = reason(&status);
         let row = format!("row {i}: {status}");
-        assert_eq!(
-            (status.code(), reason.as_str()),
-            (Code::InvalidArgument, *expected),
-            "{row}"
-        );
+        assert_eq!((status.code(), reason.as_str()), refusal(expected), "{row}");
         let violation = &details.bad_request().unwrap().field_violations[0];
         assert_eq!(violation.field, *field, "{row}");
+        assert_eq!(violation.reason, *expected, "{row}");
+        assert!(details.retry_info().is_none(), "{row}");
         assert!(status.message().contains(field), "{row}");
     }
     let list = v1::ListJobsRequest::default();
@@ -284,12 +305,13 @@ async fn a_malformed_result_is_refused_and_the_task_can_still_be_completed() {
         let (reason, details) = reason(&status);
         assert_eq!(
             (status.code(), reason.as_str()),
-            (Code::InvalidArgument, *expected),
+            refusal(expected),
             "{status}"
         );
+        let violation = &details.bad_request().unwrap().field_violations[0];
         assert_eq!(
-            details.bad_request().unwrap().field_violations[0].field,
-            *field
+            (violation.field.as_str(), violation.reason.as_str()),
+            (*field, *expected)
         );
     }
     let artifact = v1::Artifact {

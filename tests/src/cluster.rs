@@ -125,6 +125,13 @@ impl ServerProcess {
         lost
     }
 
+    /// The same, with these further arguments instead of those that it had.
+    pub fn restart_with(&mut self, arguments: &[&str]) {
+        let flags = [&["--lease-ttl", LEASE_SECONDS], arguments].concat();
+        self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        self.restart();
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.process.id()

@@ -3,8 +3,11 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use dual16_proto::v1::{InputFile, JobSpec, LayerSetting, QuantizeSpec, job_spec, layer_setting};
+use dual16_proto::v1::{
+    self, InputFile, JobSpec, LayerSetting, QuantizeSpec, job_spec, layer_setting,
+};
 use dual16_quant::{
+    InputLimits,
     flow::{FileRef, JobInput, ModelInput},
     observe::{ObserverKind, Percentile},
     settings::{DEFAULT_MIN_LAYER_SQNR, NamedSetting, SettingValue, Settings},
@@ -32,11 +35,16 @@ impl SpecError {
     }
 }
 
-/// The flow's view of a job; `digest` is the digest of the spec.
+/// The flow's view of a job; `digest` is the digest of the spec, `limits` is what the lease says of
+/// its files.
 ///
 /// # Errors
 /// The first field that is missing or cannot be.
-pub fn job_input(spec: &JobSpec, digest: &str) -> Result<JobInput, SpecError> {
+pub fn job_input(
+    spec: &JobSpec,
+    digest: &str,
+    limits: Option<&v1::InputLimits>,
+) -> Result<JobInput, SpecError> {
     let calibration = files("calibration", &spec.calibration)?;
     if calibration.is_empty() {
         return Err(SpecError::new(
@@ -50,8 +58,23 @@ pub fn job_input(spec: &JobSpec, digest: &str) -> Result<JobInput, SpecError> {
         calibration,
         evaluation: files("evaluation", &spec.evaluation)?,
         settings: settings(spec.quantize.as_ref().unwrap_or(&default))?,
+        limits: limits.map_or(InputLimits::DEFAULT, input_limits),
         digest: digest.to_owned(),
     })
+}
+
+/// A server that does not know a limit yet leaves it out.
+fn input_limits(limits: &v1::InputLimits) -> InputLimits {
+    let default = InputLimits::DEFAULT;
+    InputLimits {
+        model_nodes: limits.model_nodes.unwrap_or(default.model_nodes),
+        file_tensors: limits.file_tensors.unwrap_or(default.file_tensors),
+        tensor_name_bytes: limits
+            .tensor_name_bytes
+            .unwrap_or(default.tensor_name_bytes),
+        graph_nesting: limits.graph_nesting.unwrap_or(default.graph_nesting),
+        unpacked_bytes: limits.unpacked_bytes.unwrap_or(default.unpacked_bytes),
+    }
 }
 
 fn model(model: Option<&job_spec::Model>) -> Result<ModelInput, SpecError> {

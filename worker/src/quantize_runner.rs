@@ -42,7 +42,7 @@ impl TaskRunner for QuantizeRunner {
             .spec
             .as_ref()
             .ok_or_else(|| malformed("the lease has no spec"))?;
-        let job = job_input(spec, &lease.spec_digest)?;
+        let job = job_input(spec, &lease.spec_digest, lease.input_limits.as_ref())?;
         let part = match lease.kind() {
             TaskKind::Map => Part::Map,
             TaskKind::Reduce => Part::Reduce,

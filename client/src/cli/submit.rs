@@ -49,6 +49,8 @@ pub(super) async fn submit(
     request_id: String,
     progress: &Progress,
 ) -> Result<Job, Error> {
+    let limits = client.info().await?.limits;
+    job.holdings.within(&limits)?;
     let request = CreateJobRequest {
         spec: Some(job.spec),
         display_name: job.display_name,

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{InputError, NamedFile, safetensors};
+use super::{Holdings, InputError, NamedFile, safetensors};
 
 /// The batches of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub struct Batches {
 /// such file is a set of one. In the job they are called `prefix/FILE`.
 ///
 /// `what` names the set in errors ("the calibration folder"), `keys` what its arrays are named after.
+/// What the files hold is noted in `holdings`, as far as they are looked into.
 ///
 /// # Errors
 /// [`InputError::Missing`], [`InputError::NoBatches`], [`InputError::NotSafetensors`] and the like.
@@ -26,6 +27,7 @@ pub fn collect_batches(
     prefix: &str,
     what: &'static str,
     keys: &'static str,
+    holdings: &mut Holdings,
 ) -> Result<Batches, InputError> {
     let read = |source| InputError::Read {
         path: path.to_owned(),
@@ -81,7 +83,8 @@ pub fn collect_batches(
             .extension()
             .is_some_and(|extension| extension == "safetensors")
         {
-            safetensors::check_length(&file.path)?;
+            let bytes = safetensors::check_length(&file.path, holdings)?;
+            holdings.unpacked(&file.path, bytes);
         }
     }
     Ok(batches)
@@ -114,7 +117,14 @@ mod tests {
     use super::*;
 
     fn collect(path: &Path) -> Result<Batches, InputError> {
-        collect_batches(path, "calib", "the calibration folder", "graph input")
+        let holdings = &mut Holdings::default();
+        collect_batches(
+            path,
+            "calib",
+            "the calibration folder",
+            "graph input",
+            holdings,
+        )
     }
 
     #[test]

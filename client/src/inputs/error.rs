@@ -63,6 +63,21 @@ pub enum InputError {
         /// How it shows.
         reason: String,
     },
+    /// More than the server takes.
+    #[error(
+        "{}: {what}; at most {max} may be (the limit {limit}, which the server's --limit-{} sets)",
+        .path.display(), .limit.replace('_', "-")
+    )]
+    BeyondLimit {
+        /// The file.
+        path: PathBuf,
+        /// What it has, with the figure.
+        what: String,
+        /// The limit's figure.
+        max: u64,
+        /// What the server calls it.
+        limit: &'static str,
+    },
     /// External data that the model may not use or that is not there.
     #[error(
         "{}: tensor {tensor:?} has its data in {location:?}, which {reason}; external data must be \

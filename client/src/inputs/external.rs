@@ -12,7 +12,7 @@ use std::{
 use prost::Message as _;
 
 use super::{
-    InputError,
+    Holdings, InputError,
     onnx::{EXTERNAL, ModelProto, TensorProto},
 };
 
@@ -25,12 +25,16 @@ pub struct ExternalFile {
     pub path: PathBuf,
 }
 
-/// The external files of the ONNX model `model`, each once, sorted by location.
+/// The external files of the ONNX model `model`, each once, sorted by location. What the model holds
+/// is noted in `holdings`.
 ///
 /// # Errors
 /// [`InputError::NotOnnx`] for what is no model or only a part of one, [`InputError::ExternalData`]
 /// naming the tensor and the path for a file that is missing, too short or out of bounds.
-pub fn external_files(model: &Path) -> Result<Vec<ExternalFile>, InputError> {
+pub fn external_files(
+    model: &Path,
+    holdings: &mut Holdings,
+) -> Result<Vec<ExternalFile>, InputError> {
     let read = |source| InputError::Read {
         path: model.to_owned(),
         source,
@@ -46,7 +50,12 @@ pub fn external_files(model: &Path) -> Result<Vec<ExternalFile>, InputError> {
     };
     let folder = folder.canonicalize().map_err(read)?;
     let mut files = BTreeMap::new();
-    for tensor in decoded.tensors() {
+    let contents = decoded.contents();
+    holdings.nodes(model, contents.nodes);
+    holdings.tensors(model, contents.tensors.len() as u64);
+    holdings.nesting(model, contents.nesting);
+    for tensor in contents.tensors {
+        holdings.name(model, &tensor.name);
         if tensor.data_location != EXTERNAL {
             continue;
         }
@@ -188,13 +197,15 @@ mod tests {
 
     fn reason(inner: TensorProto) -> String {
         let (_folder, model) = folder(inner);
-        external_files(&model).unwrap_err().to_string()
+        external_files(&model, &mut Holdings::default())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn files_named_in_subgraphs_are_found() {
         let (_folder, model) = folder(tensor("w", &[("location", "weights.bin"), ("length", "8")]));
-        let files = external_files(&model).unwrap();
+        let files = external_files(&model, &mut Holdings::default()).unwrap();
         assert_eq!(files.len(), 1);
         assert_eq!(files[0].location, "weights.bin");
     }
@@ -225,12 +236,17 @@ mod tests {
         let (folder, model) = folder(tensor("w", &[("location", "link.bin")]));
         let outside = tempfile::NamedTempFile::new().unwrap();
         std::os::unix::fs::symlink(outside.path(), folder.path().join("link.bin")).unwrap();
-        let text = external_files(&model).unwrap_err().to_string();
+        let text = external_files(&model, &mut Holdings::default())
+            .unwrap_err()
+            .to_string();
         assert!(text.contains("symbolic link"), "{text}");
 
         fs::remove_file(folder.path().join("link.bin")).unwrap();
         std::os::unix::fs::symlink("weights.bin", folder.path().join("link.bin")).unwrap();
-        assert_eq!(external_files(&model).unwrap()[0].location, "link.bin");
+        assert_eq!(
+            external_files(&model, &mut Holdings::default()).unwrap()[0].location,
+            "link.bin"
+        );
     }
 
     #[test]
@@ -258,7 +274,7 @@ mod tests {
             b"\x89PNG\r\n",
         ] {
             fs::write(&model, bytes).unwrap();
-            let error = external_files(&model).unwrap_err();
+            let error = external_files(&model, &mut Holdings::default()).unwrap_err();
             assert!(
                 matches!(error, InputError::NotOnnx { .. }),
                 "{bytes:?}: {error}"

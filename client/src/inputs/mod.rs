@@ -11,6 +11,7 @@ mod batches;
 pub mod digest;
 mod error;
 mod external;
+mod holdings;
 mod onnx;
 mod prepare;
 mod safetensors;
@@ -18,6 +19,7 @@ mod safetensors;
 pub use batches::{Batches, collect_batches};
 pub use error::InputError;
 pub use external::{ExternalFile, external_files};
+pub use holdings::Holdings;
 pub use prepare::{ModelPath, PreparedJob, Sources, prepare};
 
 use std::path::PathBuf;

@@ -82,53 +82,62 @@ pub(super) struct StringStringEntryProto {
     pub(super) value: String,
 }
 
+/// What a model holds, subgraphs and functions included.
+#[derive(Debug, Default)]
+pub(super) struct Contents<'a> {
+    pub(super) tensors: Vec<&'a TensorProto>,
+    pub(super) nodes: u64,
+    /// Subgraphs within one another.
+    pub(super) nesting: u64,
+}
+
 impl ModelProto {
-    /// Every tensor of the model, subgraphs and functions included.
-    pub(super) fn tensors(&self) -> Vec<&TensorProto> {
-        let mut found = Vec::new();
+    pub(super) fn contents(&self) -> Contents<'_> {
+        let mut contents = Contents::default();
         if let Some(graph) = &self.graph {
-            graph.collect(&mut found);
+            contents.graph(graph, 0);
         }
         for node in self.functions.iter().flat_map(|function| &function.node) {
-            node.collect(&mut found);
+            contents.node(node, 0);
         }
-        found
+        contents
     }
 }
 
 // The recursion is as deep as the decoded message, and prost decodes at most 100 levels.
-impl GraphProto {
-    fn collect<'a>(&'a self, found: &mut Vec<&'a TensorProto>) {
-        found.extend(&self.initializer);
-        for sparse in &self.sparse_initializer {
-            sparse.collect(found);
+impl<'a> Contents<'a> {
+    /// A graph within `depth` others.
+    fn graph(&mut self, graph: &'a GraphProto, depth: u64) {
+        self.nesting = self.nesting.max(depth);
+        self.tensors.extend(&graph.initializer);
+        for sparse in &graph.sparse_initializer {
+            self.sparse(sparse);
         }
-        for node in &self.node {
-            node.collect(found);
+        for node in &graph.node {
+            self.node(node, depth);
         }
     }
-}
 
-impl NodeProto {
-    fn collect<'a>(&'a self, found: &mut Vec<&'a TensorProto>) {
-        for attribute in &self.attribute {
-            found.extend(attribute.t.iter().chain(&attribute.tensors));
+    fn node(&mut self, node: &'a NodeProto, depth: u64) {
+        self.nodes += 1;
+        for attribute in &node.attribute {
+            self.tensors
+                .extend(attribute.t.iter().chain(&attribute.tensors));
             for sparse in attribute
                 .sparse_tensor
                 .iter()
                 .chain(&attribute.sparse_tensors)
             {
-                sparse.collect(found);
+                self.sparse(sparse);
             }
             for graph in attribute.g.iter().map(Box::as_ref).chain(&attribute.graphs) {
-                graph.collect(found);
+                self.graph(graph, depth + 1);
             }
         }
     }
-}
 
-impl SparseTensorProto {
-    fn collect<'a>(&'a self, found: &mut Vec<&'a TensorProto>) {
-        found.extend(self.values.iter().chain(&self.indices));
+    fn sparse(&mut self, sparse: &'a SparseTensorProto) {
+        self.tensors
+            .extend(sparse.values.iter().chain(&sparse.indices));
     }
 }

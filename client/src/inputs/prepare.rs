@@ -7,7 +7,7 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    InputError, NamedFile, batches::file_name, collect_batches, digest::digest_file,
+    Holdings, InputError, NamedFile, batches::file_name, collect_batches, digest::digest_file,
     external_files, safetensors,
 };
 use crate::api::SourceBlob;
@@ -31,6 +31,7 @@ pub struct Sources {
     evaluation: Vec<NamedFile>,
     /// Things a person should know, as sentences: files that are not used.
     pub remarks: Vec<String>,
+    holdings: Holdings,
 }
 
 /// A spec and the files behind its digests.
@@ -42,6 +43,8 @@ pub struct PreparedJob {
     pub blobs: Vec<SourceBlob>,
     /// The model's file name.
     pub display_name: String,
+    /// What the files hold of what a server limits.
+    pub holdings: Holdings,
 }
 
 impl Sources {
@@ -76,8 +79,9 @@ impl Sources {
             name: file_name(path)?,
             path: path.clone(),
         };
+        let mut holdings = Holdings::default();
         let external = match &model {
-            ModelPath::Onnx(path) => external_files(path)?
+            ModelPath::Onnx(path) => external_files(path, &mut holdings)?
                 .into_iter()
                 .map(|file| NamedFile {
                     name: file.location,
@@ -85,7 +89,7 @@ impl Sources {
                 })
                 .collect(),
             ModelPath::Weights(path) => {
-                safetensors::check_length(path)?;
+                safetensors::check_length(path, &mut holdings)?;
                 Vec::new()
             }
         };
@@ -96,13 +100,14 @@ impl Sources {
                 expected: "a folder of .safetensors or .npz files, one batch a file",
             });
         }
-        let calibration_set = collect_batches(calibration, prefix, set, keys)?;
+        let calibration_set = collect_batches(calibration, prefix, set, keys, &mut holdings)?;
         let mut remarks: Vec<_> = remark(calibration, &calibration_set.ignored)
             .into_iter()
             .collect();
         let mut evaluation_files = Vec::new();
         if let Some(path) = evaluation {
-            let set = collect_batches(path, "eval", "the evaluation data", keys)?;
+            let what = "the evaluation data";
+            let set = collect_batches(path, "eval", what, keys, &mut holdings)?;
             remarks.extend(remark(path, &set.ignored));
             evaluation_files = set.files;
         }
@@ -113,6 +118,7 @@ impl Sources {
             calibration: calibration_set.files,
             evaluation: evaluation_files,
             remarks,
+            holdings,
         })
     }
 
@@ -160,6 +166,7 @@ pub fn prepare(
         files.into_iter().map(&mut hash).collect()
     };
     let display_name = sources.model_file.name.clone();
+    let holdings = sources.holdings;
     let model_file = hash_all(vec![sources.model_file])?.pop();
     let external_data = hash_all(sources.external)?;
     let model = match sources.model {
@@ -181,6 +188,7 @@ pub fn prepare(
         spec,
         blobs,
         display_name,
+        holdings,
     })
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::InputError;
+use super::{Holdings, InputError};
 
 /// The format's own limit for the header.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -22,8 +22,12 @@ struct Entry {
     data_offsets: Option<[u64; 2]>,
 }
 
-/// Checks that the file has all the bytes that its header promises.
-pub(super) fn check_length(path: &Path) -> Result<(), InputError> {
+/// The key that is no tensor.
+const METADATA: &str = "__metadata__";
+
+/// Checks that the file has all the bytes that its header promises, and notes what it holds. Gives
+/// the bytes of its tensors.
+pub(super) fn check_length(path: &Path, holdings: &mut Holdings) -> Result<u64, InputError> {
     let read = |source| InputError::Read {
         path: path.to_owned(),
         source,
@@ -58,6 +62,9 @@ pub(super) fn check_length(path: &Path) -> Result<(), InputError> {
     file.read_exact(&mut header).map_err(read)?;
     let entries: BTreeMap<String, Entry> = serde_json::from_slice(&header)
         .map_err(|error| broken(format!("the header is not the format's JSON ({error})")))?;
+    let names = entries.keys().filter(|name| *name != METADATA);
+    holdings.tensors(path, names.clone().count() as u64);
+    names.for_each(|name| holdings.name(path, name));
     let last = entries
         .iter()
         .filter_map(|(name, entry)| Some((entry.data_offsets?[1], name)))
@@ -67,7 +74,7 @@ pub(super) fn check_length(path: &Path) -> Result<(), InputError> {
             "tensor {name:?} ends at byte {}, the file has {size}: it was cut off",
             data_begin.saturating_add(end)
         ))),
-        _ => Ok(()),
+        _ => Ok(last.map_or(0, |(end, _)| end)),
     }
 }
 
@@ -75,11 +82,11 @@ pub(super) fn check_length(path: &Path) -> Result<(), InputError> {
 mod tests {
     use super::*;
 
-    fn check(bytes: &[u8]) -> Result<(), InputError> {
+    fn check(bytes: &[u8]) -> Result<u64, InputError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         std::fs::write(&path, bytes).unwrap();
-        check_length(&path)
+        check_length(&path, &mut Holdings::default())
     }
 
     fn file(header: &str, data: usize) -> Vec<u8> {
@@ -94,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_whole_file_passes_and_a_cut_one_names_the_tensor() {
-        check(&file(HEADER, 8)).unwrap();
+        assert_eq!(check(&file(HEADER, 8)).unwrap(), 8);
         let error = check(&file(HEADER, 7)).unwrap_err().to_string();
         assert!(
             error.contains("\"w\"") && error.contains("cut off"),

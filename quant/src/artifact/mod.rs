@@ -8,6 +8,8 @@ pub mod result_json;
 pub mod statistics;
 pub mod weights;
 
+use std::collections::BTreeMap;
+
 use crate::{
     graph::Graph,
     job::{JobInput, ModelInput},
@@ -62,12 +64,16 @@ impl Report<'_> {
 
     /// Every Linear in execution order.
     pub(crate) fn layers(&self) -> impl Iterator<Item = LayerRow<'_>> {
+        let measured = self.measured.linears.iter();
+        let measured: BTreeMap<_, _> = measured
+            .map(|(id, sums, counts)| (*id, (sums, counts)))
+            .collect();
         self.measured
             .planned
             .layers
             .iter()
-            .filter_map(|(id, layer)| {
-                let (_, sums, counts) = self.measured.linears.iter().find(|(own, ..)| own == id)?;
+            .filter_map(move |(id, layer)| {
+                let (sums, counts) = *measured.get(id)?;
                 let scale = linear_scale(&self.measured.planned.plan, *id);
                 Some(LayerRow {
                     layer,

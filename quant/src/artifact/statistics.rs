@@ -1,13 +1,13 @@
 //! `statistics.csv`: the article's statistics of the float model, one line for each input, weight,
 //! bias and output of every operation.
 
-use std::fmt::Write as _;
+use std::{collections::HashSet, fmt::Write as _};
 
 use super::{Report, per_layer::field};
 use crate::{
     graph::{Graph, Node, Op, ReduceKind, ValueId, ValueKind},
     observe::Statistics,
-    plan::{Key, Slot, origin},
+    plan::{Key, Slot},
 };
 
 /// The file's text.
@@ -17,11 +17,10 @@ pub(crate) fn text(report: &Report<'_>) -> String {
         text: "op,module,tensor,role,min,max,mean,var,shape\n".to_owned(),
     };
     for (index, node) in report.graph.nodes.iter().enumerate() {
-        for (operand, &input) in node.inputs.iter().enumerate() {
-            // A square reads its input twice; one line says it.
-            if !node.inputs[..operand].contains(&input) {
-                table.value(node, "input", input);
-            }
+        // A square reads its input twice; one line says it.
+        let mut seen = HashSet::new();
+        for &input in node.inputs.iter().filter(|input| seen.insert(**input)) {
+            table.value(node, "input", input);
         }
         if let Op::Linear(linear) = &node.op {
             let weight = format!("{}.weight", node.name);
@@ -60,7 +59,7 @@ impl Table<'_> {
             return;
         }
         // A moved tensor has the values of what it was moved from; its shape is its own.
-        let key = Key::Value(origin(graph, id).0);
+        let key = Key::Value(graph.origin(id).0);
         if let Some(statistics) = self.report.calibration.statistics.get(&key) {
             self.observed(node, role, &value.name, statistics, Some(&value.shape));
         }

@@ -17,8 +17,6 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 const MAX_HEADER: usize = 1 << 16;
 /// NumPy's limit of dimensions.
 const MAX_RANK: usize = 64;
-/// Largest array read, in bytes as stored: it is in memory as a whole.
-const MAX_BYTES: usize = 4 << 30;
 
 /// What an array says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,21 +85,21 @@ impl Header {
     /// Reads the elements, of which there must be exactly as many as the shape has.
     pub(super) fn elements(&self, file: &mut impl Read) -> Result<Datum, String> {
         let damaged = |error: std::io::Error| format!("damaged: {error}");
-        let wanted = self.bytes()?;
+        let shape = &self.shape;
+        let wanted = self
+            .bytes()
+            .ok_or_else(|| format!("shape {shape:?} is impossible"))?;
         let mut bytes = Vec::new();
         // Grows with what is there, not with what the header promises.
-        file.take(wanted as u64)
-            .read_to_end(&mut bytes)
-            .map_err(damaged)?;
-        if bytes.len() < wanted {
-            let (shape, got) = (&self.shape, bytes.len());
+        file.take(wanted).read_to_end(&mut bytes).map_err(damaged)?;
+        if (bytes.len() as u64) < wanted {
+            let got = bytes.len();
             return Err(format!(
                 "truncated: shape {shape:?} needs {wanted} bytes, it has {got}"
             ));
         }
         // The end is also where an archive finds out whether its checksum holds.
         if file.read(&mut [0]).map_err(damaged)? != 0 {
-            let shape = &self.shape;
             return Err(format!(
                 "damaged: it has more than the {wanted} bytes of shape {shape:?}"
             ));
@@ -118,16 +116,13 @@ impl Header {
         })
     }
 
-    fn bytes(&self) -> Result<usize, String> {
-        let count = self
-            .shape
-            .iter()
-            .try_fold(1, |n: usize, &d| n.checked_mul(d));
-        let bytes = count.and_then(|count| count.checked_mul(self.element.bytes()));
-        bytes.filter(|&bytes| bytes <= MAX_BYTES).ok_or_else(|| {
-            let shape = &self.shape;
-            format!("shape {shape:?} is more than the {MAX_BYTES} bytes that one array may have")
-        })
+    /// Bytes of the elements; none where there cannot be so many.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        let mut dims = self.shape.iter();
+        let count = dims.try_fold(1, |n: usize, &d| n.checked_mul(d));
+        let bytes = count?.checked_mul(self.element.bytes())?;
+        // What does not fit an allocation fits no array.
+        isize::try_from(bytes).ok().map(|_| bytes as u64)
     }
 
     /// Row-major, whatever the order in the file.

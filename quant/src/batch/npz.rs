@@ -1,7 +1,10 @@
 //! NumPy archives. A file is opened by its headers alone, and an array is unpacked when it is asked
-//! for: what nobody asks for costs nothing, whatever it would unpack to.
+//! for: what nobody asks for costs nothing. What all of them would unpack to has a limit, all the
+//! same.
 
-use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
+mod end;
+
+use std::{collections::BTreeMap, fmt::Display, fs::File, io::BufReader, path::Path};
 
 use ndarray::{ArrayD, Axis};
 use zip::ZipArchive;
@@ -9,12 +12,10 @@ use zip::ZipArchive;
 use super::npy::Header;
 use crate::{
     error::{Error, Result},
+    limits::InputLimits,
     model::ElementKind,
     tensor::Datum,
 };
-
-/// Most arrays in one file: the header of each is unpacked to open it.
-const MAX_ARRAYS: usize = 10_000;
 
 /// An open archive.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ struct Array {
 }
 
 impl NpzFile {
-    pub(super) fn open(name: &str, path: &Path) -> Result<NpzFile> {
+    pub(super) fn open(name: &str, path: &Path, limits: &InputLimits) -> Result<NpzFile> {
         let io = |source| Error::Io {
             what: name.to_owned(),
             source,
@@ -45,25 +46,30 @@ impl NpzFile {
             file: name.to_owned(),
             reason,
         };
-        let file = BufReader::new(File::open(path).map_err(io)?);
-        let mut archive = ZipArchive::new(file)
-            .map_err(|error| bad(format!("no .npz file, or a truncated one: {error}")))?;
-        if archive.len() > MAX_ARRAYS {
-            let count = archive.len();
-            return Err(bad(format!(
-                "it has {count} arrays; at most {MAX_ARRAYS} may be"
-            )));
-        }
+        let mut file = BufReader::new(File::open(path).map_err(io)?);
+        let no_archive =
+            |reason: &dyn Display| bad(format!("no .npz file, or a truncated one: {reason}"));
+        let count = end::entries(&mut file).map_err(io)?;
+        let count = count.ok_or_else(|| no_archive(&"it does not end as an archive does"))?;
+        limits.check_tensors(name, count)?;
+        let mut archive = ZipArchive::new(file).map_err(|error| no_archive(&error))?;
+        limits.check_tensors(name, archive.len() as u64)?;
         let mut arrays = BTreeMap::new();
+        let mut unpacked: u64 = 0;
         for index in 0..archive.len() {
             let mut entry = archive
                 .by_index(index)
                 .map_err(|error| bad(format!("entry {index} is damaged: {error}")))?;
             let key = entry.name().strip_suffix(".npy");
             let key = key.unwrap_or(entry.name()).to_owned();
+            limits.check_name(name, "array", key.as_bytes())?;
             let header = Header::read(&mut entry);
+            // Neither the archive nor the array need tell the truth.
+            let stated = header.as_ref().ok().and_then(Header::bytes);
+            unpacked = unpacked.saturating_add(entry.size().max(stated.unwrap_or(0)));
             arrays.insert(key, Array { index, header });
         }
+        limits.check_unpacked(name, unpacked)?;
         Ok(NpzFile {
             name: name.to_owned(),
             archive,

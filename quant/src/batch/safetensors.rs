@@ -1,5 +1,7 @@
 //! Safetensors files, of which only the header and the tensors asked for are read.
 
+mod tally;
+
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
@@ -12,6 +14,7 @@ use safetensors::{Dtype, tensor::Metadata, tensor::TensorInfo};
 
 use crate::{
     error::{Error, Result},
+    limits::InputLimits,
     model::ElementKind,
     tensor::Datum,
 };
@@ -31,8 +34,9 @@ pub(crate) struct SafetensorsFile {
 }
 
 impl SafetensorsFile {
-    /// Opens a file; `name` is what errors call it.
-    pub(crate) fn open(name: &str, path: &Path) -> Result<SafetensorsFile> {
+    /// Opens a file; `name` is what errors call it. What its tensors hold together is for its
+    /// caller to limit, with [`Self::data_bytes`].
+    pub(crate) fn open(name: &str, path: &Path, limits: &InputLimits) -> Result<SafetensorsFile> {
         let io = |source| Error::Io {
             what: name.to_owned(),
             source,
@@ -59,6 +63,7 @@ impl SafetensorsFile {
         }
         let mut header = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         file.read_exact(&mut header).map_err(io)?;
+        tally::check(name, &header, limits)?;
         let header: Metadata = serde_json::from_slice(&header)
             .map_err(|error| bad(format!("damaged safetensors header: {error}")))?;
         let data_start = LENGTH_BYTES + length;
@@ -75,6 +80,11 @@ impl SafetensorsFile {
             header,
             data_start,
         })
+    }
+
+    /// Bytes of all tensors.
+    pub(super) fn data_bytes(&self) -> u64 {
+        self.header.data_len() as u64
     }
 
     /// Names of the tensors, sorted.

@@ -2,7 +2,7 @@
 //! visitor, and dropped after their last use. What a value is and how an operation runs is the
 //! [`Machine`]'s affair.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     Error, Result,
@@ -45,7 +45,7 @@ pub fn walk<M: Machine>(
     machine: &mut M,
     mut visit: impl FnMut(ValueId, &M::Value) -> Result<()>,
 ) -> Result<()> {
-    let last_use = last_uses(graph);
+    let last_uses = last_uses(graph);
     let mut live: HashMap<ValueId, M::Value> = HashMap::new();
     for &input in &graph.inputs {
         let tensor = captured(graph, capture, input)?;
@@ -84,11 +84,11 @@ pub fn walk<M: Machine>(
         };
         for (&id, value) in node.outputs.iter().zip(outputs) {
             visit(id, &value)?;
-            if last_use[id.0].is_some() {
-                live.insert(id, value);
-            }
+            live.insert(id, value);
         }
-        live.retain(|id, _| last_use[id.0].is_some_and(|last| last > index));
+        for id in &last_uses[index] {
+            live.remove(id);
+        }
     }
     Ok(())
 }
@@ -96,16 +96,20 @@ pub fn walk<M: Machine>(
 /// Elements that a walk holds at once, at most, in the shapes of the probe batch.
 pub(crate) fn peak_elements(graph: &Graph) -> u64 {
     let elements = |id: ValueId| graph.value(id).shape.iter().product::<usize>() as u64;
-    let last_use = last_uses(graph);
-    let mut live: HashMap<ValueId, u64> =
-        graph.inputs.iter().map(|&id| (id, elements(id))).collect();
+    let last_uses = last_uses(graph);
+    let mut live: HashSet<ValueId> = graph.inputs.iter().copied().collect();
+    let mut held: u64 = live.iter().map(|&id| elements(id)).sum();
     let mut peak = 0;
-    for (index, node) in graph.nodes.iter().enumerate() {
+    for (node, ended) in graph.nodes.iter().zip(&last_uses) {
         for &id in node.inputs.iter().chain(&node.outputs) {
-            live.insert(id, elements(id));
+            if live.insert(id) {
+                held += elements(id);
+            }
         }
-        peak = peak.max(live.values().sum());
-        live.retain(|id, _| last_use[id.0].is_some_and(|last| last > index));
+        peak = peak.max(held);
+        for id in ended.iter().filter(|id| live.remove(id)) {
+            held -= elements(*id);
+        }
     }
     peak
 }
@@ -142,15 +146,21 @@ fn run_island<M: Machine>(
         .collect()
 }
 
-/// Index of the last node that reads each value.
-fn last_uses(graph: &Graph) -> Vec<Option<usize>> {
-    let mut last = vec![None; graph.values.len()];
+/// By node, the values that nothing needs once it has run.
+fn last_uses(graph: &Graph) -> Vec<Vec<ValueId>> {
+    let mut last: Vec<usize> = vec![0; graph.values.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
-        for input in &node.inputs {
-            last[input.0] = Some(index);
+        for id in node.inputs.iter().chain(&node.outputs) {
+            last[id.0] = index;
         }
     }
-    last
+    let mut ended = vec![Vec::new(); graph.nodes.len()];
+    for (id, &index) in last.iter().enumerate() {
+        if let Some(ended) = ended.get_mut(index) {
+            ended.push(ValueId(id));
+        }
+    }
+    ended
 }
 
 fn shape<'c>(graph: &Graph, capture: &'c Capture, id: ValueId) -> Option<&'c [usize]> {

@@ -172,7 +172,7 @@ impl Context<'_> {
     fn reserve(&self, session: &Session, what: &str, bytes: u64) -> Result<Reservation> {
         let Executor { sessions, memory } = self.executor;
         if !memory.could_hold(bytes) {
-            sessions.evict_idle(&session.job.digest);
+            sessions.evict_idle(&session.job);
         }
         memory.running(what, bytes, || self.control.cancelled())
     }

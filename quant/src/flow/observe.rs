@@ -23,7 +23,7 @@ use crate::{
     flow::Blobs,
     graph::{Linear, NodeId},
     observe::{NonFiniteAt, Sketch, SketchBuilder, Statistics, Wants},
-    plan::{Calibration, Key, Slot, origin},
+    plan::{Calibration, Key, Slot},
     tensor::Tensor,
 };
 
@@ -97,7 +97,7 @@ fn observe_batch(session: &Session, name: &str, capture: &Capture) -> Result<Vec
         &mut machine,
         |id, value: &Tensor| {
             // A moved tensor shares the scale of what it was moved from.
-            if origin(graph, id) == id {
+            if graph.origin(id) == id {
                 let sketch = sketch(value, session.wants(id))
                     .map_err(|at| non_finite(name, &graph.value(id).name, value, at))?;
                 sketches.push((Key::Value(id.0), sketch));

@@ -16,10 +16,11 @@ use crate::{
     float::FloatModel,
     graph::{Graph, Move, NodeId, Op, ValueId, lower},
     layers,
+    limits::InputLimits,
     memory::{MemoryBudget, Reservation},
     model::{InputSpec, Model},
     observe::{ObserverKind, Wants},
-    plan::{Calibration, Plan, Request, ScaleSource, Slot, origin},
+    plan::{Calibration, Plan, Request, ScaleSource, Slot},
     settings::WayChoice,
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     inputs: Vec<InputSpec>,
     /// Linears that read each value, moves aside, and MatMuls that may read it as int8.
     gemm_inputs: BTreeSet<usize>,
+    /// Observers that were asked for by name for the inputs of Linears, by the value they are of.
+    input_observers: BTreeMap<usize, Vec<ObserverKind>>,
     /// Elements of the batch that the graph's shapes are of.
     pub(super) probe_elements: usize,
     /// The last plan that was made ready to run, by the digest of its blob.
@@ -59,7 +62,7 @@ impl Session {
         // As many threads as parallel sections have: tasks take turns on them.
         let float = FloatModel::load(&model, rayon::current_num_threads())?;
         let first = job.calibration.first().ok_or_else(no_calibration)?;
-        let mut batches = open_batches(first, blobs, model.inputs())?;
+        let mut batches = open_batches(first, blobs, model.inputs(), &job.limits)?;
         let probe_elements = batches.elements();
         let batch = batches.read(0)?;
         let graph = {
@@ -84,6 +87,7 @@ impl Session {
         }
         let request = Request::resolve(&graph, &job.settings, layer_mode)?;
         let gemm_inputs = gemm_inputs(&graph);
+        let input_observers = input_observers(&graph, &request);
         Ok(Session {
             job: job.clone(),
             float,
@@ -91,6 +95,7 @@ impl Session {
             request,
             inputs: model.inputs().to_vec(),
             gemm_inputs,
+            input_observers,
             probe_elements,
             prepared: Mutex::default(),
             _held: held,
@@ -125,7 +130,7 @@ impl Session {
 
     /// A file of batches, its headers checked.
     pub(super) fn batches(&self, file: &FileRef, blobs: &dyn Blobs) -> Result<BatchFile> {
-        open_batches(file, blobs, &self.inputs)
+        open_batches(file, blobs, &self.inputs, &self.job.limits)
     }
 
     /// Runs `each` for every batch of a file, in order. The name says which batch it is.
@@ -246,11 +251,8 @@ impl Session {
             dtypes = IntDtype::ALL.to_vec();
         }
         let mut observers = vec![request.observer];
-        for (id_of, node, _) in self.graph.linears() {
-            if origin(&self.graph, node.inputs[0]) == id {
-                observers.extend(self.request.slot(id_of.0, Slot::Input).observer);
-            }
-        }
+        let slots = self.input_observers.get(&id.0);
+        observers.extend(slots.into_iter().flatten());
         wants_of(&observers, &dtypes)
     }
 
@@ -303,6 +305,7 @@ fn load_model(job: &JobInput, blobs: &dyn Blobs) -> Result<Model> {
             source,
         })
     };
+    let limits = &job.limits;
     match &job.model {
         ModelInput::Onnx {
             model,
@@ -312,24 +315,29 @@ fn load_model(job: &JobInput, blobs: &dyn Blobs) -> Result<Model> {
                 .iter()
                 .map(|file| Ok((file.name.clone(), path(file)?)))
                 .collect();
-            Model::load(&model.name, &path(model)?, &external?)
+            Model::load(&model.name, &path(model)?, &external?, limits)
         }
         ModelInput::Layers { weights } => {
             let first = job.calibration.first().ok_or_else(no_calibration)?;
-            let names = layers::layers_in(&first.name, &path(first)?)?;
-            let bytes = layers::to_onnx(&weights.name, &path(weights)?, Some(&names))?;
-            Model::from_bytes(&weights.name, bytes.into(), &[])
+            let names = layers::layers_in(&first.name, &path(first)?, limits)?;
+            let bytes = layers::to_onnx(&weights.name, &path(weights)?, Some(&names), limits)?;
+            Model::from_bytes(&weights.name, bytes.into(), &[], &InputLimits::NONE)
         }
     }
 }
 
-fn open_batches(file: &FileRef, blobs: &dyn Blobs, inputs: &[InputSpec]) -> Result<BatchFile> {
+fn open_batches(
+    file: &FileRef,
+    blobs: &dyn Blobs,
+    inputs: &[InputSpec],
+    limits: &InputLimits,
+) -> Result<BatchFile> {
     let io = |source| Error::Io {
         what: file.name.clone(),
         source,
     };
     let path = blobs.path(&file.digest).map_err(io)?;
-    BatchFile::open(&file.name, &path, inputs)
+    BatchFile::open(&file.name, &path, inputs, limits)
 }
 
 fn no_calibration() -> Error {
@@ -347,7 +355,18 @@ fn gemm_inputs(graph: &Graph) -> BTreeSet<usize> {
         .iter()
         .filter(|node| gemm(&node.op))
         .flat_map(|node| &node.inputs);
-    inputs.map(|&id| origin(graph, id).0).collect()
+    inputs.map(|&id| graph.origin(id).0).collect()
+}
+
+fn input_observers(graph: &Graph, request: &Request) -> BTreeMap<usize, Vec<ObserverKind>> {
+    let mut observers: BTreeMap<usize, Vec<ObserverKind>> = BTreeMap::new();
+    for (id, node, _) in graph.linears() {
+        if let Some(observer) = request.slot(id.0, Slot::Input).observer {
+            let from = graph.origin(node.inputs[0]);
+            observers.entry(from.0).or_default().push(observer);
+        }
+    }
+    observers
 }
 
 fn wants_of(observers: &[ObserverKind], dtypes: &[IntDtype]) -> Wants {

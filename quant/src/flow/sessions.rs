@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Blobs, JobInput, session::Session};
-use crate::{Result, memory::MemoryBudget};
+use crate::{InputLimits, Result, memory::MemoryBudget};
 
 /// Sessions kept: the running job's and the one before, so that two jobs do not evict each other.
 const KEPT: usize = 2;
@@ -14,10 +14,26 @@ const KEPT: usize = 2;
 /// One job's place. Tasks of one job wait here for the first of them to load it; other jobs do not.
 type Slot = Arc<Mutex<Option<Arc<Session>>>>;
 
-/// The last sessions, most recent first, by the job's digest.
+/// What a session depends on: the job, and the limits that its files were held to.
+#[derive(Debug, Clone, PartialEq)]
+struct Key {
+    digest: String,
+    limits: InputLimits,
+}
+
+impl Key {
+    fn of(job: &JobInput) -> Self {
+        Self {
+            digest: job.digest.clone(),
+            limits: job.limits,
+        }
+    }
+}
+
+/// The last sessions, most recent first.
 #[derive(Default)]
 pub(super) struct Sessions {
-    slots: Mutex<VecDeque<(String, Slot)>>,
+    slots: Mutex<VecDeque<(Key, Slot)>>,
 }
 
 impl Sessions {
@@ -28,20 +44,21 @@ impl Sessions {
         blobs: &dyn Blobs,
         memory: &Arc<MemoryBudget>,
     ) -> Result<Arc<Session>> {
-        let slot = self.slot(&job.digest);
+        let slot = self.slot(&Key::of(job));
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = &*slot {
             return Ok(Arc::clone(session));
         }
-        let session = Session::open(job, blobs, memory, || self.evict_idle(&job.digest))?;
+        let session = Session::open(job, blobs, memory, || self.evict_idle(job))?;
         let session = Arc::new(session);
         *slot = Some(Arc::clone(&session));
         Ok(session)
     }
 
-    /// Drops every session but `keep` that no task uses, to make room.
-    pub(super) fn evict_idle(&self, keep: &str) {
-        self.lock().retain(|(digest, slot)| {
+    /// Drops every session but that of `job` that no task uses, to make room.
+    pub(super) fn evict_idle(&self, job: &JobInput) {
+        let keep = Key::of(job);
+        self.lock().retain(|(key, slot)| {
             let in_use = || match slot.try_lock() {
                 Ok(held) => held
                     .as_ref()
@@ -50,18 +67,18 @@ impl Sessions {
                 // It is being loaded, or handed to a task right now.
                 Err(TryLockError::WouldBlock) => true,
             };
-            digest == keep || in_use()
+            *key == keep || in_use()
         });
     }
 
-    fn slot(&self, digest: &str) -> Slot {
+    fn slot(&self, key: &Key) -> Slot {
         let mut slots = self.lock();
-        let found = slots.iter().position(|(of, _)| of == digest);
+        let found = slots.iter().position(|(of, _)| of == key);
         let entry = match found.and_then(|index| slots.remove(index)) {
             Some(entry) => entry,
             None => {
                 slots.truncate(KEPT - 1);
-                (digest.to_owned(), Slot::default())
+                (key.clone(), Slot::default())
             }
         };
         let slot = Arc::clone(&entry.1);
@@ -69,7 +86,7 @@ impl Sessions {
         slot
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, Slot)>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Key, Slot)>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,8 @@
 //! Stage validate: the whole model under the final plan, VALIDATION and CONVERTED against float,
 //! batch by batch; the reduce folds the batches in order and reports.
 
+use std::collections::HashMap;
+
 use dual16_nash::linear::AccumulatorPeak;
 
 use super::{
@@ -188,23 +190,35 @@ struct BatchRun<'a> {
     session: &'a Session,
     capture: &'a Capture,
     errors: BatchErrors,
+    /// Where the errors of a Linear are, by its output.
+    linears: HashMap<ValueId, usize>,
+    /// Where those of the model's outputs are, by value: one may be there twice.
+    outputs: HashMap<ValueId, Vec<usize>>,
     saved: Vec<SavedOutput>,
 }
 
 impl<'a> BatchRun<'a> {
     fn new(session: &'a Session, capture: &'a Capture) -> Self {
-        let linears = session.graph.linears();
+        let graph = &session.graph;
         let errors = BatchErrors {
-            linears: linears
+            linears: graph
+                .linears()
                 .map(|(id, ..)| (id.0, PairedSums::default(), <_>::default()))
                 .collect(),
-            outputs: vec![PairedSums::default(); session.graph.outputs.len()],
+            outputs: vec![PairedSums::default(); graph.outputs.len()],
             matmuls: Vec::new(),
         };
+        let made = graph.linears().map(|(_, node, _)| node.outputs[0]);
+        let mut outputs: HashMap<ValueId, Vec<usize>> = HashMap::new();
+        for (position, &id) in graph.outputs.iter().enumerate() {
+            outputs.entry(id).or_default().push(position);
+        }
         BatchRun {
             session,
             capture,
             errors,
+            linears: made.zip(0..).collect(),
+            outputs,
             saved: Vec::new(),
         }
     }
@@ -246,35 +260,29 @@ impl<'a> BatchRun<'a> {
     }
 
     fn is_compared(&self, id: ValueId) -> bool {
-        let graph = &self.session.graph;
-        graph.outputs.contains(&id) || graph.linears().any(|(_, node, _)| node.outputs[0] == id)
+        self.outputs.contains_key(&id) || self.linears.contains_key(&id)
     }
 
     fn compare(&mut self, id: ValueId, value: &Tensor, converted: bool) -> Result<()> {
+        if !self.is_compared(id) {
+            return Ok(());
+        }
         let graph = &self.session.graph;
         let name = &graph.value(id).name;
-        for (node, sums, _) in &mut self.errors.linears {
-            if graph.node(NodeId(*node)).outputs[0] == id {
-                let reference = captured(graph, self.capture, id)?;
-                add_errors(sums.side(converted), name, reference, value)?;
-            }
+        let reference = captured(graph, self.capture, id)?;
+        if let Some(&position) = self.linears.get(&id) {
+            let (_, sums, _) = &mut self.errors.linears[position];
+            add_errors(sums.side(converted), name, reference, value)?;
         }
-        for (position, output) in graph.outputs.iter().enumerate() {
-            if *output == id {
-                let reference = captured(graph, self.capture, id)?;
-                add_errors(
-                    self.errors.outputs[position].side(converted),
-                    name,
-                    reference,
-                    value,
-                )?;
-                if self.session.job.settings.save_outputs {
-                    let name = self.session.output_name(id);
-                    let kind = if converted { "converted" } else { "validation" };
-                    self.saved.push(SavedOutput::new(&name, kind, value));
-                    if !converted {
-                        self.saved.push(SavedOutput::new(&name, "float", reference));
-                    }
+        for &position in self.outputs.get(&id).into_iter().flatten() {
+            let sums = &mut self.errors.outputs[position];
+            add_errors(sums.side(converted), name, reference, value)?;
+            if self.session.job.settings.save_outputs {
+                let name = self.session.output_name(id);
+                let kind = if converted { "converted" } else { "validation" };
+                self.saved.push(SavedOutput::new(&name, kind, value));
+                if !converted {
+                    self.saved.push(SavedOutput::new(&name, "float", reference));
                 }
             }
         }

@@ -4,6 +4,7 @@
 //!
 //! A graph knows names, shapes and constants. It knows no scale, no dtype and no batch.
 
+mod links;
 mod lower;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use ndarray::{Array1, Array2};
 
 use crate::tensor::Tensor;
 
+use links::Links;
 pub use lower::lower;
 
 /// Index into [`Graph::values`].
@@ -34,6 +36,7 @@ pub struct Graph {
     pub inputs: Vec<ValueId>,
     /// The model's float outputs.
     pub outputs: Vec<ValueId>,
+    links: Links,
 }
 
 /// One float tensor of the model.
@@ -191,6 +194,22 @@ pub struct Island {
 }
 
 impl Graph {
+    /// A graph of nodes in execution order.
+    fn new(
+        values: Vec<Value>,
+        nodes: Vec<Node>,
+        inputs: Vec<ValueId>,
+        outputs: Vec<ValueId>,
+    ) -> Self {
+        Self {
+            links: Links::of(&values, &nodes, &outputs),
+            values,
+            nodes,
+            inputs,
+            outputs,
+        }
+    }
+
     /// The value with this id.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.0]
@@ -210,15 +229,5 @@ impl Graph {
                 Op::Linear(linear) => Some((NodeId(i), node, linear)),
                 _ => None,
             })
-    }
-
-    /// The nodes that consume a value.
-    pub fn consumers(&self, id: ValueId) -> impl Iterator<Item = NodeId> {
-        let of = move |node: &Node| node.inputs.contains(&id);
-        self.nodes
-            .iter()
-            .enumerate()
-            .filter(move |(_, node)| of(node))
-            .map(|(i, _)| NodeId(i))
     }
 }

@@ -10,8 +10,10 @@ use std::{
 
 use prost::Message;
 
+use super::survey;
 use crate::{
     error::{Error, Result},
+    limits::InputLimits,
     onnx::{GraphProto, ModelProto, StringStringEntryProto, TensorProto},
 };
 
@@ -136,8 +138,13 @@ struct Range<'a> {
 /// Whoever submits a model uses this to find them.
 ///
 /// # Errors
-/// [`Error::Model`] for a file that is no ONNX model or names a file outside its folder.
-pub fn external_locations(file_name: &str, path: &Path) -> Result<Vec<String>> {
+/// [`Error::Model`] for a file that is no ONNX model or names a file outside its folder;
+/// [`Error::Limit`] for one that holds more than `limits` allow.
+pub fn external_locations(
+    file_name: &str,
+    path: &Path,
+    limits: &InputLimits,
+) -> Result<Vec<String>> {
     let bytes = std::fs::read(path).map_err(|source| Error::Io {
         what: file_name.to_owned(),
         source,
@@ -146,6 +153,7 @@ pub fn external_locations(file_name: &str, path: &Path) -> Result<Vec<String>> {
         file: file_name.to_owned(),
         reason,
     };
+    survey::check(file_name, &bytes, limits)?;
     let proto = ModelProto::decode(bytes.as_slice())
         .map_err(|error| bad(format!("no ONNX model, or a truncated one: {error}")))?;
     let mut locations = BTreeSet::new();

@@ -7,6 +7,7 @@
 mod build;
 mod proto;
 mod tensor;
+mod wire;
 
 pub use build::{attribute_int, f32_initializer, f32_value, int64_initializer, node};
 pub use proto::{
@@ -15,3 +16,4 @@ pub use proto::{
     TypeProto, ValueInfoProto,
 };
 pub use tensor::{Payload, TensorError};
+pub(crate) use wire::Fields;

@@ -1,12 +1,13 @@
 //! One setting by name, applied to everything it matches. A name that matches nothing, or something
 //! the setting can have no effect on, is an error; nothing is ignored silently.
 
+use std::collections::HashSet;
+
 use dual16_nash::legality::Rules;
 
 use super::{
     LinearRequest, Request, Slot, ValueRequest,
     names::{Pattern, unknown},
-    origin,
     request::{SlotRequest, feeds_only_outputs},
 };
 use crate::{
@@ -99,13 +100,13 @@ impl Request {
         })?;
         // A layer that is set by name falls back no more.
         let linears = &self.linears;
-        let explicit: Vec<&str> = linears
+        let explicit: HashSet<&str> = linears
             .iter()
             .filter(|(_, request)| request.explicit)
             .map(|(&id, _)| graph.nodes[id].name.as_str())
             .collect();
         self.notices
-            .retain(|notice| !explicit.contains(&notice.subject.as_str()));
+            .retain(|notice| !explicit.contains(notice.subject.as_str()));
         Ok(())
     }
 
@@ -148,7 +149,7 @@ impl Request {
                 continue;
             }
             found = true;
-            let source = origin(graph, ValueId(index));
+            let source = graph.origin(ValueId(index));
             if source.0 == index {
                 set(request);
             } else if !pattern.is_glob() {

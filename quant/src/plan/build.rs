@@ -6,8 +6,7 @@ use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
 
 use super::{
     InnerParams, LinearParams, LinearPlan, Plan, QParams, ScaleSource, Slot, ValuePlan,
-    request::feeds_only_outputs,
-    scales::{exact_range, origin},
+    request::feeds_only_outputs, scales::exact_range,
 };
 use crate::{
     Result,
@@ -246,7 +245,7 @@ fn raised_to_int16(
     let mut raised = BTreeMap::new();
     for (id, node, _) in graph.linears() {
         let wants = |chosen: &Chosen| chosen.way.activation_dtype() == IntDtype::Int16;
-        let from = origin(graph, node.inputs[0]);
+        let from = graph.origin(node.inputs[0]);
         let request = &source.request.values[from.0];
         let may = request.dtype == IntDtype::Int8 && !request.explicit;
         if may && chosen.get(&id.0).is_some_and(wants) {
@@ -258,7 +257,7 @@ fn raised_to_int16(
 
 /// Whether a value has a scale of its own, rather than that of what it was moved from.
 fn observed_own_scale(graph: &Graph, id: ValueId) -> bool {
-    origin(graph, id) == id
+    graph.origin(id) == id
 }
 
 /// Scales of the tensors inside a way.

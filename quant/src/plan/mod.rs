@@ -20,7 +20,7 @@ use crate::graph::{Graph, NodeId, ValueId};
 pub(crate) use names::{dtype_text, way_text};
 
 pub(crate) use build::inner_params;
-pub(crate) use scales::{exact_range, origin};
+pub(crate) use scales::exact_range;
 
 pub use build::Chosen;
 pub use choose::{Candidate, SQNR_TIE_DB, choose};

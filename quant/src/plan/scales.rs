@@ -9,7 +9,7 @@ use super::{QParams, Request, Slot};
 use crate::{
     Error, Result,
     error::KernelContext,
-    graph::{Graph, Op, ReduceKind, ValueId, ValueKind},
+    graph::{Graph, ValueId, ValueKind},
     observe::{ObserverKind, Range, Statistics},
     settings::Settings,
 };
@@ -99,14 +99,14 @@ impl ScaleSource<'_> {
         let statistics = self
             .calibration
             .statistics
-            .get(&Key::Value(origin(self.graph, id).0))?;
+            .get(&Key::Value(self.graph.origin(id).0))?;
         statistics
             .observed()
             .map(|range| (range.min(), range.max()))
     }
 
     fn value_range(&self, id: ValueId, observer: ObserverKind, dtype: IntDtype) -> Result<Range> {
-        let id = origin(self.graph, id);
+        let id = self.graph.origin(id);
         let value = self.graph.value(id);
         match &value.kind {
             ValueKind::Constant(tensor) => Ok(exact_range(tensor.iter())),
@@ -149,32 +149,6 @@ impl ScaleSource<'_> {
             })
             .of(name)
     }
-}
-
-/// The value whose scale a value shares: itself, or what a move or a maximum was made from.
-pub(crate) fn origin(graph: &Graph, mut id: ValueId) -> ValueId {
-    let keeps_scale = |op: &Op| {
-        matches!(
-            op,
-            Op::Move(_)
-                | Op::Reduce {
-                    kind: ReduceKind::Max,
-                    ..
-                }
-        )
-    };
-    // The chain is at most as long as the graph, whose nodes are in execution order.
-    while let Some(node) = producer(graph, id).filter(|&node| keeps_scale(&graph.nodes[node].op)) {
-        id = graph.nodes[node].inputs[0];
-    }
-    id
-}
-
-fn producer(graph: &Graph, id: ValueId) -> Option<usize> {
-    graph
-        .nodes
-        .iter()
-        .position(|node| node.outputs.contains(&id))
 }
 
 /// Smallest and largest of a parameter's values, which loading has found finite; [0, 0] of none.

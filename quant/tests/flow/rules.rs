@@ -1,11 +1,12 @@
 //! What a user relies on beside the figures: order does not matter, names are checked, nothing
 //! falls back silently.
 
-use crate::support::{job, run, run_in_order, settings};
+use crate::support::{job, run, run_in_order, run_on, settings};
 use dual16_nash::{IntDtype, Toolchain, Way};
 use dual16_quant::{
-    Error,
-    flow::Event,
+    Error, InputLimits,
+    flow::{Event, Executor},
+    memory::MemoryBudget,
     settings::{SettingValue, Settings, Template, WayChoice},
 };
 
@@ -227,4 +228,18 @@ fn a_setting_that_can_have_no_effect_is_said() {
             if notice.code == "UNUSED_SETTING" && notice.subject == "linear2.mul")
     };
     assert!(finished.events.iter().any(unused));
+}
+
+#[test]
+fn limits_change_no_byte_and_those_of_another_task_do_not_count() {
+    let executor = Executor::new(MemoryBudget::new(None));
+    let mut job = job("smallmodel", settings(&[]));
+    let first = run_on(&executor, &job, |_| {}).unwrap();
+    // The model is loaded, but under limits that are no longer those of the job.
+    job.limits.model_nodes = 1;
+    let refused = run_on(&executor, &job, |_| {}).err().unwrap();
+    assert_eq!(refused.code(), "LIMIT_EXCEEDED", "{refused}");
+    job.limits = InputLimits::NONE;
+    let second = run_on(&executor, &job, |_| {}).unwrap();
+    assert!(first.files == second.files, "the artifacts differ");
 }

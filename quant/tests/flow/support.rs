@@ -7,7 +7,7 @@ use std::{
 };
 
 use dual16_quant::{
-    Result,
+    InputLimits, Result,
     flow::{
         self, Blobs, Control, Event, Executor, FileRef, JobInput, ModelInput, Next, Part, TaskInput,
     },
@@ -170,6 +170,7 @@ pub fn job(model: &str, settings: Settings) -> JobInput {
         calibration: batches(&model.join("calib")),
         evaluation: vec![file(&model.join("eval.safetensors"))],
         settings,
+        limits: InputLimits::DEFAULT,
         digest: String::new(),
     };
     job.digest = format!("{job:?}");

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::shared::data;
+use crate::shared::{LIMITS, data};
 use dual16_quant::{
     batch::BatchFile,
     model::{ElementKind, InputShape, InputSpec, Model},
@@ -47,7 +47,7 @@ fn bytes_of(values: &[f32]) -> Vec<u8> {
 }
 
 fn open_error(name: &str, path: &Path, inputs: &[InputSpec]) -> String {
-    match BatchFile::open(name, path, inputs) {
+    match BatchFile::open(name, path, inputs, LIMITS) {
         Ok(mut file) => file.read(0).unwrap_err().to_string(),
         Err(error) => error.to_string(),
     }
@@ -76,7 +76,8 @@ fn every_float_type_becomes_f32() {
     ];
     for (dtype, bytes) in cases {
         let path = file(&folder, dtype, &[2], &bytes);
-        let mut batch = BatchFile::open("b.safetensors", &path, &floats(&[Some(2)])).unwrap();
+        let mut batch =
+            BatchFile::open("b.safetensors", &path, &floats(&[Some(2)]), LIMITS).unwrap();
         let x = batch.read(0).unwrap();
         assert_eq!(x["x"], Datum::F32(arr1(&[1.5, -2.0]).into_dyn()), "{dtype}");
     }
@@ -90,14 +91,14 @@ fn integers_become_thirty_two_bits() {
     let inputs = [spec("x", ElementKind::I32, &[None])];
     for (dtype, bytes) in [(Dtype::I64, i64s), (Dtype::I32, i32s)] {
         let path = file(&folder, dtype, &[2], &bytes);
-        let mut batch = BatchFile::open("b.safetensors", &path, &inputs).unwrap();
+        let mut batch = BatchFile::open("b.safetensors", &path, &inputs, LIMITS).unwrap();
         assert_eq!(
             batch.read(0).unwrap()["x"],
             Datum::I32(arr1(&[3, -4]).into_dyn())
         );
     }
     let path = file(&folder, Dtype::BOOL, &[2], &[1, 0]);
-    let mut batch = BatchFile::open("b.safetensors", &path, &inputs).unwrap();
+    let mut batch = BatchFile::open("b.safetensors", &path, &inputs, LIMITS).unwrap();
     assert_eq!(
         batch.read(0).unwrap()["x"],
         Datum::I32(arr1(&[1, 0]).into_dyn())
@@ -121,7 +122,8 @@ fn a_leading_axis_more_is_a_stack() {
         &[3, 1, 2],
         &bytes_of(&[1., 2., 3., 4., 5., 6.]),
     );
-    let mut stack = BatchFile::open("b.safetensors", &path, &floats(&[Some(1), Some(2)])).unwrap();
+    let mut stack =
+        BatchFile::open("b.safetensors", &path, &floats(&[Some(1), Some(2)]), LIMITS).unwrap();
     assert_eq!(stack.count(), 3);
     let batches: Vec<Datum> = stack
         .batches()
@@ -139,9 +141,9 @@ fn a_leading_axis_more_is_a_stack() {
 
 #[test]
 fn the_evaluation_files_of_the_samples_are_stacks() {
-    let model = Model::load("model.onnx", &data("digits/model.onnx"), &[]).unwrap();
+    let model = Model::load("model.onnx", &data("digits/model.onnx"), &[], LIMITS).unwrap();
     let path = data("digits/eval.safetensors");
-    let mut file = BatchFile::open("eval.safetensors", &path, model.inputs()).unwrap();
+    let mut file = BatchFile::open("eval.safetensors", &path, model.inputs(), LIMITS).unwrap();
     assert_eq!((file.count(), file.name()), (16, "eval.safetensors"));
     assert_eq!(file.ignored_keys(), ["label", "logits"]);
     let shapes: Vec<Vec<usize>> = file
@@ -234,7 +236,7 @@ fn nan_and_infinity_are_named_with_their_index() {
         &[2, 1, 2],
         &bytes_of(&[1., 2., 3., f32::NEG_INFINITY]),
     );
-    let mut stack = BatchFile::open("b.safetensors", &path, &floats(&dims)).unwrap();
+    let mut stack = BatchFile::open("b.safetensors", &path, &floats(&dims), LIMITS).unwrap();
     assert!(stack.read(0).is_ok());
     let text = stack.read(1).unwrap_err().to_string();
     assert!(
@@ -300,7 +302,7 @@ fn npz_of_every_type_and_order_and_stacks() {
         writer.add_array("d", &arr1(&[true, false])).unwrap();
         writer.add_array("label", &arr1(&[1_u16])).unwrap();
     });
-    let mut file = BatchFile::open("b.npz", &path, &inputs).unwrap();
+    let mut file = BatchFile::open("b.npz", &path, &inputs, LIMITS).unwrap();
     assert_eq!(
         (file.count(), file.ignored_keys()),
         (1, ["label".to_owned()].as_slice())
@@ -317,7 +319,7 @@ fn npz_of_every_type_and_order_and_stacks() {
             .add_array("x", &Array3::<f32>::ones((4, 1, 2)))
             .unwrap();
     });
-    let mut stack = BatchFile::open("b.npz", &path, &floats(&[Some(1), Some(2)])).unwrap();
+    let mut stack = BatchFile::open("b.npz", &path, &floats(&[Some(1), Some(2)]), LIMITS).unwrap();
     assert_eq!(stack.count(), 4);
     assert!(
         stack

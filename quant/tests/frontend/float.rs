@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::shared::{Sample, data, made, made::Made};
+use crate::shared::{LIMITS, Sample, data, made, made::Made};
 use dual16_quant::{
     Error,
     batch::{Batch, BatchFile},
@@ -13,7 +13,7 @@ use dual16_quant::{
 
 /// Reads a tensor that is no input of the model, such as the expected outputs.
 fn expected(folder: &str, name: &str) -> Vec<Tensor> {
-    let model = Model::load("model.onnx", &data(folder).join("model.onnx"), &[]).unwrap();
+    let model = Model::load("model.onnx", &data(folder).join("model.onnx"), &[], LIMITS).unwrap();
     let stacked = folder == "digits";
     let spec = InputSpec {
         name: name.to_owned(),
@@ -25,6 +25,7 @@ fn expected(folder: &str, name: &str) -> Vec<Tensor> {
         "eval.safetensors",
         &data(folder).join("eval.safetensors"),
         &[spec],
+        LIMITS,
     )
     .unwrap();
     let tensors = file
@@ -37,12 +38,13 @@ fn expected(folder: &str, name: &str) -> Vec<Tensor> {
 fn float_run_equals_pytorch() {
     for (folder, output, batches) in [("smallmodel", "y", 1), ("digits", "logits", 16)] {
         let path = data(folder);
-        let model = Model::load("model.onnx", &path.join("model.onnx"), &[]).unwrap();
+        let model = Model::load("model.onnx", &path.join("model.onnx"), &[], LIMITS).unwrap();
         let float = FloatModel::load(&model, 1).unwrap();
         let mut file = BatchFile::open(
             "eval.safetensors",
             &path.join("eval.safetensors"),
             model.inputs(),
+            LIMITS,
         )
         .unwrap();
         assert_eq!(file.count(), batches);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::shared::{Sample, data};
+use crate::shared::{LIMITS, Sample, data};
 use dual16_quant::{
     batch::{Batch, BatchFile},
     float::FloatModel,
@@ -51,11 +51,11 @@ fn layers_alone_equal_layers_in_the_graph_to_the_bit() {
     ];
     let activations = save(&folder, "a.safetensors", &captured);
 
-    let layers = layers_in("a.safetensors", &activations).unwrap();
+    let layers = layers_in("a.safetensors", &activations, LIMITS).unwrap();
     assert_eq!(layers, ["linear1", "linear2", "linear3", "relu"]);
-    let onnx = to_onnx("float.safetensors", &weights(), Some(&layers)).unwrap();
-    let model = Model::from_bytes("float.safetensors", onnx.into(), &[]).unwrap();
-    let mut file = BatchFile::open("a.safetensors", &activations, model.inputs()).unwrap();
+    let onnx = to_onnx("float.safetensors", &weights(), Some(&layers), LIMITS).unwrap();
+    let model = Model::from_bytes("float.safetensors", onnx.into(), &[], LIMITS).unwrap();
+    let mut file = BatchFile::open("a.safetensors", &activations, model.inputs(), LIMITS).unwrap();
     assert_eq!(file.ignored_keys(), ["relu"]);
     let batch = file.read(0).unwrap();
 
@@ -82,8 +82,8 @@ fn layers_alone_equal_layers_in_the_graph_to_the_bit() {
 #[test]
 fn leading_dims_are_free_and_the_last_is_not() {
     let one = ["linear2".to_owned()];
-    let onnx = to_onnx("float.safetensors", &weights(), Some(&one)).unwrap();
-    let model = Model::from_bytes("float.safetensors", onnx.into(), &[]).unwrap();
+    let onnx = to_onnx("float.safetensors", &weights(), Some(&one), LIMITS).unwrap();
+    let model = Model::from_bytes("float.safetensors", onnx.into(), &[], LIMITS).unwrap();
     let [input] = model.inputs() else {
         panic!("one input")
     };
@@ -97,7 +97,7 @@ fn leading_dims_are_free_and_the_last_is_not() {
     for shape in [vec![256], vec![3, 256], vec![1, 2, 3, 256]] {
         let x = Datum::F32(ndarray::ArrayD::ones(shape.clone()));
         let path = save(&folder, "a.safetensors", &[("linear2", &x)]);
-        let mut file = BatchFile::open("a.safetensors", &path, model.inputs()).unwrap();
+        let mut file = BatchFile::open("a.safetensors", &path, model.inputs(), LIMITS).unwrap();
         assert_eq!(file.count(), 1);
         let batch: Batch = file.read(0).unwrap();
         let y = float.run(&batch, &["linear2.output"]).unwrap();
@@ -105,28 +105,34 @@ fn leading_dims_are_free_and_the_last_is_not() {
     }
     let x = Datum::F32(ndarray::ArrayD::ones(vec![2, 255]));
     let path = save(&folder, "a.safetensors", &[("linear2", &x)]);
-    let error = BatchFile::open("a.safetensors", &path, model.inputs()).unwrap_err();
+    let error = BatchFile::open("a.safetensors", &path, model.inputs(), LIMITS).unwrap_err();
     let wanted = "tensor 'linear2' has shape [2, 255]; input 'linear2.input' needs [.., 256]";
     assert_eq!(error.to_string(), format!("a.safetensors: {wanted}"));
 }
 
 #[test]
 fn all_layers_of_rank_two_without_a_choice() {
-    let onnx = to_onnx("float.safetensors", &data("digits/float.safetensors"), None).unwrap();
-    let model = Model::from_bytes("float.safetensors", onnx.into(), &[]).unwrap();
+    let onnx = to_onnx(
+        "float.safetensors",
+        &data("digits/float.safetensors"),
+        None,
+        LIMITS,
+    )
+    .unwrap();
+    let model = Model::from_bytes("float.safetensors", onnx.into(), &[], LIMITS).unwrap();
     assert_eq!(model.inputs().len(), 14);
 }
 
 #[test]
 fn what_is_wrong_is_named() {
     let nothing = ["embedding".to_owned()];
-    let error = to_onnx("float.safetensors", &weights(), Some(&nothing))
+    let error = to_onnx("float.safetensors", &weights(), Some(&nothing), LIMITS)
         .unwrap_err()
         .to_string();
     assert_eq!(
         error,
-        "float.safetensors: none of its Linear layers (linear1, linear2, linear3) has activations \
-         (embedding)"
+        "float.safetensors: none of its Linear layers ('linear1', 'linear2', 'linear3') has \
+         activations ('embedding')"
     );
 
     let folder = tempfile::tempdir().unwrap();
@@ -136,7 +142,7 @@ fn what_is_wrong_is_named() {
         "w.safetensors",
         &[("norm.weight", &tensor(&[4], 1.0))],
     );
-    let error = to_onnx("w.safetensors", &path, None)
+    let error = to_onnx("w.safetensors", &path, None, LIMITS)
         .unwrap_err()
         .to_string();
     assert!(error.contains("no NAME.weight of rank 2"), "{error}");
@@ -147,7 +153,7 @@ fn what_is_wrong_is_named() {
         "w.safetensors",
         &[("a.weight", &weight), ("a.bias", &bias)],
     );
-    let error = to_onnx("w.safetensors", &path, None)
+    let error = to_onnx("w.safetensors", &path, None, LIMITS)
         .unwrap_err()
         .to_string();
     let wanted = "tensor 'a.bias' has shape [4]; 'a.weight' of shape [3, 4] needs [3]";
@@ -158,7 +164,7 @@ fn what_is_wrong_is_named() {
         "w.safetensors",
         &[("a.weight", &tensor(&[1, 2], f32::NAN))],
     );
-    let error = to_onnx("w.safetensors", &path, None).unwrap_err();
+    let error = to_onnx("w.safetensors", &path, None, LIMITS).unwrap_err();
     assert_eq!(error.code(), "NON_FINITE");
     let wanted = "w.safetensors: tensor 'a.weight' has NaN at index [0, 0]";
     assert!(error.to_string().starts_with(wanted), "{error}");

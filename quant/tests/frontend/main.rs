@@ -13,6 +13,7 @@ mod float;
 mod functions;
 mod graph;
 mod layers;
+mod limits;
 mod model;
 mod npy;
 mod patterns;

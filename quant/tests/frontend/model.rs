@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::shared::{data, made, made::Made};
+use crate::shared::{LIMITS, data, made, made::Made};
 use dual16_quant::{
     Error,
     float::FloatModel,
@@ -12,7 +12,7 @@ use dual16_quant::{
 use prost::Message;
 
 fn load(bytes: Vec<u8>) -> Result<Model, Error> {
-    Model::from_bytes("m.onnx", bytes.into(), &[])
+    Model::from_bytes("m.onnx", bytes.into(), &[], LIMITS)
 }
 
 fn linear() -> Made {
@@ -120,7 +120,7 @@ fn a_weight_that_is_not_finite_is_named_with_its_index() {
 
 #[test]
 fn a_missing_file_is_an_io_error() {
-    let error = Model::load("gone.onnx", &data("gone.onnx"), &[]).unwrap_err();
+    let error = Model::load("gone.onnx", &data("gone.onnx"), &[], LIMITS).unwrap_err();
     assert_eq!(error.code(), "IO");
     assert!(error.to_string().starts_with("gone.onnx: "));
 }
@@ -191,7 +191,7 @@ fn constant_nodes_are_constants() {
 
 #[test]
 fn inputs_know_type_and_shape() {
-    let model = Model::load("model.onnx", &data("smallmodel/model.onnx"), &[]).unwrap();
+    let model = Model::load("model.onnx", &data("smallmodel/model.onnx"), &[], LIMITS).unwrap();
     let [input] = model.inputs() else {
         panic!("one input")
     };
@@ -240,7 +240,7 @@ fn weights_file() -> (tempfile::TempDir, Vec<(String, PathBuf)>) {
 fn external_data_is_read_by_offset_and_runs() {
     let (_folder, files) = weights_file();
     let bytes = external("w.bin", "8", "16");
-    let model = Model::from_bytes("m.onnx", bytes.into(), &files).unwrap();
+    let model = Model::from_bytes("m.onnx", bytes.into(), &files, LIMITS).unwrap();
     let weight = model.f32_constant("w").unwrap().unwrap();
     assert_eq!(
         weight.iter().copied().collect::<Vec<f32>>(),
@@ -262,7 +262,7 @@ fn external_data_in_a_folder_and_without_offset_runs() {
     std::fs::write(&files[0].1, &bytes[8..]).unwrap();
     let mut proto = ModelProto::decode(external("weights/w.bin", "0", "0").as_slice()).unwrap();
     weight(&mut proto).external_data.truncate(1);
-    let model = Model::from_bytes("m.onnx", proto.encode_to_vec().into(), &files).unwrap();
+    let model = Model::from_bytes("m.onnx", proto.encode_to_vec().into(), &files, LIMITS).unwrap();
     let sample = crate::shared::Sample::new(model, made::batch(&[1, 2]));
     assert_eq!(sample.linear_names(), ["node_y"]);
     assert!(crate::shared::reference::worst_difference(&sample) < 1e-4);
@@ -303,7 +303,7 @@ fn external_data_never_leads_elsewhere() {
         ),
     ];
     for (bytes, part) in cases {
-        let error = Model::from_bytes("m.onnx", bytes.into(), &files).unwrap_err();
+        let error = Model::from_bytes("m.onnx", bytes.into(), &files, LIMITS).unwrap_err();
         let text = error.to_string();
         assert!(
             text.starts_with("m.onnx: tensor 'w': ") && text.contains(part),
@@ -317,12 +317,17 @@ fn external_locations_are_listed_for_whoever_uploads() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.onnx");
     std::fs::write(&path, external("sub/w.bin", "0", "16")).unwrap();
-    assert_eq!(external_locations("m.onnx", &path).unwrap(), ["sub/w.bin"]);
+    assert_eq!(
+        external_locations("m.onnx", &path, LIMITS).unwrap(),
+        ["sub/w.bin"]
+    );
     std::fs::write(&path, external("../w.bin", "0", "16")).unwrap();
-    let error = external_locations("m.onnx", &path).unwrap_err().to_string();
+    let error = external_locations("m.onnx", &path, LIMITS)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("outside the model's folder"), "{error}");
     assert!(
-        external_locations("model.onnx", &data("digits/model.onnx"))
+        external_locations("model.onnx", &data("digits/model.onnx"), LIMITS)
             .unwrap()
             .is_empty()
     );

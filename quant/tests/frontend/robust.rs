@@ -2,7 +2,7 @@
 
 use std::{fs::File, sync::LazyLock};
 
-use crate::shared::{data, made::Made};
+use crate::shared::{LIMITS, data, made::Made};
 use dual16_quant::{
     batch::BatchFile,
     float::FloatModel,
@@ -49,7 +49,7 @@ fn inputs() -> Vec<InputSpec> {
 
 /// Whether it was read; only that it returns matters.
 fn onnx(bytes: Vec<u8>) -> bool {
-    let Ok(model) = Model::from_bytes("m.onnx", bytes.into(), &[]) else {
+    let Ok(model) = Model::from_bytes("m.onnx", bytes.into(), &[], LIMITS) else {
         return false;
     };
     let Ok(float) = FloatModel::load(&model, 1) else {
@@ -63,9 +63,9 @@ fn batches(name: &str, bytes: &[u8]) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
-    let read =
-        BatchFile::open(name, &path, &inputs()).map(|mut file| file.batches().all(|b| b.is_ok()));
-    let layers = layers::to_onnx(name, &path, None);
+    let read = BatchFile::open(name, &path, &inputs(), LIMITS)
+        .map(|mut file| file.batches().all(|b| b.is_ok()));
+    let layers = layers::to_onnx(name, &path, None, LIMITS);
     read.is_ok_and(|all| all) || layers.is_ok()
 }
 

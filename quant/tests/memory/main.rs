@@ -17,7 +17,7 @@ mod support;
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use dual16_quant::{
-    Error,
+    Error, InputLimits,
     flow::{Executor, JobInput, ModelInput},
     memory::MemoryBudget,
     settings::{SettingValue, Settings},
@@ -114,6 +114,7 @@ fn wide_layers(folder: &Path, settings: Settings) -> JobInput {
         calibration: batches(&calibration),
         evaluation: vec![],
         settings,
+        limits: InputLimits::DEFAULT,
         digest: folder.display().to_string(),
     }
 }

@@ -152,10 +152,7 @@ impl BlobApi {
     fn check_first(&self, first: &v1::UploadRequest) -> Result<(Digest, u64, u64), ApiError> {
         let max = self.0.limits.blob_bytes;
         validate::check(&self.0.limits, |checker| {
-            if first.size > max {
-                let description = format!("is {} bytes, at most {max} may be", first.size);
-                checker.reject("size", "BLOB_TOO_LARGE", description);
-            }
+            checker.bytes("size", "BLOB_TOO_LARGE", first.size, "blob_bytes", max);
             if first.offset > first.size {
                 let description = format!("is beyond the size of {} bytes", first.size);
                 checker.reject("offset", "OFFSET_OUT_OF_RANGE", description);
@@ -171,10 +168,8 @@ impl BlobApi {
     fn check_chunk(&self, data: &Bytes) -> Result<(), ApiError> {
         let max = self.0.limits.chunk_bytes;
         let mut checker = Checker::new(&self.0.limits);
-        if data.len() as u64 > max {
-            let description = format!("has {} bytes, at most {max} may be", data.len());
-            checker.reject("data", "CHUNK_TOO_LARGE", description);
-        }
+        let found = data.len() as u64;
+        checker.bytes("data", "CHUNK_TOO_LARGE", found, "chunk_bytes", max);
         checker.finish()
     }
 }

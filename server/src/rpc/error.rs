@@ -16,8 +16,21 @@ use crate::{
 /// Domain of every ErrorInfo.
 const DOMAIN: &str = "dual16";
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Reason of what is more than a limit allows, however long one waits.
+const LIMIT_EXCEEDED: &str = "LIMIT_EXCEEDED";
 /// Violations told at once: the details travel in a header, and headers are small.
 const MAX_TOLD: usize = 16;
+
+/// A limit, and what went beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exceeded {
+    /// Its name in Info.
+    pub(crate) limit: &'static str,
+    /// What it allows.
+    pub(crate) max: u64,
+    /// What the request has.
+    pub(crate) found: u64,
+}
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +38,10 @@ pub(crate) enum ApiError {
     /// The request is malformed; at least one violation, and how many more there were.
     #[error("{}", told(.0, *.1))]
     Invalid(Vec<FieldViolation>, usize),
+    /// The request is well-formed and more than the server takes; at least one violation, and
+    /// how many more there were.
+    #[error("{}", told(.1, *.2))]
+    Exceeded(Exceeded, Vec<FieldViolation>, usize),
     /// Blobs that the request names, by field, are not stored.
     #[error("{} of the named blobs must be uploaded first", .0.len())]
     MissingBlobs(Vec<(String, Digest)>),
@@ -100,6 +117,7 @@ impl ApiError {
                 let reason = violations.first().map(|violation| violation.reason.clone());
                 return (Code::InvalidArgument, reason.unwrap_or_default());
             }
+            Self::Exceeded(..) => (Code::ResourceExhausted, LIMIT_EXCEEDED),
             Self::MissingBlobs(_) => (Code::FailedPrecondition, "BLOBS_MISSING"),
             Self::AfterSequence { .. } => (Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE"),
             Self::TooManyWatchers(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHERS"),
@@ -121,6 +139,35 @@ impl ApiError {
         (code, reason.to_owned())
     }
 
+    /// The limit that a call ran into, and its figures, for programs.
+    fn limit(&self) -> HashMap<String, String> {
+        let (limit, max, found) = match self {
+            Self::Exceeded(exceeded, ..) => {
+                let Exceeded { limit, max, found } = *exceeded;
+                (limit, max, Some(found))
+            }
+            Self::TooManyWatchers(max) => ("watchers", *max, None),
+            Self::TooManyCalls(max) => ("open_calls", *max, None),
+            Self::TooManyTransfers(max) => ("transfers", *max, None),
+            Self::NoRoom(no_room) => ("stored_bytes", no_room.max, None),
+            Self::Store(StoreError::QueueFull { max }) => ("queued_jobs", *max, None),
+            Self::Store(StoreError::QuotaExceeded { limit, max, .. }) => (*limit, *max, None),
+            Self::Store(StoreError::Refused(Refusal::TooManyStages { max, .. })) => {
+                ("stages", u64::from(*max), None)
+            }
+            _ => return HashMap::new(),
+        };
+        let figures = [("max", Some(max)), ("found", found)];
+        let figures = figures
+            .into_iter()
+            .filter_map(|(key, figure)| Some((key.to_owned(), figure?.to_string())));
+        figures
+            .chain([("limit".to_owned(), limit.to_owned())])
+            .collect()
+    }
+
+    /// Whether waiting can mend it. What is too much once is so for ever, and whoever was told to
+    /// come back would do so without end.
     fn retryable(&self) -> bool {
         match self {
             Self::TooManyWatchers(_)
@@ -129,12 +176,13 @@ impl ApiError {
             | Self::Overloaded
             | Self::CallTooSlow(_)
             | Self::UploadIdle(_)
-            | Self::NoRoom(_)
             | Self::ShuttingDown => true,
+            Self::NoRoom(no_room) => no_room.asked <= no_room.max,
             Self::Store(error) => error.retryable(),
             Self::Blob(error) => error.retryable(),
             Self::Invalid(..)
             | Self::RequestTooLarge(_)
+            | Self::Exceeded(..)
             | Self::MissingBlobs(_)
             | Self::AfterSequence { .. }
             | Self::Denied(_) => false,
@@ -167,10 +215,10 @@ fn store_kind(error: &StoreError) -> (Code, &'static str) {
             Refusal::NotClaimable(_) => (Code::Internal, "NOT_CLAIMABLE"),
             Refusal::NextMissing(_) => (Code::InvalidArgument, "NEXT_MISSING"),
             Refusal::NextUnexpected(_) => (Code::InvalidArgument, "NEXT_UNEXPECTED"),
-            Refusal::TooManyStages { .. } => (Code::InvalidArgument, "TOO_MANY_STAGES"),
+            Refusal::TooManyStages { .. } => (Code::ResourceExhausted, LIMIT_EXCEEDED),
             Refusal::NotRetryable { .. } => (Code::FailedPrecondition, "JOB_NOT_RETRYABLE"),
         },
-        StoreError::RecordTooLarge { .. } => (Code::InvalidArgument, "RECORD_TOO_LARGE"),
+        StoreError::RecordTooLarge { .. } => (Code::ResourceExhausted, "RECORD_TOO_LARGE"),
         StoreError::Corrupt(_) => (Code::DataLoss, "STORE_CORRUPT"),
         StoreError::Format { .. } => (Code::Internal, "STORE_FORMAT"),
         StoreError::Failed(_) => (Code::Unavailable, "STORE_FAILED"),
@@ -203,13 +251,13 @@ impl From<ApiError> for Status {
             tracing::error!(%reason, %error, "a call failed");
         }
         let mut details = ErrorDetails::new();
-        details.set_error_info(reason, DOMAIN, HashMap::new());
+        details.set_error_info(reason, DOMAIN, error.limit());
         if error.retryable() {
             details.set_retry_info(Some(RETRY_DELAY));
         }
         let message = error.public_message();
         match error {
-            ApiError::Invalid(mut violations, _) => {
+            ApiError::Invalid(mut violations, _) | ApiError::Exceeded(_, mut violations, _) => {
                 violations.truncate(MAX_TOLD);
                 details.set_bad_request(violations);
             }

@@ -15,7 +15,7 @@ pub(super) use self::{
     result::{completion, failure},
     spec::{CheckedSpec, create_job},
 };
-use super::ApiError;
+use super::{ApiError, Exceeded};
 use crate::{
     digest::Digest,
     job::{Fence, JobId, LeaseRef, State},
@@ -39,6 +39,10 @@ pub(super) struct Checker<'a> {
     violations: Vec<FieldViolation>,
     /// How many more there were.
     more: usize,
+    /// The first limit that was exceeded.
+    exceeded: Option<Exceeded>,
+    /// Something is wrong whatever the limits.
+    malformed: bool,
 }
 
 impl<'a> Checker<'a> {
@@ -47,6 +51,8 @@ impl<'a> Checker<'a> {
             limits,
             violations: Vec::new(),
             more: 0,
+            exceeded: None,
+            malformed: false,
         }
     }
 
@@ -57,6 +63,27 @@ impl<'a> Checker<'a> {
         reason: &str,
         description: impl Into<String>,
     ) {
+        self.malformed = true;
+        self.violate(field, reason, description);
+    }
+
+    /// Notes a violation where more was found than the limit allows, as [`Checker::reject`] does.
+    pub(super) fn within(
+        &mut self,
+        exceeded: Exceeded,
+        field: impl Into<String>,
+        reason: &str,
+        description: impl FnOnce() -> String,
+    ) -> bool {
+        let within = exceeded.found <= exceeded.max;
+        if !within {
+            self.exceeded.get_or_insert(exceeded);
+            self.violate(field, reason, description());
+        }
+        within
+    }
+
+    fn violate(&mut self, field: impl Into<String>, reason: &str, description: impl Into<String>) {
         if self.violations.len() == MAX_KEPT {
             self.more += 1;
             return;
@@ -67,36 +94,57 @@ impl<'a> Checker<'a> {
         self.violations.push(violation);
     }
 
-    /// The verdict.
+    /// The verdict. A request that is both malformed and too large is malformed.
     pub(super) fn finish(self) -> Result<(), ApiError> {
-        if self.violations.is_empty() {
-            Ok(())
-        } else {
-            Err(ApiError::Invalid(self.violations, self.more))
+        let Self {
+            violations, more, ..
+        } = self;
+        match self.exceeded {
+            _ if violations.is_empty() => Ok(()),
+            Some(exceeded) if !self.malformed => {
+                Err(ApiError::Exceeded(exceeded, violations, more))
+            }
+            _ => Err(ApiError::Invalid(violations, more)),
         }
     }
 
-    /// A count within its limit. Where it is not, the answer is false, and the entries are not worth
-    /// a look: nobody reads ten thousand complaints.
-    pub(super) fn count(&mut self, field: &str, found: usize, max: u64) -> bool {
-        let within = found as u64 <= max;
-        if !within {
-            self.reject(
-                field,
-                "TOO_MANY",
-                format!("has {found} entries, at most {max} may be"),
-            );
-        }
-        within
+    /// A count within the limit of this name. Where it is not, the answer is false, and the entries are
+    /// not worth a look: nobody reads ten thousand complaints.
+    pub(super) fn count(
+        &mut self,
+        field: &str,
+        found: usize,
+        limit: &'static str,
+        max: u64,
+    ) -> bool {
+        let found = found as u64;
+        let exceeded = Exceeded { limit, max, found };
+        self.within(exceeded, field, "TOO_MANY", || {
+            format!("has {found} entries, at most {max} may be")
+        })
+    }
+
+    /// A size in bytes within the limit of this name; false where it is not.
+    pub(super) fn bytes(
+        &mut self,
+        field: &str,
+        reason: &str,
+        found: u64,
+        limit: &'static str,
+        max: u64,
+    ) -> bool {
+        let exceeded = Exceeded { limit, max, found };
+        self.within(exceeded, field, reason, || {
+            format!("has {found} bytes, at most {max} may be")
+        })
     }
 
     /// A text for people: within the limit, without control characters. May be empty.
     pub(super) fn label(&mut self, field: &str, text: &str) {
-        let max = self.limits.name_bytes;
-        if text.len() as u64 > max {
-            let description = format!("has {} bytes, at most {max} may be", text.len());
-            self.reject(field, "TOO_LONG", description);
-        } else if text.chars().any(char::is_control) {
+        let (found, max) = (text.len() as u64, self.limits.name_bytes);
+        if self.bytes(field, "TOO_LONG", found, "name_bytes", max)
+            && text.chars().any(char::is_control)
+        {
             self.reject(
                 field,
                 "INVALID_NAME",
@@ -189,10 +237,9 @@ pub(super) fn check<T>(
 ) -> Result<T, ApiError> {
     let mut checker = Checker::new(limits);
     let checked = checks(&mut checker);
-    match checked {
-        Some(checked) if checker.violations.is_empty() => Ok(checked),
-        _ => Err(ApiError::Invalid(checker.violations, checker.more)),
-    }
+    checker.finish()?;
+    // Whatever gives no value has said why.
+    checked.ok_or_else(|| ApiError::Invalid(Vec::new(), 0))
 }
 
 /// The job that a request names.
@@ -210,7 +257,8 @@ pub(super) fn digest(limits: &Limits, digest: &str) -> Result<Digest, ApiError> 
 /// Digests by field, such as `digests[3]`.
 pub(super) fn digests(limits: &Limits, digests: &[String]) -> Result<Vec<Digest>, ApiError> {
     check(limits, |checker| {
-        if !checker.count("digests", digests.len(), limits.blob_digests) {
+        let max = limits.blob_digests;
+        if !checker.count("digests", digests.len(), "blob_digests", max) {
             return None;
         }
         let parsed = digests.iter().enumerate();
@@ -231,7 +279,7 @@ pub(super) fn leases(
 ) -> Result<Vec<LeaseRef>, ApiError> {
     check(limits, |checker| {
         checker.name("worker", worker);
-        if !checker.count(field, leases.len(), limits.held_leases) {
+        if !checker.count(field, leases.len(), "held_leases", limits.held_leases) {
             return None;
         }
         let leases = leases.iter().enumerate();

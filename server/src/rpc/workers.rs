@@ -256,6 +256,7 @@ impl WorkerApi {
             spec: Some(spec),
             spec_digest: job.spec_digest.to_string(),
             alone,
+            input_limits: Some((&self.0.limits).into()),
             trace_context: job.trace.unwrap_or_default(),
         })
     }

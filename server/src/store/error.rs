@@ -29,6 +29,8 @@ pub enum StoreError {
         owner: Principal,
         /// What there is a quota of.
         what: &'static str,
+        /// The name of the limit.
+        limit: &'static str,
         /// What the call would add.
         asked: u64,
         /// What there is already.
@@ -74,9 +76,11 @@ pub enum StoreError {
 impl StoreError {
     /// The same call may succeed later, perhaps at a restarted server.
     pub fn retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::QueueFull { .. } | Self::QuotaExceeded { .. } | Self::Failed(_) | Self::Closed
-        )
+        match self {
+            Self::QueueFull { .. } | Self::Failed(_) | Self::Closed => true,
+            // What is more than the whole quota never fits.
+            Self::QuotaExceeded { asked, max, .. } => asked <= max,
+            _ => false,
+        }
     }
 }

@@ -294,21 +294,23 @@ impl<E: Engine> Writer<'_, E> {
         }
         let Quota { open_jobs, bytes } = self.config.quota;
         let used = self.live.catalog.usage(owner);
-        let exceeded = |what, asked, used, max| StoreError::QuotaExceeded {
+        let exceeded = |what, limit, asked, used, max| StoreError::QuotaExceeded {
             owner: owner.clone(),
             what,
+            limit,
             asked,
             used,
             max,
         };
         if used.open_jobs >= open_jobs {
             let what = "pending and running jobs";
-            return Err(exceeded(what, 1, used.open_jobs, open_jobs));
+            return Err(exceeded(what, "owner_jobs", 1, used.open_jobs, open_jobs));
         }
         let sizes: HashMap<_, _> = blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
         let asked = sizes.into_values().fold(0, u64::saturating_add);
         if used.bytes.saturating_add(asked) > bytes {
-            return Err(exceeded("bytes of jobs", asked, used.bytes, bytes));
+            let what = "bytes of jobs";
+            return Err(exceeded(what, "owner_bytes", asked, used.bytes, bytes));
         }
         Ok(())
     }

@@ -19,7 +19,8 @@ use dual16_server::{
     upkeep::Keeping,
 };
 use tokio::net::TcpListener;
-use tonic::{Status, transport::Channel};
+use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
+use tonic_prost::ProstCodec;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 pub(crate) struct TestServer {
@@ -237,4 +238,45 @@ pub(crate) fn reason(status: &Status) -> (String, ErrorDetails) {
     let info = details.error_info().expect("every error has an ErrorInfo");
     assert_eq!(info.domain, "dual16");
     (info.reason.clone(), details)
+}
+
+/// Opens a unary call and never ends its request: it is worked on until it is dropped. Whatever
+/// else asks meanwhile may have its place, so it tries until it is let in.
+pub(crate) fn hang(server: &TestServer) -> tokio::task::JoinHandle<Result<(), Status>> {
+    let address = server.server.addr();
+    tokio::spawn(async move {
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+        let mut grpc = Grpc::new(channel.connect().await.unwrap());
+        loop {
+            grpc.ready()
+                .await
+                .map_err(|error| Status::unknown(error.to_string()))?;
+            let path = "/dual16.v1.JobService/GetJob".parse().unwrap();
+            let codec = ProstCodec::<v1::GetJobRequest, v1::Job>::default();
+            let never = Request::new(tokio_stream::pending());
+            let answer = grpc.client_streaming(never, path, codec).await;
+            let refused = |code| matches!(code, Code::Unavailable | Code::ResourceExhausted);
+            match answer {
+                Err(status) if refused(status.code()) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                answer => return answer.map(|_| ()),
+            }
+        }
+    })
+}
+
+/// Asks until the answer is what the hanging calls must lead to.
+pub(crate) async fn until(
+    server: &TestServer,
+    mut expected: impl FnMut(Result<(), Status>) -> bool,
+) {
+    for _ in 0..500 {
+        let answer = server.info.clone().get_info(v1::GetInfoRequest {}).await;
+        if expected(answer.map(|_| ())) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the server did not come to the expected answer");
 }

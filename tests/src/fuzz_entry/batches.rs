@@ -3,6 +3,7 @@
 use std::{io::Write as _, path::Path};
 
 use dual16_quant::{
+    InputLimits,
     batch::BatchFile,
     layers,
     model::{ElementKind, InputShape, InputSpec, Model},
@@ -18,11 +19,12 @@ const READ: usize = 8;
 pub(super) fn safetensors(data: &[u8]) {
     with_file("batch.safetensors", data, |path| {
         as_batch("batch.safetensors", path);
-        let Ok(model) = layers::to_onnx("batch.safetensors", path, None) else {
+        let Ok(model) = layers::to_onnx("batch.safetensors", path, None, &InputLimits::DEFAULT)
+        else {
             return;
         };
         // What this crate makes of weights that it accepts, it must accept.
-        let model = Model::from_bytes("layers", model.into(), &[]).unwrap();
+        let model = Model::from_bytes("layers", model.into(), &[], &InputLimits::NONE).unwrap();
         assert!(!model.outputs().is_empty());
     });
 }
@@ -38,7 +40,7 @@ pub(super) fn npz(data: &[u8]) {
 
 fn as_batch(name: &str, path: &Path) {
     for inputs in expectations() {
-        let Ok(mut file) = BatchFile::open(name, path, &inputs) else {
+        let Ok(mut file) = BatchFile::open(name, path, &inputs, &InputLimits::DEFAULT) else {
             continue;
         };
         assert!(file.count() > 0, "a file of no batch was opened");

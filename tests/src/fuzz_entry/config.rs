@@ -25,7 +25,7 @@ pub(super) fn spec(data: &[u8]) {
     let Ok(spec) = JobSpec::decode(data) else {
         return;
     };
-    match job_input(&spec, "sha256:0") {
+    match job_input(&spec, "sha256:0", None) {
         Ok(job) => assert_eq!(job.calibration.len(), spec.calibration.len()),
         Err(error) => assert!(!error.field.is_empty() && !error.reason.is_empty()),
     }

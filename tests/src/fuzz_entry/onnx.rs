@@ -1,7 +1,10 @@
 //! ONNX models: what the client looks for in them before it uploads, and what a worker reads.
 
-use dual16::inputs::external_files;
-use dual16_quant::model::{Model, external_locations};
+use dual16::inputs::{Holdings, external_files};
+use dual16_quant::{
+    InputLimits,
+    model::{Model, external_locations},
+};
 use prost::bytes::Bytes;
 
 use super::scratch::with_file;
@@ -10,10 +13,15 @@ use super::scratch::with_file;
 pub(super) fn read(data: &[u8]) {
     with_file("model.onnx", data, |path| {
         // Refusing it is right as often as not; only that it comes back matters here.
-        let _ = external_files(path);
-        let _ = external_locations("model.onnx", path);
+        let _ = external_files(path, &mut Holdings::default());
+        let _ = external_locations("model.onnx", path, &InputLimits::DEFAULT);
     });
-    let Ok(model) = Model::from_bytes("model.onnx", Bytes::copy_from_slice(data), &[]) else {
+    let Ok(model) = Model::from_bytes(
+        "model.onnx",
+        Bytes::copy_from_slice(data),
+        &[],
+        &InputLimits::DEFAULT,
+    ) else {
         return;
     };
     for node in model.nodes().iter() {

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use dual16_quant::{batch::BatchFile, float::FloatModel, graph, model::Model, tensor::Datum};
+use dual16_quant::{
+    InputLimits, batch::BatchFile, float::FloatModel, graph, model::Model, tensor::Datum,
+};
 use dual16_tests::{
     Dual16, Results,
     data::{batches, smallmodel},
@@ -46,11 +48,17 @@ fn captured_activations_give_the_isolated_figures_of_the_graph() {
 
 /// Writes the input of each Linear, under the layer's name, for every calibration batch.
 fn capture(model_folder: &Path, into: &Path) {
-    let model = Model::load("model.onnx", &model_folder.join("model.onnx"), &[]).unwrap();
+    let model = Model::load(
+        "model.onnx",
+        &model_folder.join("model.onnx"),
+        &[],
+        &InputLimits::DEFAULT,
+    )
+    .unwrap();
     let float = FloatModel::load(&model, 1).unwrap();
     let read = |path: &Path| {
         let name = path.file_name().unwrap().to_str().unwrap();
-        BatchFile::open(name, path, model.inputs())
+        BatchFile::open(name, path, model.inputs(), &InputLimits::DEFAULT)
             .unwrap()
             .read(0)
             .unwrap()

@@ -19,6 +19,7 @@ mod export;
 mod independent;
 mod interrupt;
 mod layer_mode;
+mod limits;
 mod memory;
 mod ops;
 mod outage;

@@ -34,7 +34,7 @@ fn with(change: impl FnOnce(&mut QuantizeSpec)) -> Result<Settings, SpecError> {
         quantize: Some(quantize),
         ..spec()
     };
-    job_input(&spec, "sha256:0").map(|job| job.settings)
+    job_input(&spec, "sha256:0", None).map(|job| job.settings)
 }
 
 fn named(value: Option<Value>) -> Result<Settings, SpecError> {
@@ -48,8 +48,25 @@ fn named(value: Option<Value>) -> Result<Settings, SpecError> {
 }
 
 #[test]
+fn limits_are_those_of_the_lease_and_defaults_where_it_has_none() {
+    let limits = v1::InputLimits {
+        file_tensors: Some(7),
+        graph_nesting: Some(0),
+        ..v1::InputLimits::default()
+    };
+    let job = |limits| job_input(&spec(), "sha256:0", limits).unwrap();
+    let expected = InputLimits {
+        file_tensors: 7,
+        graph_nesting: 0,
+        ..InputLimits::DEFAULT
+    };
+    assert_eq!(job(Some(&limits)).limits, expected);
+    assert_eq!(job(None).limits, InputLimits::DEFAULT);
+}
+
+#[test]
 fn an_empty_request_is_the_documented_defaults() {
-    let job = job_input(&spec(), "sha256:0").unwrap();
+    let job = job_input(&spec(), "sha256:0", None).unwrap();
     assert_eq!(job.digest, "sha256:0");
     assert_eq!(job.calibration.len(), 2);
     assert!(job.evaluation.is_empty());
@@ -68,7 +85,7 @@ fn an_empty_request_is_the_documented_defaults() {
 
 #[test]
 fn files_keep_their_names_and_order() {
-    let job = job_input(&spec(), "").unwrap();
+    let job = job_input(&spec(), "", None).unwrap();
     let ModelInput::Onnx {
         model,
         external_data,
@@ -176,7 +193,7 @@ fn files_that_cannot_be_are_named() {
     let field = |change: fn(&mut JobSpec)| {
         let mut spec = spec();
         change(&mut spec);
-        job_input(&spec, "").unwrap_err().field
+        job_input(&spec, "", None).unwrap_err().field
     };
     assert_eq!(field(|spec| spec.model = None), "model");
     assert_eq!(field(|spec| spec.calibration.clear()), "calibration");

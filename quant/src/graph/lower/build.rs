@@ -1,7 +1,10 @@
 //! The graph under construction: values by their ONNX name, constants made on first use, nodes in
 //! order.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use ndarray::Dimension as _;
 
@@ -46,7 +49,9 @@ impl<'a> Unit<'a> {
 /// The graph so far.
 pub(super) struct Build<'a> {
     pub(super) facts: &'a Facts<'a>,
-    graph: Graph,
+    values: Vec<Value>,
+    nodes: Vec<Node>,
+    inputs: Vec<ValueId>,
     by_onnx: HashMap<&'a str, ValueId>,
     value_names: Unique,
     node_names: Unique,
@@ -55,40 +60,32 @@ pub(super) struct Build<'a> {
 impl<'a> Build<'a> {
     /// Starts with the model's float inputs.
     pub(super) fn new(facts: &'a Facts<'a>) -> Result<Build<'a>> {
-        let graph = Graph {
+        let mut build = Build {
+            facts,
             values: Vec::new(),
             nodes: Vec::new(),
             inputs: Vec::new(),
-            outputs: Vec::new(),
-        };
-        let (value_names, node_names) = (Unique::default(), Unique::default());
-        let mut build = Build {
-            facts,
-            graph,
             by_onnx: HashMap::new(),
-            value_names,
-            node_names,
+            value_names: Unique::default(),
+            node_names: Unique::default(),
         };
         for name in facts.float_inputs() {
             let shape = facts.shape(name)?.to_vec();
             let id = build.value(name, Some(name), ValueKind::Input, shape);
             build.by_onnx.insert(name, id);
-            build.graph.inputs.push(id);
+            build.inputs.push(id);
         }
         Ok(build)
     }
 
     /// Ends with the model's float outputs.
-    pub(super) fn finish(mut self, outputs: &[&str]) -> Result<Graph> {
-        for name in outputs {
-            let id = self
-                .by_onnx
-                .get(name)
-                .copied()
-                .ok_or_else(|| self.lost(name))?;
-            self.graph.outputs.push(id);
-        }
-        Ok(self.graph)
+    pub(super) fn finish(self, outputs: &[&str]) -> Result<Graph> {
+        let made = |name: &&str| self.by_onnx.get(name).copied();
+        let outputs = outputs
+            .iter()
+            .map(|name| made(name).ok_or_else(|| self.lost(name)))
+            .collect::<Result<_>>()?;
+        Ok(Graph::new(self.values, self.nodes, self.inputs, outputs))
     }
 
     /// The value of an ONNX name: made by an earlier unit, or a constant.
@@ -188,15 +185,11 @@ impl<'a> Build<'a> {
         let facts = self.facts;
         let mut inputs = Vec::new();
         let mut from_float_run: Vec<String> = Vec::new();
-        for name in unit.node.uses() {
+        let mut seen = HashSet::new();
+        for name in unit.node.uses().filter(|name| seen.insert(*name)) {
             if facts.is_activation(name) {
-                let id = self.input(name)?;
-                if !inputs.contains(&id) {
-                    inputs.push(id);
-                }
-            } else if !facts.model.is_constant(name)
-                && !from_float_run.iter().any(|known| known == name)
-            {
+                inputs.push(self.input(name)?);
+            } else if !facts.model.is_constant(name) {
                 from_float_run.push(name.to_owned());
             }
         }
@@ -215,7 +208,7 @@ impl<'a> Build<'a> {
 
     /// Shape of a value already in the graph.
     pub(super) fn shape(&self, id: ValueId) -> &[usize] {
-        &self.graph.value(id).shape
+        &self.values[id.0].shape
     }
 
     fn value(
@@ -226,13 +219,13 @@ impl<'a> Build<'a> {
         shape: Vec<usize>,
     ) -> ValueId {
         let name = self.value_names.take(name);
-        self.graph.values.push(Value {
+        self.values.push(Value {
             name,
             onnx: onnx.map(str::to_owned),
             kind,
             shape,
         });
-        ValueId(self.graph.values.len() - 1)
+        ValueId(self.values.len() - 1)
     }
 
     fn node(
@@ -245,7 +238,7 @@ impl<'a> Build<'a> {
     ) {
         let name = self.node_names.take(name);
         let module = unit.node.scope.module.clone();
-        self.graph.nodes.push(Node {
+        self.nodes.push(Node {
             name,
             module,
             op,

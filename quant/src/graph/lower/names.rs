@@ -8,17 +8,26 @@ use crate::model::OnnxNode;
 
 /// Names given so far.
 #[derive(Debug, Default)]
-pub(super) struct Unique(HashSet<String>);
+pub(super) struct Unique {
+    taken: HashSet<String>,
+    /// The number to try next after a name: the ones below are taken, and stay so.
+    next: HashMap<String, u64>,
+}
 
 impl Unique {
     /// The name itself, or with the first free `_1`, `_2` … appended.
     pub(super) fn take(&mut self, wanted: &str) -> String {
-        let numbered = (1_u64..).map(|number| format!("{wanted}_{number}"));
-        let mut candidates = std::iter::once(wanted.to_owned()).chain(numbered);
-        let free = candidates.find(|name| !self.0.contains(name));
-        let name = free.unwrap_or_else(|| wanted.to_owned());
-        self.0.insert(name.clone());
-        name
+        if self.taken.insert(wanted.to_owned()) {
+            return wanted.to_owned();
+        }
+        let next = self.next.entry(wanted.to_owned()).or_insert(1);
+        loop {
+            let name = format!("{wanted}_{next}");
+            *next += 1;
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
+        }
     }
 }
 
@@ -98,5 +107,17 @@ fn without_metadata(unit: &LiveUnit<'_>, node: &OnnxNode) -> String {
         ("", Some(output)) => output.clone(),
         ("", None) => node.op_type.clone(),
         (name, _) => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_gets_the_first_free_number() {
+        let mut unique = Unique::default();
+        let names = ["a", "a_2", "a", "a", "a_1", "a", "a_1"].map(|wanted| unique.take(wanted));
+        assert_eq!(names, ["a", "a_2", "a_1", "a_3", "a_1_1", "a_4", "a_1_2"]);
     }
 }

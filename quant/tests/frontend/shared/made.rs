@@ -1,5 +1,6 @@
 //! Small models made by hand, and batches for them.
 
+use super::LIMITS;
 use dual16_quant::{
     batch::Batch,
     model::Model,
@@ -122,7 +123,7 @@ impl Made {
     }
 
     pub fn model(self) -> Model {
-        Model::from_bytes("made.onnx", self.encode().into(), &[]).unwrap()
+        Model::from_bytes("made.onnx", self.encode().into(), &[], LIMITS).unwrap()
     }
 
     fn last(&mut self) -> &mut NodeProto {

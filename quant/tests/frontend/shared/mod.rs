@@ -14,9 +14,13 @@ use dual16_quant::{
     batch::{Batch, BatchFile},
     float::FloatModel,
     graph::{self, Graph},
+    limits::InputLimits,
     model::Model,
     tensor::Datum,
 };
+
+/// What every file of these tests is held to.
+pub const LIMITS: &InputLimits = &InputLimits::DEFAULT;
 
 /// A file of `tests/data`.
 pub fn data(relative: &str) -> PathBuf {
@@ -37,9 +41,10 @@ pub struct Sample {
 impl Sample {
     /// From a folder with `model.onnx` and `calib/000.safetensors`.
     pub fn load(folder: &Path) -> Sample {
-        let model = Model::load("model.onnx", &folder.join("model.onnx"), &[]).unwrap();
+        let model = Model::load("model.onnx", &folder.join("model.onnx"), &[], LIMITS).unwrap();
         let calibration = folder.join("calib/000.safetensors");
-        let mut file = BatchFile::open("000.safetensors", &calibration, model.inputs()).unwrap();
+        let mut file =
+            BatchFile::open("000.safetensors", &calibration, model.inputs(), LIMITS).unwrap();
         assert_eq!(file.count(), 1);
         Sample::new(model, file.read(0).unwrap())
     }

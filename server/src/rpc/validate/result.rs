@@ -11,7 +11,7 @@ use crate::{
     digest::Digest,
     job::{Artifact, Completion, FailureReport, LeaseRef, Next, PlannedStage},
     limits::Limits,
-    rpc::ApiError,
+    rpc::{ApiError, Exceeded},
 };
 
 /// A result that is well-formed.
@@ -64,12 +64,14 @@ pub(in crate::rpc) fn completion(
         checker.name("worker", &request.worker);
         let lease = checker.required_lease(request.lease.as_ref());
         let result = checker.payload("result", request.result, &mut blobs);
-        if checker.count("events", request.events.len(), limits.result_events) {
+        let events = request.events.len();
+        if checker.count("events", events, "result_events", limits.result_events) {
             for (i, event) in request.events.iter().enumerate() {
                 checker.event(&format!("events[{i}]"), event);
             }
         }
-        if checker.count("blobs", request.blobs.len(), limits.blob_digests) {
+        let named = request.blobs.len();
+        if checker.count("blobs", named, "blob_digests", limits.blob_digests) {
             for (i, blob) in request.blobs.iter().enumerate() {
                 let field = format!("blobs[{i}]");
                 if let Some(digest) = checker.digest(&field, blob) {
@@ -148,13 +150,16 @@ impl Checker<'_> {
             .unwrap_or(Kind::Inline(Vec::new()));
         match &kind {
             Kind::Inline(bytes) => {
-                let max = self.limits.inline_bytes;
-                if bytes.len() as u64 > max {
-                    let description = format!(
-                        "has {} bytes inline, at most {max} may be: upload it as a blob",
-                        bytes.len()
-                    );
-                    self.reject(field, "PAYLOAD_TOO_LARGE", description);
+                let (found, max) = (bytes.len() as u64, self.limits.inline_bytes);
+                let exceeded = Exceeded {
+                    limit: "inline_bytes",
+                    max,
+                    found,
+                };
+                let description = || {
+                    format!("has {found} bytes inline, at most {max} may be: upload it as a blob")
+                };
+                if !self.within(exceeded, field, "PAYLOAD_TOO_LARGE", description) {
                     return None;
                 }
             }
@@ -185,18 +190,16 @@ impl Checker<'_> {
                 | Detail::LayerAccumulated(_)
                 | Detail::OutputMeasured(_),
             ) => {
-                let (bytes, max) = (event.encoded_len() as u64, self.limits.event_bytes);
-                if bytes > max {
-                    let description = format!("has {bytes} bytes, at most {max} may be");
-                    self.reject(field, "EVENT_TOO_LARGE", description);
-                }
+                let (found, max) = (event.encoded_len() as u64, self.limits.event_bytes);
+                self.bytes(field, "EVENT_TOO_LARGE", found, "event_bytes", max);
             }
         }
     }
 
     fn stage(&mut self, stage: v1::Stage, blobs: &mut Blobs) -> Option<PlannedStage> {
         self.name("stage.name", &stage.name);
-        if !self.count("stage.maps", stage.maps.len(), self.limits.stage_maps) {
+        let max = self.limits.stage_maps;
+        if !self.count("stage.maps", stage.maps.len(), "stage_maps", max) {
             return None;
         }
         let mut maps = Vec::with_capacity(stage.maps.len());
@@ -212,7 +215,8 @@ impl Checker<'_> {
     }
 
     fn artifacts(&mut self, artifacts: &[v1::Artifact], blobs: &mut Blobs) -> Vec<Artifact> {
-        if !self.count("finish.artifacts", artifacts.len(), self.limits.artifacts) {
+        let max = self.limits.artifacts;
+        if !self.count("finish.artifacts", artifacts.len(), "artifacts", max) {
             return Vec::new();
         }
         let mut checked: Vec<Artifact> = Vec::with_capacity(artifacts.len());

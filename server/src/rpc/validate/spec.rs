@@ -56,11 +56,8 @@ pub(in crate::rpc) fn create_job(
         let needed = files.needed;
         checker.quantize(spec.quantize.as_ref());
         let bytes = spec.encoded_len() as u64;
-        if bytes > limits.spec_bytes {
-            let max = limits.spec_bytes;
-            let description = format!("has {bytes} bytes as encoded, at most {max} may be");
-            checker.reject("spec", "SPEC_TOO_LARGE", description);
-        }
+        let max = limits.spec_bytes;
+        checker.bytes("spec", "SPEC_TOO_LARGE", bytes, "spec_bytes", max);
         let display_name = if display_name.is_empty() {
             model_name.unwrap_or_default()
         } else {
@@ -138,7 +135,7 @@ impl Files<'_, '_> {
     /// Checks a list of files, whose names must differ. False = there are too many to look at.
     fn list(&mut self, field: &str, files: &[v1::InputFile]) -> bool {
         let max = self.checker.limits.spec_files;
-        if !self.checker.count(field, files.len(), max) {
+        if !self.checker.count(field, files.len(), "spec_files", max) {
             return false;
         }
         let mut names = HashSet::new();
@@ -159,12 +156,9 @@ impl Files<'_, '_> {
 
     fn file(&mut self, field: &str, file: &v1::InputFile) {
         self.checker.path(&format!("{field}.name"), &file.name);
-        let max = self.checker.limits.blob_bytes;
-        if file.size > max {
-            let description = format!("is {} bytes, at most {max} may be", file.size);
-            self.checker
-                .reject(format!("{field}.size"), "BLOB_TOO_LARGE", description);
-        }
+        let (size, max) = (format!("{field}.size"), self.checker.limits.blob_bytes);
+        self.checker
+            .bytes(&size, "BLOB_TOO_LARGE", file.size, "blob_bytes", max);
         if let Some(digest) = self
             .checker
             .digest(&format!("{field}.digest"), &file.digest)
@@ -183,7 +177,8 @@ impl Checker<'_> {
     fn quantize(&mut self, quantize: Option<&v1::QuantizeSpec>) {
         let Some(quantize) = quantize else { return };
         let max = self.limits.spec_settings;
-        if !self.count("spec.quantize.settings", quantize.settings.len(), max) {
+        let settings = quantize.settings.len();
+        if !self.count("spec.quantize.settings", settings, "spec_settings", max) {
             return;
         }
         for (i, setting) in quantize.settings.iter().enumerate() {

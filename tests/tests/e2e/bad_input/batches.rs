@@ -135,6 +135,50 @@ pub(super) const BATCHES: &[Case] = &[
         says: &["002.npz", "'x'", "header is not one that NumPy writes"],
     },
     Case {
+        name: "an array that says it unpacks to more than any batch has",
+        spoil: |copy| {
+            let header = r#"{'descr': '<f4', 'fortran_order': False, 'shape': (4294967297,), }"#;
+            write_npz(copy, &[("x", header, &[0; 4])]);
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "002.npz",
+            "17179869188 bytes unpacked",
+            "at most 17179869184",
+            "--limit-unpacked-bytes",
+            "LIMIT_EXCEEDED",
+        ],
+    },
+    Case {
+        name: "an array of a long name",
+        spoil: |copy| write_npz(copy, &[(&"a".repeat(1025), "", &[])]),
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "002.npz",
+            "array 'aaa",
+            "1025 bytes",
+            "at most 1024",
+            "--limit-tensor-name-bytes",
+        ],
+    },
+    Case {
+        name: "an archive that says it has more arrays than any batch",
+        spoil: |copy| {
+            write_npz(copy, &[]);
+            copy.edit("calib/002.npz", say_many_entries);
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "002.npz",
+            "4294967296 tensors",
+            "at most 100000",
+            "--limit-file-tensors",
+        ],
+    },
+    Case {
         name: "an archive without the model's input",
         spoil: |copy| {
             let header = r#"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }"#;
@@ -166,4 +210,22 @@ fn write_npz(copy: &Copy, arrays: &[(&str, &str, &[u8])]) {
         }
     }
     archive.finish().unwrap();
+}
+
+/// Puts the records of a large archive before the end of an empty one: 2^32 entries, none there.
+fn say_many_entries(archive: &mut Vec<u8>) {
+    let end = archive.split_off(archive.len() - 22);
+    let position = (archive.len() as u64).to_le_bytes();
+    let count = (1_u64 << 32).to_le_bytes();
+    let wide = [
+        b"PK\x06\x06",
+        &44_u64.to_le_bytes()[..],
+        &[0; 12],
+        &count,
+        &count,
+        &[0; 16],
+    ];
+    archive.extend(wide.concat());
+    archive.extend([b"PK\x06\x07", &[0; 4][..], &position, &[1, 0, 0, 0]].concat());
+    archive.extend(end);
 }

@@ -1,7 +1,8 @@
 //! Models that are whole files and wrong all the same.
 
 use dual16_quant::onnx::{
-    GraphProto, ModelProto, StringStringEntryProto, TensorProto, f32_value, node,
+    AttributeProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
+    f32_value, node,
 };
 use dual16_tests::data::Copy;
 use prost::Message as _;
@@ -231,7 +232,93 @@ pub(super) const MODELS: &[Case] = &[
         },
         arguments: &[],
         code: BAD_INPUT,
-        says: &["model.onnx", "100001 nodes", "at most 100000"],
+        says: &[
+            "model.onnx",
+            "100001 nodes",
+            "at most 100000",
+            "--limit-model-nodes",
+        ],
+    },
+    Case {
+        name: "more tensors than any model has",
+        spoil: |copy| {
+            graph(copy, |graph| {
+                graph.initializer.resize(100_001, TensorProto::default())
+            })
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "model.onnx",
+            "100001 tensors",
+            "at most 100000",
+            "--limit-file-tensors",
+        ],
+    },
+    Case {
+        name: "a tensor of a long name",
+        spoil: |copy| graph(copy, |graph| graph.initializer[0].name = "w".repeat(1025)),
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "model.onnx",
+            "tensor 'www",
+            "1025 bytes",
+            "at most 1024",
+            "--limit-tensor-name-bytes",
+        ],
+    },
+    Case {
+        name: "a node of a long name",
+        spoil: |copy| graph(copy, |graph| graph.node[1].name = "n".repeat(1025)),
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "model.onnx",
+            "node 'nnn",
+            "1025 bytes",
+            "at most 1024",
+            "--limit-tensor-name-bytes",
+            "LIMIT_EXCEEDED",
+        ],
+    },
+    Case {
+        name: "more attributes than any model has",
+        spoil: |copy| {
+            graph(copy, |graph| {
+                graph.node[0]
+                    .attribute
+                    .resize(1_600_001, AttributeProto::default())
+            })
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "model.onnx",
+            "attributes and declared values",
+            "--limit-model-nodes",
+            "LIMIT_EXCEEDED",
+        ],
+    },
+    Case {
+        name: "graphs nested deeper than any model's",
+        spoil: |copy| {
+            graph(copy, |graph| {
+                let inner = (0..16).fold(GraphProto::default(), |inner, _| GraphProto {
+                    node: vec![with_subgraph(inner)],
+                    ..GraphProto::default()
+                });
+                graph.node.push(with_subgraph(inner));
+            })
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "model.onnx",
+            "nested 17 deep",
+            "at most 16",
+            "--limit-graph-nesting",
+        ],
     },
     Case {
         name: "graphs nested without end",
@@ -247,6 +334,18 @@ pub(super) const MODELS: &[Case] = &[
         says: &["model.onnx", "not a whole ONNX model", "recursion"],
     },
 ];
+
+/// A node with a graph of its own.
+fn with_subgraph(graph: GraphProto) -> NodeProto {
+    NodeProto {
+        op_type: "If".to_owned(),
+        attribute: vec![AttributeProto {
+            g: Some(graph),
+            ..AttributeProto::default()
+        }],
+        ..NodeProto::default()
+    }
+}
 
 fn model(copy: &Copy, change: impl FnOnce(&mut ModelProto)) {
     copy.edit("model.onnx", |bytes| {

@@ -1,0 +1,178 @@
+//! What a model's file holds, counted on the wire and held against the limits before any of it is
+//! decoded: two bytes there can be a whole message in memory. Knows the field numbers of ONNX; that
+//! a file makes no sense is for the decoder to say.
+
+use crate::{
+    error::{Error, Result},
+    limits::{InputLimit, InputLimits, shown},
+    onnx::Fields,
+};
+
+/// Subgraphs within one another that the decoder follows: it takes 100 messages, a level of subgraph
+/// is three of them, and what lies below a graph up to five more.
+const DECODED_NESTING: u64 = 31;
+/// Attributes and declared values for each node that may be. Real models have some five.
+const PARTS_OF_NODE: u64 = 16;
+
+/// Refuses a model that holds more than the limits allow.
+///
+/// # Errors
+/// [`Error::Limit`]; [`Error::Model`] for graphs nested deeper than can be decoded.
+pub(super) fn check(file: &str, model: &[u8], limits: &InputLimits) -> Result<()> {
+    let mut survey = Survey {
+        file,
+        limits,
+        nodes: 0,
+        parts: 0,
+        tensors: 0,
+    };
+    for (number, bytes) in Fields::of(model) {
+        match number {
+            7 => survey.graph(bytes, 0)?,
+            25 => survey.function(bytes)?,
+            _ => {}
+        }
+    }
+    survey.finish()
+}
+
+struct Survey<'a> {
+    file: &'a str,
+    limits: &'a InputLimits,
+    nodes: u64,
+    /// Attributes and declared values.
+    parts: u64,
+    tensors: u64,
+}
+
+impl Survey<'_> {
+    fn finish(self) -> Result<()> {
+        let Survey {
+            file,
+            limits,
+            nodes,
+            parts,
+            tensors,
+        } = self;
+        limits.check(InputLimit::ModelNodes, file, nodes, || {
+            format!("the model has {nodes} nodes")
+        })?;
+        let as_nodes = parts.div_ceil(PARTS_OF_NODE);
+        limits.check(InputLimit::ModelNodes, file, as_nodes, || {
+            format!(
+                "the model has {parts} attributes and declared values, as many as {as_nodes} nodes \
+                 may have"
+            )
+        })?;
+        limits.check_tensors(file, tensors)
+    }
+
+    /// A graph within `depth` others.
+    fn graph(&mut self, graph: &[u8], depth: u64) -> Result<()> {
+        for (number, bytes) in Fields::of(graph) {
+            match number {
+                1 => self.node(bytes, depth)?,
+                5 => self.tensor(bytes)?,
+                15 => self.sparse(bytes)?,
+                11..=13 => {
+                    self.parts += 1;
+                    self.names("value", bytes, &[1])?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn function(&mut self, function: &[u8]) -> Result<()> {
+        for (number, bytes) in Fields::of(function) {
+            match number {
+                1 | 4 | 5 => self.limits.check_name(self.file, "function", bytes)?,
+                7 => self.node(bytes, 0)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &[u8], depth: u64) -> Result<()> {
+        self.nodes += 1;
+        self.names("value", node, &[1, 2])?;
+        self.names("node", node, &[3])?;
+        self.names("operator", node, &[4, 7])?;
+        for (number, bytes) in Fields::of(node) {
+            if number == 5 {
+                self.parts += 1;
+                self.attribute(node, bytes, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attribute(&mut self, node: &[u8], attribute: &[u8], depth: u64) -> Result<()> {
+        for (number, bytes) in Fields::of(attribute) {
+            match number {
+                1 => self.limits.check_name(self.file, "attribute", bytes)?,
+                5 | 10 => self.tensor(bytes)?,
+                22 | 23 => self.sparse(bytes)?,
+                6 | 11 => {
+                    self.nest(node, depth + 1)?;
+                    self.graph(bytes, depth + 1)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Values and indices, both tensors.
+    fn sparse(&mut self, sparse: &[u8]) -> Result<()> {
+        for (number, bytes) in Fields::of(sparse) {
+            if matches!(number, 1 | 2) {
+                self.tensor(bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tensor(&mut self, tensor: &[u8]) -> Result<()> {
+        self.tensors += 1;
+        self.names("tensor", tensor, &[8])
+    }
+
+    fn names(&self, of: &str, message: &[u8], fields: &[u64]) -> Result<()> {
+        Fields::of(message)
+            .filter(|(number, _)| fields.contains(number))
+            .try_for_each(|(_, name)| self.limits.check_name(self.file, of, name))
+    }
+
+    /// A subgraph of `node`, itself within `depth - 1` others.
+    fn nest(&self, node: &[u8], depth: u64) -> Result<()> {
+        let label = || {
+            let of = |wanted| {
+                let mut fields = Fields::of(node).filter(|(number, _)| *number == wanted);
+                fields.next().map(|(_, name)| shown(name))
+            };
+            [of(3), of(4)]
+                .into_iter()
+                .flatten()
+                .find(|name| !name.is_empty())
+                .unwrap_or_default()
+        };
+        self.limits
+            .check(InputLimit::GraphNesting, self.file, depth, || {
+                format!("node '{}' has a subgraph nested {depth} deep", label())
+            })?;
+        if depth > DECODED_NESTING {
+            return Err(Error::Model {
+                file: self.file.to_owned(),
+                reason: format!(
+                    "node '{}' has a subgraph nested {depth} deep; no model is read beyond \
+                     {DECODED_NESTING}",
+                    label()
+                ),
+            });
+        }
+        Ok(())
+    }
+}
