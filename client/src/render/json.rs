@@ -71,6 +71,8 @@ pub fn info_json(url: &str, info: &GetInfoResponse) -> Value {
         "version": info.version,
         "queued_tasks": info.queued_tasks,
         "leased_tasks": info.leased_tasks,
+        "quarantined_workers": info.quarantined_workers,
+        "stored_bytes": info.stored_bytes,
         "limits": info.limits.iter().map(|(name, limit)| (name.clone(), json!(limit))).collect::<Map<_, _>>(),
     })
 }

@@ -112,6 +112,8 @@ pub fn info_table(url: &str, info: &GetInfoResponse, paint: Paint) -> String {
     row("version", info.version.clone());
     row("queued tasks", info.queued_tasks.to_string());
     row("leased tasks", info.leased_tasks.to_string());
+    row("quarantined workers", info.quarantined_workers.to_string());
+    row("stored bytes", info.stored_bytes.to_string());
     let mut limits: Vec<_> = info.limits.iter().collect();
     limits.sort();
     for (name, limit) in limits {

@@ -66,8 +66,9 @@ pub struct Task {
 
 /// Most bytes of the failures of one task, as stored.
 pub const FAILURES_BYTES: usize = 8 * 1024;
-/// Most bytes of the message of one of them, as stored; a longer one is cut.
-const MESSAGE_BYTES: usize = 2 * 1024;
+/// Most bytes of the message of one of them, as stored; a longer one is cut. Three have room, and one as
+/// long as the default of `--limit-error-bytes` that has nothing to escape is not cut.
+const MESSAGE_BYTES: usize = 2 * 1024 + 256;
 
 /// What is left of the failures that a task's record has no room for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

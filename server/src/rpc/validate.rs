@@ -339,9 +339,12 @@ mod tests {
             ..Limits::default()
         };
         let wrong = vec![v1::LeaseRef::default(); 11];
-        let Err(ApiError::Invalid(violations, 0)) = leases(&limits, "w", "leases", &wrong) else {
-            panic!("there are too many");
+        let refused = leases(&limits, "w", "leases", &wrong);
+        let Err(ApiError::Exceeded(exceeded, violations, 0)) = refused else {
+            panic!("there are too many: {refused:?}");
         };
+        let Exceeded { limit, max, found } = exceeded;
+        assert_eq!((limit, max, found), ("held_leases", 10, 11));
         let told: Vec<_> = violations.iter().map(|v| v.reason.as_str()).collect();
         assert_eq!(told, ["TOO_MANY"]);
     }

@@ -38,7 +38,11 @@ impl Waiting {
             stuck.wait();
             Ok(finish(Vec::new()))
         };
-        let fallen_worker = cluster.worker("fallen", Script(script)).await;
+        let options = WorkerOptions {
+            slots: NonZeroUsize::MIN,
+            ..cluster.options("fallen", Script(script))
+        };
+        let fallen_worker = dual16_worker::start(options).await.unwrap();
         let lost = cluster.create_job().await;
         fallen.arrived(1).await;
 
@@ -77,8 +81,8 @@ async fn succeeded_after(cluster: &Cluster, job: &str, lost: usize) {
     assert_eq!(retried.len(), lost, "{retried:?}");
 }
 
-/// Starts a worker that runs a stage of three maps, which wait at the gate, for every job but that
-/// of a task to be run alone, which takes a while.
+/// Starts a worker that runs a stage of three maps, which wait at the gate, for every job but the
+/// one whose plan is to run alone, which takes a while.
 async fn four_slots(
     cluster: &Cluster,
     name: &str,
@@ -91,7 +95,7 @@ async fn four_slots(
         let before = begun.fetch_add(1, Ordering::SeqCst);
         let now = running.fetch_add(1, Ordering::SeqCst) + 1;
         let outcome = match (task.lease.stage.as_str(), task.payload) {
-            _ if task.lease.alone => {
+            ("plan", _) if task.lease.alone => {
                 std::thread::sleep(Duration::from_millis(300));
                 let more = begun.load(Ordering::SeqCst) - before - 1;
                 beside.lock().unwrap().extend([now - 1, more]);

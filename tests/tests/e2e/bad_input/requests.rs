@@ -85,7 +85,7 @@ pub(super) const REQUESTS: &[Request] = &[
     ),
     request!(
         "a size beyond the limit",
-        InvalidArgument,
+        ResourceExhausted,
         ["spec.calibration[0].size", "at most"],
         |channel| { create(channel, |spec| spec.calibration[0].size = u64::MAX) }
     ),
@@ -114,8 +114,8 @@ pub(super) const REQUESTS: &[Request] = &[
     ),
     request!(
         "a job name without end",
-        InvalidArgument,
-        ["name"],
+        ResourceExhausted,
+        ["65536"],
         |channel| get(channel, &"x".repeat(1 << 20))
     ),
     request!(
@@ -209,7 +209,7 @@ pub(super) const REQUESTS: &[Request] = &[
     ),
     request!(
         "a chunk beyond the limit",
-        InvalidArgument,
+        ResourceExhausted,
         ["data", "at most 1048576"],
         |channel| {
             upload(channel, |message| {
@@ -219,7 +219,7 @@ pub(super) const REQUESTS: &[Request] = &[
     ),
     request!(
         "a message beyond the limit",
-        OutOfRange,
+        ResourceExhausted,
         ["4194304"],
         |channel| {
             upload(channel, |message| {

@@ -92,8 +92,8 @@ pub(super) const USAGES: &[Usage] = &[
         BAD_INPUT,
         [
             "float.safetensors",
-            "linear1, linear2, linear3",
-            "(x)",
+            "'linear1', 'linear2', 'linear3'",
+            "('x')",
             "INVALID_BATCH"
         ]
     ),
