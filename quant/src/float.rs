@@ -4,9 +4,10 @@
 //! name. Nothing here knows of quantization or of the lowered graph.
 
 mod convert;
+mod pieces;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -28,6 +29,8 @@ pub struct FloatModel {
     nodes: Arc<[OnnxNode]>,
     value_names: Vec<String>,
     constants: BTreeSet<String>,
+    /// What the nodes make.
+    made: HashSet<String>,
 }
 
 impl FloatModel {
@@ -61,6 +64,12 @@ impl FloatModel {
             nodes: Arc::clone(model.nodes()),
             value_names: model.value_names().into_iter().map(str::to_owned).collect(),
             constants,
+            made: model
+                .nodes()
+                .iter()
+                .flat_map(OnnxNode::made)
+                .map(str::to_owned)
+                .collect(),
         })
     }
 
@@ -72,8 +81,7 @@ impl FloatModel {
     /// goes wrong in the run.
     pub fn run(&self, inputs: &Batch, outputs: &[&str]) -> Result<HashMap<String, Datum>> {
         let names: BTreeSet<&str> = outputs.iter().copied().collect();
-        let given = inputs.iter().map(|(name, datum)| (name.as_str(), datum));
-        let values = self.execute(&self.file, given, &names)?;
+        let values = self.execute_whole(inputs, &names)?;
         let convert = |(name, value): (&str, rten::Value)| {
             let datum = convert::from_rten(value).ok_or_else(|| self.sequence(name))?;
             Ok((name.to_owned(), datum))
@@ -88,8 +96,7 @@ impl FloatModel {
     /// As [`Self::run`].
     pub fn probe(&self, inputs: &Batch) -> Result<HashMap<String, Datum>> {
         let names: BTreeSet<&str> = self.value_names.iter().map(String::as_str).collect();
-        let given = inputs.iter().map(|(name, datum)| (name.as_str(), datum));
-        let values = self.execute(&self.file, given, &names)?;
+        let values = self.execute_whole(inputs, &names)?;
         let named = names.iter().zip(values);
         Ok(named
             .filter_map(|(&name, value)| Some((name.to_owned(), convert::from_rten(value)?)))
@@ -108,8 +115,7 @@ impl FloatModel {
             .step_by(STEP)
             .map(String::as_str)
             .collect();
-        let given = inputs.iter().map(|(name, datum)| (name.as_str(), datum));
-        let values = self.execute(&self.file, given, &names)?;
+        let values = self.execute_whole(inputs, &names)?;
         let bytes: usize = values
             .into_iter()
             .filter_map(convert::from_rten)
@@ -148,15 +154,15 @@ impl FloatModel {
             )
         })?;
         let label = node.label();
-        let mut given: HashMap<&str, &Datum> = HashMap::new();
+        let mut given: BTreeMap<&str, ValueOrView<'_>> = BTreeMap::new();
         for name in self.feeds(onnx_node) {
             let datum = inputs
                 .get(name)
                 .ok_or_else(|| failed(label.clone(), format!("its input '{name}' is missing")))?;
-            given.insert(name, datum);
+            given.insert(name, convert::to_rten(datum)?);
         }
         let names: BTreeSet<&str> = node.made().collect();
-        let values = self.execute(&label, given.into_iter(), &names)?;
+        let values = self.execute(&label, given.into_iter().collect(), &names)?;
         let mut by_name: HashMap<&str, rten::Value> = names.into_iter().zip(values).collect();
         let mut take = |name: &str| by_name.remove(name).and_then(convert::from_rten);
         node.made()
@@ -164,10 +170,12 @@ impl FloatModel {
             .collect()
     }
 
-    fn execute<'a>(
+    /// One run of rten: the nodes that lead from `inputs` to `outputs`, whose values it returns in
+    /// their order.
+    fn execute(
         &self,
         what: &str,
-        inputs: impl Iterator<Item = (&'a str, &'a Datum)>,
+        inputs: Vec<(&str, ValueOrView<'_>)>,
         outputs: &BTreeSet<&str>,
     ) -> Result<Vec<rten::Value>> {
         let failed = |reason: String| Error::FloatRun {
@@ -175,8 +183,9 @@ impl FloatModel {
             reason,
         };
         let given = inputs
-            .map(|(name, datum)| Ok((self.node_id(name)?, convert::to_rten(datum)?)))
-            .collect::<Result<Vec<(NodeId, ValueOrView<'a>)>>>()?;
+            .into_iter()
+            .map(|(name, value)| Ok((self.node_id(name)?, value)))
+            .collect::<Result<Vec<_>>>()?;
         let wanted = outputs
             .iter()
             .map(|name| self.node_id(name))
@@ -189,13 +198,15 @@ impl FloatModel {
     }
 
     fn node_id(&self, name: &str) -> Result<NodeId> {
-        self.model
-            .find_node(name)
-            .ok_or_else(|| Error::UnknownName {
-                what: "value",
-                name: name.to_owned(),
-                near: Vec::new(),
-            })
+        self.model.find_node(name).ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        Error::UnknownName {
+            what: "value",
+            name: name.to_owned(),
+            near: Vec::new(),
+        }
     }
 
     fn sequence(&self, name: &str) -> Error {

@@ -11,6 +11,9 @@ use crate::{
 /// Subgraphs within one another that the decoder follows: it takes 100 messages, a level of subgraph
 /// is three of them, and what lies below a graph up to five more.
 const DECODED_NESTING: u64 = 31;
+/// Nodes of one subgraph. rten plans its run by recursion, on a thread whose stack nobody else sets;
+/// the model's own graph is run in pieces.
+const SUBGRAPH_NODES: u64 = 4000;
 /// Attributes and declared values for each node that may be. Real models have some five.
 const PARTS_OF_NODE: u64 = 16;
 
@@ -28,7 +31,9 @@ pub(super) fn check(file: &str, model: &[u8], limits: &InputLimits) -> Result<()
     };
     for (number, bytes) in Fields::of(model) {
         match number {
-            7 => survey.graph(bytes, 0)?,
+            7 => {
+                survey.graph(bytes, 0)?;
+            }
             25 => survey.function(bytes)?,
             _ => {}
         }
@@ -67,11 +72,15 @@ impl Survey<'_> {
         limits.check_tensors(file, tensors)
     }
 
-    /// A graph within `depth` others.
-    fn graph(&mut self, graph: &[u8], depth: u64) -> Result<()> {
+    /// A graph within `depth` others; returns how many nodes are its own.
+    fn graph(&mut self, graph: &[u8], depth: u64) -> Result<u64> {
+        let mut own = 0;
         for (number, bytes) in Fields::of(graph) {
             match number {
-                1 => self.node(bytes, depth)?,
+                1 => {
+                    own += 1;
+                    self.node(bytes, depth)?;
+                }
                 5 => self.tensor(bytes)?,
                 15 => self.sparse(bytes)?,
                 11..=13 => {
@@ -81,7 +90,7 @@ impl Survey<'_> {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(own)
     }
 
     fn function(&mut self, function: &[u8]) -> Result<()> {
@@ -117,7 +126,14 @@ impl Survey<'_> {
                 22 | 23 => self.sparse(bytes)?,
                 6 | 11 => {
                     self.nest(node, depth + 1)?;
-                    self.graph(bytes, depth + 1)?;
+                    let nodes = self.graph(bytes, depth + 1)?;
+                    if nodes > SUBGRAPH_NODES {
+                        return Err(self.bad(format!(
+                            "node '{}' has a subgraph of {nodes} nodes; at most {SUBGRAPH_NODES} \
+                             can be run",
+                            label(node)
+                        )));
+                    }
                 }
                 _ => {}
             }
@@ -148,31 +164,33 @@ impl Survey<'_> {
 
     /// A subgraph of `node`, itself within `depth - 1` others.
     fn nest(&self, node: &[u8], depth: u64) -> Result<()> {
-        let label = || {
-            let of = |wanted| {
-                let mut fields = Fields::of(node).filter(|(number, _)| *number == wanted);
-                fields.next().map(|(_, name)| shown(name))
-            };
-            [of(3), of(4)]
-                .into_iter()
-                .flatten()
-                .find(|name| !name.is_empty())
-                .unwrap_or_default()
-        };
+        let what = || format!("node '{}' has a subgraph nested {depth} deep", label(node));
         self.limits
-            .check(InputLimit::GraphNesting, self.file, depth, || {
-                format!("node '{}' has a subgraph nested {depth} deep", label())
-            })?;
+            .check(InputLimit::GraphNesting, self.file, depth, what)?;
         if depth > DECODED_NESTING {
-            return Err(Error::Model {
-                file: self.file.to_owned(),
-                reason: format!(
-                    "node '{}' has a subgraph nested {depth} deep; no model is read beyond \
-                     {DECODED_NESTING}",
-                    label()
-                ),
-            });
+            let beyond = format!("no model is read beyond {DECODED_NESTING}");
+            return Err(self.bad(format!("{}; {beyond}", what())));
         }
         Ok(())
     }
+
+    fn bad(&self, reason: String) -> Error {
+        Error::Model {
+            file: self.file.to_owned(),
+            reason,
+        }
+    }
+}
+
+/// What an error calls a node: its name, else its operator.
+fn label(node: &[u8]) -> String {
+    let text = |wanted| {
+        let mut fields = Fields::of(node).filter(|(number, _)| *number == wanted);
+        fields.next().map(|(_, text)| shown(text))
+    };
+    let texts = [text(3), text(4)].into_iter().flatten();
+    texts
+        .filter(|text| !text.is_empty())
+        .next()
+        .unwrap_or_default()
 }

@@ -142,3 +142,107 @@ fn integers_travel_as_thirty_two_bits() {
     let wanted = ndarray::arr1(&[2, 3]).into_dyn();
     assert_eq!(made["y"], Datum::I32(wanted));
 }
+
+/// A model that is run in pieces: `x`, doubled and halved in turn, `steps` times, each value made of
+/// the one before and, every hundredth, of the very first one; and a node that cannot run, which
+/// nobody needs.
+fn long(steps: usize) -> Made {
+    let mut made = Made::new(&[2])
+        .scalar("two", 2.0)
+        .scalar("half", 0.5)
+        .indices("impossible", &[7, 7])
+        .node("Add", &["x", "two"], &["first"])
+        .node("Reshape", &["x", "impossible"], &["nobody"])
+        .node("Neg", &["nobody"], &["nobody either"]);
+    let mut last = "first".to_owned();
+    for step in 0..steps {
+        let name = format!("v{step}");
+        made = match step % 100 {
+            99 => made.node("Add", &[&last, "first"], &[&name]),
+            _ if step % 2 == 0 => made.node("Mul", &[&last, "two"], &[&name]),
+            _ => made.node("Mul", &[&last, "half"], &[&name]),
+        };
+        last = name;
+    }
+    made.node("Identity", &[&last], &["y"])
+}
+
+/// What [`long`] computes, by value.
+fn long_values(x: f32, steps: usize) -> Vec<f32> {
+    let first = x + 2.0;
+    let next = |last: &mut f32, step: usize| {
+        *last = match step % 100 {
+            99 => *last + first,
+            _ if step % 2 == 0 => *last * 2.0,
+            _ => *last * 0.5,
+        };
+        Some(*last)
+    };
+    (0..steps).scan(first, next).collect()
+}
+
+#[test]
+fn a_model_run_in_pieces_gives_what_it_would_in_one() {
+    const STEPS: usize = 3500;
+    let model = long(STEPS).model();
+    let float = FloatModel::load(&model, 1).unwrap();
+    let x = ndarray::arr1(&[0.25_f32, -3.5]).into_dyn();
+    let batch: Batch = [("x".to_owned(), Datum::F32(x))].into();
+    let wanted = [long_values(0.25, STEPS), long_values(-3.5, STEPS)];
+    // First and last values of pieces, one of an input, one of a constant, and the end.
+    let names = [
+        "v0", "v996", "v997", "v998", "v999", "v1999", "v2500", "x", "two", "y",
+    ];
+    let got = float.run(&batch, &names).unwrap();
+    assert_eq!(got.len(), names.len());
+    for name in names {
+        let got = got[name].as_f32().unwrap();
+        let step = |values: &[f32], x: f32| match name {
+            "x" => x,
+            "two" => 2.0,
+            "y" => values[STEPS - 1],
+            value => values[value[1..].parse::<usize>().unwrap()],
+        };
+        let wanted = [step(&wanted[0], 0.25), step(&wanted[1], -3.5)];
+        let got: Vec<f32> = got.iter().copied().collect();
+        assert!(
+            got.iter().all(|value| wanted.contains(value)),
+            "{name}: {got:?}"
+        );
+        assert_eq!(got[0], wanted[0], "{name}");
+    }
+    // A value that is given is not computed, nor is what led to it.
+    let given = Datum::F32(ndarray::arr1(&[1.0_f32, 1.0]).into_dyn());
+    let given: Batch = [("x".to_owned(), given.clone()), ("v2998".to_owned(), given)].into();
+    let got = float.run(&given, &["v2999"]).unwrap();
+    assert_eq!(
+        got["v2999"].as_f32().unwrap().as_slice().unwrap(),
+        [4.0, 4.0]
+    );
+    let unknown = float.run(&batch, &["y", "nothing"]).unwrap_err();
+    assert_eq!(unknown.code(), "UNKNOWN_NAME");
+    let error = float.run(&batch, &["nobody either"]).unwrap_err();
+    assert_eq!(error.code(), "FLOAT_RUN_FAILED", "{error}");
+    let error = float.run(&Batch::new(), &["y"]).unwrap_err();
+    assert_eq!(error.code(), "FLOAT_RUN_FAILED", "{error}");
+}
+
+#[test]
+fn no_model_is_too_deep_for_the_stack_of_a_thread() {
+    const NODES: usize = 60_000;
+    let mut made = Made::new(&[2]);
+    let mut last = "x".to_owned();
+    for step in 0..NODES {
+        let name = format!("v{step}");
+        made = made.node("Relu", &[&last], &[&name]);
+        last = name;
+    }
+    let model = made.node("Identity", &[&last], &["y"]).model();
+    let run = move || {
+        let float = FloatModel::load(&model, 1).unwrap();
+        float.run(&made::batch(&[2]), &["y"]).unwrap().len()
+    };
+    // That of a worker's tasks.
+    let small = std::thread::Builder::new().stack_size(2 << 20);
+    assert_eq!(small.spawn(run).unwrap().join().unwrap(), 1);
+}

@@ -241,6 +241,25 @@ fn subgraphs_within_subgraphs() {
     assert!(error.to_string().contains("beyond 31"), "{error}");
 }
 
+#[test]
+fn a_subgraph_larger_than_can_be_run() {
+    let branch = |nodes| AttributeProto {
+        g: Some(GraphProto {
+            node: vec![NodeProto::default(); nodes],
+            ..GraphProto::default()
+        }),
+        ..AttributeProto::default()
+    };
+    let mut graph = nested(0);
+    graph.node[0].attribute = vec![branch(4000)];
+    load(&model(graph.clone()), &InputLimits::NONE).unwrap();
+    graph.node[0].attribute = vec![branch(4001)];
+    let error = load(&model(graph), &InputLimits::NONE).unwrap_err();
+    assert_eq!(error.code(), "INVALID_MODEL");
+    let says = "m.onnx: node 'node_y' has a subgraph of 4001 nodes; at most 4000 can be run";
+    assert_eq!(error.to_string(), says);
+}
+
 fn inputs() -> Vec<InputSpec> {
     vec![InputSpec {
         name: "x".to_owned(),
