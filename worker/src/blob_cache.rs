@@ -15,7 +15,7 @@ use std::{
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::digest::Digest;
+use crate::{digest::Digest, nameless::nameless};
 
 /// The cache. One process at a time, by a lock on the folder.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl BlobCache {
 
     /// A file to write a blob into, to be handed to [`insert`](Self::insert).
     pub(crate) fn temp_file(&self) -> io::Result<NamedTempFile> {
-        NamedTempFile::new_in(&self.temp)
+        NamedTempFile::new_in(&self.temp).map_err(nameless)
     }
 
     /// The blob, if it is here. Reads it all if it has not been verified yet.

@@ -15,6 +15,7 @@ use crate::{
     blob_cache::{BlobCache, Pinned},
     digest::Digest,
     metrics::Metrics,
+    nameless::nameless,
     transfer::Transfer,
 };
 
@@ -74,7 +75,7 @@ impl BlobStore {
             blocking(move || {
                 let digest = Digest::of(&bytes);
                 let mut file = cache.temp_file()?;
-                file.write_all(&bytes)?;
+                file.write_all(&bytes).map_err(nameless)?;
                 let pinned = cache.insert(&digest, file.into_temp_path(), size)?;
                 Ok((digest, pinned))
             })

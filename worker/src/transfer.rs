@@ -7,18 +7,13 @@ mod download;
 mod tests;
 mod upload;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use dual16_proto::{credentials::AuthorizedChannel, v1::blob_service_client::BlobServiceClient};
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use crate::{digest::Digest, link::Link};
+use crate::{digest::Digest, link::Link, nameless::nameless};
 
 /// A stream that brings nothing for this long is given up and resumed.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,12 +40,9 @@ pub(crate) enum TransferError {
     },
     #[error("blob {digest}: the bytes that arrived have the digest {found}")]
     Damaged { digest: Digest, found: Digest },
-    #[error("blob {digest}: {}: {source}", .path.display())]
-    File {
-        digest: Digest,
-        path: PathBuf,
-        source: io::Error,
-    },
+    /// Told to the job's owner, who must not learn where the worker keeps its files.
+    #[error("blob {digest}: a file of the worker's: {source}")]
+    File { digest: Digest, source: io::Error },
 }
 
 impl From<TransferError> for io::Error {
@@ -75,8 +67,8 @@ enum Broken {
 }
 
 impl Broken {
-    /// As the reason to give up on a blob and its local file.
-    fn give_up(self, digest: &Digest, path: &Path) -> TransferError {
+    /// As the reason to give up on a blob.
+    fn give_up(self, digest: &Digest) -> TransferError {
         let digest = *digest;
         match self {
             Self::Status(status) => TransferError::Refused {
@@ -85,8 +77,7 @@ impl Broken {
             },
             Self::File(source) => TransferError::File {
                 digest,
-                path: path.to_owned(),
-                source,
+                source: nameless(source),
             },
         }
     }

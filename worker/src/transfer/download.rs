@@ -30,7 +30,7 @@ impl Transfer {
         digest: &Digest,
         path: &Path,
     ) -> Result<u64, TransferError> {
-        let on_file = |error| Broken::File(error).give_up(digest, path);
+        let on_file = |error| Broken::File(error).give_up(digest);
         let file = tokio::fs::File::create(path).await.map_err(on_file)?;
         let mut partial = Partial {
             file: WriteBehind::new(Hashed::new(file.into_std().await)),
@@ -54,7 +54,7 @@ impl Transfer {
                     });
                 }
                 Err(Broken::Status(status)) if transient(&status) => self.link.failed(&status),
-                Err(broken) => return Err(broken.give_up(digest, path)),
+                Err(broken) => return Err(broken.give_up(digest)),
             }
             if progress {
                 backoff.reset();

@@ -56,7 +56,7 @@ impl Transfer {
                     anew = true;
                     continue;
                 }
-                Err(broken) => return Err(broken.give_up(digest, path)),
+                Err(broken) => return Err(broken.give_up(digest)),
             }
             anew = false;
             backoff.wait().await;
