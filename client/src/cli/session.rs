@@ -26,7 +26,7 @@ pub(super) struct Session {
 enum Place {
     Remote,
     #[cfg(feature = "local")]
-    Local(crate::local::LocalCluster),
+    Local(Box<crate::local::LocalCluster>),
 }
 
 /// Where to open a session.
@@ -142,7 +142,7 @@ impl Session {
         match connect(cluster.url(), credentials, global, progress).await {
             Ok(client) => Ok(Self {
                 client,
-                place: Place::Local(cluster),
+                place: Place::Local(Box::new(cluster)),
             }),
             Err(error) => {
                 cluster.shutdown().await;

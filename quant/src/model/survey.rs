@@ -188,9 +188,6 @@ fn label(node: &[u8]) -> String {
         let mut fields = Fields::of(node).filter(|(number, _)| *number == wanted);
         fields.next().map(|(_, text)| shown(text))
     };
-    let texts = [text(3), text(4)].into_iter().flatten();
-    texts
-        .filter(|text| !text.is_empty())
-        .next()
-        .unwrap_or_default()
+    let mut texts = [text(3), text(4)].into_iter().flatten();
+    texts.find(|text| !text.is_empty()).unwrap_or_default()
 }

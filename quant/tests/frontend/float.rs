@@ -159,7 +159,7 @@ fn long(steps: usize) -> Made {
         let name = format!("v{step}");
         made = match step % 100 {
             99 => made.node("Add", &[&last, "first"], &[&name]),
-            _ if step % 2 == 0 => made.node("Mul", &[&last, "two"], &[&name]),
+            _ if step.is_multiple_of(2) => made.node("Mul", &[&last, "two"], &[&name]),
             _ => made.node("Mul", &[&last, "half"], &[&name]),
         };
         last = name;
@@ -173,7 +173,7 @@ fn long_values(x: f32, steps: usize) -> Vec<f32> {
     let next = |last: &mut f32, step: usize| {
         *last = match step % 100 {
             99 => *last + first,
-            _ if step % 2 == 0 => *last * 2.0,
+            _ if step.is_multiple_of(2) => *last * 2.0,
             _ => *last * 0.5,
         };
         Some(*last)

@@ -1,7 +1,11 @@
 //! Files that hold more than they may: what is at a limit passes, one more is refused by name and
 //! figure, before it costs anything.
 
-use std::{fs::File, io::Write as _, path::PathBuf};
+use std::{
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use crate::shared::{data, made::Made};
 use dual16_quant::{
@@ -268,7 +272,7 @@ fn inputs() -> Vec<InputSpec> {
     }]
 }
 
-fn open(name: &str, path: &PathBuf, limits: &InputLimits) -> Result<(), Error> {
+fn open(name: &str, path: &Path, limits: &InputLimits) -> Result<(), Error> {
     BatchFile::open(name, path, &inputs(), limits)?
         .read(0)
         .map(|_| ())
