@@ -9,6 +9,7 @@
 //! - [`logs`], [`trace`]: log lines, spans, and one trace id from the client to the kernels.
 //! - `export`: spans to a collector, with the feature `otlp`.
 //! - [`exit`]: the last word of a program that failed.
+//! - [`nameless`]: errors of the system without paths.
 //! - [`files`]: files that others wait for, such as the one with a port's number.
 
 pub mod exit;
@@ -18,6 +19,7 @@ pub mod files;
 pub mod logs;
 #[cfg(feature = "ops")]
 pub mod metrics;
+pub mod nameless;
 #[cfg(feature = "ops")]
 pub mod ops;
 pub mod trace;

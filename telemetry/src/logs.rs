@@ -8,11 +8,11 @@ use std::io::{self, IsTerminal as _};
 use clap::ValueEnum;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
-use tracing::Subscriber;
+use tracing::{Metadata, Subscriber};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{FilterFn, Filtered, filter_fn},
+    filter::{FilterExt as _, FilterFn, Filtered, filter_fn},
     layer::SubscriberExt as _,
     registry::LookupSpan,
     util::SubscriberInitExt as _,
@@ -133,7 +133,7 @@ impl LogArgs {
         };
         let logs = self.spans(service)?;
         Registry::default()
-            .with(lines.with_filter(filter))
+            .with(lines.with_filter(filter.and(filter_fn(names_no_path))))
             .with(traces(&logs.provider))
             .try_init()?;
         Ok(logs)
@@ -160,6 +160,13 @@ impl LogArgs {
         let (provider, export) = (started.0, Some(started.1));
         Ok(Logs { provider, export })
     }
+}
+
+/// sled tells in its own log lines where its files are, also at `warn`. What goes wrong it returns as
+/// an error as well.
+fn names_no_path(meta: &Metadata<'_>) -> bool {
+    let crate_name = meta.target().split("::").next();
+    crate_name != Some("sled")
 }
 
 /// The layer that gives dual16's spans their ids. Events are none of its business: without an

@@ -15,7 +15,9 @@ use std::{
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::{digest::Digest, nameless::nameless};
+use dual16_telemetry::nameless::nameless;
+
+use crate::digest::Digest;
 
 /// The cache. One process at a time, by a lock on the folder.
 #[derive(Debug)]

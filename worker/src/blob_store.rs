@@ -9,13 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use dual16_telemetry::nameless::nameless;
 use tokio::task::spawn_blocking;
 
 use crate::{
     blob_cache::{BlobCache, Pinned},
     digest::Digest,
     metrics::Metrics,
-    nameless::nameless,
     transfer::Transfer,
 };
 

@@ -30,7 +30,6 @@ mod leases;
 mod link;
 mod memory_limit;
 mod metrics;
-mod nameless;
 mod observer;
 mod options;
 mod quantize_runner;

@@ -10,10 +10,11 @@ mod upload;
 use std::{io, sync::Arc, time::Duration};
 
 use dual16_proto::{credentials::AuthorizedChannel, v1::blob_service_client::BlobServiceClient};
+use dual16_telemetry::nameless::nameless;
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use crate::{digest::Digest, link::Link, nameless::nameless};
+use crate::{digest::Digest, link::Link};
 
 /// A stream that brings nothing for this long is given up and resumed.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);

@@ -248,8 +248,25 @@ fn syntax(text: &str, error: &toml::de::Error) -> TokensError {
     let before = text.get(..start).unwrap_or_default();
     TokensError::Syntax {
         line: before.matches('\n').count() + 1,
-        problem: error.message().to_owned(),
+        problem: without_values(error.message()),
     }
+}
+
+/// What a parser said, without what it read: serde quotes that between the kind of a mistake and the
+/// last `, expected`. Other messages hold no values.
+fn without_values(message: &str) -> String {
+    let quoting = [
+        "invalid type",
+        "invalid value",
+        "invalid length",
+        "unknown field",
+        "unknown variant",
+    ];
+    let Some(kind) = quoting.iter().find(|kind| message.starts_with(**kind)) else {
+        return message.to_owned();
+    };
+    let expected = message.rfind(", expected ").map(|at| &message[at..]);
+    format!("{kind}{}", expected.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dual16_telemetry::nameless::nameless;
+
 use super::{Batch, Engine, Order, Record, Records, StoreError, witness::Witness};
 
 /// A leaf of 17 records of [`super::MAX_RECORD_BYTES`] must stay below a quarter of this.
@@ -222,6 +224,7 @@ impl Engine for SledEngine {
 fn engine_failed(error: sled::Error) -> StoreError {
     match error {
         sled::Error::Corruption { .. } => StoreError::Corrupt(error.to_string()),
+        sled::Error::Io(error) => io_failed(error),
         error => StoreError::Failed(error.to_string()),
     }
 }
@@ -229,17 +232,18 @@ fn engine_failed(error: sled::Error) -> StoreError {
 /// While it is opened, every complaint of sled but one of the system is about what it reads.
 fn open_failed(error: sled::Error) -> StoreError {
     match error {
-        sled::Error::Io(_) => StoreError::Failed(error.to_string()),
+        sled::Error::Io(error) => io_failed(error),
         error => StoreError::Corrupt(error.to_string()),
     }
 }
 
 fn unreadable(error: io::Error) -> StoreError {
-    StoreError::Corrupt(error.to_string())
+    StoreError::Corrupt(nameless(error).to_string())
 }
 
+/// sled puts the database's path into some errors.
 fn io_failed(error: io::Error) -> StoreError {
-    StoreError::Failed(error.to_string())
+    StoreError::Failed(nameless(error).to_string())
 }
 
 #[cfg(test)]

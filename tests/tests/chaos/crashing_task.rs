@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dual16_proto::v1::{self, job_spec::Model};
@@ -30,14 +30,18 @@ const FLAGS: [&str; 4] = ["--lease-ttl", "2", "--retry-backoff-millis", "0"];
 async fn a_task_that_always_crashes_its_worker_ends_its_job_and_no_other() {
     let server = tokio::task::block_in_place(|| ServerProcess::start_on("127.0.0.1:0", &FLAGS));
     let api = Api::to(&server.url());
-    let doomed = api.create(&doomed(&api).await, "doomed").await.name;
-    // With it they fill the worker, and their tasks are still at work when it crashes.
+    let worker = Supervisor::of(server.url(), "only");
+    // With it they fill the worker, and are at work when it crashes.
     let mut neighbours = Vec::new();
     for i in 1..SLOTS {
         let job = TinyJob::slow(format!("neighbour {i}"));
         neighbours.push(job.submit(&api).await.name);
     }
-    let worker = Supervisor::of(server.url(), "only");
+    let spec = doomed(&api).await;
+    for name in &neighbours {
+        at_work(&api, name).await;
+    }
+    let doomed = api.create(&spec, "doomed").await.name;
     let mut load = Load::on(&server.url());
     for round in 0..4 {
         load.begin_round(round);
@@ -45,18 +49,21 @@ async fn a_task_that_always_crashes_its_worker_ends_its_job_and_no_other() {
     judge(&api, &doomed).await;
 
     let expected = undisturbed(TinyJob::slow("undisturbed")).await;
+    let mut beside = 0;
     for name in &neighbours {
         let watched = Watched::to_the_end(&api, name).await;
         let job = api.job(name).await;
         assert_eq!(job.state(), v1::JobState::Succeeded, "{job:#?}");
         let lost = watched.lost();
-        // Whether any was beside the first crash is the machine's; a second one it cannot be beside.
+        // To the first crash; a second one it cannot be beside.
         assert!(lost.values().all(|attempts| *attempts == 1), "{lost:?}");
+        beside += lost.len();
         assert!(
             results(&api, &job).await == expected,
             "{name} left other bytes"
         );
     }
+    assert!(beside > 0, "nothing was at work when the worker crashed");
     // So they are out of the way of the others' own check that nothing was lost.
     for name in neighbours.into_iter().chain([doomed]) {
         let delete = v1::DeleteJobRequest { name };
@@ -71,7 +78,7 @@ async fn a_task_that_always_crashes_its_worker_ends_its_job_and_no_other() {
 /// What an orchestrator is to a worker: it starts again what has ended, under the same name.
 struct Supervisor {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<usize>,
+    thread: Option<JoinHandle<usize>>,
 }
 
 impl Supervisor {
@@ -92,13 +99,41 @@ impl Supervisor {
             }
             crashes
         });
-        Self { stop, thread }
+        Self {
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// Ends the worker; returns how often it crashed.
-    fn stop(self) -> usize {
+    fn stop(mut self) -> usize {
+        self.end().unwrap().unwrap()
+    }
+
+    fn end(&mut self) -> Option<thread::Result<usize>> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        self.thread.take().map(JoinHandle::join)
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // A test that failed has said why; the worker must not outlive it.
+        let _ = self.end();
+    }
+}
+
+/// Waits until tasks of the job read its batch, which takes them longer than anything else here.
+async fn at_work(api: &Api, name: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let job = api.job(name).await;
+        if job.stages.iter().skip(1).any(|stage| stage.running > 0) {
+            return;
+        }
+        let ended = ![v1::JobState::Pending, v1::JobState::Running].contains(&job.state());
+        assert!(!ended && Instant::now() < deadline, "{job:#?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -45,8 +45,9 @@ pub(super) fn entries(file: &mut (impl Read + Seek)) -> io::Result<Option<u64>> 
 
 /// Whether the end record begins here: its comment must reach to the end of the file.
 fn is_end(tail: &[u8], at: usize) -> bool {
-    let comment = || u16_at(tail, at + 20).map(usize::from);
-    tail[at..].starts_with(END) && comment() == Some(tail.len() - at - END_BYTES)
+    let comment = tail[at..].get(END_BYTES..).map(<[u8]>::len);
+    let told = || u16_at(tail, at + 20).map(usize::from);
+    tail[at..].starts_with(END) && comment.is_some() && comment == told()
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -104,7 +105,8 @@ mod tests {
     #[test]
     fn what_is_no_archive_has_no_entries() {
         let whole = archive(&["a"], "");
-        for bytes in [&b""[..], b"PK", &[0; 100_000], &whole[..whole.len() - 1]] {
+        let cut = &whole[..whole.len() - 1];
+        for bytes in [&b""[..], b"PK", b"PK\x05\x06e", &[0; 100_000], cut] {
             assert_eq!(counted(bytes), None, "{} bytes", bytes.len());
         }
     }

@@ -49,7 +49,29 @@ fn errors_name_the_entry_and_the_field_and_never_a_token() {
     let cases = [
         (String::new(), "neither"),
         ("token = 3".into(), "line 1"),
-        (good.clone() + "[[tokens]]\n", "unknown field `tokens`"),
+        (
+            good.clone() + "[[tokens]]\n",
+            "line 6: unknown field, expected `token` or `certificate`",
+        ),
+        (format!("{good}{secret} = 1\n"), "line 6: unknown field"),
+        (
+            good.replace("[\"submit\"]", &format!("\"{secret}\"")),
+            "line 3: invalid type, expected a sequence",
+        ),
+        (
+            good.replace("submit", secret),
+            "line 3: unknown variant, expected one of `submit`",
+        ),
+        (
+            entry(&token, &format!("expires = \"{secret}\"")),
+            "line 5: invalid type, expected",
+        ),
+        (good.replace("\"ci\"", secret), "line 2"),
+        (good.replace("\"ci\"", &format!("\"{secret}")), "line 2"),
+        (
+            good.replace("\"ci\"", &format!("\"{secret}\"")),
+            "token 1: principal",
+        ),
         (good.clone() + &good, "token 2: sha256"),
         (
             good.replace(&token.hash().to_string(), secret),

@@ -7,6 +7,9 @@
     reason = "the helpers of tests fail as the tests themselves do"
 )]
 
+mod disclosure;
+mod disk;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
@@ -176,82 +179,6 @@ async fn health_and_reflection_are_served() {
     }
 }
 
-#[tokio::test]
-async fn tokens_and_paths_stay_out_of_the_log_and_a_hangup_reads_files_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str| folder.path().join(name);
-    let new_token = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dual16-server"));
-        command.args("token new --principal ci --role submit".split(' '));
-        let made = command.output().unwrap();
-        assert!(made.status.success(), "{made:?}");
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (text(made.stdout).trim().to_owned(), text(made.stderr))
-    };
-    let ((old, old_entry), (new, new_entry)) = (new_token(), new_token());
-    fs::write(file("tokens"), old_entry).unwrap();
-    let child = command(&file("data"))
-        .args(["--log", "debug", "--tokens"])
-        .arg(file("tokens"))
-        .arg("--audit-log")
-        .arg(file("audit"))
-        .arg("--port-file")
-        .arg(file("port"))
-        .spawn()
-        .unwrap();
-    wait_for("the port file", || file("port").exists());
-    let addr = fs::read_to_string(file("port")).unwrap().trim().to_owned();
-    let channel = Channel::from_shared(format!("http://{addr}")).unwrap();
-    let channel = channel.connect().await.unwrap();
-    let get_job = async |token: &str| {
-        let mut request = tonic::Request::new(v1::CancelJobRequest {
-            name: "jobs/00000000-0000-7000-8000-000000000000".into(),
-        });
-        let token = format!("Bearer {token}").parse().unwrap();
-        request.metadata_mut().insert("authorization", token);
-        let mut jobs = v1::job_service_client::JobServiceClient::new(channel.clone());
-        jobs.cancel_job(request).await.unwrap_err()
-    };
-    let mut errors = vec![get_job(&old).await, get_job(&new).await];
-    assert_eq!(errors[0].code(), tonic::Code::NotFound);
-    assert_eq!(errors[1].code(), tonic::Code::Unauthenticated);
-
-    fs::write(file("tokens"), new_entry).unwrap();
-    fs::rename(file("audit"), file("audit.1")).unwrap();
-    let status = Command::new("kill")
-        .args(["-HUP", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success());
-    wait_for("the new audit log", || file("audit").exists());
-    // The tokens may be read a moment later.
-    for left in (0..1000).rev() {
-        if get_job(&new).await.code() == tonic::Code::NotFound {
-            break;
-        }
-        assert!(left > 0, "the tokens were not read again");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    errors.push(get_job(&old).await);
-    assert_eq!(errors[2].code(), tonic::Code::Unauthenticated);
-
-    let output = tokio::task::spawn_blocking(|| terminate(child)).await;
-    let output = output.unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let mut told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("--tokens: read again"), "{told}");
-    told += &String::from_utf8(output.stdout).unwrap();
-    told += &fs::read_to_string(file("audit.1")).unwrap();
-    told += &fs::read_to_string(file("audit")).unwrap();
-    for error in errors {
-        told += &format!("{error} {:?}", reason(&error));
-    }
-    let path = folder.path().to_str().unwrap();
-    for secret in [&old, &new, path] {
-        assert!(!told.contains(secret), "{secret} in\n{told}");
-    }
-}
-
 #[test]
 fn an_address_that_others_reach_needs_tls_and_tokens() {
     let directory = tempfile::tempdir().unwrap();
@@ -269,86 +196,6 @@ fn an_address_that_others_reach_needs_tls_and_tokens() {
     ] {
         assert!(message.contains(part), "{message}");
     }
-}
-
-/// A disk that takes no more, by way of the system's limit on the size of a file.
-#[tokio::test]
-async fn after_a_failed_write_the_server_says_that_it_does_not_serve() {
-    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-
-    let data = tempfile::tempdir().unwrap();
-    let port_file = data.path().join("port");
-    let mut shell = Command::new("sh");
-    // In blocks of 512 bytes: 5 MiB. Without the trap, the signal would end the process.
-    shell.args(["-c", "trap '' XFSZ; ulimit -f 10240; exec \"$@\"", "sh"]);
-    shell.arg(env!("CARGO_BIN_EXE_dual16-server"));
-    shell.args(["--listen", "127.0.0.1:0", "--data"]);
-    shell
-        .arg(data.path().join("data"))
-        .arg("--port-file")
-        .arg(&port_file);
-    shell.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = shell.spawn().unwrap();
-    wait_for("the port file", || port_file.exists());
-    let addr = fs::read_to_string(&port_file).unwrap().trim().to_owned();
-    let channel = Channel::from_shared(format!("http://{addr}")).unwrap();
-    let channel = channel.connect().await.unwrap();
-
-    let mut blobs = v1::blob_service_client::BlobServiceClient::new(channel.clone());
-    let mut jobs = v1::job_service_client::JobServiceClient::new(channel.clone());
-    let digest = dual16_server::digest::Digest::of(b"batch").to_string();
-    let upload = v1::UploadRequest {
-        digest: digest.clone(),
-        size: 5,
-        offset: 0,
-        data: b"batch"[..].into(),
-    };
-    blobs.upload(tokio_stream::once(upload)).await.unwrap();
-    let file = |name: String| v1::InputFile {
-        name,
-        digest: digest.clone(),
-        size: 5,
-    };
-    let onnx = v1::OnnxModel {
-        model: Some(file("model.onnx".into())),
-        external_data: Vec::new(),
-    };
-    let spec = v1::JobSpec {
-        model: Some(v1::job_spec::Model::Onnx(onnx)),
-        calibration: (0..8_000).map(|i| file(format!("calib/{i:06}"))).collect(),
-        ..v1::JobSpec::default()
-    };
-    let mut created = 0;
-    let failed = loop {
-        let request = v1::CreateJobRequest {
-            spec: Some(spec.clone()),
-            ..v1::CreateJobRequest::default()
-        };
-        match jobs.create_job(request).await {
-            Ok(_) => created += 1,
-            Err(failed) => break failed,
-        }
-        assert!(created < 20, "the limit was never met");
-    };
-    assert_eq!(reason(&failed).0, "STORE_FAILED");
-    let mut health = HealthClient::new(channel);
-    for service in ["", "dual16.v1.JobService"] {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            let request = HealthCheckRequest {
-                service: service.into(),
-            };
-            let status = health.check(request).await.unwrap().into_inner().status;
-            if status == 2 {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{service:?} still says {status}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-    tokio::task::spawn_blocking(|| terminate(child))
-        .await
-        .unwrap();
 }
 
 /// A server that was stopped, or a machine that was frozen, for longer than the leases last.

@@ -1,10 +1,12 @@
-//! Errors of the system without the paths that some libraries put into them: what a worker reports is
-//! read by the job's owner, who must not learn where the worker keeps its files.
+//! Errors of the system without the paths that some libraries put into them. What a worker reports is
+//! read by the job's owner, and a server's log by more people than its disk: neither must tell where
+//! files are kept.
 
 use std::io;
 
 /// The same error, which says what happened and not to which file.
-pub(crate) fn nameless(error: io::Error) -> io::Error {
+#[must_use]
+pub fn nameless(error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => error.kind().into(),
