@@ -2,6 +2,11 @@
 
 use std::collections::HashMap;
 
+use crate::store::MAX_RECORD_BYTES;
+
+/// What a record or a message needs beside the bytes that a limit allows in it.
+const ENVELOPE_BYTES: u64 = 1024;
+
 /// Declares [`Limits`] so that no limit can miss its flag or its line in Info.
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident: $default:literal, $flag:literal, $env:literal;)+) => {
@@ -101,6 +106,8 @@ limits! {
     queued_calls: 4_096, "limit-queued-calls", "DUAL16_LIMIT_QUEUED_CALLS";
     /// Seconds that a call may wait to be worked on
     queued_call_seconds: 10, "limit-queued-call-seconds", "DUAL16_LIMIT_QUEUED_CALL_SECONDS";
+    /// Bytes of requests that are decoded and worked on at a time; more wait
+    decoded_bytes: 33_554_432, "limit-decoded-bytes", "DUAL16_LIMIT_DECODED_BYTES";
     /// Seconds that a request may take to arrive, and that a call may be worked on with it
     call_seconds: 60, "limit-call-seconds", "DUAL16_LIMIT_CALL_SECONDS";
     /// Bytes of the headers of one call
@@ -119,7 +126,52 @@ limits! {
     unpacked_bytes: 17_179_869_184, "limit-unpacked-bytes", "DUAL16_LIMIT_UNPACKED_BYTES";
 }
 
+/// A limit that the server could not keep, or could not work under.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{flag} {found} is out of range: {range}")]
+pub struct LimitError {
+    flag: &'static str,
+    found: u64,
+    range: String,
+}
+
 impl Limits {
+    /// Whether what the limits allow fits where it has to go, and leaves the server able to answer.
+    ///
+    /// # Errors
+    /// [`LimitError`] for the first that does not, with the values that would be right.
+    pub fn check(&self) -> Result<(), LimitError> {
+        let record = MAX_RECORD_BYTES as u64 - ENVELOPE_BYTES;
+        let message = self.message_bytes.saturating_sub(ENVELOPE_BYTES);
+        let (a_record, a_message) = ("a record of the job store", "--limit-message-bytes");
+        for (flag, found, max, room) in [
+            ("--limit-inline-bytes", self.inline_bytes, record, a_record),
+            ("--limit-event-bytes", self.event_bytes, record, a_record),
+            ("--limit-chunk-bytes", self.chunk_bytes, message, a_message),
+            ("--limit-spec-bytes", self.spec_bytes, message, a_message),
+        ] {
+            if found > max {
+                let range = format!("at most {max} fit into {room}");
+                return Err(LimitError { flag, found, range });
+            }
+        }
+        for (flag, found) in [
+            ("--limit-connections", self.connections),
+            ("--limit-handshake-seconds", self.handshake_seconds),
+            ("--limit-open-calls", self.open_calls),
+            ("--limit-connection-streams", self.connection_streams),
+            ("--limit-working-calls", self.working_calls),
+            ("--limit-decoded-bytes", self.decoded_bytes),
+            ("--limit-call-seconds", self.call_seconds),
+        ] {
+            if found == 0 {
+                let range = "without at least 1 no call would be answered".to_owned();
+                return Err(LimitError { flag, found, range });
+            }
+        }
+        Ok(())
+    }
+
     /// A limit as a length in memory.
     pub(crate) fn len(limit: u64) -> usize {
         usize::try_from(limit).unwrap_or(usize::MAX)
@@ -155,5 +207,28 @@ mod tests {
         );
         assert_eq!(limits.report().get("queued_jobs"), Some(&7));
         assert_eq!(limits.report().get("chunk_bytes"), Some(&(1 << 20)));
+    }
+
+    #[test]
+    fn limits_that_cannot_hold_are_named_with_what_would() {
+        assert_eq!(Limits::default().check(), Ok(()));
+        let cases: [(&[&str], &str); 4] = [
+            (
+                &["--limit-inline-bytes", "23553"],
+                "--limit-inline-bytes 23553 is out of range: at most 23552 fit into a record",
+            ),
+            (&["--limit-event-bytes", "30000"], "at most 23552 fit into"),
+            (
+                &["--limit-message-bytes", "1000000"],
+                "--limit-chunk-bytes 1048576 is out of range: at most 998976 fit into \
+                 --limit-message-bytes",
+            ),
+            (&["--limit-connections", "0"], "--limit-connections 0"),
+        ];
+        for (flags, expected) in cases {
+            let limits = Flags::parse_from([&["server"], flags].concat()).limits;
+            let error = limits.check().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     blob::Room,
     clock::{Clock, SystemClock},
     job::{Backoff, Machine},
-    limits::Limits,
+    limits::{LimitError, Limits},
     metrics::Metrics,
     observer::Observer,
     reload::Reloader,
@@ -133,6 +133,9 @@ pub enum StartError {
         /// What is left.
         rest: String,
     },
+    /// A limit cannot hold.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// Strangers could reach it.
     #[error(transparent)]
     Exposed(#[from] Exposed),
@@ -204,6 +207,7 @@ pub async fn start(
         look_for_changes,
         clock,
     } = options;
+    limits.check()?;
     let addr = listener.local_addr().map_err(StartError::Listener)?;
     access.check_exposure(addr)?;
     let gate = Gate::open(access, Arc::clone(&clock))?;

@@ -3,6 +3,8 @@
 //!
 //! It listens before the program is ready, so that a long start is "not ready" rather than dead.
 
+mod connections;
+
 use std::{
     future::Future,
     io,
@@ -21,6 +23,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
+use self::connections::{Bounds, serve};
 use crate::files;
 
 /// OpenMetrics 1.0, which every Prometheus since 2.5 reads.
@@ -45,7 +48,7 @@ type Slot = Arc<OnceLock<Arc<dyn Observed>>>;
 pub struct OpsServer {
     addr: SocketAddr,
     observed: Attached,
-    serving: JoinHandle<io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 struct Attached(Slot);
@@ -136,7 +139,7 @@ impl OpsServer {
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
             .with_state(Arc::clone(&slot));
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+        let serving = tokio::spawn(serve(listener, router, Bounds::default()));
         Ok(Self {
             addr,
             observed: Attached(slot),

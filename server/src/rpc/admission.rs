@@ -2,12 +2,14 @@
 //! a request may take to arrive, and how long an answer may wait for its reader.
 //!
 //! Calls beyond what is worked on wait in a bounded queue for a bounded time; beyond that they are
-//! refused at once with the time to come back, which costs next to nothing. Health checks and
+//! refused at once with the time to come back, which costs next to nothing. How many bytes of requests
+//! are decoded at a time is bounded as well. Health checks and
 //! heartbeats have places of their own: a server that sheds load is not dead, and its workers keep
 //! their tasks. What the calls are about, this module must not know.
 
 mod answer;
 mod arrival;
+mod decoding;
 
 use std::{
     pin::Pin,
@@ -31,6 +33,7 @@ pub(crate) use self::arrival::CHECK_BYTES;
 use self::{
     answer::{Answer, Reader},
     arrival::Arrival,
+    decoding::{Decoding, Held},
 };
 use super::ApiError;
 use crate::{
@@ -87,6 +90,7 @@ pub(crate) struct Admission {
     transfers: Arc<Semaphore>,
     working: Arc<Semaphore>,
     queue: Arc<Semaphore>,
+    decoding: Decoding,
 }
 
 impl Admission {
@@ -102,6 +106,7 @@ impl Admission {
             transfers: semaphore(limits.transfers),
             working: semaphore(limits.working_calls),
             queue: semaphore(limits.queued_calls),
+            decoding: Decoding::new(limits),
             limits: Arc::new(limits.clone()),
         }
     }
@@ -201,6 +206,11 @@ where
                 Some(arrival) => arrival.bind(request),
                 None => request,
             };
+            // A sign of life waits for nobody. Until the handler is done, not the reader of its answer.
+            let (request, decoded) = match class {
+                Class::Work => gate.decoding.bind(request),
+                _ => (request, Held::default()),
+            };
             let answer = inner.call(request);
             let response = if class.is_brief() {
                 // A disk that does not answer must not keep the places either.
@@ -212,6 +222,7 @@ where
             } else {
                 answer.await?
             };
+            drop(decoded);
             let reader = gate.reader(class, line);
             Ok(response.map(|body| {
                 Body::new(Answer {

@@ -315,6 +315,17 @@ pub(crate) const ROWS: &[Row] = &[
         })
     },
     row(
+        "decoded_bytes",
+        1,
+        Instead("one waits for the other"),
+        |s| {
+            Box::pin(async move {
+                let (one, other) = tokio::join!(find_missing(s, 20), find_missing(s, 30));
+                one.and(other)
+            })
+        },
+    ),
+    row(
         "call_seconds",
         1,
         Later(Code::DeadlineExceeded, "CALL_TOO_SLOW"),
@@ -328,9 +339,13 @@ pub(crate) const ROWS: &[Row] = &[
             s.info.clone().get_info(request).await.map(|_| ())
         })
     }),
-    row("message_bytes", 1000, Never("message"), |s| {
-        Box::pin(async move { find_missing(s, 20).await })
-    }),
+    Row {
+        // What is allowed in a message must fit into one.
+        with: &[("chunk_bytes", 500), ("spec_bytes", 500)],
+        ..row("message_bytes", 2000, Never("message"), |s| {
+            Box::pin(async move { find_missing(s, 40).await })
+        })
+    },
     row("model_nodes", 7, Instead("workers are told"), |s| {
         Box::pin(async move { in_lease(s, |limits| limits.model_nodes, 7).await })
     }),
