@@ -28,6 +28,7 @@ pub mod limits;
 mod metrics;
 mod observer;
 pub mod offline;
+mod places;
 pub mod principal;
 mod quarantine;
 mod reload;

@@ -7,6 +7,9 @@ use crate::store::MAX_RECORD_BYTES;
 /// What a record or a message needs beside the bytes that a limit allows in it.
 const ENVELOPE_BYTES: u64 = 1024;
 
+/// Longer than that nothing is waited for; far longer, and no clock can tell when it is over.
+const DAY_SECONDS: u64 = 86_400;
+
 /// Declares [`Limits`] so that no limit can miss its flag or its line in Info.
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident: $default:literal, $flag:literal, $env:literal;)+) => {
@@ -156,6 +159,18 @@ impl Limits {
             }
         }
         for (flag, found) in [
+            ("--limit-lease-wait-seconds", self.lease_wait_seconds),
+            ("--limit-upload-idle-seconds", self.upload_idle_seconds),
+            ("--limit-handshake-seconds", self.handshake_seconds),
+            ("--limit-queued-call-seconds", self.queued_call_seconds),
+            ("--limit-call-seconds", self.call_seconds),
+        ] {
+            if found > DAY_SECONDS {
+                let range = format!("at most {DAY_SECONDS}, a day, may be waited");
+                return Err(LimitError { flag, found, range });
+            }
+        }
+        for (flag, found) in [
             ("--limit-connections", self.connections),
             ("--limit-handshake-seconds", self.handshake_seconds),
             ("--limit-open-calls", self.open_calls),
@@ -212,7 +227,11 @@ mod tests {
     #[test]
     fn limits_that_cannot_hold_are_named_with_what_would() {
         assert_eq!(Limits::default().check(), Ok(()));
-        let cases: [(&[&str], &str); 4] = [
+        let cases: [(&[&str], &str); 5] = [
+            (
+                &["--limit-call-seconds", "18446744073709551615"],
+                "at most 86400, a day",
+            ),
             (
                 &["--limit-inline-bytes", "23553"],
                 "--limit-inline-bytes 23553 is out of range: at most 23552 fit into a record",

@@ -3,7 +3,8 @@
 //!
 //! A worker is judged by different tasks in a row, so that one bad task, tried again and again, says
 //! nothing about it; one result clears it. A worker that dies loses all its leases at once, which is
-//! one failure: it may come back under its name, and only one of its tasks can have been the cause. Kept in memory: a restarted server judges anew.
+//! one failure: it may come back under its name, and only one of its tasks can have been the cause.
+//! Kept in memory: a restarted server judges anew.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -66,7 +67,16 @@ impl Record {
     }
 }
 
+/// Codes of failures that other workers would meet as well: the task needs more memory than there
+/// is, makes a result that this server does not take, or finds no room in its storage.
+const OF_THE_TASK: [&str; 3] = ["MEMORY_LIMIT", "RESULT_REFUSED", "STORAGE_FULL"];
+
 impl Quarantine {
+    /// Whether a failure with this code says nothing of the worker that reports it.
+    pub(crate) fn is_of_the_task(code: &str) -> bool {
+        OF_THE_TASK.contains(&code)
+    }
+
     /// Notes that an attempt of `worker` failed; not for bad input, which is no fault of a worker.
     /// Returns for how long the worker is put aside, if it is now.
     pub(crate) fn failed(&self, worker: &str, task: TaskName, now: Timestamp) -> Option<Duration> {

@@ -19,7 +19,7 @@ mod watch;
 mod workers;
 
 pub(crate) use self::{
-    admission::{Admission, CHECK_BYTES},
+    admission::{Admission, CHECK_BYTES, Shed},
     app::App,
     blobs::BlobApi,
     code::code_name,

@@ -386,8 +386,9 @@ fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(app.metrics.calls.clone())
         .layer(Envelope::new(&app.limits))
-        .layer(Admission::new(&app.limits))
+        // Who is not let in gets no place that others wait for.
         .layer(access)
+        .layer(Admission::new(&app.limits))
         .add_service(health)
         .add_service(reflection)
         .add_service(reflection_v1alpha)

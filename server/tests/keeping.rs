@@ -188,6 +188,29 @@ async fn a_worker_that_fails_everything_gets_nothing_until_a_result_clears_it() 
 }
 
 #[tokio::test]
+async fn what_every_worker_would_meet_is_held_against_none() {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path()).await;
+    for _ in 0..7 {
+        server.create("").await;
+    }
+    let leases = server.lease(6, Duration::from_secs(3)).await;
+    let codes = ["MEMORY_LIMIT", "RESULT_REFUSED", "STORAGE_FULL"];
+    for (lease, code) in leases.iter().zip(codes.into_iter().cycle()) {
+        let request = v1::FailRequest {
+            lease: Some(lease_ref(lease)),
+            worker: "fake".into(),
+            code: code.into(),
+            message: "too much".into(),
+            permanent: false,
+        };
+        server.workers.clone().fail(request).await.unwrap();
+    }
+    let answer = ask(&server, "fake", 1, false).await;
+    assert_eq!((answer.leases.len(), answer.quarantined_for), (1, None));
+}
+
+#[tokio::test]
 async fn a_crash_is_one_failure_of_its_worker_and_its_tasks_run_alone_from_then_on() {
     let data = tempfile::tempdir().unwrap();
     let server = serve(data.path()).await;

@@ -1,8 +1,10 @@
 //! For tests: a blob service of one blob that misbehaves on demand, as a real one does too rarely.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use dual16_proto::{
@@ -17,9 +19,10 @@ use dual16_proto::{
 use tokio::net::TcpListener;
 use tokio_stream::Stream;
 use tonic::{
-    Request, Response, Status, Streaming,
+    Code, Request, Response, Status, Streaming,
     transport::{Endpoint, Server, server::TcpIncoming},
 };
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{digest::Digest, link::Link, transfer::Transfer};
 
@@ -37,6 +40,8 @@ pub(crate) enum Fault {
     EndAt(usize),
     /// A byte is wrong.
     Corrupt,
+    /// There is no room for an upload.
+    Full,
 }
 
 /// What the service holds and has seen.
@@ -80,6 +85,7 @@ impl FakeBlobs {
             ),
             chunk_bytes: CHUNK,
             link: Arc::new(Link::new(&url)),
+            full_patience: Duration::from_millis(300),
         };
         (fake, transfer)
     }
@@ -118,6 +124,14 @@ impl BlobService for FakeBlobs {
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
         let mut stream = request.into_inner();
+        if matches!(self.fault, Fault::Full) {
+            self.seen.lock().unwrap().uploads.push(0);
+            let mut details = ErrorDetails::new();
+            details.set_error_info("QUOTA_EXCEEDED", "dual16", HashMap::new());
+            details.set_retry_info(Some(Duration::from_secs(1)));
+            let full = Code::ResourceExhausted;
+            return Err(Status::with_error_details(full, "no room", details));
+        }
         let (mut size, mut taken) = (0, 0);
         while let Some(message) = stream.message().await? {
             let mut seen = self.seen.lock().unwrap();
@@ -155,7 +169,7 @@ impl BlobService for FakeBlobs {
             .to_vec();
         let mut broken = false;
         match self.fault {
-            Fault::None => {}
+            Fault::None | Fault::Full => {}
             Fault::Break(limit) => {
                 broken = rest.len() > limit;
                 rest.truncate(limit);

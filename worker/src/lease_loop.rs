@@ -172,7 +172,7 @@ impl LeaseLoop {
             let slot = slots.next();
             let context = Arc::clone(&self.context);
             self.tasks.spawn(async move {
-                context.run(lease, held).await;
+                context.run(lease, held, None).await;
                 drop(slot);
             });
         }
@@ -190,6 +190,14 @@ impl LeaseLoop {
         if free.available_permits() < self.slots() as usize {
             tracing::info!(task = %lease.task, "waits for the others, to run alone");
         }
+        // Before the wait, which may be long: the server keeps inputs that are no job's own for a time of
+        // grace only. What cannot be had now is asked for again.
+        let gathered = tokio::select! {
+            biased;
+            () = held.lost().cancelled() => return,
+            () = stop.cancelled() => return self.give_back_one(&held).await,
+            gathered = self.context.gather(&lease) => gathered.ok(),
+        };
         let slots = tokio::select! {
             biased;
             () = held.lost().cancelled() => return,
@@ -209,7 +217,7 @@ impl LeaseLoop {
         tracing::info!(task = %lease.task, "runs alone: it was lost with a worker before");
         let context = Arc::clone(&self.context);
         let task = self.tasks.spawn(async move {
-            context.run(lease, held).await;
+            context.run(lease, held, gathered).await;
             drop(slots);
         });
         // An error here is a panic, and not the next task's concern. A drain waits for the task as for

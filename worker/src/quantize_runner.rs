@@ -1,6 +1,6 @@
 //! The runner of the real work: hands each task to the quantization flow and its output back.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use dual16_proto::v1::{Artifact, Lease, TaskKind};
 use dual16_quant::{
@@ -107,8 +107,14 @@ impl From<Error> for TaskError {
     fn from(error: Error) -> Self {
         // A task stopped by a drain is at no fault, though the flow itself has no way to go on.
         let permanent = !error.retryable() && !matches!(error, Error::Cancelled);
+        let code = match &error {
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::QuotaExceeded => {
+                Self::STORAGE_FULL
+            }
+            error => error.code(),
+        };
         Self {
-            code: error.code().into(),
+            code: code.into(),
             message: error.to_string(),
             permanent,
         }

@@ -26,6 +26,9 @@ use crate::{
 /// All inline payloads of one message together: a stage of many tasks must fit into a message.
 const INLINE_BYTES_OF_MESSAGE: usize = 1 << 20;
 
+/// Longest error message that is sent; the server keeps less of it.
+const MESSAGE_BYTES: usize = 16 << 10;
+
 /// Reason of the ErrorInfo that refuses a report because another attempt has the task.
 const LEASE_LOST: &str = "LEASE_LOST";
 
@@ -62,8 +65,8 @@ impl Reporter {
         }
     }
 
-    /// Hands in a result, and which blobs the task left for later ones. One that cannot be stored or that the server refuses fails the task, so
-    /// that the job's owner reads why.
+    /// Hands in a result, and which blobs the task left for later ones. One that cannot be stored or
+    /// that the server refuses fails the task, so that the job's owner reads why.
     pub(crate) async fn complete(
         &self,
         held: &HeldLease,
@@ -78,7 +81,7 @@ impl Reporter {
             None => return,
             Some(Ok(message)) => message,
             Some(Err(error)) => {
-                let error = TaskError::io(format!("cannot store the result: {error}"));
+                let error = TaskError::storing("the result", &error);
                 return self.fail(held, error).await;
             }
         };
@@ -96,13 +99,17 @@ impl Reporter {
         }
     }
 
-    /// Hands in an error.
+    /// Hands in an error. A message that is too long is cut, for a failure must get through.
     pub(crate) async fn fail(&self, held: &HeldLease, error: TaskError) {
         let TaskError {
             code,
-            message,
+            mut message,
             permanent,
         } = error;
+        if message.len() > MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+            message.push('…');
+        }
         tracing::warn!(%code, permanent, error = %message, "task failed");
         let message = FailRequest {
             lease: Some(held.lease().clone()),

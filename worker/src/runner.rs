@@ -1,7 +1,7 @@
 //! The seam between the service and what computes: synchronous, small, and the only thing a test
 //! has to replace. It knows nothing of leases being renewed, of retries or of the network.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io};
 
 use dual16_proto::v1::{Artifact, EventDetail, Lease};
 pub use dual16_quant::flow::{Blobs, Control};
@@ -73,6 +73,8 @@ pub struct TaskError {
 impl TaskError {
     /// Code of [`TaskError::io`].
     pub const IO: &'static str = "IO";
+    /// Code of [`TaskError::storing`] where the server's storage is full.
+    pub const STORAGE_FULL: &'static str = "STORAGE_FULL";
     /// Code of [`TaskError::panic`].
     pub const PANIC: &'static str = "PANIC";
     /// Code of a result that the server does not take, an oversized one for instance.
@@ -84,6 +86,18 @@ impl TaskError {
             code: Self::IO.into(),
             message: message.into(),
             permanent: false,
+        }
+    }
+
+    /// Something could not be brought to the server. Another attempt may succeed.
+    pub fn storing(what: &str, error: &io::Error) -> Self {
+        let code = match error.kind() {
+            io::ErrorKind::QuotaExceeded => Self::STORAGE_FULL,
+            _ => Self::IO,
+        };
+        Self {
+            code: code.into(),
+            ..Self::io(format!("cannot store {what}: {error}"))
         }
     }
 

@@ -33,9 +33,9 @@ pub(crate) struct TaskContext {
 }
 
 impl TaskContext {
-    /// Runs one task and reports its end. Returns once the compute has really ended, even when
-    /// the lease was lost, because until then the slot is not free.
-    pub(crate) async fn run(&self, lease: Lease, held: HeldLease) {
+    /// Runs one task, with what was `gathered` for it already, and reports its end. Returns once the
+    /// compute has really ended, even when the lease was lost, because until then the slot is not free.
+    pub(crate) async fn run(&self, lease: Lease, held: HeldLease, gathered: Option<Gathered>) {
         // Of the level error, so that no filter of the log takes the trace id from its lines.
         let span = tracing::error_span!(
             "task",
@@ -48,14 +48,26 @@ impl TaskContext {
         let task = TaskKey::of(&lease);
         let begun = Instant::now();
         self.metrics.task_begins();
-        let outcome = self.run_to_report(lease, held).instrument(span).await;
+        let outcome = self
+            .run_to_report(lease, held, gathered)
+            .instrument(span)
+            .await;
         self.metrics.task_ends(&task, outcome, begun.elapsed());
     }
 
-    async fn run_to_report(&self, lease: Lease, held: HeldLease) -> metrics::Outcome {
+    async fn run_to_report(
+        &self,
+        lease: Lease,
+        held: HeldLease,
+        gathered: Option<Gathered>,
+    ) -> metrics::Outcome {
         let begun = Instant::now();
         tracing::debug!(stage = %lease.stage, "task begins");
-        let Some(gathered) = held.lost().run_until_cancelled(self.gather(&lease)).await else {
+        let gathered = match gathered {
+            Some(gathered) => Some(Ok(gathered)),
+            None => held.lost().run_until_cancelled(self.gather(&lease)).await,
+        };
+        let Some(gathered) = gathered else {
             return metrics::Outcome::Lost;
         };
         let done = match gathered {
@@ -79,7 +91,8 @@ impl TaskContext {
         }
     }
 
-    async fn gather(&self, lease: &Lease) -> io::Result<Gathered> {
+    /// Brings what the task works on.
+    pub(crate) async fn gather(&self, lease: &Lease) -> io::Result<Gathered> {
         let payload = match &lease.payload {
             Some(payload) => self.bytes(payload).await?,
             None => Vec::new(),
@@ -149,7 +162,7 @@ impl TaskContext {
 }
 
 /// The bytes a task reads, wherever they lay.
-struct Gathered {
+pub(crate) struct Gathered {
     payload: Vec<u8>,
     inputs: Vec<Vec<u8>>,
 }

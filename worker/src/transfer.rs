@@ -13,11 +13,15 @@ use dual16_proto::{credentials::AuthorizedChannel, v1::blob_service_client::Blob
 use dual16_telemetry::nameless::nameless;
 use thiserror::Error;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::{digest::Digest, link::Link};
 
 /// A stream that brings nothing for this long is given up and resumed.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// [`Transfer::full_patience`] of a worker.
+pub(crate) const FULL_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Moves blobs between the server and local files.
 #[derive(Debug)]
@@ -26,6 +30,9 @@ pub(crate) struct Transfer {
     /// Bytes of data in one message of an upload; the server takes no more.
     pub(crate) chunk_bytes: usize,
     pub(crate) link: Arc<Link>,
+    /// How long a full storage is waited for. Not without end: what has no room keeps its slot, and
+    /// with all slots waiting no job would end that could be deleted.
+    pub(crate) full_patience: Duration,
 }
 
 /// Why a blob did not come across.
@@ -52,6 +59,9 @@ impl From<TransferError> for io::Error {
             TransferError::Refused { status, .. } if status.code() == Code::NotFound => {
                 io::ErrorKind::NotFound
             }
+            TransferError::Refused { status, .. } if is_full(status) => {
+                io::ErrorKind::QuotaExceeded
+            }
             TransferError::Refused { .. } => io::ErrorKind::Other,
             TransferError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
             TransferError::Damaged { .. } => io::ErrorKind::InvalidData,
@@ -59,6 +69,14 @@ impl From<TransferError> for io::Error {
         };
         io::Error::new(kind, error)
     }
+}
+
+/// Whether the server has no room for a blob: it may have, once jobs are deleted.
+fn is_full(status: &Status) -> bool {
+    let full = ["QUOTA_EXCEEDED", "STORAGE_FULL"];
+    let info = status.get_details_error_info();
+    status.code() == Code::ResourceExhausted
+        && info.is_some_and(|info| full.contains(&info.reason.as_str()))
 }
 
 /// What ended one try.

@@ -26,7 +26,7 @@ use crate::{
     quantize_runner::QuantizeRunner,
     report::Reporter,
     task::TaskContext,
-    transfer::Transfer,
+    transfer::{FULL_PATIENCE, Transfer},
 };
 
 /// A worker at work. Dropped without [`shutdown`](Self::shutdown), it leases and renews no more; tasks
@@ -96,6 +96,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         client: connection.blobs(),
         chunk_bytes: limits.chunk_bytes,
         link: Arc::clone(&link),
+        full_patience: FULL_PATIENCE,
     };
     let metrics = Arc::new(Metrics::new(slots.get()));
     let store = Arc::new(BlobStore::new(

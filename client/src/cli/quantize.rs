@@ -50,12 +50,8 @@ pub(super) async fn run(args: &QuantizeArgs, mut context: Context<'_>) -> Result
         .or_interrupted("nothing was submitted", open)
         .await?;
     let result = in_session(&session.client, job, out, &target, &mut context).await;
+    let finished = is_over(&result) && !has_more_to_do(&session.client, &target).await;
     session.close().await;
-    // Bad input has nothing to go on with either: put right, it is another job.
-    let finished = match &result {
-        Ok(()) => true,
-        Err(error) => error.exit_code() == BAD_INPUT,
-    };
     clean_up(&target, finished, &context);
     result
 }
@@ -68,13 +64,37 @@ async fn in_session(
     context: &mut Context<'_>,
 ) -> Result<(), Error> {
     let job = submit_or_resume(client, prepared, target, context).await?;
+    let result = to_results(client, &job, out, target, context).await;
+    if target.is_local() && context.global.data.is_none() && is_over(&result) {
+        // Should it stay, so does the state, which costs room and no more.
+        let _ = client.delete_job(&job_name(&job)?).await;
+    }
+    result
+}
+
+/// Whether a command leaves nothing to go on with. Bad input does not either: put right, it is
+/// another job.
+fn is_over(result: &Result<(), Error>) -> bool {
+    match result {
+        Ok(()) => true,
+        Err(error) => error.exit_code() == BAD_INPUT,
+    }
+}
+
+async fn to_results(
+    client: &Client,
+    job: &Job,
+    out: Option<&Path>,
+    target: &Target,
+    context: &mut Context<'_>,
+) -> Result<(), Error> {
     let Some(out) = out else {
         return match context.global.output {
             OutputFormat::Table => context.terminal.result(&job.name),
-            _ => context.terminal.result(&job_json(&job).to_string()),
+            _ => context.terminal.result(&job_json(job).to_string()),
         };
     };
-    let name = job_name(&job)?;
+    let name = job_name(job)?;
     let ended = follow(client, &name, target, context).await?;
     let bytes = ended
         .job
@@ -166,6 +186,16 @@ fn present(
             Ok(())
         }
     }
+}
+
+/// Whether the state inside --out holds another job: that of a command with other settings, which was
+/// interrupted or whose results are not fetched. Where nobody knows, it may.
+async fn has_more_to_do(client: &Client, target: &Target) -> bool {
+    if !target.is_local() {
+        return false;
+    }
+    let listed = client.list_jobs(&[], 1).await;
+    listed.map_or(true, |jobs| !jobs.is_empty())
 }
 
 /// The state inside --out goes once it is of no more use; a folder that the user named stays.

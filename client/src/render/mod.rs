@@ -11,6 +11,7 @@ mod progress;
 mod report;
 mod table;
 mod terminal;
+mod visible;
 
 pub use doctor::{doctor_json, doctor_table};
 pub use json::{event_json, info_json, job_json};

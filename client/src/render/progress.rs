@@ -9,7 +9,10 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::terminal::{Paint, Terminal};
+use super::{
+    terminal::{Paint, Terminal},
+    visible::visible,
+};
 
 const STAGE: &str = "{prefix:>10} [{bar:32}] {pos}/{len}  {rate}  {eta} left";
 const BYTES: &str = "{prefix:>10} [{bar:32}] {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
@@ -49,6 +52,7 @@ impl Progress {
 
     /// Prints a line, above the bars where there are any.
     pub fn line(&self, text: &str) {
+        let text = visible(text, self.paint.is_on());
         // Progress is a courtesy: when stderr is gone the work goes on.
         let _ = match &self.bars {
             Some(bars) => bars.suspend(|| writeln!(io::stderr(), "{text}")),
@@ -121,7 +125,7 @@ impl Progress {
             .with_key("rate", rate)
             .progress_chars("=> ");
         let bar = bars.add(ProgressBar::new(length).with_style(style));
-        bar.set_prefix(name.to_owned());
+        bar.set_prefix(visible(name, false).into_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }

@@ -7,6 +7,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
+use super::visible::visible;
 use crate::{cli::ColorWhen, error::Error};
 
 /// The standard streams of this process.
@@ -77,8 +78,9 @@ impl Terminal {
     /// # Errors
     /// [`Error::Stdout`], also for a closed pipe.
     pub fn result(&self, text: &str) -> Result<(), Error> {
+        let text = visible(text.trim_end(), self.stdout_colour);
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.trim_end().as_bytes())?;
+        stdout.write_all(text.as_bytes())?;
         stdout.write_all(b"\n")?;
         Ok(stdout.flush()?)
     }
@@ -86,6 +88,8 @@ impl Terminal {
     /// Writes the final error to stderr.
     pub fn report(&self, error: &Error) {
         let label = self.stderr_paint().bad("error:");
+        let error = error.to_string();
+        let error = visible(&error, false);
         // Nobody is left to tell when stderr is gone.
         let _ = writeln!(io::stderr(), "{label} {error}");
     }
@@ -93,6 +97,8 @@ impl Terminal {
     /// Writes what the command does without to stderr.
     pub fn warn(&self, problem: impl Display) {
         let label = self.stderr_paint().warn("warning:");
+        let problem = problem.to_string();
+        let problem = visible(&problem, false);
         let _ = writeln!(io::stderr(), "{label} {problem}");
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Lines go to the server's log (target `audit`) and, where a file was named, to that file as JSON,
 //! each in one write, so that lines are whole and in the file once the call has its answer, unless
-//! the disk is slow. The file is opened again when the server is told to reload, which is what rotates it. A line says
-//! who, from where, what, on what, how it ended, and the trace; never a token, a path or contents.
+//! the disk is slow. The file is opened again when the server is told to reload, which is what
+//! rotates it. A line says who, from where, what, on what, how it ended, and the trace; never a
+//! token, a path or contents.
 
 mod strangers;
 mod writer;
@@ -167,6 +168,11 @@ impl Call {
         if let Some((file, line)) = self.audit.file.as_ref().zip(line) {
             file.writer.write(line).await;
         }
+    }
+
+    /// Leaves no line: nobody has looked at it.
+    pub(super) fn forget(mut self) {
+        self.told = true;
     }
 
     /// The line for the file, once; the server's own log has it then.

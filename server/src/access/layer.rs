@@ -21,7 +21,13 @@ use super::{
     scope::{Scope, Subject},
     tokens::Tokens,
 };
-use crate::{accept::Peer, clock::Clock, principal::Principal, reload::Latest, rpc::ApiError};
+use crate::{
+    accept::Peer,
+    clock::Clock,
+    principal::Principal,
+    reload::Latest,
+    rpc::{ApiError, Shed},
+};
 
 const GRPC_STATUS: &str = "grpc-status";
 
@@ -173,7 +179,12 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
+            let shed = |answer: &Response<A>| answer.extensions().get::<Shed>().is_some();
             if let Some(call) = call {
+                if answer.as_ref().is_ok_and(shed) {
+                    call.forget();
+                    return answer;
+                }
                 call.ended(match &answer {
                     Ok(response) => outcome(response.headers()),
                     Err(_) => Code::Internal,

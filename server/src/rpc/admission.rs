@@ -39,6 +39,7 @@ use super::ApiError;
 use crate::{
     accept::{Line, Peer},
     limits::Limits,
+    places::{Places, within},
 };
 
 /// How a call is admitted.
@@ -77,8 +78,9 @@ impl Class {
     }
 }
 
-/// The places that a call holds until its answer has ended.
-type Places = Vec<OwnedSemaphorePermit>;
+/// A refusal, in the extensions of the answer: nobody has looked at the call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shed;
 
 /// The gate in front of all services; clones count together.
 #[derive(Clone, Debug)]
@@ -112,7 +114,7 @@ impl Admission {
     }
 
     /// The places of a call, or why there are none.
-    async fn admit(&self, class: Class) -> Result<Places, ApiError> {
+    async fn admit(&self, class: Class) -> Result<Vec<OwnedSemaphorePermit>, ApiError> {
         let vital = |of| place(of).ok_or(ApiError::Overloaded);
         if class == Class::Check {
             return Ok(vec![vital(&self.checks)?]);
@@ -200,18 +202,19 @@ where
         Box::pin(async move {
             let places = match gate.admit(class).await {
                 Ok(places) => places,
-                Err(error) => return Ok(refusal(error)),
+                Err(error) => return Ok(shed(error)),
             };
             let request = match arrival {
                 Some(arrival) => arrival.bind(request),
                 None => request,
             };
-            // A sign of life waits for nobody. Until the handler is done, not the reader of its answer.
+            // A sign of life waits for nobody.
             let (request, decoded) = match class {
                 Class::Work => gate.decoding.bind(request),
                 _ => (request, Held::default()),
             };
-            let answer = inner.call(request);
+            let places: Places = Arc::new((places, decoded.clone()));
+            let answer = within(Arc::clone(&places), inner.call(request));
             let response = if class.is_brief() {
                 // A disk that does not answer must not keep the places either.
                 let seconds = gate.limits.call_seconds;
@@ -222,7 +225,8 @@ where
             } else {
                 answer.await?
             };
-            drop(decoded);
+            // The request is done with; the reader of the answer may take its time.
+            decoded.release();
             let reader = gate.reader(class, line);
             Ok(response.map(|body| {
                 Body::new(Answer {
@@ -237,4 +241,10 @@ where
 
 fn refusal(error: ApiError) -> Response<Body> {
     Status::from(error).into_http()
+}
+
+fn shed(error: ApiError) -> Response<Body> {
+    let mut refusal = refusal(error);
+    refusal.extensions_mut().insert(Shed);
+    refusal
 }

@@ -17,6 +17,7 @@ use crate::{
     job::JobId,
     limits::Limits,
     metrics::{Access, Metrics},
+    places::kept,
     quarantine::Quarantine,
     store::{Changes, Store, StoreError},
     wake::Wakeups,
@@ -61,7 +62,7 @@ impl App {
         let span = tracing::Span::current();
         let began = Instant::now();
         let verb = move || span.in_scope(|| verb(&*store, clock.now()));
-        let outcome = tokio::task::spawn_blocking(verb).await;
+        let outcome = tokio::task::spawn_blocking(kept(verb)).await;
         self.metrics.stored(access, began.elapsed());
         // The task fails only when the runtime stops or the verb panicked.
         outcome.map_err(|_| StoreError::Closed)?.map_err(Into::into)

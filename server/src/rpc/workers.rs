@@ -13,6 +13,7 @@ use crate::{
     blob::{self, BlobError},
     job::{BlobRef, LeaseRef, Slot},
     limits::Limits,
+    quarantine::Quarantine,
     store::{Claim, Claimed, LeasedTask, StoreError},
 };
 
@@ -88,7 +89,10 @@ impl WorkerService for WorkerApi {
         let lost = self
             .0
             .store(move |store, now| {
-                store.begin(&begun, now)?;
+                // Each waits for the disk.
+                if !begun.is_empty() {
+                    store.begin(&begun, now)?;
+                }
                 store.renew(&leases, now, ttl)
             })
             .await?;
@@ -127,12 +131,12 @@ impl WorkerService for WorkerApi {
         let (worker, lease, report) = validate::failure(&self.0.limits, request.into_inner())?;
         scope.about(lease.name);
         tracing::warn!(task = %lease.name, code = report.code, "attempt failed");
-        let permanent = report.permanent;
+        let (permanent, code) = (report.permanent, report.code.clone());
         self.0
             .change(move |store, now| store.fail(lease, report, now))
             .await?;
-        // Bad input is no fault of a worker.
-        if !permanent {
+        // Bad input is no fault of a worker, nor is too much of it.
+        if !permanent && !Quarantine::is_of_the_task(&code) {
             let now = self.0.clock.now();
             if let Some(time) = self.0.quarantine.failed(&worker, lease.name, now) {
                 tracing::warn!(%worker, seconds = time.as_secs(), "worker quarantined");
@@ -171,9 +175,17 @@ impl WorkerApi {
             // Asked each time: what it failed while it waited counts.
             let (quarantine, now) = (&self.0.quarantine, self.0.clock.now());
             if let Some(time) = quarantine.remaining(&claim.worker, now) {
+                // The signal that came to this one was for whoever takes the task.
+                self.0.wakeups.more_tasks();
                 return Ok(Wait::Quarantined(time));
             }
-            let granted = self.claim(claim.clone()).await?;
+            let granted = match self.claim(claim.clone()).await {
+                Ok(granted) => granted,
+                Err(error) => {
+                    self.0.wakeups.more_tasks();
+                    return Err(error);
+                }
+            };
             if !granted.tasks.is_empty() {
                 return Ok(Wait::Over(granted));
             }

@@ -12,6 +12,7 @@ mod authority;
 mod guarded;
 mod rotation;
 mod rpcs;
+mod shedding;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

@@ -31,6 +31,12 @@ fn an_interrupted_local_job_goes_on_from_where_it_was() {
         "results of a job that was not done"
     );
 
+    // A command that is wrong, in the same folder, takes nothing of it away.
+    let wrong = ["--linear", "no_such_layer=split"];
+    let wrong = Dual16::quantize(&digits()).args(wrong).out(&out.path());
+    let refused = wrong.run();
+    assert_eq!(refused.code(), 2, "{refused}");
+
     let resumed = job(&out).run().success();
     assert!(
         resumed.stderr.contains("which an earlier run began"),
@@ -39,4 +45,5 @@ fn an_interrupted_local_job_goes_on_from_where_it_was() {
     let undisturbed = Results::new();
     job(&undisturbed).run().success();
     out.assert_same_bytes(&undisturbed);
+    assert!(!out.path().join(".dual16").exists(), "it is of no more use");
 }

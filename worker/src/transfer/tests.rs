@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::fake_blobs::{CHUNK, FakeBlobs, Fault};
+use crate::{
+    fake_blobs::{CHUNK, FakeBlobs, Fault},
+    runner::TaskError,
+};
 
 /// Ten chunks and a bit, no two chunks alike.
 fn blob() -> Vec<u8> {
@@ -101,6 +104,22 @@ async fn a_file_with_other_bytes_than_its_digest_is_refused() {
         .unwrap_err();
     assert!(matches!(error, TransferError::Refused { .. }), "{error}");
     assert_eq!(fake.seen.lock().unwrap().uploads, [0]);
+}
+
+#[tokio::test]
+async fn a_full_storage_is_waited_for_and_not_for_ever() {
+    let (fake, transfer) = FakeBlobs::serve(Vec::new(), Fault::Full).await;
+    let file = NamedTempFile::new().unwrap();
+    fs::write(file.path(), b"result").unwrap();
+    let digest = Digest::of(b"result");
+    let uploading = transfer.upload(&digest, file.path(), 6);
+    let limit = std::time::Duration::from_secs(20);
+    let error = tokio::time::timeout(limit, uploading).await;
+    let error = std::io::Error::from(error.expect("it gives up").unwrap_err());
+    assert_eq!(error.kind(), std::io::ErrorKind::QuotaExceeded);
+    assert_eq!(TaskError::storing("it", &error).code, "STORAGE_FULL");
+    assert!(fake.seen.lock().unwrap().uploads.len() > 1, "tried once");
+    assert!(transfer.link.is_up(), "it answered");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{
     io::{self, SeekFrom},
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use tokio::{fs::File, io::AsyncSeekExt as _, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use super::{Broken, STALL_TIMEOUT, Transfer, TransferError};
+use super::{Broken, STALL_TIMEOUT, Transfer, TransferError, is_full};
 use crate::{
     backoff::Backoff,
     connection::{CALL_TIMEOUT, traced, transient, within},
@@ -40,12 +40,21 @@ impl Transfer {
     ) -> Result<(), TransferError> {
         let mut backoff = Backoff::new();
         let (mut anew, mut restarts) = (false, 0);
+        let mut full_since = None;
         loop {
             let mut offset = 0;
             match self.send(digest, path, size, anew, &mut offset).await {
                 Ok(()) => {
                     self.link.answered();
                     return Ok(());
+                }
+                Err(Broken::Status(status)) if is_full(&status) => {
+                    self.link.answered();
+                    let since = *full_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= self.full_patience {
+                        return Err(Broken::Status(status).give_up(digest));
+                    }
+                    tracing::warn!(%digest, error = status.message(), "the server has no room; trying on");
                 }
                 Err(Broken::Status(status)) if resumable(&status) => self.link.failed(&status),
                 // Perhaps not this side's bytes were wrong, but those that were kept.

@@ -37,6 +37,27 @@ async fn a_result_survives_a_restart_of_the_server_in_mid_task() {
 }
 
 #[tokio::test]
+async fn a_failure_gets_through_however_much_it_says() {
+    let cluster = Cluster::start().await;
+    let script = |_: Task<'_>| {
+        Err(TaskError {
+            code: "INVALID_BATCH".into(),
+            message: "batch 0: ".to_owned() + &"ä".repeat(3 << 20),
+            permanent: true,
+        })
+    };
+    let worker = cluster.worker("w", Script(script)).await;
+    let job = cluster.create_job().await;
+    let (job, _) = cluster.ended(&job).await;
+    let error = job.error.unwrap();
+    assert_eq!(error.code, "INVALID_BATCH", "{}", error.message);
+    assert!(error.message.starts_with("batch 0: ää"));
+    assert!(error.message.len() <= 2100, "{}", error.message.len());
+    assert_eq!(error.attempts.len(), 1);
+    worker.shutdown(STOP).await;
+}
+
+#[tokio::test]
 async fn an_idle_worker_finds_a_restarted_server_again() {
     let mut cluster = Cluster::start().await;
     let worker = cluster

@@ -11,13 +11,12 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::{
-    sync::OwnedSemaphorePermit,
     task::AbortHandle,
     time::{Instant, sleep_until},
 };
 use tonic::{Status, body::Body};
 
-use crate::accept::Line;
+use crate::{accept::Line, places::Places};
 
 /// Bytes that a connection must have carried meanwhile for a wait to count as that of a slow
 /// network. A single piece may take long to pass through one that others share; pings and
@@ -28,7 +27,7 @@ const FLOWING_BYTES: u64 = 4096;
 pub(super) struct Answer {
     pub(super) body: Body,
     /// The places of its call.
-    pub(super) _places: Vec<OwnedSemaphorePermit>,
+    pub(super) _places: Places,
     /// `None` where a reader may take its time.
     pub(super) reader: Option<Reader>,
 }

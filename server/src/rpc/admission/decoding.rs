@@ -26,8 +26,20 @@ pub(super) struct Decoding {
     total: u32,
 }
 
-/// The room of one request, until it is dropped: by then nobody works on the request any more.
-pub(super) type Held = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
+/// The room of one request, until it is released or the last copy of this is gone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Held {
+    fn fill(&self, room: OwnedSemaphorePermit) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
+    }
+
+    /// Nobody works on the request any more.
+    pub(super) fn release(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
 
 impl Decoding {
     pub(super) fn new(limits: &Limits) -> Self {
@@ -48,7 +60,7 @@ impl Decoding {
             Body::new(Waiting {
                 body,
                 decoding: self.clone(),
-                held: Arc::clone(&held),
+                held: held.clone(),
                 prefix: Vec::with_capacity(PREFIX_BYTES),
                 passed: 0,
                 end: None,
@@ -122,7 +134,7 @@ impl http_body::Body for Waiting {
         let Ok(room) = room else {
             return Poll::Ready(Some(Err(ApiError::Overloaded.into())));
         };
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
+        self.held.fill(room);
         Poll::Ready(Some(Ok(frame)))
     }
 
