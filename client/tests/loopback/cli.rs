@@ -151,6 +151,48 @@ async fn quantize_brings_tables_progress_and_files() {
 }
 
 #[tokio::test]
+async fn what_a_model_is_called_is_shown_and_not_obeyed() {
+    let fake = succeeded().await;
+    let evil = "fc\u{1b}]52;c;aGk=\u{7}\u{1b}[2J\u{9b}1";
+    let notice = Notice {
+        code: "FLOAT_ISLAND".to_owned(),
+        subject: evil.to_owned(),
+        message: "runs in float".to_owned(),
+        ..Notice::default()
+    };
+    let layer = LayerMeasured {
+        layer: evil.to_owned(),
+        effective: "split".to_owned(),
+        ways: vec![measured("split", 48.66)],
+        ..LayerMeasured::default()
+    };
+    let told = vec![Detail::Notice(notice), Detail::LayerMeasured(layer)];
+    fake.script(told, JobState::Failed);
+    let error = JobError {
+        message: format!("no Linear is named {evil}"),
+        ..JobError::default()
+    };
+    fake.state().job.error = Some(error);
+    fake.state().job.display_name = evil.to_owned();
+    for arguments in [
+        &["watch", "1"][..],
+        &["watch", "1", "--color", "always"],
+        &["watch", "1", "--output", "jsonl"],
+        &["jobs"],
+        &["show", "1"],
+    ] {
+        let url = fake.url();
+        let arguments = [arguments, &["--server", &url]].concat();
+        let (_, stdout, stderr) = run(dual16(&arguments)).await;
+        let told = stdout + &stderr;
+        assert!(told.contains("\\u001b]52"), "{arguments:?}: {told}");
+        for order in ["\u{1b}]", "\u{1b}[2J", "\u{7}", "\u{9b}"] {
+            assert!(!told.contains(order), "{arguments:?}: {told:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn json_is_the_result_and_jsonl_every_event() {
     let fake = succeeded().await;
     let out = tempfile::tempdir().unwrap();
