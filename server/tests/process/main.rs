@@ -9,6 +9,7 @@
 
 mod disclosure;
 mod disk;
+mod faulty;
 #[path = "../support/mod.rs"]
 mod support;
 
