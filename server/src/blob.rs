@@ -77,7 +77,8 @@ pub struct BlobReader {
 }
 
 /// An upload under way. Dropping it keeps what was written, for another to go on from; what
-/// [`write`](Self::write) has taken but not written yet is still written then.
+/// [`write`](Self::write) has taken but not written yet is still written then. After an error of the disk
+/// nothing is kept.
 #[async_trait]
 pub trait Upload: Send {
     /// Appends bytes, which need not be written on return; more than the declared size is refused,
