@@ -1,3 +1,5 @@
+mod damage;
+
 use std::{
     ops::Range,
     sync::{
