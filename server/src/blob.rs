@@ -3,6 +3,7 @@
 //! A blob is named by its digest, never changes, and exists only once all of its bytes were
 //! checked against that name and are on disk. What a blob means, this module must not know.
 
+mod age;
 mod gc;
 mod local;
 mod part;
