@@ -60,7 +60,7 @@ impl DataDir {
         }
         // Under the lock: a repair may be about to put it there.
         let data = Self::lock(path)?;
-        if store.is_dir() {
+        if store.exists() {
             return Ok(data);
         }
         let path = data.path;
