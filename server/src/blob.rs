@@ -3,6 +3,7 @@
 //! A blob is named by its digest, never changes, and exists only once all of its bytes were
 //! checked against that name and are on disk. What a blob means, this module must not know.
 
+mod age;
 mod gc;
 mod local;
 mod part;
@@ -77,7 +78,8 @@ pub struct BlobReader {
 }
 
 /// An upload under way. Dropping it keeps what was written, for another to go on from; what
-/// [`write`](Self::write) has taken but not written yet is still written then.
+/// [`write`](Self::write) has taken but not written yet is still written then. After an error of the disk
+/// nothing is kept.
 #[async_trait]
 pub trait Upload: Send {
     /// Appends bytes, which need not be written on return; more than the declared size is refused,

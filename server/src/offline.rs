@@ -44,7 +44,7 @@ pub enum OfflineError {
         source: io::Error,
     },
     /// What is to be written to has something in it.
-    #[error("{0} is not empty: give a directory that is, or that does not exist")]
+    #[error("{0} is not empty: empty it first, or give a directory that does not exist")]
     NotEmpty(PathBuf),
     /// The archive is not whole.
     #[error("archive {path}: {what}")]
@@ -87,13 +87,15 @@ impl Opened {
         if copy.exists() {
             fs::remove_dir_all(&copy).map_err(at(&copy))?;
         }
-        copy_dir(&data.path().join("store"), &copy)?;
-        Ok(Self {
+        // Before the first byte is copied: on a disk that is full by then, nothing of it may stay.
+        let opened = Self {
             data,
             blobs,
             copy,
             engine: None,
-        })
+        };
+        copy_dir(&opened.data.path().join("store"), &opened.copy)?;
+        Ok(opened)
     }
 
     /// The database, whatever is left of it.

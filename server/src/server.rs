@@ -122,16 +122,14 @@ pub enum StartError {
         source: StoreError,
     },
     /// There was a job store, and it is gone.
-    #[error(
-        "data directory {path} has \"{rest}\" but no \"store\": a repair or an import was interrupted, or \
-         somebody took it away; begin that again or put the store back (\"store.damaged-…\" is one from \
-         before a repair), or use an empty --data"
-    )]
+    #[error("data directory {path} has \"{rest}\" but no \"store\": {remedy}")]
     StoreGone {
         /// The directory.
         path: PathBuf,
         /// What is left.
         rest: String,
+        /// What has happened to it, and what to do.
+        remedy: String,
     },
     /// A limit cannot hold.
     #[error(transparent)]

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,8 +15,9 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     blob::LocalBlobs,
+    clock::Timestamp,
     rpc::{ApiError, App},
-    store::{Changes, Retention, StoreError},
+    store::{Changes, Retention, Store, StoreError},
 };
 
 /// Least and greatest time between two looks for expired leases.
@@ -71,18 +72,9 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
             _ = tick.tick() => {}
         }
         let quarantine = Arc::clone(&app.quarantine);
-        let (ttl, looked) = (app.lease_ttl, Arc::clone(&last_look));
+        let (ttl, last_look) = (app.lease_ttl, Arc::clone(&last_look));
         let expired = app.change(move |store, now| {
-            // A server that stood still (SIGSTOP, a frozen machine, a disk that hung) has heartbeats
-            // waiting in its sockets: it cannot tell yet who was silent.
-            if looked.since() > period + ttl / 3 {
-                tracing::warn!("the server stood still: every lease gets a full term");
-                store.extend_leases(now.after(ttl))?;
-                looked.now();
-                return Ok(Changes::default());
-            }
-            let changes = store.expire(now)?;
-            looked.now();
+            let changes = look(store, &last_look, period, ttl, now)?;
             for (worker, task) in &changes.lost {
                 tracing::warn!(%worker, %task, "lease ran out");
                 if let Some(time) = quarantine.lost(worker, *task, ttl, now) {
@@ -106,8 +98,26 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
     }
 }
 
-/// When expired leases were last looked for, by the machine's own clock: what it tells of is the
-/// process, whatever clock the leases go by.
+/// One look for expired leases, due every `period`.
+fn look(
+    store: &dyn Store,
+    last: &LastLook,
+    period: Duration,
+    ttl: Duration,
+    now: Timestamp,
+) -> Result<Changes, StoreError> {
+    // A server that stood still (SIGSTOP, a frozen machine, a disk that hung) has heartbeats waiting
+    // in its sockets: it cannot tell yet who was silent.
+    if last.next() > period + ttl / 3 {
+        tracing::warn!("the server stood still: every lease gets a full term");
+        store.extend_leases(now.after(ttl))?;
+        return Ok(Changes::default());
+    }
+    store.expire(now)
+}
+
+/// When the last look for expired leases began, by the machine's own clock: what it tells of is the
+/// process, whatever clock the leases go by. Not when it ended: what kept it kept the heartbeats too.
 struct LastLook(Mutex<Instant>);
 
 impl LastLook {
@@ -115,16 +125,11 @@ impl LastLook {
         Self(Mutex::new(Instant::now()))
     }
 
-    fn since(&self) -> Duration {
-        self.at().elapsed()
-    }
-
-    fn now(&self) {
-        *self.at() = Instant::now();
-    }
-
-    fn at(&self) -> MutexGuard<'_, Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Begins the next one; returns how long after the last one that is.
+    fn next(&self) -> Duration {
+        let now = Instant::now();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        now.saturating_duration_since(std::mem::replace(&mut last, now))
     }
 }
 
@@ -192,3 +197,6 @@ async fn prune(app: &Arc<App>, retention: Retention) -> Result<(), ApiError> {
         tracing::info!(jobs = pruned, "old jobs removed");
     }
 }
+
+#[cfg(test)]
+mod tests;

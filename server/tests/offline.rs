@@ -324,8 +324,71 @@ async fn a_store_that_is_gone_is_not_begun_anew() {
     fs::remove_dir_all(&elsewhere).unwrap();
     let error = start_error(data.path()).await.unwrap().to_string();
     assert!(error.contains("has \"blobs\" but no \"store\""), "{error}");
-    copy_dir(&away.path().join("store"), &store);
+    // A repair that was killed between its two renames.
+    copy_dir(&away.path().join("store"), &elsewhere);
+    copy_dir(&away.path().join("store"), &data.path().join("store.new"));
+    let refused = offline::repair(data.path(), &mut Vec::new()).unwrap_err();
+    for error in [
+        refused.to_string(),
+        start_error(data.path()).await.unwrap().to_string(),
+    ] {
+        assert!(
+            error.contains("rename \"store.new\" to \"store\""),
+            "{error}"
+        );
+    }
+    fs::rename(data.path().join("store.new"), &store).unwrap();
     let server = serve(data.path()).await;
     assert_eq!(server.job(&jobs[0].name).await, jobs[0]);
     server.server.shutdown(Duration::from_secs(2)).await;
+}
+
+#[test]
+fn an_import_that_was_interrupted_is_begun_again_in_an_empty_directory() {
+    let (data, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(data.path().join("store.new")).unwrap();
+    let refused = offline::repair(data.path(), &mut Vec::new()).unwrap_err();
+    let told = refused.to_string();
+    assert!(told.contains("empty the directory first"), "{told}");
+    let refused = offline::export(archive.path(), &data.path().join("out"), &mut Vec::new());
+    assert!(matches!(refused, Err(OfflineError::Data(_))), "{refused:?}");
+    assert_eq!(fs::read_dir(archive.path()).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_witness_is_named_and_no_sound_store() {
+    let (data, jobs) = filled().await;
+    let witness = data.path().join("store/witness");
+    fs::write(&witness, b"00000000\xff").unwrap();
+    let what = "the file \"witness\" beside the database does not hold a count";
+    let error = start_error(data.path()).await.unwrap().to_string();
+    assert!(error.contains(what), "{error}");
+    let (sound, report) = check(data.path());
+    assert!(!sound && report.contains(what), "{report}");
+    let export = offline::export(data.path(), &data.path().join("a"), &mut Vec::new());
+    assert!(matches!(export, Err(OfflineError::Damaged)), "{export:?}");
+    let report = repair(data.path());
+    assert!(
+        report.contains(what) && report.contains("0 jobs failed"),
+        "{report}"
+    );
+    assert!(check(data.path()).0);
+    let server = serve(data.path()).await;
+    for job in &jobs {
+        assert_eq!(server.job(&job.name).await, *job);
+    }
+    server.server.shutdown(Duration::from_secs(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_fails_half_way_does_not_stay() {
+    let (data, _) = filled().await;
+    // Comes to be a copy of nothing, which fails as a full disk does.
+    let link = data.path().join("store/link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    let failed = offline::check(data.path(), &mut Vec::new()).unwrap_err();
+    assert!(matches!(failed, OfflineError::File { .. }), "{failed}");
+    assert!(!data.path().join("store.copy").exists());
+    fs::remove_file(link).unwrap();
+    assert!(check(data.path()).0);
 }

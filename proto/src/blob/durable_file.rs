@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Write},
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -11,6 +12,9 @@ const SYNC_BYTES: u64 = 16 << 20;
 
 /// Bytes that may wait for the disk, beyond those of the sync under way. A faster writer waits.
 const UNSYNCED_BYTES: u64 = 4 * SYNC_BYTES;
+
+/// Told that a write or a sync has failed.
+type Failed = Arc<dyn Fn() + Send + Sync>;
 
 /// A file that is to be on the disk when it is done.
 ///
@@ -21,15 +25,24 @@ pub struct DurableFile {
     file: File,
     unsynced: u64,
     syncing: Option<JoinHandle<io::Result<()>>>,
+    failed: Failed,
 }
 
 impl DurableFile {
     /// Writes go to where `file` stands.
     pub fn new(file: File) -> Self {
+        Self::watched(file, || {})
+    }
+
+    /// As [`DurableFile::new`]; `failed` is called when a write or a sync has failed, on whatever
+    /// thread that was. It is dropped once the file is, and the last sync has ended: what is known
+    /// by then is final, also for one who gave the file up in the middle.
+    pub fn watched(file: File, failed: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             file,
             unsynced: 0,
             syncing: None,
+            failed: Arc::new(failed),
         }
     }
 
@@ -39,7 +52,7 @@ impl DurableFile {
     /// The system's, also those of earlier pieces: it reports each only once.
     pub fn sync(mut self) -> io::Result<()> {
         self.synced()?;
-        self.file.sync_all()
+        self.file.sync_all().inspect_err(|_| (self.failed)())
     }
 
     fn sync_beside(&mut self) -> io::Result<()> {
@@ -48,9 +61,10 @@ impl DurableFile {
             return Ok(());
         }
         self.synced()?;
-        let file = self.file.try_clone()?;
+        let (file, failed) = (self.file.try_clone()?, Arc::clone(&self.failed));
         let thread = thread::Builder::new().name("dual16-sync".to_owned());
-        self.syncing = Some(thread.spawn(move || file.sync_data())?);
+        let sync = move || file.sync_data().inspect_err(|_| failed());
+        self.syncing = Some(thread.spawn(sync)?);
         self.unsynced = 0;
         Ok(())
     }
@@ -67,7 +81,12 @@ impl DurableFile {
 
 impl Write for DurableFile {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(data)?;
+        let written = self.file.write(data).inspect_err(|error| {
+            // Such a one is only tried again.
+            if error.kind() != io::ErrorKind::Interrupted {
+                (self.failed)();
+            }
+        })?;
         self.unsynced += written as u64;
         if self.unsynced >= SYNC_BYTES {
             self.sync_beside()?;
@@ -82,7 +101,11 @@ impl Write for DurableFile {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{
+        fs,
+        sync::atomic::{AtomicUsize, Ordering},
+        time::{Duration, Instant},
+    };
 
     use super::*;
 
@@ -107,9 +130,38 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, b"old").unwrap();
-        let mut file = DurableFile::new(File::open(&path).unwrap());
+        let failures = Arc::new(AtomicUsize::new(0));
+        let mut file = counting(File::open(&path).unwrap(), &failures);
         assert!(file.write_all(b"new").is_err());
+        assert_eq!(failures.load(Ordering::SeqCst), 1);
         file.sync().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+
+    /// A device takes every byte and cannot be synced.
+    #[cfg(unix)]
+    #[test]
+    fn a_sync_that_fails_is_told_even_when_nobody_waits_for_it() {
+        let device = || File::options().write(true).open("/dev/null").unwrap();
+        let failures = Arc::new(AtomicUsize::new(0));
+        assert!(counting(device(), &failures).sync().is_err());
+        assert_eq!(failures.load(Ordering::SeqCst), 1);
+        let mut file = counting(device(), &failures);
+        let large = usize::try_from(SYNC_BYTES).unwrap();
+        file.write_all(&vec![7; large]).unwrap();
+        drop(file);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Arc::strong_count(&failures) > 1 {
+            assert!(Instant::now() < deadline, "the sync did not end");
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(failures.load(Ordering::SeqCst), 2);
+    }
+
+    fn counting(file: File, failures: &Arc<AtomicUsize>) -> DurableFile {
+        let failures = Arc::clone(failures);
+        DurableFile::watched(file, move || {
+            failures.fetch_add(1, Ordering::SeqCst);
+        })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Needed is what a job keeps, which the caller says, and what is younger than a time of grace: a
 //! file is uploaded before the job that names it, a result before the task that hands it in. The
-//! age is the file's time, which every question about a blob renews. A blob that was found there
+//! age goes by the file's time, which every question about a blob renews. A blob that was found there
 //! will therefore be there for the grace; renewing and removing exclude each other.
 
 use std::{
@@ -11,11 +11,14 @@ use std::{
     fs::{self, DirEntry, File},
     io,
     path::Path,
-    sync::{PoisonError, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{Duration, SystemTime},
 };
 
-use super::local::{Layout, LocalBlobs};
+use super::{
+    age::Now,
+    local::{Layout, LocalBlobs},
+};
 use crate::digest::Digest;
 
 /// A time that is renewed is left alone if it is as fresh as this: a small part of the shortest grace,
@@ -41,24 +44,26 @@ pub struct Swept {
 impl Layout {
     /// Size of a blob, whose time of grace begins anew; `None` if it is not stored.
     pub(super) fn renew(&self, digest: Digest) -> io::Result<Option<u64>> {
-        let _renewing = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let _renewing = self.exclude(digest);
         let file = match File::options().append(true).open(self.blob(digest)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
-        if age(metadata.modified()?) > FRESH {
-            file.set_modified(SystemTime::now())?;
+        let now = SystemTime::now();
+        let age = now.duration_since(metadata.modified()?);
+        if age.is_ok_and(|age| age > FRESH) {
+            file.set_modified(now)?;
         }
         Ok(Some(metadata.len()))
     }
 
     /// Removes a blob that is still older than `grace`.
-    fn remove(&self, digest: Digest, grace: Duration) -> io::Result<bool> {
-        let _renewing = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remove(&self, digest: Digest, grace: Duration, now: Now) -> io::Result<bool> {
+        let _removing = self.exclude(digest);
         let path = self.blob(digest);
-        if age(fs::metadata(&path)?.modified()?) < grace {
+        if now.age(fs::metadata(&path)?.modified()?) < grace {
             return Ok(false);
         }
         fs::remove_file(path)?;
@@ -70,6 +75,15 @@ impl LocalBlobs {
     /// Looks at every file once, and removes those that are older than `grace` and needed by
     /// nobody. Reads directories only; blocks.
     pub fn sweep(&self, grace: Duration, unreferenced: Unreferenced<'_>) -> io::Result<Swept> {
+        self.sweep_at(self.layout().ages.now(), grace, unreferenced)
+    }
+
+    fn sweep_at(
+        &self,
+        now: Now,
+        grace: Duration,
+        unreferenced: Unreferenced<'_>,
+    ) -> io::Result<Swept> {
         let layout = self.layout();
         let mut swept = Swept::default();
         let published = layout.published.load(Ordering::Relaxed);
@@ -90,26 +104,26 @@ impl LocalBlobs {
                 };
                 let metadata = file.metadata()?;
                 swept.stays(metadata.len());
-                if age(metadata.modified()?) >= grace {
+                if now.age(metadata.modified()?) >= grace {
                     old.push((digest, metadata.len()));
                 }
             }
             let digests: Vec<_> = old.iter().map(|(digest, _)| *digest).collect();
             let free: HashSet<_> = unreferenced(&digests)?.into_iter().collect();
             for (digest, size) in old {
-                if free.contains(&digest) && layout.remove(digest, grace)? {
+                if free.contains(&digest) && layout.remove(digest, grace, now)? {
                     swept.goes(size);
                 }
             }
         }
-        self.sweep_uploads(grace, &mut swept)?;
+        self.sweep_uploads(now, grace, &mut swept)?;
         // What came to be meanwhile may have been in neither place when that was looked at.
         swept.bytes += layout.published.load(Ordering::Relaxed) - published;
         Ok(swept)
     }
 
     /// An upload under way is written to, and so is young.
-    fn sweep_uploads(&self, grace: Duration, swept: &mut Swept) -> io::Result<()> {
+    fn sweep_uploads(&self, now: Now, grace: Duration, swept: &mut Swept) -> io::Result<()> {
         for part in entries(&self.layout().uploads())? {
             if !is_part(&part.file_name()) {
                 continue;
@@ -120,7 +134,7 @@ impl LocalBlobs {
                 metadata => metadata?,
             };
             swept.stays(metadata.len());
-            if age(metadata.modified()?) >= grace && fs::remove_file(part.path()).is_ok() {
+            if now.age(metadata.modified()?) >= grace && fs::remove_file(part.path()).is_ok() {
                 swept.goes(metadata.len());
             }
         }
@@ -160,13 +174,6 @@ fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
     fs::read_dir(directory)?.collect()
 }
 
-/// A time of the future, after the clock was set back, is no age at all.
-fn age(modified: SystemTime) -> Duration {
-    SystemTime::now()
-        .duration_since(modified)
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +183,16 @@ mod tests {
 
     async fn stored(blobs: &LocalBlobs, bytes: &'static [u8]) -> Digest {
         blob::store(blobs, bytes.into()).await.unwrap()
+    }
+
+    /// As a server that has run for a week.
+    fn sweep(
+        blobs: &LocalBlobs,
+        grace: Duration,
+        unreferenced: Unreferenced<'_>,
+    ) -> io::Result<Swept> {
+        let now = blobs.layout().ages.at(SystemTime::now(), 7 * DAY);
+        blobs.sweep_at(now, grace, unreferenced)
     }
 
     fn make_old(path: &Path) {
@@ -199,7 +216,7 @@ mod tests {
             let free = asked.iter().copied().filter(|digest| *digest != kept);
             Ok(free.collect())
         };
-        let swept = blobs.sweep(DAY, &free).unwrap();
+        let swept = sweep(&blobs, DAY, &free).unwrap();
         assert_eq!((swept.blobs, swept.bytes), (3, 4 + 5 + 9));
         assert_eq!((swept.removed, swept.removed_bytes), (1, 7));
         let sizes = blobs
@@ -218,7 +235,7 @@ mod tests {
         let digest = stored(&blobs, b"twice").await;
         make_old(&blobs.layout().blob(digest));
         assert_eq!(stored(&blobs, b"twice").await, digest);
-        let swept = blobs.sweep(DAY, &|asked| Ok(asked.to_vec())).unwrap();
+        let swept = sweep(&blobs, DAY, &|asked| Ok(asked.to_vec())).unwrap();
         assert_eq!(swept.removed, 0);
     }
 
@@ -235,9 +252,9 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let all = |asked: &[Digest]| Ok(asked.to_vec());
-        assert_eq!(blobs.sweep(DAY, &all).unwrap().removed, 0);
+        assert_eq!(sweep(&blobs, DAY, &all).unwrap().removed, 0);
         make_old(&blobs.layout().part(digest));
-        assert_eq!(blobs.sweep(DAY, &all).unwrap().removed, 1);
+        assert_eq!(sweep(&blobs, DAY, &all).unwrap().removed, 1);
         assert_eq!(blobs.committed(digest).await.unwrap(), 0);
     }
 
@@ -254,7 +271,7 @@ mod tests {
         }
         fs::write(shards.join("ab"), b"a file named as a shard").unwrap();
         let blobs = LocalBlobs::open(directory.path()).unwrap();
-        let swept = blobs.sweep(DAY, &|asked| Ok(asked.to_vec())).unwrap();
+        let swept = sweep(&blobs, DAY, &|asked| Ok(asked.to_vec())).unwrap();
         assert_eq!((swept.blobs, swept.bytes, swept.removed), (0, 0, 1));
     }
 
@@ -269,7 +286,7 @@ mod tests {
         file.set_modified(SystemTime::now() - almost).unwrap();
         assert_eq!(blobs.renew(vec![digest]).await.unwrap(), [Some(9)]);
         let all = |asked: &[Digest]| Ok(asked.to_vec());
-        assert_eq!(blobs.sweep(almost, &all).unwrap().removed, 0);
+        assert_eq!(sweep(&blobs, almost, &all).unwrap().removed, 0);
     }
 
     #[tokio::test]
@@ -279,7 +296,25 @@ mod tests {
         let digest = stored(&blobs, b"old").await;
         make_old(&blobs.layout().blob(digest));
         let unknown = |_: &[Digest]| Err(io::Error::other("the store has failed"));
-        assert!(blobs.sweep(DAY, &unknown).is_err());
+        assert!(sweep(&blobs, DAY, &unknown).is_err());
         assert_eq!(blobs.size(digest).await.unwrap(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn what_grew_old_while_no_server_ran_gets_its_grace() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = LocalBlobs::open(directory.path()).unwrap();
+        let kept = stored(&blobs, b"a result that its worker still has to hand in").await;
+        let unfinished = Digest::of(b"whole");
+        let part = blobs.layout().part(unfinished);
+        fs::write(&part, b"who").unwrap();
+        for path in [blobs.layout().blob(kept), part] {
+            make_old(&path);
+        }
+        drop(blobs);
+        let blobs = LocalBlobs::open(directory.path()).unwrap();
+        let all = |asked: &[Digest]| Ok(asked.to_vec());
+        assert_eq!(blobs.sweep(DAY, &all).unwrap().removed, 0);
+        assert_eq!(sweep(&blobs, DAY, &all).unwrap().removed, 2);
     }
 }

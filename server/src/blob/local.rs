@@ -6,7 +6,7 @@ use std::{
     io::{self, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,7 +17,7 @@ use dual16_proto::blob::{CHUNK_BYTES, WriteBehind, read_ahead};
 use tokio::sync::OwnedMutexGuard;
 use tonic::async_trait;
 
-use super::{BlobError, BlobReader, BlobStore, Upload, gc::is_shard, part::Part};
+use super::{BlobError, BlobReader, BlobStore, Upload, age::Ages, gc::is_shard, part::Part};
 use crate::digest::Digest;
 
 /// Blobs in a directory of their own.
@@ -28,12 +28,17 @@ pub struct LocalBlobs {
     uploads: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
+/// Folders that blobs lie in, one for each first byte of a digest.
+const SHARDS: usize = 256;
+
 /// Where the files lie.
 #[derive(Debug)]
 pub(super) struct Layout {
     root: PathBuf,
-    /// Held while the age of a blob decides, or changes, and while a blob comes to be.
-    pub(super) renewal: Mutex<()>,
+    /// Held while the age of a blob decides, or changes, and while a blob comes to be: one lock for each
+    /// folder, since to come to be takes a sync of it, and the others need not wait for that.
+    exclusion: [Mutex<()>; SHARDS],
+    pub(super) ages: Ages,
     /// Bytes of all blobs that came to be since the start.
     pub(super) published: AtomicU64,
 }
@@ -72,7 +77,7 @@ impl Layout {
         let shards = self.shards();
         let shard = blob.parent().unwrap_or(&shards);
         let bytes = fs::metadata(part)?.len();
-        let _publishing = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let _publishing = self.exclude(digest);
         match fs::create_dir(shard) {
             // Those that were there at the start were synced then.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -93,6 +98,14 @@ impl Layout {
         }
         self.published.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Keeps all others from what decides over this blob and those in the same folder.
+    pub(super) fn exclude(&self, digest: Digest) -> MutexGuard<'_, ()> {
+        let [shard, ..] = *digest.as_bytes();
+        self.exclusion[usize::from(shard)]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn size(&self, digest: Digest) -> io::Result<Option<u64>> {
@@ -116,7 +129,8 @@ impl LocalBlobs {
         sync_dir(&root.join("sha256"))?;
         let layout = Arc::new(Layout {
             root: root.to_owned(),
-            renewal: Mutex::default(),
+            exclusion: std::array::from_fn(|_| Mutex::default()),
+            ages: Ages::new(),
             published: AtomicU64::default(),
         });
         Ok(Self {

@@ -4,7 +4,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{Read as _, Seek as _, SeekFrom},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -21,10 +24,32 @@ pub(super) struct Part {
     digest: Digest,
     size: u64,
     file: Hashed<DurableFile>,
-    path: PathBuf,
     layout: Arc<Layout>,
-    /// Held until the last byte is written, which may be after the upload was given up.
+    kept: Arc<Kept>,
+}
+
+/// What is kept of an upload, shared with the sync under way: it goes on when the upload is given up.
+struct Kept {
+    digest: Digest,
+    path: PathBuf,
+    /// A write or a sync has failed. The system tells that once: from then on pages that it could not
+    /// write pass for written, and the next upload would go on from them.
+    failed: AtomicBool,
+    /// Held until the last byte is written and synced, or has failed to be.
     _lock: UploadLock,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if !self.failed.load(Ordering::Acquire) {
+            return;
+        }
+        let digest = self.digest;
+        match fs::remove_file(&self.path) {
+            Ok(()) => tracing::warn!(%digest, "the disk failed: nothing is kept of the upload"),
+            Err(error) => tracing::error!(%error, %digest, "what the disk spoilt was not removed"),
+        }
+    }
 }
 
 impl Part {
@@ -54,16 +79,26 @@ impl Part {
         if offset > size {
             return Err(BlobError::TooLong { digest, size });
         }
-        file.set_len(offset)?;
-        let hasher = hash(&mut file)?;
+        if offset < end {
+            file.set_len(offset)?;
+        }
+        let hasher = hash(&mut file, offset)?;
         file.seek(SeekFrom::Start(offset))?;
+        let kept = Arc::new(Kept {
+            digest,
+            path,
+            failed: AtomicBool::new(false),
+            _lock: lock,
+        });
+        let watched = Arc::clone(&kept);
+        let file =
+            DurableFile::watched(file, move || watched.failed.store(true, Ordering::Release));
         Ok(Self {
             digest,
             size,
-            file: Hashed::resumed(DurableFile::new(file), hasher, offset),
-            path,
+            file: Hashed::resumed(file, hasher, offset),
             layout: Arc::clone(layout),
-            _lock: lock,
+            kept,
         })
     }
 
@@ -72,9 +107,8 @@ impl Part {
             digest,
             size,
             file,
-            path,
             layout,
-            _lock,
+            kept,
         } = self;
         let written = file.bytes();
         if written < size {
@@ -87,7 +121,7 @@ impl Part {
         let (file, found) = file.finish();
         if found != digest {
             drop(file);
-            fs::remove_file(&path)?;
+            fs::remove_file(&kept.path)?;
             return Err(BlobError::DigestMismatch {
                 expected: digest,
                 found,
@@ -95,7 +129,7 @@ impl Part {
         }
         // Bytes before name, name before acknowledgement: a blob that exists is whole.
         file.sync()?;
-        Ok(layout.publish(&path, digest, sync_dir)?)
+        Ok(layout.publish(&kept.path, digest, sync_dir)?)
     }
 }
 
@@ -114,16 +148,93 @@ impl Consume for Part {
     }
 }
 
-fn hash(file: &mut File) -> Result<Sha256, BlobError> {
+/// The hash of the first `bytes` bytes.
+fn hash(file: &mut File, bytes: u64) -> Result<Sha256, BlobError> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     file.seek(SeekFrom::Start(0))?;
+    let mut kept = file.take(bytes);
     loop {
-        let read = file.read(&mut buffer)?;
+        let read = kept.read(&mut buffer)?;
         let Some(data) = buffer.get(..read).filter(|data| !data.is_empty()) else {
             break;
         };
         hasher.update(data);
     }
     Ok(hasher)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::symlink,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+    use crate::blob::{BlobStore as _, LocalBlobs, Upload};
+
+    /// An upload of which nothing is kept yet, into a device in place of a file. "/dev/null" takes
+    /// every byte and cannot be synced, "/dev/full" takes none.
+    async fn into_device(blobs: &LocalBlobs, device: &str, data: &Bytes) -> Box<dyn Upload> {
+        let digest = Digest::of(data);
+        symlink(device, blobs.layout().part(digest)).unwrap();
+        let size = data.len() as u64;
+        blobs.begin(digest, size, 0).await.unwrap().unwrap()
+    }
+
+    /// Waits for what was given up, and goes through with a new upload from the start.
+    async fn send_again(blobs: &LocalBlobs, data: &Bytes) {
+        let (digest, size) = (Digest::of(data), data.len() as u64);
+        let part = blobs.layout().part(digest);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while fs::symlink_metadata(&part).is_ok() {
+            assert!(Instant::now() < deadline, "what the disk spoilt is kept");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(blobs.size(digest).await.unwrap(), None);
+        let mut upload = blobs.begin(digest, size, 0).await.unwrap().unwrap();
+        upload.write(data.clone()).await.unwrap();
+        upload.finish().await.unwrap();
+        assert_eq!(
+            Digest::of_file(&blobs.path_of(digest)).unwrap(),
+            (digest, size)
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_an_upload_that_could_not_be_synced() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = LocalBlobs::open(directory.path()).unwrap();
+        let data = Bytes::from_static(b"hello");
+        let mut upload = into_device(&blobs, "/dev/null", &data).await;
+        upload.write(data.clone()).await.unwrap();
+        let failed = upload.finish().await;
+        assert!(matches!(failed, Err(BlobError::Io(_))), "{failed:?}");
+        send_again(&blobs, &data).await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_an_upload_that_could_not_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = LocalBlobs::open(directory.path()).unwrap();
+        let data = Bytes::from_static(b"hello");
+        let mut upload = into_device(&blobs, "/dev/full", &data).await;
+        upload.write(data.clone()).await.unwrap();
+        let failed = upload.finish().await;
+        assert!(matches!(failed, Err(BlobError::StorageFull)), "{failed:?}");
+        send_again(&blobs, &data).await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_when_a_piece_fails_and_the_upload_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = LocalBlobs::open(directory.path()).unwrap();
+        // As much as is synced beside the writing, and a byte that does not come.
+        let data = Bytes::from(vec![7; (16 << 20) + 1]);
+        let mut upload = into_device(&blobs, "/dev/null", &data).await;
+        upload.write(data.slice(..16 << 20)).await.unwrap();
+        drop(upload);
+        send_again(&blobs, &data).await;
+    }
 }

@@ -236,9 +236,20 @@ async fn a_blob_is_found_only_once_its_name_is_durable() {
     };
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!asked.is_finished(), "told of a blob that could still go");
+    // What lies elsewhere waits for no disk of this one.
+    let elsewhere = tokio::time::timeout(PATIENCE, elsewhere(&blobs, digest));
+    elsewhere.await.unwrap();
     go_on.send(()).unwrap();
     publishing.await.unwrap().unwrap();
     assert_eq!(asked.await.unwrap().unwrap(), [Some(5)]);
+}
+
+/// A blob in another folder than `digest` comes to be, is found and is asked for.
+async fn elsewhere(blobs: &LocalBlobs, digest: Digest) {
+    let other = (0_u8..).map(|byte| vec![byte]);
+    let mut other = other.filter(|data| Digest::of(data).as_bytes()[0] != digest.as_bytes()[0]);
+    let stored = store(blobs, other.next().unwrap().into()).await.unwrap();
+    assert_eq!(blobs.renew(vec![stored]).await.unwrap(), [Some(1)]);
 }
 
 #[tokio::test]

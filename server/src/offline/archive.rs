@@ -53,7 +53,7 @@ pub fn export(data: &Path, archive: &Path, report: &mut dyn Write) -> Result<(),
     let mut opened = Opened::new(data)?;
     let blobs = opened.blobs.clone();
     let engine = opened.engine()?;
-    if engine.lost_commits().is_some() {
+    if engine.lost_commits().is_some() || engine.unknown_commits().is_some() {
         return Err(OfflineError::Damaged);
     }
     fs::create_dir_all(archive).map_err(at(archive))?;

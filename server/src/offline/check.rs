@@ -26,6 +26,10 @@ pub fn check(data: &Path, report: &mut dyn Write) -> Result<bool, OfflineError> 
         findings += 1;
         say(report, lost)?;
     }
+    if let Some(unknown) = engine.unknown_commits() {
+        findings += 1;
+        say(report, unknown)?;
+    }
     let mut records = 0_u64;
     let mut damage = Vec::new();
     salvage::records(

@@ -43,6 +43,9 @@ pub fn repair(data: &Path, report: &mut dyn Write) -> Result<(), OfflineError> {
             format!("the last {lost} commits are lost: jobs are as they were before them"),
         )?;
     }
+    if let Some(unknown) = old.unknown_commits() {
+        say(report, unknown)?;
+    }
     let new = SledEngine::open(&fresh)?;
     let mut filler = Filler::new(&new)?;
     let mut damage = Vec::new();

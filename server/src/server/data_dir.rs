@@ -47,8 +47,25 @@ impl DataDir {
 
     /// As [`DataDir::lock`], for one that must be there.
     pub(crate) fn existing(path: PathBuf) -> Result<Self, StartError> {
-        match fs::metadata(path.join("store")) {
-            Ok(_) => Self::lock(path),
+        let store = path.join("store");
+        let rest = |path: &Path| match Rest::of(path) {
+            Ok(None) if path.join("blobs").is_dir() => Ok(Some(Rest::blobs())),
+            rest => rest,
+        };
+        // Nothing is made in a directory that never had a store.
+        if let Err(source) = fs::metadata(&store)
+            && !rest(&path).is_ok_and(|rest| rest.is_some())
+        {
+            return Err(StartError::DataDir { path, source });
+        }
+        // Under the lock: a repair may be about to put it there.
+        let data = Self::lock(path)?;
+        if store.exists() {
+            return Ok(data);
+        }
+        let path = data.path;
+        match rest(&path) {
+            Ok(rest) => Err(rest.unwrap_or_else(Rest::blobs).into_error(path)),
             Err(source) => Err(StartError::DataDir { path, source }),
         }
     }
@@ -70,9 +87,14 @@ impl DataDir {
             source,
         };
         let fresh = !path.is_dir();
-        if fresh && let Some(rest) = self.rest_of_a_store(blobs).map_err(unusable)? {
-            let path = self.path.clone();
-            return Err(StartError::StoreGone { path, rest });
+        if fresh {
+            let rest = match Rest::of(&self.path).map_err(unusable)? {
+                None if blobs.any().map_err(unusable)? => Some(Rest::blobs()),
+                rest => rest,
+            };
+            if let Some(rest) = rest {
+                return Err(rest.into_error(self.path.clone()));
+            }
         }
         let open = SledEngine::open(&path)
             .and_then(|engine| RecordStore::open(engine, config, now, grace))
@@ -91,23 +113,74 @@ impl DataDir {
         Ok(Arc::new(store))
     }
 
-    /// What says that there was a store here once. An empty one in its place would serve as if no job
-    /// had ever been, and collect the blobs of all.
-    fn rest_of_a_store(&self, blobs: &LocalBlobs) -> io::Result<Option<String>> {
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if name.starts_with("store.") {
-                return Ok(Some(name));
-            }
-        }
-        Ok(blobs.any()?.then(|| "blobs".to_owned()))
-    }
-
     pub(crate) fn open_blobs(&self) -> Result<LocalBlobs, StartError> {
         let path = self.path.join("blobs");
         LocalBlobs::open(&path).map_err(|source| StartError::DataDir { path, source })
     }
 }
+
+/// What says that there was a store here once. An empty one in its place would serve as if no job had
+/// ever been, and collect the blobs of all.
+struct Rest {
+    name: String,
+    remedy: String,
+}
+
+impl Rest {
+    /// What is left beside the place of a store.
+    fn of(directory: &Path) -> io::Result<Option<Self>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with("store.") {
+                names.push(name);
+            }
+        }
+        let new = names.iter().find(|name| *name == "store.new");
+        let damaged = names
+            .iter()
+            .filter(|name| name.starts_with("store.damaged-"));
+        let (name, remedy) = match (new, damaged.max(), names.first()) {
+            // A repair sets the old one aside when the new one is whole.
+            (Some(new), Some(_), _) => {
+                let remedy =
+                    "a repair was interrupted at its end; rename \"store.new\" to \"store\"";
+                (new, remedy.to_owned())
+            }
+            (None, Some(damaged), _) => {
+                let remedy = format!(
+                    "somebody took it away; put it back, or rename \"{damaged}\", which is from before a \
+                     repair, to \"store\" and repair again"
+                );
+                (damaged, remedy)
+            }
+            (Some(new), None, _) => {
+                let remedy =
+                    "an import was interrupted; empty the directory first, then import again";
+                (new, remedy.to_owned())
+            }
+            (None, None, Some(other)) => (other, TAKEN_AWAY.to_owned()),
+            (None, None, None) => return Ok(None),
+        };
+        let name = name.clone();
+        Ok(Some(Self { name, remedy }))
+    }
+
+    /// Blobs, and nothing else.
+    fn blobs() -> Self {
+        Self {
+            name: "blobs".to_owned(),
+            remedy: TAKEN_AWAY.to_owned(),
+        }
+    }
+
+    fn into_error(self, path: PathBuf) -> StartError {
+        let Self { name: rest, remedy } = self;
+        StartError::StoreGone { path, rest, remedy }
+    }
+}
+
+const TAKEN_AWAY: &str = "somebody took it away; put it back, or use an empty --data";
 
 /// Makes the name of `path` durable, where its parent can be read.
 fn sync_parent(path: &Path) -> io::Result<()> {

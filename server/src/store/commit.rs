@@ -59,19 +59,39 @@ impl GroupCommit {
             progress.syncing = true;
             let covered = progress.written;
             drop(progress);
+            let mut under_way = Syncing {
+                commit: self,
+                outcome: Err("the database panicked".into()),
+            };
             let outcome = sync();
+            under_way.outcome = outcome.map(|()| covered).map_err(|error| error.to_string());
+            drop(under_way);
             progress = self.lock();
-            progress.syncing = false;
-            match outcome {
-                Ok(()) => progress.durable = covered,
-                Err(error) => progress.failed = Some(error.to_string()),
-            }
-            self.synced.notify_all();
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A sync under way. A panic in it is a failure like any other: those who wait must hear of it, and
+/// nobody may go on as if nothing had been.
+struct Syncing<'a> {
+    commit: &'a GroupCommit,
+    /// How much is durable, or why it is not.
+    outcome: Result<u64, String>,
+}
+
+impl Drop for Syncing<'_> {
+    fn drop(&mut self) {
+        let mut progress = self.commit.lock();
+        progress.syncing = false;
+        match &mut self.outcome {
+            Ok(covered) => progress.durable = *covered,
+            Err(error) => progress.failed = Some(std::mem::take(error)),
+        }
+        self.commit.synced.notify_all();
     }
 }
 

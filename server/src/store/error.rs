@@ -74,6 +74,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// It is about the records of one job, which is no reason to let others wait.
+    pub(super) fn concerns_one_job(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound(_) | Self::Refused(_) | Self::RecordTooLarge { .. } | Self::Corrupt(_)
+        )
+    }
+
     /// The same call may succeed later, perhaps at a restarted server.
     pub fn retryable(&self) -> bool {
         match self {

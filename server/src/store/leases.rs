@@ -66,12 +66,21 @@ impl Leases {
 
     /// Extends the lease, and never shortens it; false if it is not in force.
     pub(super) fn renew(&mut self, lease: LeaseRef, now: Timestamp, ttl: Duration) -> bool {
-        let held = self.held.get(&lease.name).copied();
-        let Some(held) = held.filter(|held| held.fence == lease.fence) else {
+        let held = self.held.get(&lease.name);
+        if held.is_none_or(|held| held.fence != lease.fence) {
             return false;
-        };
-        self.put_off(lease.name, held, now.after(ttl));
+        }
+        self.put_off(lease.name, now.after(ttl));
         true
+    }
+
+    /// Extends a lease to `deadline` at least, if it is in force.
+    pub(super) fn put_off(&mut self, name: TaskName, deadline: Timestamp) {
+        if let Some(held) = self.held.get(&name).copied() {
+            let fence = held.fence;
+            let deadline = deadline.max(held.deadline);
+            self.insert(LeaseRef { name, fence }, held.granted, deadline);
+        }
     }
 
     /// Extends every lease to `deadline` at least.
@@ -80,18 +89,8 @@ impl Leases {
         let early = early.take_while(|(ends, _)| *ends < deadline);
         let early: Vec<_> = early.map(|(_, name)| *name).collect();
         for name in early {
-            if let Some(held) = self.held.get(&name).copied() {
-                self.put_off(name, held, deadline);
-            }
+            self.put_off(name, deadline);
         }
-    }
-
-    fn put_off(&mut self, name: TaskName, held: Held, deadline: Timestamp) {
-        let lease = LeaseRef {
-            name,
-            fence: held.fence,
-        };
-        self.insert(lease, held.granted, deadline.max(held.deadline));
     }
 
     /// Leases whose deadline has passed, the oldest first.

@@ -1,7 +1,7 @@
 //! How many tasks of each job are queued. The engine has the queue itself; this says where its head
 //! is, so that a claim does not search through what the tasks before it left behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::job::JobId;
 
@@ -9,10 +9,12 @@ use crate::job::JobId;
 pub(super) struct Ready {
     jobs: BTreeMap<JobId, u64>,
     total: u64,
+    /// Jobs whose tasks cannot be leased.
+    aside: BTreeSet<JobId>,
 }
 
 impl Ready {
-    /// Queued tasks of all jobs.
+    /// Queued tasks of all jobs but those set aside.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
@@ -22,7 +24,16 @@ impl Ready {
         self.jobs.first_key_value().map(|(job, _)| *job)
     }
 
+    /// Looks at the tasks of a job no more, until it is cleared.
+    pub(super) fn set_aside(&mut self, job: JobId) {
+        self.total -= self.jobs.remove(&job).unwrap_or_default();
+        self.aside.insert(job);
+    }
+
     pub(super) fn add(&mut self, job: JobId) {
+        if self.aside.contains(&job) {
+            return;
+        }
         *self.jobs.entry(job).or_default() += 1;
         self.total += 1;
     }
@@ -40,6 +51,7 @@ impl Ready {
 
     pub(super) fn clear(&mut self, job: JobId) {
         self.total -= self.jobs.remove(&job).unwrap_or_default();
+        self.aside.remove(&job);
     }
 }
 
@@ -63,5 +75,20 @@ mod tests {
         assert_eq!((ready.head(), ready.total()), (Some(b), 1));
         ready.clear(b);
         assert_eq!((ready.head(), ready.total()), (None, 0));
+    }
+
+    #[test]
+    fn a_job_set_aside_is_passed_over_until_it_is_cleared() {
+        let [a, b] = [1, 2].map(|byte| JobId::from_bytes([byte; 16]));
+        let mut ready = Ready::default();
+        for job in [a, a, b] {
+            ready.add(job);
+        }
+        ready.set_aside(a);
+        ready.add(a);
+        assert_eq!((ready.head(), ready.total()), (Some(b), 1));
+        ready.clear(a);
+        ready.add(a);
+        assert_eq!((ready.head(), ready.total()), (Some(a), 2));
     }
 }

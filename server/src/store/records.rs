@@ -29,8 +29,9 @@ use crate::{
 
 pub(super) const FORMAT: &str = "2";
 
-/// Most bytes of the header of a job that has not ended: one that must end always has room left for its
-/// error, which holds the failures of a task.
+/// Most bytes of the header of a job to which a stage is added: one that must end always has room left
+/// for its error, which holds the failures of a task. Between two stages only counters grow; to refuse
+/// them room would stop a job that was let in.
 const OPEN_HEADER_BYTES: usize = MAX_RECORD_BYTES - FAILURES_BYTES - 4 * 1024;
 
 /// What a store enforces.
@@ -209,7 +210,8 @@ impl<E: Engine> Writer<'_, E> {
             }
         }
         let header = reader::encode_json(&job)?;
-        if job.phase.ended().is_none() && header.len() > OPEN_HEADER_BYTES {
+        let adds_a_stage = |effect: &Effect| matches!(effect, Effect::SavePayload(..));
+        if effects.iter().any(adds_a_stage) && header.len() > OPEN_HEADER_BYTES {
             return Err(StoreError::RecordTooLarge {
                 what: "job",
                 bytes: header.len(),

@@ -37,6 +37,17 @@ pub struct SledEngine {
     commits: Mutex<u64>,
     witness: Witness,
     lost: Option<LostCommits>,
+    unknown: Option<UnknownCommits>,
+}
+
+/// Nobody knows whether a database has all the commits that were durable once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnknownCommits(String);
+
+impl fmt::Display for UnknownCommits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "whether commits are lost cannot be told: {}", self.0)
+    }
 }
 
 /// A database has fewer commits than were durable once.
@@ -63,8 +74,8 @@ impl SledEngine {
     /// # Errors
     /// [`StoreError::Corrupt`] if it cannot be read, or has lost commits that were durable.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let durable = Witness::read(directory).map_err(unreadable)?;
-        let engine = Self::open_any(directory, durable)?;
+        let durable = Witness::read(directory).map_err(unreadable);
+        let engine = Self::open_any(directory, durable.map_err(StoreError::Corrupt)?)?;
         match engine.lost {
             None => Ok(engine),
             Some(lost) => Err(StoreError::Corrupt(lost.to_string())),
@@ -73,12 +84,22 @@ impl SledEngine {
 
     /// Opens what is left of a damaged database.
     pub(crate) fn open_damaged(directory: &Path) -> Result<Self, StoreError> {
-        Self::open_any(directory, Witness::read(directory).unwrap_or_default())
+        let (durable, unknown) = match Witness::read(directory) {
+            Ok(durable) => (durable, None),
+            Err(error) => (None, Some(UnknownCommits(unreadable(error)))),
+        };
+        let engine = Self::open_any(directory, durable)?;
+        Ok(Self { unknown, ..engine })
     }
 
     /// What a damaged database has lost.
     pub(crate) fn lost_commits(&self) -> Option<LostCommits> {
         self.lost
+    }
+
+    /// Why it is unknown what a damaged database has lost.
+    pub(crate) fn unknown_commits(&self) -> Option<&UnknownCommits> {
+        self.unknown.as_ref()
     }
 
     fn open_any(directory: &Path, durable: Option<u64>) -> Result<Self, StoreError> {
@@ -121,6 +142,7 @@ impl SledEngine {
             commits: Mutex::new(commits),
             witness,
             lost,
+            unknown: None,
         })
     }
 
@@ -237,8 +259,15 @@ fn open_failed(error: sled::Error) -> StoreError {
     }
 }
 
-fn unreadable(error: io::Error) -> StoreError {
-    StoreError::Corrupt(nameless(error).to_string())
+/// Why there is no count in the witness: what that says of itself has no path in it.
+fn unreadable(error: io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => format!(
+            "the file beside the database that counts commits: {}",
+            nameless(error)
+        ),
+        None => error.to_string(),
+    }
 }
 
 /// sled puts the database's path into some errors.

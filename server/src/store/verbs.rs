@@ -33,6 +33,8 @@ const EVENT_PAGE: usize = 32;
 const PRUNED_AT_ONCE: usize = 16;
 /// Nor does it begin another one after so many records.
 const RECORDS_PRUNED_AT_ONCE: u64 = 10_000;
+/// When a lease that ran out and could not be ended is looked at again.
+const STUCK_LEASE_TERM: Duration = Duration::from_secs(60);
 
 impl<E: Engine> Store for RecordStore<E> {
     fn create_job(
@@ -169,8 +171,13 @@ impl<E: Engine> Store for RecordStore<E> {
         self.write_at(now, |writer, now| {
             let mut removed = 0;
             for id in writer.live.catalog.expired(retention, now, PRUNED_AT_ONCE) {
-                let job = writer.reader.job(id)?;
-                removed += writer.delete(&job)?;
+                match writer.reader.job(id).and_then(|job| writer.delete(&job)) {
+                    Ok(records) => removed += records,
+                    Err(error) if error.concerns_one_job() => {
+                        tracing::error!(%error, job = %id, "an old job cannot be removed");
+                    }
+                    Err(error) => return Err(error),
+                }
                 if removed >= RECORDS_PRUNED_AT_ONCE {
                     break;
                 }
@@ -237,20 +244,25 @@ impl<E: Engine> Store for RecordStore<E> {
     }
 
     fn expire(&self, now: Timestamp) -> Result<Changes, StoreError> {
-        self.write_at(now, |writer, now| {
-            writer.queue_due(now)?;
+        self.write(|writer| {
+            let latest = writer.live.advance(now);
+            writer.queue_due(latest)?;
+            // Not by the latest time: it may be that of one who waited less long for the lock, and
+            // heartbeats may still wait for it.
             for lease in writer.live.leases.expired(now) {
-                let task = writer.reader.task(lease.name)?;
-                let worker = task.and_then(|task| Some(task.grant()?.worker.clone()));
-                match writer.task_event(lease, TaskEvent::Expire(lease.fence), now) {
-                    Ok(()) => {
-                        let lost = worker.map(|worker| (worker, lease.name));
-                        writer.changes.lost.extend(lost);
-                    }
+                match writer.expire(lease, latest) {
+                    Ok(()) => {}
                     Err(StoreError::Refused(_)) => writer.live.leases.remove(lease.name),
-                    // One task that cannot be written down must not keep all others leased.
-                    Err(error @ StoreError::RecordTooLarge { .. }) => {
+                    // One task that cannot be read or written down must not keep all others leased.
+                    Err(error) if error.concerns_one_job() => {
                         tracing::error!(%error, task = %lease.name, "a lost lease stays");
+                        let again = latest.after(STUCK_LEASE_TERM);
+                        writer.live.leases.put_off(lease.name, again);
+                    }
+                    // What was changed before it must be told of; the next look meets the error first.
+                    Err(error) if writer.changes != Changes::default() => {
+                        tracing::error!(%error, "expired leases were handled in part");
+                        break;
                     }
                     Err(error) => return Err(error),
                 }
@@ -349,9 +361,23 @@ impl<E: Engine> Writer<'_, E> {
         for lease in leases {
             match self.task_event(*lease, event(lease.fence), now) {
                 Ok(()) | Err(StoreError::Refused(_)) => {}
+                // The others are in the same call only because one worker holds them all.
+                Err(error) if error.concerns_one_job() => {
+                    tracing::error!(%error, task = %lease.name, "a task cannot be changed");
+                }
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    /// Ends the attempt of a lease that has run out.
+    fn expire(&mut self, lease: LeaseRef, now: Timestamp) -> Result<(), StoreError> {
+        let task = self.reader.task(lease.name)?;
+        let worker = task.and_then(|task| Some(task.grant()?.worker.clone()));
+        self.task_event(lease, TaskEvent::Expire(lease.fence), now)?;
+        let lost = worker.map(|worker| (worker, lease.name));
+        self.changes.lost.extend(lost);
         Ok(())
     }
 

@@ -25,13 +25,14 @@ pub(super) struct Witness {
 impl Witness {
     /// The count in `directory`; `None` if there never was one.
     pub(super) fn read(directory: &Path) -> io::Result<Option<u64>> {
-        let text = match fs::read_to_string(directory.join(NAME)) {
-            Ok(text) => text,
+        let bytes = match fs::read(directory.join(NAME)) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let count = text.strip_suffix('\n').filter(|_| text.len() == BYTES);
-        match count.and_then(|digits| digits.parse().ok()) {
+        let digits = bytes.strip_suffix(b"\n").filter(|_| bytes.len() == BYTES);
+        let digits = digits.and_then(|digits| str::from_utf8(digits).ok());
+        match digits.and_then(|digits| digits.parse().ok()) {
             Some(count) => Ok(Some(count)),
             None => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -74,9 +75,17 @@ mod tests {
         let witness = Witness::open(directory.path(), 7).unwrap();
         witness.record(u64::MAX).unwrap();
         assert_eq!(Witness::read(directory.path()).unwrap(), Some(u64::MAX));
-        for bad in ["", "7\n", "0000000000000000000x\n", "000000000000000000007"] {
+        let bad: [&[u8]; 5] = [
+            b"",
+            b"7\n",
+            b"0000000000000000000x\n",
+            b"000000000000000000007",
+            &[0xff; BYTES],
+        ];
+        for bad in bad {
             fs::write(directory.path().join(NAME), bad).unwrap();
-            assert!(Witness::read(directory.path()).is_err(), "{bad:?}");
+            let error = Witness::read(directory.path()).unwrap_err();
+            assert!(error.to_string().contains("\"witness\""), "{error}");
         }
     }
 }

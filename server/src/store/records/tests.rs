@@ -1,3 +1,5 @@
+mod damage;
+
 use std::{
     ops::Range,
     sync::{
@@ -35,11 +37,15 @@ fn open<E: Engine>(engine: E) -> RecordStore<E> {
 }
 
 fn create(store: &impl Store) -> Result<JobId, StoreError> {
+    create_named(store, "model")
+}
+
+fn create_named(store: &impl Store, name: &str) -> Result<JobId, StoreError> {
     let id = JobId::generate();
     let new = NewJob {
         id,
         owner: Principal::anonymous(),
-        display_name: "model".into(),
+        display_name: name.into(),
         spec_digest: Digest::of(b"spec"),
         request_id: None,
         blobs: Vec::new(),
@@ -75,10 +81,18 @@ struct Scripted {
     closed: Arc<(Mutex<bool>, Condvar)>,
     waiting: Arc<AtomicBool>,
     fails: Arc<AtomicBool>,
+    /// Syncs wait at the gate and panic.
+    panics: Arc<AtomicBool>,
     syncs: Arc<AtomicU64>,
 }
 
 impl Scripted {
+    fn pass_gate(&self) {
+        let closed = self.closed.0.lock().unwrap();
+        self.waiting.store(*closed, Ordering::SeqCst);
+        drop(self.closed.1.wait_while(closed, |closed| *closed).unwrap());
+    }
+
     fn close_gate(&self, closed: bool) {
         *self.closed.0.lock().unwrap() = closed;
         self.closed.1.notify_all();
@@ -87,9 +101,7 @@ impl Scripted {
 
 impl Records for Scripted {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let closed = self.closed.0.lock().unwrap();
-        self.waiting.store(*closed, Ordering::SeqCst);
-        drop(self.closed.1.wait_while(closed, |closed| *closed).unwrap());
+        self.pass_gate();
         self.records.get(key)
     }
 
@@ -110,6 +122,10 @@ impl Engine for Scripted {
 
     fn sync(&self) -> Result<(), StoreError> {
         self.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.panics.load(Ordering::SeqCst) {
+            self.pass_gate();
+            panic!("a bug of the database");
+        }
         if self.fails.load(Ordering::SeqCst) {
             return Err(StoreError::Failed("disk gone".into()));
         }
@@ -178,4 +194,33 @@ fn after_a_failed_sync_nothing_is_accepted_and_closing_does_not_make_up_for_it()
     ));
     assert!(matches!(store.close(), Err(StoreError::Failed(_))));
     assert_eq!(engine.syncs.load(Ordering::SeqCst), syncs);
+}
+
+#[test]
+fn a_sync_that_panics_fails_those_who_wait_for_it_and_everything_after() {
+    let engine = Scripted::default();
+    let store = Arc::new(open(engine.clone()));
+    create(&*store).unwrap();
+    engine.panics.store(true, Ordering::SeqCst);
+    engine.close_gate(true);
+    let call = || {
+        let store = Arc::clone(&store);
+        thread::spawn(move || create(&*store))
+    };
+    let first = call();
+    while !engine.waiting.load(Ordering::SeqCst) {
+        thread::yield_now();
+    }
+    let second = call();
+    thread::sleep(Duration::from_millis(50));
+    engine.close_gate(false);
+    assert!(first.join().is_err(), "it panicked");
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !second.is_finished() {
+        assert!(std::time::Instant::now() < deadline, "it waits for ever");
+        thread::yield_now();
+    }
+    for outcome in [second.join().unwrap(), create(&*store)] {
+        assert!(matches!(outcome, Err(StoreError::Failed(_))), "{outcome:?}");
+    }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    job::{Fence, Grant, LeaseId, Slot, Task, TaskEvent, TaskName, TaskState},
+    job::{Fence, Grant, JobId, LeaseId, Slot, Task, TaskEvent, TaskName, TaskState},
     store::{LeasedTask, Records as _},
 };
 
@@ -19,7 +19,10 @@ impl<E: Engine> Writer<'_, E> {
         let mut claimed = Claimed::default();
         let mut budget = claim.max_bytes;
         while claimed.tasks.len() < claim.max_tasks {
-            match self.claim_head(claim, claimed.tasks.last(), budget, now) {
+            let Some(job) = self.live.ready.head() else {
+                break;
+            };
+            match self.claim_of(job, claim, claimed.tasks.last(), budget, now) {
                 Ok(Some((leased, bytes))) => {
                     budget = budget.saturating_sub(bytes);
                     let alone = leased.alone;
@@ -29,6 +32,11 @@ impl<E: Engine> Writer<'_, E> {
                     }
                 }
                 Ok(None) => break,
+                // At the head of the queue it would keep everything behind it from every worker.
+                Err(error) if error.concerns_one_job() => {
+                    tracing::error!(%error, %job, "a task cannot be leased: its job is set aside");
+                    self.live.ready.set_aside(job);
+                }
                 // What was granted before it is the worker's; the next claim meets the error first.
                 Err(error) if !claimed.tasks.is_empty() => {
                     tracing::error!(%error, "a claim ended early");
@@ -42,18 +50,16 @@ impl<E: Engine> Writer<'_, E> {
         Ok(claimed)
     }
 
-    /// Grants the task at the head of the queue, with its size in bytes; none if there is none, or if
-    /// it comes after a `previous` one and is larger than `budget`, or to run alone.
-    fn claim_head(
+    /// Grants the first queued task of a job, with its size in bytes; none if it comes after a `previous`
+    /// one and is larger than `budget`, or to run alone.
+    fn claim_of(
         &mut self,
+        job: JobId,
         claim: &Claim,
         previous: Option<&LeasedTask>,
         budget: usize,
         now: Timestamp,
     ) -> Result<Option<(LeasedTask, usize)>, StoreError> {
-        let Some(job) = self.live.ready.head() else {
-            return Ok(None);
-        };
         let queue = Table::Queue.of_job(job);
         let head = self.reader.records.scan(queue, Order::Ascending, 1)?;
         let (key, _) = head
