@@ -1,9 +1,10 @@
 //! How old a file is, for one who removes what is old.
 //!
 //! The time of a file and the system's clock alone do not tell. That clock goes on while no server
-//! runs, when nobody can ask for a blob; it runs on while the machine sleeps; and it can be set forward
-//! by years in one moment. So nothing is older here than this process, by a clock that only counts
-//! the time it runs, and a step of the system's clock begins that anew.
+//! runs, when nobody can ask for a blob, and it can be set forward by years in one moment. So nothing
+//! is older at first than this process, by a clock that only counts the time it runs, until those who
+//! were cut off had the time to come back. After a step of the system's clock nothing is older than
+//! the time since.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -12,6 +13,10 @@ use std::{
 
 /// A smaller step of the system's clock is made up for; nothing needs to begin anew.
 const STEP: Duration = Duration::from_secs(1);
+
+/// Time after a start in which nothing is older than the process. Whoever has an upload or a result
+/// tries again every few seconds, and asking for a blob makes it young.
+const COMING_BACK: Duration = Duration::from_secs(3600);
 
 /// Follows the system's clock from the start of the process.
 #[derive(Debug)]
@@ -70,9 +75,15 @@ impl Ages {
         }
         followed.started = followed.started.min(started);
         followed.looked = running;
+        let stepped = followed.young > Duration::ZERO;
+        let at_most = match running {
+            running if stepped => running.saturating_sub(followed.young),
+            running if running < COMING_BACK => running,
+            _ => Duration::MAX,
+        };
         Now {
             time: followed.started + running,
-            at_most: running.saturating_sub(followed.young),
+            at_most,
         }
     }
 }
@@ -93,12 +104,13 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn nothing_is_older_than_the_process() {
+    fn nothing_is_older_than_the_process_until_those_who_were_cut_off_could_come_back() {
         let wall = SystemTime::now();
         let ages = Ages::started(wall);
         let old = wall - 1000 * HOUR;
         assert_eq!(ages.at(wall, Duration::ZERO).age(old), Duration::ZERO);
-        assert_eq!(ages.at(wall + HOUR, HOUR).age(old), HOUR);
+        assert_eq!(ages.at(wall + HOUR / 2, HOUR / 2).age(old), HOUR / 2);
+        assert_eq!(ages.at(wall + HOUR, HOUR).age(old), 1001 * HOUR);
         let since = ages.at(wall + 3 * HOUR, 3 * HOUR).age(wall + HOUR);
         assert_eq!(since, 2 * HOUR);
     }

@@ -18,7 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 use tonic::async_trait;
 
 use super::{BlobError, BlobReader, BlobStore, Upload, age::Ages, gc::is_shard, part::Part};
-use crate::digest::Digest;
+use crate::{digest::Digest, places::kept};
 
 /// Blobs in a directory of their own.
 #[derive(Clone, Debug)]
@@ -281,7 +281,7 @@ impl Upload for LocalUpload {
 async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, BlobError> {
-    match tokio::task::spawn_blocking(run).await {
+    match tokio::task::spawn_blocking(kept(run)).await {
         Ok(outcome) => outcome,
         Err(stopped) => Err(BlobError::Io(io::Error::other(stopped))),
     }

@@ -12,7 +12,11 @@ use super::{
     incoming::Incoming,
     validate::{self, Checker},
 };
-use crate::{access::Scope, blob::BlobError, digest::Digest};
+use crate::{
+    access::Scope,
+    blob::{BlobError, Reservation},
+    digest::Digest,
+};
 
 /// The service over the shared [`App`].
 pub(crate) struct BlobApi(pub(crate) Arc<App>);
@@ -76,18 +80,15 @@ impl BlobService for BlobApi {
                 written = written.saturating_add(data.len() as u64);
                 // Counted first: what is taken is still written when this call ends in the middle.
                 reserved.written(written);
-                upload.write(data).await.map_err(ApiError::from)?;
+                if let Err(error) = upload.write(data).await {
+                    return Err(ended(&mut reserved, error).into());
+                }
             }
             next = incoming.data().await?;
         }
         match upload.finish().await {
             Ok(()) => reserved.keep(),
-            Err(error) => {
-                if matches!(error, BlobError::DigestMismatch { .. }) {
-                    reserved.written(0);
-                }
-                return Err(ApiError::from(error).into());
-            }
+            Err(error) => return Err(ended(&mut reserved, error).into()),
         }
         Ok(Response::new(v1::UploadResponse { size }))
     }
@@ -139,6 +140,18 @@ impl BlobService for BlobApi {
             tokio_stream::once(Ok(head)).chain(body),
         )))
     }
+}
+
+/// An upload has failed. Of some failures nothing is kept that would count.
+fn ended(reserved: &mut Reservation, error: BlobError) -> ApiError {
+    let spoilt = matches!(
+        error,
+        BlobError::DigestMismatch { .. } | BlobError::Io(_) | BlobError::StorageFull
+    );
+    if spoilt {
+        reserved.written(0);
+    }
+    error.into()
 }
 
 impl BlobApi {
