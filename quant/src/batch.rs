@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, collections::HashSet, path::Path};
 
 use crate::{
     error::{Error, Result},
-    limits::{InputLimits, shown},
+    limits::{InputLimits, listed},
     model::{ElementKind, InputSpec},
     tensor::Datum,
 };
@@ -172,7 +172,7 @@ fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Resu
         bad(format!(
             "input '{}' is missing; the file has {}",
             spec.name,
-            listed(keys)
+            listed(keys, "no tensor")
         ))
     })?;
     if let Some(problem) = source.problem(key) {
@@ -199,24 +199,6 @@ fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Resu
         key: key.to_owned(),
         shape,
     })
-}
-
-/// Names for a message, which some of them are enough for.
-pub(crate) fn listed(keys: &[String]) -> String {
-    const LISTED: usize = 16;
-    let named = |keys: &[String]| {
-        let names = keys
-            .iter()
-            .map(|key| format!("'{}'", shown(key.as_bytes())));
-        names.collect::<Vec<_>>().join(", ")
-    };
-    match keys.split_at_checked(LISTED) {
-        Some((first, rest)) if !rest.is_empty() => {
-            format!("{} and {} more", named(first), rest.len())
-        }
-        _ if keys.is_empty() => "no tensor".to_owned(),
-        _ => named(keys),
-    }
 }
 
 impl Source {

@@ -158,6 +158,24 @@ pub(crate) fn shown(name: &[u8]) -> String {
     }
 }
 
+/// Names for a message, which some of them are enough for; `none` where there is none.
+pub(crate) fn listed(names: &[String], none: &str) -> String {
+    const LISTED: usize = 16;
+    let quoted = |names: &[String]| {
+        let names = names
+            .iter()
+            .map(|name| format!("'{}'", shown(name.as_bytes())));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match names.split_at_checked(LISTED) {
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("{} and {} more", quoted(first), rest.len())
+        }
+        _ if names.is_empty() => none.to_owned(),
+        _ => quoted(names),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use std::{
 
 use dual16_nash::{IntDtype, ways::Way};
 
-use super::{Blobs, Context, FileRef, JobInput, ModelInput, Notice, footprint};
+use super::{Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice, footprint};
 use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
@@ -45,7 +45,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Loads the job's model. `evict` makes room where there is none for it.
+    /// Loads the job's model; a large one takes long enough to be cancelled. `evict` makes room where
+    /// there is none for it.
     ///
     /// The file's own bytes are dropped once the model is lowered: weights are held by the graph and,
     /// as a copy of its own, by rten.
@@ -53,14 +54,17 @@ impl Session {
         job: &JobInput,
         blobs: &dyn Blobs,
         memory: &Arc<MemoryBudget>,
+        control: &dyn Control,
         evict: impl FnOnce(),
     ) -> Result<Session> {
         let layer_mode = matches!(job.model, ModelInput::Layers { .. });
         let what = format!("loading {}", job.model.name());
         let held = memory.resident(&what, footprint::session(job), evict)?;
-        let model = load_model(job, blobs)?;
+        let model = load_model(job, blobs, control)?;
+        go_on(control)?;
         // As many threads as parallel sections have: tasks take turns on them.
         let float = FloatModel::load(&model, rayon::current_num_threads())?;
+        go_on(control)?;
         let first = job.calibration.first().ok_or_else(no_calibration)?;
         let mut batches = open_batches(first, blobs, model.inputs(), &job.limits)?;
         let probe_elements = batches.elements();
@@ -70,7 +74,7 @@ impl Session {
                 Some(_) => {
                     let bytes = footprint::probe(float.probe_bytes(&batch)?);
                     let what = format!("a float run of {}", first.name);
-                    Some(memory.running(&what, bytes, || false)?)
+                    Some(memory.running(&what, bytes, || control.cancelled())?)
                 }
                 None => None,
             };
@@ -148,9 +152,7 @@ impl Session {
         let mut batches = self.batches(file, context.blobs)?;
         let several = batches.count() > 1;
         for number in 0..batches.count() {
-            if context.control.cancelled() {
-                return Err(Error::Cancelled);
-            }
+            go_on(context.control)?;
             let batch = batches.read(number)?;
             match several {
                 true => each(&format!("{} batch {number}", file.name), &batch)?,
@@ -298,7 +300,15 @@ impl Session {
     }
 }
 
-fn load_model(job: &JobInput, blobs: &dyn Blobs) -> Result<Model> {
+/// Ends here where the job was cancelled.
+fn go_on(control: &dyn Control) -> Result<()> {
+    match control.cancelled() {
+        true => Err(Error::Cancelled),
+        false => Ok(()),
+    }
+}
+
+fn load_model(job: &JobInput, blobs: &dyn Blobs, control: &dyn Control) -> Result<Model> {
     let path = |file: &FileRef| {
         blobs.path(&file.digest).map_err(|source| Error::Io {
             what: file.name.clone(),
@@ -315,7 +325,8 @@ fn load_model(job: &JobInput, blobs: &dyn Blobs) -> Result<Model> {
                 .iter()
                 .map(|file| Ok((file.name.clone(), path(file)?)))
                 .collect();
-            Model::load(&model.name, &path(model)?, &external?, limits)
+            let (path, cancelled) = (path(model)?, || control.cancelled());
+            Model::load_unless(&model.name, &path, &external?, limits, &cancelled)
         }
         ModelInput::Layers { weights } => {
             let first = job.calibration.first().ok_or_else(no_calibration)?;
