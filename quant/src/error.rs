@@ -127,7 +127,7 @@ pub enum Error {
     /// A task needs more memory than the process may use.
     #[error(
         "{what} needs {needs} beside {resident} of loaded models, and this worker may use {limit}; \
-         give smaller batches, or start workers with a larger --memory-limit"
+         give smaller batches, fewer in a file, or start workers with a larger --memory-limit"
     )]
     Memory {
         /// The task, in terms of the job's files and layers.
