@@ -114,8 +114,10 @@ impl Model {
         let constants = Constants::collect(file_name, &graph, &external, cancelled)?;
         let inputs = input::specs(file_name, &graph, &constants)?;
         let nodes: Vec<OnnxNode> = graph.node.into_iter().map(OnnxNode::from).collect();
-        for module in nodes.iter().map(|node| &node.scope.module) {
-            limits.check_name(file_name, "module", module.as_bytes())?;
+        for scope in nodes.iter().map(|node| &node.scope) {
+            limits.check_name(file_name, "module", scope.module.as_bytes())?;
+            let function = scope.function.as_deref().unwrap_or_default();
+            limits.check_name(file_name, "function", function.as_bytes())?;
         }
         check_order(file_name, &nodes, &inputs, &constants)?;
         let outputs: Vec<String> = graph.output.into_iter().map(|output| output.name).collect();

@@ -215,14 +215,19 @@ fn names_of_everything_in_a_model() {
             load(&bytes, limits)
         });
     }
-    let scoped = Made::new(&[2])
-        .node("Relu", &["x"], &["y"])
-        .scope(&long, "relu")
-        .encode();
-    let says = ["m.onnx: the name of module 'nnn"];
-    holds(InputLimit::TensorNameBytes, 100, &says, |limits| {
-        load(&scoped, limits)
-    });
+    for (of, module, function) in [
+        ("module", long.as_str(), "relu"),
+        ("function", "fc", long.as_str()),
+    ] {
+        let scoped = Made::new(&[2])
+            .node("Relu", &["x"], &["y"])
+            .scope(module, function)
+            .encode();
+        let says = format!("m.onnx: the name of {of} 'nnn");
+        holds(InputLimit::TensorNameBytes, 100, &[&says], |limits| {
+            load(&scoped, limits)
+        });
+    }
 }
 
 #[test]
