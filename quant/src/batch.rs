@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, collections::HashSet, path::Path};
 
 use crate::{
     error::{Error, Result},
-    limits::{InputLimits, shown},
+    limits::{InputLimits, listed},
     model::{ElementKind, InputSpec},
     tensor::Datum,
 };
@@ -25,14 +25,6 @@ use npz::NpzFile;
 
 /// One batch: a tensor for each input of the model.
 pub type Batch = BTreeMap<String, Datum>;
-
-/// Elements of a batch, over all its tensors.
-pub fn elements(batch: &Batch) -> usize {
-    batch
-        .values()
-        .map(|datum| datum.shape().iter().product::<usize>())
-        .sum()
-}
 
 /// Suffix that a key may have or leave out: layer mode names a layer's input `NAME.input`.
 const INPUT_SUFFIX: &str = ".input";
@@ -46,6 +38,15 @@ pub struct BatchFile {
     count: usize,
     stacked: bool,
     ignored: Vec<String>,
+}
+
+/// Memory that reading a tensor takes, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    /// Until it is read.
+    passing: u64,
+    /// With the batch, or with the file.
+    kept: u64,
 }
 
 /// An input of the model and where the file has it.
@@ -100,6 +101,14 @@ impl BatchFile {
         &self.name
     }
 
+    /// The file and, where they are several, how many batches it holds: "b.npz (64 batches)".
+    pub(crate) fn told(&self) -> String {
+        match self.count {
+            1 => self.name.clone(),
+            count => format!("{} ({count} batches)", self.name),
+        }
+    }
+
     /// Number of batches, at least 1.
     pub fn count(&self) -> usize {
         self.count
@@ -112,6 +121,20 @@ impl BatchFile {
             .iter()
             .map(|entry| entry.shape.iter().product());
         all.fold(0, usize::saturating_add) / self.count.max(1)
+    }
+
+    /// Bytes of memory that reading takes at most, from the headers: the batch, and what it is made
+    /// from. Of an archive every input is unpacked whole, and stays so while the file is open.
+    pub fn reading_bytes(&self) -> u64 {
+        let parts = self.stacked.then_some(self.count);
+        let costs = self
+            .entries
+            .iter()
+            .map(|entry| self.source.cost(&entry.key, entry.spec.kind, parts));
+        let (passing, kept) = costs.fold((0, 0_u64), |(passing, kept), cost| {
+            (cost.passing.max(passing), kept.saturating_add(cost.kept))
+        });
+        kept.saturating_add(passing)
     }
 
     /// Keys of the file that are no input of the model, sorted.
@@ -172,7 +195,7 @@ fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Resu
         bad(format!(
             "input '{}' is missing; the file has {}",
             spec.name,
-            listed(keys)
+            listed(keys, "no tensor")
         ))
     })?;
     if let Some(problem) = source.problem(key) {
@@ -199,24 +222,6 @@ fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Resu
         key: key.to_owned(),
         shape,
     })
-}
-
-/// Names for a message, which some of them are enough for.
-pub(crate) fn listed(keys: &[String]) -> String {
-    const LISTED: usize = 16;
-    let named = |keys: &[String]| {
-        let names = keys
-            .iter()
-            .map(|key| format!("'{}'", shown(key.as_bytes())));
-        names.collect::<Vec<_>>().join(", ")
-    };
-    match keys.split_at_checked(LISTED) {
-        Some((first, rest)) if !rest.is_empty() => {
-            format!("{} and {} more", named(first), rest.len())
-        }
-        _ if keys.is_empty() => "no tensor".to_owned(),
-        _ => named(keys),
-    }
 }
 
 impl Source {
@@ -268,6 +273,13 @@ impl Source {
         match self {
             Source::Safetensors(file) => file.readable_as(key, kind),
             Source::Npz(file) => file.readable_as(key, kind),
+        }
+    }
+
+    fn cost(&self, key: &str, kind: ElementKind, parts: Option<usize>) -> Cost {
+        match self {
+            Source::Safetensors(file) => file.cost(key, kind, parts),
+            Source::Npz(file) => file.cost(key, parts),
         }
     }
 

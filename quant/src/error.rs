@@ -42,6 +42,16 @@ pub enum Error {
         /// Which limit.
         limit: InputLimit,
     },
+    /// A file holds more than any server lets through: no flag moves this limit.
+    #[error("{file}: {what}; at most {max} may be")]
+    TooMuch {
+        /// File name as the user gave it.
+        file: String,
+        /// What has how much.
+        what: String,
+        /// The limit's figure.
+        max: u64,
+    },
     /// A tensor holds NaN or infinity.
     #[error(
         "{file}: tensor '{tensor}' has {value} at index {index:?}; only finite values can be quantized"
@@ -117,7 +127,7 @@ pub enum Error {
     /// A task needs more memory than the process may use.
     #[error(
         "{what} needs {needs} beside {resident} of loaded models, and this worker may use {limit}; \
-         give smaller batches, or start workers with a larger --memory-limit"
+         give smaller batches, fewer in a file, or start workers with a larger --memory-limit"
     )]
     Memory {
         /// The task, in terms of the job's files and layers.
@@ -140,7 +150,7 @@ impl Error {
         match self {
             Error::Model { .. } => "INVALID_MODEL",
             Error::Batch { .. } => "INVALID_BATCH",
-            Error::Limit { .. } => "LIMIT_EXCEEDED",
+            Error::Limit { .. } | Error::TooMuch { .. } => "LIMIT_EXCEEDED",
             Error::NonFinite { .. } => "NON_FINITE",
             Error::UnknownName { .. } => "UNKNOWN_NAME",
             Error::Setting { .. } => "INVALID_SETTING",

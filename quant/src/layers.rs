@@ -7,9 +7,9 @@ use ndarray::Ix2;
 use prost::Message;
 
 use crate::{
-    batch::{self, SafetensorsFile, listed},
+    batch::{self, SafetensorsFile},
     error::{Error, Result},
-    limits::InputLimits,
+    limits::{InputLimits, listed},
     model::{ElementKind, TRAILING_DIMS},
     onnx::{
         GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
@@ -72,8 +72,8 @@ pub fn to_onnx(
             (true, _) => "it has no NAME.weight of rank 2, so no Linear layer".to_owned(),
             (false, _) => format!(
                 "none of its Linear layers ({}) has activations ({})",
-                listed(&linears),
-                listed(layers.unwrap_or_default())
+                listed(&linears, "no tensor"),
+                listed(layers.unwrap_or_default(), "no tensor")
             ),
         }));
     }

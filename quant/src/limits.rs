@@ -158,6 +158,33 @@ pub(crate) fn shown(name: &[u8]) -> String {
     }
 }
 
+/// Another's message as far as one of ours repeats it: it may quote a file at any length.
+pub(crate) fn cut(message: &str) -> String {
+    const CHARS: usize = 400;
+    match message.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+/// Names for a message, which some of them are enough for; `none` where there is none.
+pub(crate) fn listed(names: &[String], none: &str) -> String {
+    const LISTED: usize = 16;
+    let quoted = |names: &[String]| {
+        let names = names
+            .iter()
+            .map(|name| format!("'{}'", shown(name.as_bytes())));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match names.split_at_checked(LISTED) {
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("{} and {} more", quoted(first), rest.len())
+        }
+        _ if names.is_empty() => none.to_owned(),
+        _ => quoted(names),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,5 +218,7 @@ mod tests {
     fn a_long_name_is_cut_where_it_is_shown() {
         assert_eq!(shown(&[b'a'; 64]).len(), 64);
         assert_eq!(shown(&[b'a'; 65]), "a".repeat(64) + "…");
+        assert_eq!(cut(&"ö".repeat(400)), "ö".repeat(400));
+        assert_eq!(cut(&"ö".repeat(401)), "ö".repeat(400) + "…");
     }
 }

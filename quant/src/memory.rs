@@ -142,8 +142,7 @@ impl MemoryBudget {
     }
 
     fn take(self: &Arc<Self>, held: &mut Held, kind: Kind, bytes: u64) -> Reservation {
-        *held.of(kind) = held.of(kind).saturating_add(bytes);
-        held.peak = held.peak.max(held.resident.saturating_add(held.running));
+        held.add(kind, bytes);
         Reservation {
             budget: Arc::clone(self),
             bytes,
@@ -166,11 +165,31 @@ impl MemoryBudget {
 }
 
 impl Held {
+    fn add(&mut self, kind: Kind, bytes: u64) {
+        *self.of(kind) = self.of(kind).saturating_add(bytes);
+        self.peak = self.peak.max(self.resident.saturating_add(self.running));
+    }
+
     const fn of(&mut self, kind: Kind) -> &mut u64 {
         match kind {
             Kind::Resident => &mut self.resident,
             Kind::Running => &mut self.running,
         }
+    }
+}
+
+impl Reservation {
+    /// Takes more where there is room now. It never waits: two that each held a share and waited for
+    /// more would do so for ever.
+    pub(crate) fn grow(&mut self, bytes: u64) -> bool {
+        let budget = Arc::clone(&self.budget);
+        let mut held = budget.lock();
+        let fits = budget.fits(&held, bytes);
+        if fits {
+            held.add(self.kind, bytes);
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+        fits
     }
 }
 
@@ -241,6 +260,18 @@ mod tests {
         let new = budget.resident("new", 80, || idle = None);
         assert!(new.is_ok());
         assert!(budget.resident("third", 80, || {}).is_err());
+    }
+
+    #[test]
+    fn a_share_grows_where_there_is_room_and_is_given_back_whole() {
+        let budget = MemoryBudget::new(Some(100));
+        let mut first = budget.running("first", 40, || false).unwrap();
+        assert!(first.grow(30));
+        assert!(!first.grow(31), "it does not wait");
+        assert_eq!(budget.peak(), 70);
+        drop(first);
+        let all = budget.running("all", 100, || false).unwrap();
+        drop(all);
     }
 
     #[test]

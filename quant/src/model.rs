@@ -50,7 +50,8 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Io`] where a file cannot be read; [`Error::Limit`] for a model that holds more than
-    /// `limits` allow, before it is decoded; [`Error::Model`] for a damaged file, one without a
+    /// `limits` allow, before it is decoded; [`Error::TooMuch`] for tensors that read the external
+    /// files over and over; [`Error::Model`] for a damaged file, one without a
     /// graph, a node that uses a value nothing has made, an unknown or unsafe external location, a
     /// tensor whose data does not fill its shape; [`Error::NonFinite`] for a weight that is NaN or
     /// infinite. A lone infinite scalar is let through: it is how exports write a mask.
@@ -60,11 +61,25 @@ impl Model {
         external_data: &[(String, PathBuf)],
         limits: &InputLimits,
     ) -> Result<Model> {
+        Model::load_unless(file_name, path, external_data, limits, &|| false)
+    }
+
+    /// The same until `cancelled` says so, which is asked before each constant.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; [`Error::Cancelled`].
+    pub(crate) fn load_unless(
+        file_name: &str,
+        path: &Path,
+        external_data: &[(String, PathBuf)],
+        limits: &InputLimits,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Model> {
         let bytes = std::fs::read(path).map_err(|source| Error::Io {
             what: file_name.to_owned(),
             source,
         })?;
-        Model::from_bytes(file_name, bytes.into(), external_data, limits)
+        Model::parse(file_name, bytes.into(), external_data, limits, cancelled)
     }
 
     /// The same for a model in memory, as layer mode makes one.
@@ -73,6 +88,16 @@ impl Model {
         bytes: Bytes,
         external_data: &[(String, PathBuf)],
         limits: &InputLimits,
+    ) -> Result<Model> {
+        Model::parse(file_name, bytes, external_data, limits, &|| false)
+    }
+
+    fn parse(
+        file_name: &str,
+        bytes: Bytes,
+        external_data: &[(String, PathBuf)],
+        limits: &InputLimits,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<Model> {
         survey::check(file_name, &bytes, limits)?;
         let (proto, graph) = decode(file_name, &bytes)?;
@@ -86,11 +111,13 @@ impl Model {
             });
         }
         let external = ExternalData::new(file_name, external_data);
-        let constants = Constants::collect(file_name, &graph, &external)?;
+        let constants = Constants::collect(file_name, &graph, &external, cancelled)?;
         let inputs = input::specs(file_name, &graph, &constants)?;
         let nodes: Vec<OnnxNode> = graph.node.into_iter().map(OnnxNode::from).collect();
-        for module in nodes.iter().map(|node| &node.scope.module) {
-            limits.check_name(file_name, "module", module.as_bytes())?;
+        for scope in nodes.iter().map(|node| &node.scope) {
+            limits.check_name(file_name, "module", scope.module.as_bytes())?;
+            let function = scope.function.as_deref().unwrap_or_default();
+            limits.check_name(file_name, "function", function.as_bytes())?;
         }
         check_order(file_name, &nodes, &inputs, &constants)?;
         let outputs: Vec<String> = graph.output.into_iter().map(|output| output.name).collect();

@@ -69,7 +69,11 @@ impl Header {
         let mut header = vec![0; length];
         exact(file, &mut header)?;
         let text = std::str::from_utf8(&header).map_err(|_| not_understood())?;
-        parse(text)
+        let header = parse(text)?;
+        match header.bytes() {
+            Some(_) => Ok(header),
+            None => Err(format!("shape {:?} is impossible", header.shape)),
+        }
     }
 
     /// Kind of the elements once they are read.
@@ -89,9 +93,7 @@ impl Header {
         let wanted = self
             .bytes()
             .ok_or_else(|| format!("shape {shape:?} is impossible"))?;
-        let mut bytes = Vec::new();
-        // Grows with what is there, not with what the header promises.
-        file.take(wanted).read_to_end(&mut bytes).map_err(damaged)?;
+        let bytes = at_most(file, wanted).map_err(damaged)?;
         if (bytes.len() as u64) < wanted {
             let got = bytes.len();
             return Err(format!(
@@ -123,6 +125,29 @@ impl Header {
         let bytes = count?.checked_mul(self.element.bytes())?;
         // What does not fit an allocation fits no array.
         isize::try_from(bytes).ok().map(|_| bytes as u64)
+    }
+
+    /// What [`Self::elements`] holds while it reads, the result included.
+    pub(super) fn reading(&self) -> u64 {
+        let encoded = self.bytes().unwrap_or(u64::MAX);
+        let decoded = self.decoded();
+        // As they are in the file, or again in their order in memory.
+        let wide = match self.element {
+            Element::I64 => encoded,
+            _ => decoded,
+        };
+        let copies = u64::from(self.element == Element::I64) + u64::from(self.fortran);
+        let converting = encoded
+            .saturating_add(decoded)
+            .saturating_add(wide.saturating_mul(copies));
+        // Room that grows is there twice for a moment.
+        converting.max(encoded.saturating_mul(2))
+    }
+
+    /// Bytes of the result.
+    pub(super) fn decoded(&self) -> u64 {
+        let count = self.bytes().unwrap_or(u64::MAX) / self.element.bytes() as u64;
+        count.saturating_mul(self.kind().bytes())
     }
 
     /// Row-major, whatever the order in the file.
@@ -225,6 +250,22 @@ fn unreadable(descr: &str) -> String {
 
 fn not_understood() -> String {
     "its header is not one that NumPy writes".to_owned()
+}
+
+/// Reads `wanted` bytes, or as many as there are. Room grows with what is there, not with what is
+/// merely wanted, and is never more than that.
+fn at_most(file: &mut impl Read, wanted: u64) -> std::io::Result<Vec<u8>> {
+    const FIRST: usize = 1 << 16;
+    let mut bytes = Vec::new();
+    loop {
+        let missing = wanted.saturating_sub(bytes.len() as u64);
+        let step = missing.min(bytes.len().max(FIRST) as u64);
+        bytes.reserve_exact(step as usize);
+        let got = file.by_ref().take(step).read_to_end(&mut bytes)?;
+        if (got as u64) < step || got as u64 == missing {
+            return Ok(bytes);
+        }
+    }
 }
 
 fn exact(file: &mut impl Read, buffer: &mut [u8]) -> Result<(), String> {

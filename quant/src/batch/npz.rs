@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt::Display, fs::File, io::BufReader, path::Pa
 use ndarray::{ArrayD, Axis};
 use zip::ZipArchive;
 
-use super::npy::Header;
+use super::{Cost, npy::Header};
 use crate::{
     error::{Error, Result},
     limits::InputLimits,
@@ -109,6 +109,20 @@ impl NpzFile {
 
     pub(super) fn readable_as(&self, key: &str, kind: ElementKind) -> bool {
         self.header(key).is_some_and(|header| header.kind() == kind)
+    }
+
+    /// What reading one of `parts` parts of an array holds, and what stays of it.
+    pub(super) fn cost(&self, key: &str, parts: Option<usize>) -> Cost {
+        let Some(header) = self.header(key) else {
+            return Cost::default();
+        };
+        let decoded = header.decoded();
+        // The stack stays, beside the part that is cut out.
+        let part = parts.map_or(0, |parts| decoded / parts.max(1) as u64);
+        Cost {
+            passing: header.reading().saturating_sub(decoded),
+            kept: decoded.saturating_add(part),
+        }
     }
 
     /// An array, or part `part` along its leading axis.

@@ -12,9 +12,10 @@ use half::{bf16, f16};
 use ndarray::ArrayD;
 use safetensors::{Dtype, tensor::Metadata, tensor::TensorInfo};
 
+use super::Cost;
 use crate::{
     error::{Error, Result},
-    limits::InputLimits,
+    limits::{InputLimits, cut, shown},
     model::ElementKind,
     tensor::Datum,
 };
@@ -23,6 +24,9 @@ use crate::{
 const LENGTH_BYTES: u64 = 8;
 /// Limit of the format itself.
 const MAX_HEADER: u64 = 100_000_000;
+
+/// Dimensions of a tensor, as many as NumPy has.
+const MAX_RANK: usize = 64;
 
 /// An open file with its header parsed.
 #[derive(Debug)]
@@ -64,8 +68,21 @@ impl SafetensorsFile {
         let mut header = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         file.read_exact(&mut header).map_err(io)?;
         tally::check(name, &header, limits)?;
-        let header: Metadata = serde_json::from_slice(&header)
-            .map_err(|error| bad(format!("damaged safetensors header: {error}")))?;
+        let header: Metadata = serde_json::from_slice(&header).map_err(|error| {
+            bad(format!(
+                "damaged safetensors header: {}",
+                cut(&error.to_string())
+            ))
+        })?;
+        let deep = |(_, info): &(String, &TensorInfo)| info.shape.len() > MAX_RANK;
+        let found = header.tensors().into_iter().filter(deep);
+        if let Some((key, info)) = found.min_by(|(a, _), (b, _)| a.cmp(b)) {
+            return Err(bad(format!(
+                "tensor '{}' has {} dimensions; at most {MAX_RANK} may be",
+                shown(key.as_bytes()),
+                info.shape.len()
+            )));
+        }
         let data_start = LENGTH_BYTES + length;
         let (got, wanted) = (size - data_start, header.data_len() as u64);
         if got != wanted {
@@ -120,6 +137,29 @@ impl SafetensorsFile {
             ElementKind::I32 => matches!(info.dtype, Dtype::I64 | Dtype::I32 | Dtype::BOOL),
             ElementKind::I8 => info.dtype == Dtype::I8,
             ElementKind::U8 => info.dtype == Dtype::U8,
+        }
+    }
+
+    /// What reading one of `parts` parts of a tensor holds, and what stays of it.
+    pub(super) fn cost(&self, key: &str, kind: ElementKind, parts: Option<usize>) -> Cost {
+        let Some(info) = self.header.info(key) else {
+            return Cost::default();
+        };
+        let (start, end) = info.data_offsets;
+        let parts = parts.unwrap_or(1).max(1);
+        let encoded = (end.saturating_sub(start) / parts) as u64;
+        let elements = info
+            .shape
+            .iter()
+            .fold(1, |n: usize, &d| n.saturating_mul(d))
+            / parts;
+        let wide = match info.dtype {
+            Dtype::I64 => encoded,
+            _ => 0,
+        };
+        Cost {
+            passing: encoded.saturating_add(wide),
+            kept: (elements as u64).saturating_mul(kind.bytes()),
         }
     }
 

@@ -8,7 +8,7 @@ use dual16_nash::{legality::Rules, ways::Way};
 
 use super::{
     Blobs, Context, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured,
-    footprint,
+    footprint::{self, LargestBatch},
     payload::{EvaluateMap, EvaluateReduce, Evaluated, decode, encode, load, store},
     session::Session,
     validate,
@@ -71,11 +71,12 @@ pub(super) fn map(
     } = decode("evaluate task", task.payload)?;
     let calibration: Calibration = load("calibration", &calibration, context.blobs)?;
     let source = session.scale_source(&calibration);
+    let largest = footprint::largest_batch(session, session.measured_files(), context.blobs)?;
     let mut group = Group {
         session,
         source,
         context,
-        batch: footprint::largest_batch(session, session.measured_files(), context.blobs)?,
+        largest,
         notices: Vec::new(),
     };
     let mut layers = Vec::new();
@@ -167,8 +168,7 @@ struct Group<'a> {
     session: &'a Session,
     source: ScaleSource<'a>,
     context: &'a Context<'a>,
-    /// Elements of the largest measured batch.
-    batch: usize,
+    largest: LargestBatch,
     notices: Vec<Notice>,
 }
 
@@ -221,7 +221,7 @@ impl Group<'_> {
             for &way in ways {
                 let mut larger = part.clone();
                 larger.entry(id).or_default().push(way);
-                let bytes = self.session.evaluate_bytes(&larger, self.batch);
+                let bytes = self.session.evaluate_bytes(&larger, &self.largest);
                 if !part.is_empty() && !self.context.could_hold(bytes) {
                     self.measure_part(&part, &mut measured)?;
                     larger = Wanted::from([(id, vec![way])]);
@@ -240,7 +240,7 @@ impl Group<'_> {
         measured: &mut BTreeMap<usize, Vec<WayMeasured>>,
     ) -> Result<()> {
         let session = self.session;
-        let bytes = session.evaluate_bytes(wanted, self.batch);
+        let bytes = session.evaluate_bytes(wanted, &self.largest);
         let _held = self
             .context
             .reserve(session, &self.task_name(wanted), bytes)?;
@@ -261,7 +261,8 @@ impl Group<'_> {
             .collect();
         let files = session.measured_files();
         for file in 0..files.len() {
-            session.for_each_batch(files, file, self.context, |_, batch| {
+            let mut batches = session.file(files, file, self.context.blobs)?;
+            session.for_each_batch(&mut batches, self.context, |_, batch| {
                 let capture = session.float_run(batch, &session.names_of(&values))?;
                 for (&id, layer) in &mut running {
                     let node = session.graph.node(NodeId(id));

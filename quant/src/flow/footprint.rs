@@ -10,7 +10,8 @@ use super::{FileRef, JobInput, ModelInput, session::Session};
 use crate::{
     exec::peak_elements,
     graph::{Linear, NodeId, Op, ValueId},
-    plan::Plan,
+    observe::{BINS, Sketch},
+    plan::{Key, Plan},
 };
 
 /// Copies of the model's files while it is loaded: the file, rten's image of it and rten's weights,
@@ -19,6 +20,13 @@ const MODEL_COPIES: u64 = 4;
 
 /// Bytes of an f32.
 const F32: u64 = 4;
+
+/// A sketch without a histogram: its place in a list that grows, its shape, itself as bytes.
+const SKETCH: u64 = 2 * size_of::<(Key, Sketch)>() as u64 + 160;
+/// A bin of a histogram.
+const BIN: u64 = 8;
+/// The same in a task's result: two bytes count up to 16,383 values.
+const ENCODED_BIN: u64 = 2;
 
 /// Allocators round up and keep what was freed.
 fn with_margin(bytes: u64) -> u64 {
@@ -68,11 +76,21 @@ impl Session {
         with_margin(self.scaled(batch, elements) + weights)
     }
 
+    /// What observe keeps of so many batches until their file is done: a sketch of each value, and
+    /// all of them once more as the task's result.
+    pub(super) fn sketches_bytes(&self, batches: usize) -> u64 {
+        let bytes = self.sketches().map(|wants| match wants.histogram {
+            true => SKETCH + BINS as u64 * (BIN + 2 * ENCODED_BIN),
+            false => SKETCH,
+        });
+        bytes.sum::<u64>().saturating_mul(batches as u64)
+    }
+
     /// Evaluate: these ways of these Linears, and one batch of their inputs and outputs.
     pub(super) fn evaluate_bytes(
         &self,
         wanted: &BTreeMap<usize, Vec<Way>>,
-        elements: usize,
+        largest: &LargestBatch,
     ) -> u64 {
         let (mut weights, mut captured, mut widest) = (0, 0, 0);
         for (&id, ways) in wanted {
@@ -88,7 +106,8 @@ impl Session {
             // The input in both dtypes and packed; accumulators, the output and its float twin.
             widest = widest.max(x * 8 + y * 24);
         }
-        with_margin(weights + self.scaled(captured + widest + self.temporaries(), elements))
+        let batch = self.scaled(captured + widest + self.temporaries(), largest.elements);
+        with_margin(weights + batch).saturating_add(largest.reading)
     }
 
     /// One batch of validate; the plan's integers are the session's own.
@@ -139,15 +158,30 @@ impl Session {
     }
 }
 
-/// The largest batch of some files, from their headers, in elements.
+/// What the batches of some files take at most, from their headers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LargestBatch {
+    /// Elements of a batch.
+    elements: usize,
+    /// [`BatchFile::reading_bytes`](crate::batch::BatchFile::reading_bytes).
+    reading: u64,
+}
+
+/// The largest batch of some files.
 pub(super) fn largest_batch(
     session: &Session,
     files: &[FileRef],
     blobs: &dyn super::Blobs,
-) -> crate::Result<usize> {
-    files.iter().try_fold(0, |largest, file| {
-        Ok(largest.max(session.batches(file, blobs)?.elements()))
-    })
+) -> crate::Result<LargestBatch> {
+    files
+        .iter()
+        .try_fold(LargestBatch::default(), |largest, file| {
+            let batches = session.batches(file, blobs)?;
+            Ok(LargestBatch {
+                elements: largest.elements.max(batches.elements()),
+                reading: largest.reading.max(batches.reading_bytes()),
+            })
+        })
 }
 
 /// A Linear's integers in one way, and one float copy while they are made.

@@ -38,7 +38,7 @@ use crate::{
 
 /// What a running task asks of its surroundings.
 pub trait Control: Send + Sync {
-    /// True once the task should stop; asked between batches and layers.
+    /// True once the task should stop; asked between batches and layers, and while a model is loaded.
     fn cancelled(&self) -> bool;
 
     /// Told of each run of a way's kernels while layers are measured.
@@ -127,7 +127,7 @@ impl Executor {
         blobs: &dyn Blobs,
         control: &dyn Control,
     ) -> Result<TaskOutput> {
-        let session = self.sessions.of(task.job, blobs, &self.memory)?;
+        let session = self.sessions.of(task.job, blobs, &self.memory, control)?;
         let session = session.as_ref();
         let context = &Context {
             executor: self,

@@ -7,7 +7,6 @@ use dual16_nash::{
     linear::GemmShape,
     mul_sum::{for_each_products, product_range},
     split::SplitWeight,
-    ways::Way,
 };
 
 use super::{
@@ -17,7 +16,6 @@ use super::{
 };
 use crate::{
     Error, Result,
-    batch::elements,
     error::KernelContext,
     exec::{Capture, captured, gemm_f32, walk},
     flow::Blobs,
@@ -47,15 +45,21 @@ pub(super) fn map(
     context: &Context<'_>,
 ) -> Result<TaskOutput> {
     let ObserveMap { file } = decode("observe task", task.payload)?;
-    let mut batches = Vec::new();
-    let files = &session.job.calibration;
-    session.for_each_batch(files, file, context, |name, batch| {
-        let bytes = session.observe_bytes(elements(batch));
-        let _held = context.reserve(session, &format!("observing {name}"), bytes)?;
+    let mut observed = Vec::new();
+    let mut batches = session.file(&session.job.calibration, file, context.blobs)?;
+    let bytes = [
+        batches.reading_bytes(),
+        session.observe_bytes(batches.elements()),
+        session.sketches_bytes(batches.count()),
+    ];
+    let bytes = bytes.into_iter().fold(0, u64::saturating_add);
+    let _held = context.reserve(session, &format!("observing {}", batches.told()), bytes)?;
+    session.for_each_batch(&mut batches, context, |name, batch| {
         let capture = session.float_run(batch, &session.all_values())?;
-        batches.push(observe_batch(session, name, &capture)?);
+        observed.push(observe_batch(session, name, &capture)?);
         Ok(())
     })?;
+    let batches = observed;
     let result = encode("observations", &Observed { batches })?;
     Ok(TaskOutput {
         result,
@@ -132,7 +136,7 @@ struct Inside<'a> {
 
 impl Inside<'_> {
     fn observe(&self, sketches: &mut Vec<(Key, Sketch)>) -> Result<()> {
-        let ways = self.session.ways_in_play(self.node);
+        let slots: Vec<Slot> = self.session.slots_in_play(self.node).collect();
         let x = self.x.as_standard_layout();
         let x = x.as_slice().unwrap_or_default();
         let weight = self.linear.weight.as_standard_layout();
@@ -143,11 +147,11 @@ impl Inside<'_> {
             k,
             o,
         };
-        if ways.contains(&Way::MulSum) {
+        if slots.contains(&Slot::Product) {
             sketches.push(self.keyed(Slot::Product, self.products(x, weight, shape)?));
             sketches.push(self.keyed(Slot::Sum, self.sketch(Slot::Sum, x, weight, shape, false)?));
         }
-        if ways.contains(&Way::Split) {
+        if slots.contains(&Slot::High) {
             let planes = SplitWeight::new(weight, [o, k]).of(self.layer)?;
             let high = planes.hi_scales().of(self.layer)?;
             let float = |plane: &[i8], scales: &[dual16_nash::Scale]| -> Vec<f32> {

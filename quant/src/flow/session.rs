@@ -8,7 +8,7 @@ use std::{
 
 use dual16_nash::{IntDtype, ways::Way};
 
-use super::{Blobs, Context, FileRef, JobInput, ModelInput, Notice, footprint};
+use super::{Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice, footprint};
 use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
@@ -45,7 +45,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Loads the job's model. `evict` makes room where there is none for it.
+    /// Loads the job's model; a large one takes long enough to be cancelled. `evict` makes room where
+    /// there is none for it.
     ///
     /// The file's own bytes are dropped once the model is lowered: weights are held by the graph and,
     /// as a copy of its own, by rten.
@@ -53,28 +54,39 @@ impl Session {
         job: &JobInput,
         blobs: &dyn Blobs,
         memory: &Arc<MemoryBudget>,
+        control: &dyn Control,
         evict: impl FnOnce(),
     ) -> Result<Session> {
         let layer_mode = matches!(job.model, ModelInput::Layers { .. });
         let what = format!("loading {}", job.model.name());
         let held = memory.resident(&what, footprint::session(job), evict)?;
-        let model = load_model(job, blobs)?;
+        let model = load_model(job, blobs, control)?;
+        go_on(control)?;
         // As many threads as parallel sections have: tasks take turns on them.
         let float = FloatModel::load(&model, rayon::current_num_threads())?;
+        go_on(control)?;
         let first = job.calibration.first().ok_or_else(no_calibration)?;
-        let mut batches = open_batches(first, blobs, model.inputs(), &job.limits)?;
-        let probe_elements = batches.elements();
-        let batch = batches.read(0)?;
-        let graph = {
-            let _held = match memory.limit() {
-                Some(_) => {
-                    let bytes = footprint::probe(float.probe_bytes(&batch)?);
-                    let what = format!("a float run of {}", first.name);
-                    Some(memory.running(&what, bytes, || false)?)
+        let (graph, probe_elements) = {
+            let mut batches = open_batches(first, blobs, model.inputs(), &job.limits)?;
+            let what = format!("a float run of {}", first.name);
+            let run = |bytes| memory.running(&what, bytes, || control.cancelled());
+            let reading = batches.reading_bytes();
+            let mut held = run(reading)?;
+            let mut batch = batches.read(0)?;
+            if memory.limit().is_some() {
+                let probing = footprint::probe(float.probe_bytes(&batch)?);
+                if !held.grow(probing) {
+                    // Whoever waits holds nothing that another may wait for.
+                    drop((batch, batches, held));
+                    held = run(reading.saturating_add(probing))?;
+                    batches = open_batches(first, blobs, model.inputs(), &job.limits)?;
+                    batch = batches.read(0)?;
                 }
-                None => None,
-            };
-            lower(&model, &float.probe(&batch)?)?
+            }
+            go_on(control)?;
+            let graph = lower(&model, &float.probe(&batch)?)?;
+            drop(held);
+            (graph, batches.elements())
         };
         if graph.linears().next().is_none() {
             return Err(Error::Model {
@@ -133,28 +145,35 @@ impl Session {
         open_batches(file, blobs, &self.inputs, &self.job.limits)
     }
 
-    /// Runs `each` for every batch of a file, in order. The name says which batch it is.
-    pub(super) fn for_each_batch(
+    /// The file that a task is of, its headers checked.
+    pub(super) fn file(
         &self,
         files: &[FileRef],
         index: usize,
-        context: &Context<'_>,
-        mut each: impl FnMut(&str, &Batch) -> Result<()>,
-    ) -> Result<()> {
+        blobs: &dyn Blobs,
+    ) -> Result<BatchFile> {
         let file = files.get(index).ok_or_else(|| Error::Payload {
             what: "task",
             reason: format!("the job has no file {index}"),
         })?;
-        let mut batches = self.batches(file, context.blobs)?;
+        self.batches(file, blobs)
+    }
+
+    /// Runs `each` for every batch of a file, in order. The name says which batch it is. Whoever
+    /// calls it holds a share for [`BatchFile::reading_bytes`], and `each` waits for no other.
+    pub(super) fn for_each_batch(
+        &self,
+        batches: &mut BatchFile,
+        context: &Context<'_>,
+        mut each: impl FnMut(&str, &Batch) -> Result<()>,
+    ) -> Result<()> {
         let several = batches.count() > 1;
         for number in 0..batches.count() {
-            if context.control.cancelled() {
-                return Err(Error::Cancelled);
-            }
+            go_on(context.control)?;
             let batch = batches.read(number)?;
             match several {
-                true => each(&format!("{} batch {number}", file.name), &batch)?,
-                false => each(&file.name, &batch)?,
+                true => each(&format!("{} batch {number}", batches.name()), &batch)?,
+                false => each(batches.name(), &batch)?,
             }
         }
         Ok(())
@@ -265,6 +284,26 @@ impl Session {
         )
     }
 
+    /// What is kept of each value in each sketch that observing one batch makes.
+    pub(super) fn sketches(&self) -> impl Iterator<Item = Wants> {
+        let made = self.graph.nodes.iter().flat_map(|node| &node.outputs);
+        let values = self.graph.inputs.iter().chain(made).copied();
+        let own = values.filter(|&id| self.graph.origin(id) == id);
+        let inside = self.graph.linears().flat_map(move |(linear, ..)| {
+            let slots = self.slots_in_play(linear);
+            slots.map(move |slot| self.slot_wants(linear, slot))
+        });
+        own.map(|id| self.wants(id)).chain(inside)
+    }
+
+    /// Tensors inside a Linear that some way in play may need a scale for.
+    pub(super) fn slots_in_play(&self, linear: NodeId) -> impl Iterator<Item = Slot> {
+        let ways = self.ways_in_play(linear);
+        let of = |way, slots: [Slot; 2]| slots.into_iter().filter(move |_| way);
+        let mul_sum = of(ways.contains(&Way::MulSum), [Slot::Product, Slot::Sum]);
+        mul_sum.chain(of(ways.contains(&Way::Split), [Slot::High, Slot::Low]))
+    }
+
     /// What is known to be worth telling before any data is seen.
     pub(super) fn notices(&self) -> Vec<Notice> {
         let islands = self.graph.nodes.iter().filter_map(|node| match &node.op {
@@ -298,7 +337,15 @@ impl Session {
     }
 }
 
-fn load_model(job: &JobInput, blobs: &dyn Blobs) -> Result<Model> {
+/// Ends here where the job was cancelled.
+fn go_on(control: &dyn Control) -> Result<()> {
+    match control.cancelled() {
+        true => Err(Error::Cancelled),
+        false => Ok(()),
+    }
+}
+
+fn load_model(job: &JobInput, blobs: &dyn Blobs, control: &dyn Control) -> Result<Model> {
     let path = |file: &FileRef| {
         blobs.path(&file.digest).map_err(|source| Error::Io {
             what: file.name.clone(),
@@ -315,7 +362,8 @@ fn load_model(job: &JobInput, blobs: &dyn Blobs) -> Result<Model> {
                 .iter()
                 .map(|file| Ok((file.name.clone(), path(file)?)))
                 .collect();
-            Model::load(&model.name, &path(model)?, &external?, limits)
+            let (path, cancelled) = (path(model)?, || control.cancelled());
+            Model::load_unless(&model.name, &path, &external?, limits, &cancelled)
         }
         ModelInput::Layers { weights } => {
             let first = job.calibration.first().ok_or_else(no_calibration)?;

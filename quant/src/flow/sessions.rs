@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
-use super::{Blobs, JobInput, session::Session};
+use super::{Blobs, Control, JobInput, session::Session};
 use crate::{InputLimits, Result, memory::MemoryBudget};
 
 /// Sessions kept: the running job's and the one before, so that two jobs do not evict each other.
@@ -43,13 +43,14 @@ impl Sessions {
         job: &JobInput,
         blobs: &dyn Blobs,
         memory: &Arc<MemoryBudget>,
+        control: &dyn Control,
     ) -> Result<Arc<Session>> {
         let slot = self.slot(&Key::of(job));
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = &*slot {
             return Ok(Arc::clone(session));
         }
-        let session = Session::open(job, blobs, memory, || self.evict_idle(job))?;
+        let session = Session::open(job, blobs, memory, control, || self.evict_idle(job))?;
         let session = Arc::new(session);
         *slot = Some(Arc::clone(&session));
         Ok(session)

@@ -14,7 +14,6 @@ use super::{
 use crate::{
     Error, Result,
     artifact::outputs::{SavedOutput, save_batch},
-    batch::elements,
     exec::{Capture, Converted, Flow, Prepared, Validation, captured, walk},
     graph::{NodeId, ValueId},
     measured::{Measured, PairedSums, Planned, linear_scale},
@@ -63,9 +62,11 @@ pub(super) fn map(
         batches: Vec::new(),
         outputs: Vec::new(),
     };
-    session.for_each_batch(session.measured_files(), file, context, |name, batch| {
-        let bytes = session.validate_bytes(&plan, elements(batch));
-        let _held = context.reserve(session, &format!("validating {name}"), bytes)?;
+    let mut batches = session.file(session.measured_files(), file, blobs)?;
+    let bytes = session.validate_bytes(&plan, batches.elements());
+    let bytes = bytes.saturating_add(batches.reading_bytes());
+    let _held = context.reserve(session, &format!("validating {}", batches.told()), bytes)?;
+    session.for_each_batch(&mut batches, context, |_, batch| {
         let capture = session.float_run(batch, &session.reference_values())?;
         let mut run = BatchRun::new(session, &capture);
         run.validation(&plan, &prepared)?;

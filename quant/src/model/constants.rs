@@ -18,18 +18,24 @@ use crate::{
 pub(super) struct Constants(Arc<HashMap<String, TensorProto>>);
 
 impl Constants {
-    /// Takes every constant of a graph and checks that its data is there and finite.
+    /// Takes every constant of a graph and checks that its data is there and finite. `cancelled` is
+    /// asked before each, for they may be large.
     pub(super) fn collect(
         file: &str,
         graph: &GraphProto,
         external: &ExternalData,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<Constants> {
+        external.check_total(graph)?;
         let mut all = HashMap::with_capacity(graph.initializer.len());
         let initializers = graph
             .initializer
             .iter()
             .map(|tensor| (tensor.name.clone(), tensor.clone()));
         for (name, tensor) in initializers.chain(graph.node.iter().filter_map(constant_node)) {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
             check(file, &name, &tensor, external)?;
             if all.contains_key(&name) {
                 let reason = format!("tensor '{name}' is there twice; names of values are unique");

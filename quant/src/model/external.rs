@@ -13,9 +13,15 @@ use prost::Message;
 use super::survey;
 use crate::{
     error::{Error, Result},
-    limits::InputLimits,
+    limits::{InputLimits, listed, shown},
     onnx::{GraphProto, ModelProto, StringStringEntryProto, TensorProto},
 };
+
+/// What tensors may read of external files together: tied weights share a part of one, but a part
+/// that a hundred thousand tensors read costs its reader hours.
+const TIMES_THE_FILES: u64 = 4;
+/// So much more may be read of them, for scalars that have one place.
+const BEYOND_THE_FILES: u64 = 16 << 20;
 
 /// The files a model's external data may come from.
 #[derive(Debug, Clone)]
@@ -37,11 +43,44 @@ impl ExternalData {
         self.files.is_empty()
     }
 
+    /// Refuses tensors that read the files over and over.
+    pub(super) fn check_total(&self, graph: &GraphProto) -> Result<()> {
+        let mut files: u64 = 0;
+        for (location, path) in &self.files {
+            let io = |source| Error::Io {
+                what: location.clone(),
+                source,
+            };
+            files = files.saturating_add(std::fs::metadata(path).map_err(io)?.len());
+        }
+        let max = files
+            .saturating_mul(TIMES_THE_FILES)
+            .saturating_add(BEYOND_THE_FILES);
+        let mut total: u64 = 0;
+        for tensor in tensors(graph).into_iter().filter(|t| t.is_external()) {
+            let range = self.range(&tensor.name, tensor)?;
+            total = total.saturating_add(range.length);
+            if total > max {
+                return Err(Error::TooMuch {
+                    file: self.model.clone(),
+                    what: format!(
+                        "with tensor '{}' in '{}', its tensors read {total} bytes of external \
+                         files that have {files}",
+                        tensor.name,
+                        shown(range.location.as_bytes())
+                    ),
+                    max,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// The bytes of one tensor.
     pub(super) fn read(&self, name: &str, tensor: &TensorProto) -> Result<Vec<u8>> {
         let range = self.range(name, tensor)?;
         let io = |source| Error::Io {
-            what: range.location.to_owned(),
+            what: shown(range.location.as_bytes()),
             source,
         };
         let mut file = File::open(range.path).map_err(io)?;
@@ -97,13 +136,15 @@ impl ExternalData {
         };
         let location = location(tensor).map_err(bad)?;
         let path = self.files.get(location).ok_or_else(|| {
-            let known: Vec<&str> = self.files.keys().map(String::as_str).collect();
+            let known: Vec<String> = self.files.keys().cloned().collect();
             bad(format!(
-                "its data is in '{location}', which is not among the files given {known:?}"
+                "its data is in '{}', which is not among the files given: {}",
+                shown(location.as_bytes()),
+                listed(&known, "none")
             ))
         })?;
         let io = |source| Error::Io {
-            what: location.to_owned(),
+            what: shown(location.as_bytes()),
             source,
         };
         let size = std::fs::metadata(path).map_err(io)?.len();
@@ -113,8 +154,9 @@ impl ExternalData {
             .unwrap_or(size.saturating_sub(offset));
         if offset.checked_add(length).is_none_or(|end| end > size) {
             return Err(bad(format!(
-                "its data is bytes {offset}..{} of '{location}', which has only {size}",
-                offset.saturating_add(length)
+                "its data is bytes {offset}..{} of '{}', which has only {size}",
+                offset.saturating_add(length),
+                shown(location.as_bytes())
             )));
         }
         Ok(Range {
@@ -213,8 +255,8 @@ fn location(tensor: &TensorProto) -> Result<&str, String> {
         && Path::new(location).components().all(inside);
     if !safe {
         return Err(format!(
-            "its data is in '{location}', outside the model's folder; only relative paths below it \
-             are read"
+            "its data is in '{}', outside the model's folder; only relative paths below it are read",
+            shown(location.as_bytes())
         ));
     }
     Ok(location)
@@ -222,8 +264,12 @@ fn location(tensor: &TensorProto) -> Result<&str, String> {
 
 fn number(tensor: &TensorProto, key: &str) -> Result<Option<u64>, String> {
     let parse = |text: &str| {
-        text.parse()
-            .map_err(|_| format!("external {key} '{text}' is no number of bytes"))
+        text.parse().map_err(|_| {
+            format!(
+                "external {key} '{}' is no number of bytes",
+                shown(text.as_bytes())
+            )
+        })
     };
     entry(tensor, key).map(parse).transpose()
 }

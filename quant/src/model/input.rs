@@ -23,6 +23,16 @@ pub enum ElementKind {
     U8,
 }
 
+impl ElementKind {
+    /// Bytes of an element.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::F32 | Self::I32 => 4,
+            Self::I8 | Self::U8 => 1,
+        }
+    }
+}
+
 /// One input of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputSpec {

@@ -14,23 +14,24 @@ pub struct Scope {
 impl Scope {
     /// Parses the list; None where it is no such list.
     pub fn parse(repr: &str) -> Option<Scope> {
-        let mut names = parse_list(repr)?;
-        let function = names.pop()?;
+        let (module, function) = last_two(repr)?;
         Some(Scope {
-            module: names.pop().unwrap_or_default(),
+            module: module.unwrap_or_default(),
             function: Some(function),
         })
     }
 }
 
-fn parse_list(repr: &str) -> Option<Vec<String>> {
+/// The last but one and the last name of a list. The others are not kept: an empty one is two bytes
+/// in a file, and many times that in memory.
+fn last_two(repr: &str) -> Option<(Option<String>, String)> {
     let inner = repr.trim().strip_prefix('[')?.strip_suffix(']')?;
-    let mut names = Vec::new();
+    let (mut before, mut last) = (None, None);
     let mut chars = inner.chars().peekable();
     loop {
         while chars.next_if(|c| c.is_whitespace() || *c == ',').is_some() {}
         let Some(quote) = chars.next() else {
-            return Some(names);
+            return last.map(|last| (before, last));
         };
         if quote != '\'' && quote != '"' {
             return None;
@@ -44,7 +45,7 @@ fn parse_list(repr: &str) -> Option<Vec<String>> {
                 c => name.push(c),
             }
         }
-        names.push(name);
+        before = last.replace(name);
     }
 }
 

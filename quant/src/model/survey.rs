@@ -16,17 +16,26 @@ const DECODED_NESTING: u64 = 31;
 const SUBGRAPH_NODES: u64 = 4000;
 /// Attributes and declared values for each node that may be. Real models have some five.
 const PARTS_OF_NODE: u64 = 16;
+/// Entries of lists for each node that may be: what it reads and makes, notes on it and on what is
+/// declared, texts of attributes, dimensions. Real models have some fifteen.
+const ENTRIES_OF_NODE: u64 = 64;
+/// Where a tensor's data is. ONNX has five keys.
+const EXTERNAL_ENTRIES: u64 = 8;
+/// Dimensions of a tensor, NumPy's limit.
+const DIMENSIONS: u64 = 64;
 
 /// Refuses a model that holds more than the limits allow.
 ///
 /// # Errors
-/// [`Error::Limit`]; [`Error::Model`] for graphs nested deeper than can be decoded.
+/// [`Error::Limit`]; [`Error::TooMuch`] for a tensor of more dimensions or places than any has;
+/// [`Error::Model`] for graphs nested deeper than can be decoded.
 pub(super) fn check(file: &str, model: &[u8], limits: &InputLimits) -> Result<()> {
     let mut survey = Survey {
         file,
         limits,
         nodes: 0,
         parts: 0,
+        entries: 0,
         tensors: 0,
     };
     for (number, bytes) in Fields::of(model) {
@@ -34,7 +43,11 @@ pub(super) fn check(file: &str, model: &[u8], limits: &InputLimits) -> Result<()
             7 => {
                 survey.graph(bytes, 0)?;
             }
-            25 => survey.function(bytes)?,
+            8 | 14 => survey.entries += 1,
+            25 => {
+                survey.entries += 1;
+                survey.function(bytes)?;
+            }
             _ => {}
         }
     }
@@ -47,6 +60,8 @@ struct Survey<'a> {
     nodes: u64,
     /// Attributes and declared values.
     parts: u64,
+    /// Entries of the lists of all of them.
+    entries: u64,
     tensors: u64,
 }
 
@@ -57,6 +72,7 @@ impl Survey<'_> {
             limits,
             nodes,
             parts,
+            entries,
             tensors,
         } = self;
         limits.check(InputLimit::ModelNodes, file, nodes, || {
@@ -66,6 +82,13 @@ impl Survey<'_> {
         limits.check(InputLimit::ModelNodes, file, as_nodes, || {
             format!(
                 "the model has {parts} attributes and declared values, as many as {as_nodes} nodes \
+                 may have"
+            )
+        })?;
+        let as_nodes = entries.div_ceil(ENTRIES_OF_NODE);
+        limits.check(InputLimit::ModelNodes, file, as_nodes, || {
+            format!(
+                "the model has {entries} names, notes and dimensions, as many as {as_nodes} nodes \
                  may have"
             )
         })?;
@@ -81,12 +104,13 @@ impl Survey<'_> {
                     own += 1;
                     self.node(bytes, depth)?;
                 }
-                5 => self.tensor(bytes)?,
-                15 => self.sparse(bytes)?,
+                5 => self.tensor(bytes, None)?,
+                15 => self.sparse(bytes, None)?,
                 11..=13 => {
                     self.parts += 1;
-                    self.names("value", bytes, &[1])?;
+                    self.value(bytes)?;
                 }
+                16 => self.entries += 1,
                 _ => {}
             }
         }
@@ -110,21 +134,44 @@ impl Survey<'_> {
         self.names("node", node, &[3])?;
         self.names("operator", node, &[4, 7])?;
         for (number, bytes) in Fields::of(node) {
-            if number == 5 {
-                self.parts += 1;
-                self.attribute(node, bytes, depth)?;
+            match number {
+                1 | 2 | 9 => self.entries += 1,
+                5 => {
+                    self.parts += 1;
+                    self.attribute(node, bytes, depth)?;
+                }
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// A declared value. Of a part that is there twice the decoder makes one with all the
+    /// dimensions of both.
+    fn value(&mut self, value: &[u8]) -> Result<()> {
+        self.names("value", value, &[1])?;
+        let notes = Fields::of(value).filter(|(number, _)| *number == 4);
+        let dims = within(value, 2)
+            .flat_map(|of_type| within(of_type, 1))
+            .flat_map(|tensor_type| within(tensor_type, 2))
+            .flat_map(|shape| within(shape, 1));
+        let dims = dims.count() as u64;
+        self.entries += notes.count() as u64 + dims;
+        let name = || format!("value '{}'", text(value, 1).unwrap_or_default());
+        self.few(dims, DIMENSIONS, || {
+            format!("{} has {dims} dimensions", name())
+        })
     }
 
     fn attribute(&mut self, node: &[u8], attribute: &[u8], depth: u64) -> Result<()> {
         for (number, bytes) in Fields::of(attribute) {
             match number {
                 1 => self.limits.check_name(self.file, "attribute", bytes)?,
-                5 | 10 => self.tensor(bytes)?,
-                22 | 23 => self.sparse(bytes)?,
+                5 | 10 => self.tensor(bytes, Some(node))?,
+                22 | 23 => self.sparse(bytes, Some(node))?,
+                9 => self.entries += 1,
                 6 | 11 => {
+                    self.entries += 1;
                     self.nest(node, depth + 1)?;
                     let nodes = self.graph(bytes, depth + 1)?;
                     if nodes > SUBGRAPH_NODES {
@@ -142,18 +189,43 @@ impl Survey<'_> {
     }
 
     /// Values and indices, both tensors.
-    fn sparse(&mut self, sparse: &[u8]) -> Result<()> {
+    fn sparse(&mut self, sparse: &[u8], node: Option<&[u8]>) -> Result<()> {
         for (number, bytes) in Fields::of(sparse) {
             if matches!(number, 1 | 2) {
-                self.tensor(bytes)?;
+                self.tensor(bytes, node)?;
             }
         }
         Ok(())
     }
 
-    fn tensor(&mut self, tensor: &[u8]) -> Result<()> {
+    /// A tensor; `node` is the one whose attribute it is, if any.
+    fn tensor(&mut self, tensor: &[u8], node: Option<&[u8]>) -> Result<()> {
         self.tensors += 1;
-        self.names("tensor", tensor, &[8])
+        self.names("tensor", tensor, &[8])?;
+        let name = || match (text(tensor, 8).filter(|name| !name.is_empty()), node) {
+            (None, Some(node)) => format!("a tensor of node '{}'", label(node)),
+            (name, _) => format!("tensor '{}'", name.unwrap_or_default()),
+        };
+        let dims = Fields::varints(tensor, 1);
+        self.few(dims, DIMENSIONS, || {
+            format!("{} has {dims} dimensions", name())
+        })?;
+        let external = within(tensor, 13).count() as u64;
+        self.few(external, EXTERNAL_ENTRIES, || {
+            format!("{} has {external} entries of external data", name())
+        })
+    }
+
+    /// Refuses more than `max`, which nothing sets.
+    fn few(&self, found: u64, max: u64, what: impl FnOnce() -> String) -> Result<()> {
+        match found <= max {
+            true => Ok(()),
+            false => Err(Error::TooMuch {
+                file: self.file.to_owned(),
+                what: what(),
+                max,
+            }),
+        }
     }
 
     fn names(&self, of: &str, message: &[u8], fields: &[u64]) -> Result<()> {
@@ -182,12 +254,19 @@ impl Survey<'_> {
     }
 }
 
+/// The messages in one field of a message.
+fn within(message: &[u8], field: u64) -> impl Iterator<Item = &[u8]> {
+    let fields = Fields::of(message);
+    fields.filter_map(move |(number, bytes)| (number == field).then_some(bytes))
+}
+
+/// The text in a field, as a message shows it.
+fn text(message: &[u8], field: u64) -> Option<String> {
+    within(message, field).next().map(shown)
+}
+
 /// What an error calls a node: its name, else its operator.
 fn label(node: &[u8]) -> String {
-    let text = |wanted| {
-        let mut fields = Fields::of(node).filter(|(number, _)| *number == wanted);
-        fields.next().map(|(_, text)| shown(text))
-    };
-    let mut texts = [text(3), text(4)].into_iter().flatten();
+    let mut texts = [text(node, 3), text(node, 4)].into_iter().flatten();
     texts.find(|text| !text.is_empty()).unwrap_or_default()
 }

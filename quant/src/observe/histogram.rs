@@ -100,6 +100,8 @@ impl Histogram {
             .rposition(|&count| count > 0)
             .map_or(0, |last| last + 1);
         self.counts.truncate(len);
+        // Sketches are kept until their file is done.
+        self.counts.shrink_to_fit();
     }
 
     /// Joins bins until the exponent is at least `exponent`.

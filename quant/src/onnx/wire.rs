@@ -13,6 +13,44 @@ impl<'a> Fields<'a> {
         Self(message)
     }
 
+    /// Numbers in the list `number` of a message, one a field or packed.
+    pub(crate) fn varints(message: &'a [u8], number: u64) -> u64 {
+        let ends = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte < 0x80).count() as u64;
+        let mut fields = Self::of(message);
+        let found = std::iter::from_fn(|| fields.field());
+        let count = |(key, bytes): (u64, Option<&[u8]>)| match (key >> 3 == number, key & 7) {
+            (true, 0) => 1,
+            (true, 2) => bytes.map_or(0, ends),
+            _ => 0,
+        };
+        found.map(count).sum()
+    }
+
+    /// The next field: its key, and its content where that is bytes.
+    fn field(&mut self) -> Option<(u64, Option<&'a [u8]>)> {
+        let key = self.varint()?;
+        let mut content = None;
+        match key & 7 {
+            0 => {
+                self.varint()?;
+            }
+            1 => {
+                self.take(8)?;
+            }
+            2 => {
+                let length = self.varint()?;
+                content = Some(self.take(length)?);
+            }
+            // Begin and end of a group.
+            3 | 4 => {}
+            5 => {
+                self.take(4)?;
+            }
+            _ => return None,
+        }
+        Some((key, content))
+    }
+
     fn varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..70).step_by(7) {
@@ -38,24 +76,8 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let key = self.varint()?;
-            match key & 7 {
-                0 => {
-                    self.varint()?;
-                }
-                1 => {
-                    self.take(8)?;
-                }
-                2 => {
-                    let length = self.varint()?;
-                    return Some((key >> 3, self.take(length)?));
-                }
-                // Begin and end of a group.
-                3 | 4 => {}
-                5 => {
-                    self.take(4)?;
-                }
-                _ => return None,
+            if let (key, Some(content)) = self.field()? {
+                return Some((key >> 3, content));
             }
         }
     }
@@ -88,6 +110,16 @@ mod tests {
         assert_eq!(fields[2].1, "o".repeat(200).as_bytes());
         assert_eq!(fields[3].1, attribute.encode_to_vec());
         assert_eq!(Fields::of(fields[3].1).count(), 0);
+    }
+
+    #[test]
+    fn numbers_of_a_list_are_counted_packed_or_not() {
+        // 1: 5; 1: 300; a packed 1: 1, 300, 2; 2: 7; a packed 2: 9.
+        let bytes = [
+            8, 5, 8, 0xac, 2, 0x0a, 4, 1, 0xac, 2, 2, 0x10, 7, 0x12, 1, 9,
+        ];
+        let counts = [1, 2, 3].map(|number| Fields::varints(&bytes, number));
+        assert_eq!(counts, [5, 2, 0]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What a user relies on beside the figures: order does not matter, names are checked, nothing
 //! falls back silently.
 
-use crate::support::{job, run, run_in_order, run_on, settings};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::{Folder, job, run, run_in_order, run_on, settings};
 use dual16_nash::{IntDtype, Toolchain, Way};
 use dual16_quant::{
     Error, InputLimits,
-    flow::{Event, Executor},
+    flow::{Control, Event, Executor, Part, TaskInput},
     memory::MemoryBudget,
     settings::{SettingValue, Settings, Template, WayChoice},
 };
@@ -242,4 +244,46 @@ fn limits_change_no_byte_and_those_of_another_task_do_not_count() {
     job.limits = InputLimits::NONE;
     let second = run_on(&executor, &job, |_| {}).unwrap();
     assert!(first.files == second.files, "the artifacts differ");
+}
+
+/// Cancelled from the ask after `left` more on.
+struct Patience {
+    left: AtomicUsize,
+}
+
+impl Control for Patience {
+    fn cancelled(&self) -> bool {
+        let left = |left: usize| left.checked_sub(1);
+        self.left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
+            .is_err()
+    }
+}
+
+#[test]
+fn a_job_is_cancelled_while_its_model_is_loaded() {
+    let (executor, blobs) = (Executor::new(MemoryBudget::new(None)), Folder::new());
+    let job = job("digits", settings(&[]));
+    let plan = TaskInput {
+        job: &job,
+        stage: "plan",
+        part: Part::Reduce,
+        payload: &[],
+        inputs: &[],
+    };
+    let run = |asks: usize| {
+        let left = AtomicUsize::new(asks);
+        executor.run(&plan, &blobs, &Patience { left })
+    };
+    let asked = (0..1000).find(|&asks| match run(asks) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.code(), "CANCELLED", "{error}");
+            false
+        }
+    });
+    // Once for each of its weights at least.
+    assert!(asked.is_some_and(|asked| asked > 20), "{asked:?}");
+    // It is loaded now, and the task itself asks no more.
+    run(0).unwrap();
 }

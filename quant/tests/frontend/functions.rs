@@ -2,7 +2,8 @@
 //! again.
 
 use crate::shared::{
-    made::Made,
+    Sample,
+    made::{self, Made},
     operators::{TOLERANCE, operators, sample, x},
     reference,
 };
@@ -141,6 +142,36 @@ fn functions_of_one_variable() {
         .node("Gelu", &["x"], &["y"])
         .text("approximate", "tanh");
     assert_eq!(operators(by_tanh), ["gelu_tanh"]);
+}
+
+#[test]
+fn axes_of_a_mean_that_are_named_more_than_once_are_one() {
+    // Three axes of two, were each counted: that is no range of the last ones, nor a panic.
+    let made = Made::new(&[2, 4])
+        .scalar("c", 2.0)
+        .indices("axes", &[1, 1, 1])
+        .node("ReduceMean", &["x", "axes"], &["m"])
+        .node("Sub", &["x", "m"], &["d"])
+        .node("Div", &["d", "c"], &["y"]);
+    let thrice = Sample::new(made.model(), made::batch(&[2, 4]));
+    assert!(reference::worst_difference(&thrice) < TOLERANCE);
+    assert_eq!(thrice.listing().len(), 3);
+
+    let norm = x()
+        .scalar("eps", 1e-5)
+        .indices("axes", &[2, -1])
+        .indices("again", &[-1, 2, -1])
+        .node("ReduceMean", &["x", "axes"], &["m"])
+        .node("Sub", &["x", "m"], &["d"])
+        .node("Mul", &["d", "d"], &["d2"])
+        .node("ReduceMean", &["d2", "again"], &["v"])
+        .node("Add", &["v", "eps"], &["ve"])
+        .node("Sqrt", &["ve"], &["s"])
+        .node("Div", &["d", "s"], &["y"])
+        .scope("norm", "layer_norm");
+    let sample = sample(norm);
+    assert!(reference::worst_difference(&sample) < TOLERANCE);
+    assert_eq!(sample.listing()[0], "norm.input_mean.pre_mean Mean");
 }
 
 #[test]

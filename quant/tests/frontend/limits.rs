@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
 /// The defaults but for one.
-fn with(limit: InputLimit, max: u64) -> InputLimits {
+pub(super) fn with(limit: InputLimit, max: u64) -> InputLimits {
     let mut limits = InputLimits::DEFAULT;
     *match limit {
         InputLimit::ModelNodes => &mut limits.model_nodes,
@@ -39,7 +39,7 @@ fn with(limit: InputLimit, max: u64) -> InputLimits {
 
 /// `read` is to succeed with `found`, and to fail with one less, saying so and `says`.
 #[track_caller]
-fn holds(
+pub(super) fn holds(
     limit: InputLimit,
     found: u64,
     says: &[&str],
@@ -56,7 +56,7 @@ fn holds(
     }
 }
 
-fn model(graph: GraphProto) -> Vec<u8> {
+pub(super) fn model(graph: GraphProto) -> Vec<u8> {
     let model = ModelProto {
         ir_version: 8,
         graph: Some(graph),
@@ -69,12 +69,12 @@ fn model(graph: GraphProto) -> Vec<u8> {
     model.encode_to_vec()
 }
 
-fn load(bytes: &[u8], limits: &InputLimits) -> Result<(), Error> {
+pub(super) fn load(bytes: &[u8], limits: &InputLimits) -> Result<(), Error> {
     Model::from_bytes("m.onnx", bytes.to_vec().into(), &[], limits).map(|_| ())
 }
 
 /// `x` through an Identity to `y`, and a node `if_N` with a subgraph in a subgraph, `depth` times.
-fn nested(depth: usize) -> GraphProto {
+pub(super) fn nested(depth: usize) -> GraphProto {
     let mut graph = GraphProto {
         input: vec![f32_value("x", Some(&[Some(2)]))],
         output: vec![f32_value("y", None)],
@@ -215,14 +215,19 @@ fn names_of_everything_in_a_model() {
             load(&bytes, limits)
         });
     }
-    let scoped = Made::new(&[2])
-        .node("Relu", &["x"], &["y"])
-        .scope(&long, "relu")
-        .encode();
-    let says = ["m.onnx: the name of module 'nnn"];
-    holds(InputLimit::TensorNameBytes, 100, &says, |limits| {
-        load(&scoped, limits)
-    });
+    for (of, module, function) in [
+        ("module", long.as_str(), "relu"),
+        ("function", "fc", long.as_str()),
+    ] {
+        let scoped = Made::new(&[2])
+            .node("Relu", &["x"], &["y"])
+            .scope(module, function)
+            .encode();
+        let says = format!("m.onnx: the name of {of} 'nnn");
+        holds(InputLimit::TensorNameBytes, 100, &[&says], |limits| {
+            load(&scoped, limits)
+        });
+    }
 }
 
 #[test]

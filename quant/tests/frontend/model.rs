@@ -274,7 +274,7 @@ fn external_data_never_leads_elsewhere() {
     let cases = [
         (
             external("other.bin", "0", "16"),
-            "'other.bin', which is not among the files given",
+            "'other.bin', which is not among the files given: 'w.bin'",
         ),
         (
             external("../w.bin", "0", "16"),
@@ -309,6 +309,49 @@ fn external_data_never_leads_elsewhere() {
             text.starts_with("m.onnx: tensor 'w': ") && text.contains(part),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn external_data_that_is_read_over_and_over_is_refused_before_it_is_read() {
+    const SIDE: i64 = 512;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.bin");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(1 << 20).unwrap();
+    let files = vec![("w.bin".to_owned(), path)];
+    // All of the one file of 1 MiB each time: four times it and 16 MiB may be read.
+    let shared = |times: usize| {
+        let mut proto = ModelProto::decode(external("w.bin", "0", "1048576").as_slice()).unwrap();
+        let graph = proto.graph.as_mut().unwrap();
+        graph.initializer[0].dims = vec![SIDE, SIDE];
+        let tensor = graph.initializer[0].clone();
+        graph.initializer.extend((1..times).map(|i| TensorProto {
+            name: format!("tied_{i}"),
+            ..tensor.clone()
+        }));
+        Model::from_bytes("m.onnx", proto.encode_to_vec().into(), &files, LIMITS)
+    };
+    shared(20).unwrap();
+    let refused = shared(21).unwrap_err();
+    assert_eq!(refused.code(), "LIMIT_EXCEEDED");
+    assert_eq!(
+        refused.to_string(),
+        "m.onnx: with tensor 'tied_20' in 'w.bin', its tensors read 22020096 bytes of external \
+         files that have 1048576; at most 20971520 may be"
+    );
+}
+
+#[test]
+fn a_location_of_any_length_makes_a_short_message() {
+    let (_folder, files) = weights_file();
+    let long = "l".repeat(1 << 20);
+    let (long, outside) = (long.as_str(), format!("../{long}"));
+    for (location, offset) in [(long, "0"), (outside.as_str(), "0"), ("w.bin", long)] {
+        let bytes = external(location, offset, "16");
+        let error = Model::from_bytes("m.onnx", bytes.into(), &files, LIMITS).unwrap_err();
+        let bytes = error.to_string().len();
+        assert!(bytes < 400, "{bytes} bytes");
     }
 }
 

@@ -14,14 +14,17 @@
 #[allow(dead_code, reason = "shared with the flow's tests")]
 mod support;
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
 
 use dual16_quant::{
     Error, InputLimits,
     flow::{Executor, JobInput, ModelInput},
     memory::MemoryBudget,
+    observe::{ObserverKind, Percentile},
     settings::{SettingValue, Settings},
 };
+use ndarray::Array4;
+use ndarray_npy::NpzWriter;
 use peak_alloc::PeakAlloc;
 use safetensors::{Dtype, tensor::TensorView};
 use support::{Finished, batches, file, job, run_on, settings};
@@ -58,6 +61,12 @@ fn estimates_hold_and_a_job_fits_what_it_is_given() {
     assert!(enough < promised - (1 << 20), "{enough} of {promised}");
     assert_eq!(scarce.unwrap().files, plenty.files);
 
+    // An archive whose batches are unpacked together, and sketches of all of them.
+    let stacked = stacked_batches(folder.path());
+    within_promise("a stack of batches", &stacked);
+    let zeros = unpacked_to_a_thousand_times(folder.path());
+    refused_before_it_is_read(&zeros, 48 << 20);
+
     // Far too little: refused with the figures, not killed.
     let refused = run_within(&job, 1 << 20).err().unwrap();
     assert!(matches!(refused, Error::Memory { .. }), "{refused}");
@@ -92,6 +101,53 @@ fn within_promise(name: &str, job: &JobInput) -> (u64, Finished) {
 
 fn run_within(job: &JobInput, limit: u64) -> dual16_quant::Result<Finished> {
     run_on(&Executor::new(MemoryBudget::new(Some(limit))), job, |_| {})
+}
+
+/// Runs a job that does not fit; it must not take what it was refused.
+fn refused_before_it_is_read(job: &JobInput, limit: u64) {
+    ALLOCATED.reset_peak_usage();
+    let before = ALLOCATED.current_usage() as u64;
+    let refused = run_within(job, limit).err().unwrap();
+    let held = ALLOCATED.peak_usage() as u64 - before;
+    assert!(matches!(refused, Error::Memory { .. }), "{refused}");
+    assert!(refused.to_string().contains("b.npz"), "{refused}");
+    assert!(held <= limit, "{held} of {limit}");
+}
+
+/// A job calibrated on one archive of 64 batches, with a histogram of every value of each.
+fn stacked_batches(folder: &Path) -> JobInput {
+    let mut state = 1u32;
+    let x = Array4::from_shape_simple_fn((64, 2, 100, 256), || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state as i32) as f32 / i32::MIN as f32
+    });
+    let settings = Settings {
+        observer: ObserverKind::Percentile(Percentile::default()),
+        ..settings(&[])
+    };
+    archived(&folder.join("stack"), &x, settings)
+}
+
+/// A job calibrated on a small file of 64 MiB.
+fn unpacked_to_a_thousand_times(folder: &Path) -> JobInput {
+    let zeros = Array4::<f32>::zeros((328, 2, 100, 256));
+    let job = archived(&folder.join("zeros"), &zeros, settings(&[]));
+    assert!(job.calibration[0].size < 1 << 20);
+    job
+}
+
+fn archived(folder: &Path, x: &Array4<f32>, settings: Settings) -> JobInput {
+    std::fs::create_dir(folder).unwrap();
+    let path = folder.join("b.npz");
+    let mut writer = NpzWriter::new_compressed(File::create(&path).unwrap());
+    writer.add_array("x", x).unwrap();
+    writer.finish().unwrap();
+    JobInput {
+        calibration: vec![file(&path)],
+        evaluation: vec![],
+        digest: folder.display().to_string(),
+        ..job("smallmodel", settings)
+    }
 }
 
 /// A layer-mode job whose weights outweigh its batches.

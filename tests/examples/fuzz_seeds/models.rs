@@ -2,7 +2,7 @@
 
 use dual16_quant::onnx::{
     AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    StringStringEntryProto, TensorProto, attribute_int, f32_initializer, f32_value,
+    StringStringEntryProto, TensorProto, ValueInfoProto, attribute_int, f32_initializer, f32_value,
     int64_initializer, node,
 };
 use ndarray::ArrayD;
@@ -26,6 +26,8 @@ pub(super) fn seeds() -> Vec<Seed> {
         ("constants", constants().encode_to_vec()),
         ("subgraph", subgraph().encode_to_vec()),
         ("external", external.encode_to_vec()),
+        ("norm", norm().encode_to_vec()),
+        ("moves", moves().encode_to_vec()),
     ]
 }
 
@@ -50,6 +52,100 @@ fn mlp() -> ModelProto {
         output: vec![f32_value("y", Some(&[None, Some(2)]))],
         ..GraphProto::default()
     })
+}
+
+/// A Linear, a LayerNorm in its pieces and a Softmax, every value declared: it can be lowered.
+fn norm() -> ModelProto {
+    let mut softmax = node("Softmax", &["n"], &["y"]);
+    softmax.attribute = vec![attribute_int("axis", -1)];
+    let whole = ["p", "l", "d", "d2", "n"].map(|name| (name, vec![2, 4]));
+    let reduced = ["m", "v", "ve", "s"].map(|name| (name, vec![2, 1]));
+    model(GraphProto {
+        name: "norm".to_owned(),
+        node: vec![
+            node("MatMul", &["x", "weight"], &["p"]),
+            node("Add", &["p", "bias"], &["l"]),
+            node("ReduceMean", &["l", "axes"], &["m"]),
+            node("Sub", &["l", "m"], &["d"]),
+            node("Mul", &["d", "d"], &["d2"]),
+            node("ReduceMean", &["d2", "axes"], &["v"]),
+            node("Add", &["v", "eps"], &["ve"]),
+            node("Sqrt", &["ve"], &["s"]),
+            node("Div", &["d", "s"], &["n"]),
+            softmax,
+        ],
+        initializer: vec![
+            floats("weight", &[4, 4]),
+            floats("bias", &[4]),
+            floats("eps", &[]),
+            int64_initializer("axes", &[-1]),
+        ],
+        input: vec![f32_value("x", Some(&[Some(2), Some(4)]))],
+        output: vec![f32_value("y", Some(&[Some(2), Some(4)]))],
+        value_info: declared(whole.into_iter().chain(reduced)),
+        ..GraphProto::default()
+    })
+}
+
+/// Moves of every kind and a gate, every value declared.
+fn moves() -> ModelProto {
+    let with = |mut of: NodeProto, name: &str, value: i64| {
+        of.attribute = vec![attribute_int(name, value)];
+        of
+    };
+    let mut transpose = node("Transpose", &["x"], &["t"]);
+    transpose.attribute = vec![AttributeProto {
+        name: "perm".to_owned(),
+        r#type: AttributeType::Ints.into(),
+        ints: vec![1, 0],
+        ..AttributeProto::default()
+    }];
+    let shapes: [(&str, &[usize]); 9] = [
+        ("t", &[4, 2]),
+        ("c", &[3, 2]),
+        ("g", &[1, 2]),
+        ("a", &[1, 1]),
+        ("b", &[1, 1]),
+        ("k", &[1, 2]),
+        ("r", &[2]),
+        ("q", &[2]),
+        ("o", &[2]),
+    ];
+    model(GraphProto {
+        name: "moves".to_owned(),
+        node: vec![
+            transpose,
+            node("Slice", &["t", "from", "to"], &["c"]),
+            with(node("Gather", &["c", "from"], &["g"]), "axis", 0),
+            with(node("Split", &["g"], &["a", "b"]), "axis", 1),
+            with(node("Concat", &["a", "b"], &["k"]), "axis", -1),
+            node("Reshape", &["k", "flat"], &["r"]),
+            node("Sigmoid", &["r"], &["q"]),
+            node("Mul", &["r", "q"], &["o"]),
+            with(node("ReduceMax", &["o"], &["y"]), "keepdims", 1),
+        ],
+        initializer: vec![
+            int64_initializer("from", &[0]),
+            int64_initializer("to", &[3]),
+            int64_initializer("flat", &[-1]),
+        ],
+        input: vec![f32_value("x", Some(&[Some(2), Some(4)]))],
+        output: vec![f32_value("y", Some(&[Some(1)]))],
+        value_info: declared(
+            shapes
+                .map(|(name, shape)| (name, shape.to_vec()))
+                .into_iter(),
+        ),
+        ..GraphProto::default()
+    })
+}
+
+fn declared<'n>(values: impl Iterator<Item = (&'n str, Vec<usize>)>) -> Vec<ValueInfoProto> {
+    let declared = |(name, shape): (&str, Vec<usize>)| {
+        let dims: Vec<Option<usize>> = shape.into_iter().map(Some).collect();
+        f32_value(name, Some(&dims))
+    };
+    values.map(declared).collect()
 }
 
 /// A constant in every field that can hold one.

@@ -33,7 +33,9 @@ pub(super) fn entries(file: &mut (impl Read + Seek)) -> io::Result<Option<u64>> 
     let Some(locator) = locator.filter(|&at| tail[at..].starts_with(LOCATOR)) else {
         return Ok(Some(counted));
     };
-    let Some(position) = u64_at(&tail, locator + 8) else {
+    // Beyond the file there is nothing to read, and a seek may fail as a broken disk would.
+    let position = u64_at(&tail, locator + 8).filter(|&position| position <= size);
+    let Some(position) = position else {
         return Ok(None);
     };
     let mut wide = Vec::new();
@@ -100,6 +102,19 @@ mod tests {
         wide.extend([LOCATOR, &[0; 4][..], &position.to_le_bytes(), &[0; 4]].concat());
         wide.extend(end);
         assert_eq!(counted(&wide), Some(70_000));
+    }
+
+    #[test]
+    fn a_position_beyond_the_file_is_no_archive_and_no_fault_of_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.npz");
+        for position in [u64::MAX, 1 << 63, 43] {
+            let locator = [LOCATOR, &[0; 4][..], &position.to_le_bytes(), &[0; 4]].concat();
+            let bytes = [&locator[..], END, &[0; 18]].concat();
+            std::fs::write(&path, bytes).unwrap();
+            let found = entries(&mut std::fs::File::open(&path).unwrap());
+            assert_eq!(found.unwrap(), None, "{position}");
+        }
     }
 
     #[test]

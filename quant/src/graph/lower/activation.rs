@@ -120,7 +120,8 @@ fn product<'a>(facts: &Facts<'a>, node: &'a OnnxNode, stop: impl Fn(&str) -> boo
     let mut open = vec![(node, 0)];
     while let Some((node, depth)) = open.pop() {
         let quotient = node.standard_op() == "Div";
-        for (index, name) in node.uses().enumerate() {
+        // Both operands: what a file names beyond them is none, and would multiply at each level.
+        for (index, name) in node.uses().enumerate().take(2) {
             let inner = facts
                 .producer(name)
                 .filter(|_| depth < DEPTH && !stop(name));

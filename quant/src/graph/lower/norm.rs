@@ -131,8 +131,10 @@ fn mean_axes(facts: &Facts<'_>, mean: &OnnxNode) -> Option<Vec<usize>> {
         .map(|&axis| facts.axis(x, axis))
         .collect::<Option<_>>()?;
     axes.sort_unstable();
+    axes.dedup();
     let rank = facts.rank(x)?;
-    let last = !axes.is_empty() && axes.iter().copied().eq(rank - axes.len()..rank);
+    let first = rank.checked_sub(axes.len())?;
+    let last = !axes.is_empty() && axes.iter().copied().eq(first..rank);
     (last && mean.int("keepdims").unwrap_or(1) != 0).then_some(axes)
 }
 
