@@ -7,6 +7,8 @@
  *                 an entry, KIND being f or d
  *
  * A sync is recorded before it is done and made visible after it succeeded, before its caller is told.
+ * Of two syncs of one file at a time the record that was made first never replaces the other: a disk
+ * does not forget what it has.
  * What cannot be recorded ends the program: a test must not pass because nothing was looked at.
  */
 #define _GNU_SOURCE
@@ -15,7 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,18 +74,43 @@ static void copy_names(int fd, FILE *out) {
   closedir(dir);
 }
 
+static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long records;
+
+/* The newest record of each file that can be seen. */
+#define SEEN (1 << 16)
+static struct {
+  ino_t inode;
+  unsigned long record;
+} seen[SEEN];
+
+/* Notes, in order, that a record can be seen; not where a newer one can. */
+static int newest(ino_t inode, unsigned long record) {
+  for (size_t probe = 0; probe < SEEN; probe++) {
+    size_t at = (inode + probe) % SEEN;
+    if (seen[at].record && seen[at].inode != inode) continue;
+    if (seen[at].record > record) return 0;
+    seen[at].inode = inode;
+    seen[at].record = record;
+    return 1;
+  }
+  die("more files than there is room for");
+  return 0;
+}
+
 static int synced(int fd, const char *name) {
   int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
   if (!real) die("looking up the real call");
   struct stat what;
   if (!recorded(fd) || fstat(fd, &what)) return real(fd);
 
-  static atomic_ulong serial;
   const char *image = getenv("POWER_IMAGE");
   const char *kind = S_ISDIR(what.st_mode) ? "dirs" : "files";
   char fresh[PATH_MAX], target[PATH_MAX];
   snprintf(target, sizeof target, "%s/%s/%llu", image, kind, (unsigned long long)what.st_ino);
-  snprintf(fresh, sizeof fresh, "%s/fresh/%lu", image, (unsigned long)atomic_fetch_add(&serial, 1));
+  pthread_mutex_lock(&order);
+  unsigned long record = ++records;
+  snprintf(fresh, sizeof fresh, "%s/fresh/%lu", image, record);
   FILE *out = fopen(fresh, "w");
   if (!out) die(fresh);
   if (S_ISDIR(what.st_mode))
@@ -91,9 +118,13 @@ static int synced(int fd, const char *name) {
   else
     copy_file(fd, out);
   if (fclose(out)) die("writing the image");
+  pthread_mutex_unlock(&order);
   int result = real(fd);
   int error = errno;
-  if (result == 0 && rename(fresh, target)) die(target);
+  pthread_mutex_lock(&order);
+  int shown = result == 0 && newest(what.st_ino, record);
+  if (shown ? rename(fresh, target) : unlink(fresh)) die(target);
+  pthread_mutex_unlock(&order);
   errno = error;
   return result;
 }

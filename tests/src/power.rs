@@ -37,7 +37,7 @@ impl Disk {
             ])
             .arg(&recorder)
             .arg(SOURCE)
-            .arg("-ldl")
+            .args(["-ldl", "-pthread"])
             .output()
             .unwrap_or_else(|error| panic!("{} cannot be run: {error}", compiler.display()));
         let errors = String::from_utf8_lossy(&built.stderr);

@@ -1,6 +1,9 @@
 //! Batches that do not fit the model, or hold what cannot be quantized.
 
-use std::{fs::File, io::Write as _};
+use std::{
+    fs::{self, File},
+    io::Write as _,
+};
 
 use dual16_tests::data::Copy;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
@@ -177,6 +180,29 @@ pub(super) const BATCHES: &[Case] = &[
             "at most 100000",
             "--limit-file-tensors",
         ],
+    },
+    Case {
+        name: "an archive that says its list is far beyond its end",
+        spoil: |copy| {
+            let list = [&b"PK\x06\x07\0\0\0\0"[..], &[0xff; 8], &[0; 4]].concat();
+            let end = [&b"PK\x05\x06"[..], &[0; 18]].concat();
+            fs::write(copy.file("calib/002.npz"), [list, end].concat()).unwrap();
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &["002.npz", "INVALID_BATCH"],
+    },
+    Case {
+        name: "a batch of too many dimensions",
+        spoil: |copy| {
+            copy.edit_tensors(BATCH, |tensors| {
+                let shape = &mut tensors.get_mut("x").unwrap().shape;
+                shape.splice(0..0, [1; 62]).for_each(drop);
+            });
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &["001.safetensors", "'x'", "65 dimensions", "at most 64"],
     },
     Case {
         name: "an archive without the model's input",

@@ -68,6 +68,53 @@ pub(super) const MODELS: &[Case] = &[
         says: &["linear1.bias", "[256]", "1024", "1000"],
     },
     Case {
+        name: "external data that is read over and over",
+        spoil: |copy| {
+            std::fs::write(copy.file("weights.bin"), vec![0; 1 << 20]).unwrap();
+            graph(copy, |graph| {
+                let tied = |i| TensorProto {
+                    name: format!("tied{i}"),
+                    dims: vec![1 << 18],
+                    data_type: 1,
+                    data_location: 1,
+                    external_data: vec![StringStringEntryProto {
+                        key: "location".to_owned(),
+                        value: "weights.bin".to_owned(),
+                    }],
+                    ..TensorProto::default()
+                };
+                graph.initializer.extend((1..=30).map(tied));
+            });
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "model.onnx",
+            "'tied21' in 'weights.bin'",
+            "22020096 bytes",
+            "1048576",
+            "at most 20971520",
+            "LIMIT_EXCEEDED",
+        ],
+    },
+    Case {
+        name: "a tensor of too many dimensions",
+        spoil: |copy| {
+            graph(copy, |graph| {
+                weight(graph).dims.splice(0..0, [1; 64]).for_each(drop)
+            })
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "model.onnx",
+            "'linear1.bias'",
+            "65 dimensions",
+            "at most 64",
+            "LIMIT_EXCEEDED",
+        ],
+    },
+    Case {
         name: "a model without a graph",
         spoil: |copy| model(copy, |model| model.graph = None),
         arguments: &[],
