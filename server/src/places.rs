@@ -18,9 +18,14 @@ pub(crate) fn within<F: Future>(places: Places, call: F) -> impl Future<Output =
     PLACES.scope(places, call)
 }
 
+/// Those of the call that this is part of, to be kept beyond it.
+pub(crate) fn current() -> Option<Places> {
+    PLACES.try_with(Places::clone).ok()
+}
+
 /// Work for another thread, with which the places of the call that asks for it are kept.
 pub(crate) fn kept<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
-    let places = PLACES.try_with(Places::clone).ok();
+    let places = current();
     move || {
         let done = work();
         drop(places);

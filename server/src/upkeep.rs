@@ -108,7 +108,7 @@ fn look(
 ) -> Result<Changes, StoreError> {
     // A server that stood still (SIGSTOP, a frozen machine, a disk that hung) has heartbeats waiting
     // in its sockets: it cannot tell yet who was silent.
-    if last.next() > period + ttl / 3 {
+    if last.stood_still(period + ttl / 3) {
         tracing::warn!("the server stood still: every lease gets a full term");
         store.extend_leases(now.after(ttl))?;
         return Ok(Changes::default());
@@ -118,18 +118,37 @@ fn look(
 
 /// When the last look for expired leases began, by the machine's own clock: what it tells of is the
 /// process, whatever clock the leases go by. Not when it ended: what kept it kept the heartbeats too.
-struct LastLook(Mutex<Instant>);
+struct LastLook(Mutex<Look>);
+
+struct Look {
+    began: Instant,
+    /// Standstills in a row.
+    stills: u32,
+}
+
+/// So often in a row every lease gets a full term. A server whose every look takes as long does not
+/// stand still, it is slow, and leases must end all the same.
+const MAX_STILLS: u32 = 5;
 
 impl LastLook {
     fn new() -> Self {
-        Self(Mutex::new(Instant::now()))
+        Self(Mutex::new(Look {
+            began: Instant::now(),
+            stills: 0,
+        }))
     }
 
-    /// Begins the next one; returns how long after the last one that is.
-    fn next(&self) -> Duration {
+    /// Begins the next look. Whether the server stood still: the last one began longer ago than
+    /// `longest`.
+    fn stood_still(&self, longest: Duration) -> bool {
         let now = Instant::now();
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        now.saturating_duration_since(std::mem::replace(&mut last, now))
+        let still = now.saturating_duration_since(last.began) > longest && last.stills < MAX_STILLS;
+        *last = Look {
+            began: now,
+            stills: if still { last.stills + 1 } else { 0 },
+        };
+        still
     }
 }
 

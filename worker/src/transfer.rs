@@ -20,8 +20,9 @@ use crate::{digest::Digest, link::Link};
 /// A stream that brings nothing for this long is given up and resumed.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// [`Transfer::full_patience`] of a worker.
-pub(crate) const FULL_PATIENCE: Duration = Duration::from_secs(600);
+/// [`Transfer::full_patience`] of a worker: longer than a server takes to free what was deleted, also
+/// one that was restarted for it.
+pub(crate) const FULL_PATIENCE: Duration = Duration::from_secs(90 * 60);
 
 /// Moves blobs between the server and local files.
 #[derive(Debug)]

@@ -2,8 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
-    io::{self, Read as _},
+    io::{self, Read},
 };
 
 use bytes::Bytes;
@@ -25,7 +24,11 @@ type Slot<E> = OwnedPermit<Result<Bytes, E>>;
 ///
 /// # Panics
 /// Outside of a tokio runtime.
-pub fn read_ahead<E>(file: File, limit: u64, chunk_bytes: usize) -> mpsc::Receiver<Result<Bytes, E>>
+pub fn read_ahead<E>(
+    file: impl Read + Send + 'static,
+    limit: u64,
+    chunk_bytes: usize,
+) -> mpsc::Receiver<Result<Bytes, E>>
 where
     E: From<io::Error> + Send + 'static,
 {
@@ -49,8 +52,8 @@ where
     receiver
 }
 
-struct Source {
-    file: File,
+struct Source<R> {
+    file: R,
     left: u64,
     chunk_bytes: usize,
     /// The newest chunks given out, oldest first, to be filled again once their readers have
@@ -58,7 +61,7 @@ struct Source {
     given: VecDeque<Bytes>,
 }
 
-impl Source {
+impl<R: Read> Source<R> {
     /// Reads for as long as there are slots; `None` when there is nothing more to read.
     fn fill<E: From<io::Error>>(mut self, mut slot: Slot<E>) -> Option<Self> {
         loop {
@@ -103,7 +106,7 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Seek as _, time::Duration};
+    use std::{fs::File, io::Seek as _, time::Duration};
 
     use super::*;
 

@@ -55,11 +55,11 @@ impl Session {
         blobs: &dyn Blobs,
         memory: &Arc<MemoryBudget>,
         control: &dyn Control,
-        evict: impl FnOnce(),
+        evict: impl Fn(),
     ) -> Result<Session> {
         let layer_mode = matches!(job.model, ModelInput::Layers { .. });
         let what = format!("loading {}", job.model.name());
-        let held = memory.resident(&what, footprint::session(job), evict)?;
+        let held = memory.resident(&what, footprint::session(job), &evict)?;
         let model = load_model(job, blobs, control)?;
         go_on(control)?;
         // As many threads as parallel sections have: tasks take turns on them.
@@ -69,7 +69,12 @@ impl Session {
         let (graph, probe_elements) = {
             let mut batches = open_batches(first, blobs, model.inputs(), &job.limits)?;
             let what = format!("a float run of {}", first.name);
-            let run = |bytes| memory.running(&what, bytes, || control.cancelled());
+            let run = |bytes| {
+                if !memory.could_hold(bytes) {
+                    evict();
+                }
+                memory.running(&what, bytes, || control.cancelled())
+            };
             let reading = batches.reading_bytes();
             let mut held = run(reading)?;
             let mut batch = batches.read(0)?;

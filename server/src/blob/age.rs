@@ -3,8 +3,8 @@
 //! The time of a file and the system's clock alone do not tell. That clock goes on while no server
 //! runs, when nobody can ask for a blob, and it can be set forward by years in one moment. So nothing
 //! is older at first than this process, by a clock that only counts the time it runs, until those who
-//! were cut off had the time to come back. After a step of the system's clock nothing is older than
-//! the time since.
+//! were cut off had the time to come back. What the system's clock was set forward by is no age, and
+//! after that nothing is older than the time since unless it was before.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -33,14 +33,18 @@ struct Followed {
     young: Duration,
     /// The last look, counted from the start.
     looked: Duration,
+    /// What the system's clock was set forward by, in all.
+    stepped: Duration,
 }
 
 /// One moment, to tell ages by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     time: SystemTime,
-    /// Nothing is older.
+    /// Nothing is older, but for what the clock itself tells beyond its steps.
     at_most: Duration,
+    /// The steps of the clock; `None` while it tells nothing, after the start.
+    stepped: Option<Duration>,
 }
 
 impl Ages {
@@ -53,6 +57,7 @@ impl Ages {
             started,
             young: Duration::ZERO,
             looked: Duration::ZERO,
+            stepped: Duration::ZERO,
         };
         Self {
             started: Instant::now(),
@@ -69,21 +74,19 @@ impl Ages {
         let started = wall.checked_sub(running).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         let ahead = started.duration_since(followed.started);
-        if ahead.is_ok_and(|ahead| ahead > STEP) {
+        if let Ok(step) = ahead
+            && step > STEP
+        {
+            followed.stepped = followed.stepped.saturating_add(step);
             followed.young = followed.looked;
             followed.started = started;
         }
         followed.started = followed.started.min(started);
         followed.looked = running;
-        let stepped = followed.young > Duration::ZERO;
-        let at_most = match running {
-            running if stepped => running.saturating_sub(followed.young),
-            running if running < COMING_BACK => running,
-            _ => Duration::MAX,
-        };
         Now {
             time: followed.started + running,
-            at_most,
+            at_most: running.saturating_sub(followed.young),
+            stepped: (running >= COMING_BACK).then_some(followed.stepped),
         }
     }
 }
@@ -93,7 +96,9 @@ impl Now {
     /// is no age at all.
     pub(super) fn age(&self, modified: SystemTime) -> Duration {
         let age = self.time.duration_since(modified).unwrap_or_default();
-        age.min(self.at_most)
+        let beyond_steps = self.stepped.map(|steps| age.saturating_sub(steps));
+        // The true age is neither below the one nor below the other.
+        age.min(self.at_most).max(beyond_steps.unwrap_or_default())
     }
 }
 
@@ -116,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_forward_makes_nothing_older_than_the_time_that_has_passed() {
+    fn what_a_clock_is_set_forward_by_is_no_age() {
         let wall = SystemTime::now();
         let ages = Ages::started(wall);
         let before = ages.at(wall + 5 * HOUR, 5 * HOUR).age(wall);
@@ -124,11 +129,16 @@ mod tests {
         // A year in an hour.
         let stepped = wall + 8760 * HOUR;
         let after = ages.at(stepped, 6 * HOUR);
-        assert_eq!(after.age(wall), HOUR);
+        assert_eq!(after.age(wall), 6 * HOUR);
+        assert_eq!(after.age(wall + 4 * HOUR), 2 * HOUR);
         // What comes after the step ages as ever, and so does what was there.
         let later = ages.at(stepped + 3 * HOUR, 9 * HOUR);
         assert_eq!(later.age(stepped + HOUR), 2 * HOUR);
-        assert_eq!(later.age(wall), 4 * HOUR);
+        assert_eq!(later.age(wall), 9 * HOUR);
+        // Again and again, and still what is old is old.
+        let again = ages.at(stepped + 14 * HOUR, 10 * HOUR);
+        assert_eq!(again.age(wall), 10 * HOUR);
+        assert_eq!(again.age(stepped + 13 * HOUR), HOUR);
     }
 
     #[test]

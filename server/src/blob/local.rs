@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, Seek as _, SeekFrom},
+    io::{self, Read, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -18,7 +18,10 @@ use tokio::sync::OwnedMutexGuard;
 use tonic::async_trait;
 
 use super::{BlobError, BlobReader, BlobStore, Upload, age::Ages, gc::is_shard, part::Part};
-use crate::{digest::Digest, places::kept};
+use crate::{
+    digest::Digest,
+    places::{self, Places, kept},
+};
 
 /// Blobs in a directory of their own.
 #[derive(Clone, Debug)]
@@ -222,12 +225,12 @@ impl BlobStore for LocalBlobs {
         patience: Duration,
     ) -> Result<Option<Box<dyn Upload>>, BlobError> {
         let lock = self.lock(digest, patience).await?;
-        let layout = Arc::clone(&self.layout);
+        let (layout, places) = (Arc::clone(&self.layout), places::current());
         blocking(move || {
             if layout.renew(digest)?.is_some() {
                 return Ok(None);
             }
-            let part = Part::open(&layout, digest, size, offset, lock)?;
+            let part = Part::open(&layout, digest, size, offset, lock, places)?;
             let upload = LocalUpload(WriteBehind::new(part));
             Ok(Some(Box::new(upload) as Box<dyn Upload>))
         })
@@ -235,6 +238,7 @@ impl BlobStore for LocalBlobs {
     }
 
     async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError> {
+        let places = places::current();
         let (file, size) = self
             .blocking(move |layout| {
                 let mut file = match File::open(layout.blob(digest)) {
@@ -258,8 +262,20 @@ impl BlobStore for LocalBlobs {
             .await?;
         Ok(BlobReader {
             size,
-            chunks: read_ahead(file, size - offset, CHUNK_BYTES),
+            chunks: read_ahead(InCall(file, places), size - offset, CHUNK_BYTES),
         })
+    }
+}
+
+/// A file that keeps the places of the call that reads it, for as long as it is read.
+struct InCall(
+    File,
+    #[allow(dead_code, reason = "it is held")] Option<Places>,
+);
+
+impl Read for InCall {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     BlobError,
     local::{Layout, UploadLock, sync_dir},
 };
-use crate::digest::Digest;
+use crate::{digest::Digest, places::Places};
 
 pub(super) struct Part {
     digest: Digest,
@@ -37,6 +37,8 @@ struct Kept {
     failed: AtomicBool,
     /// Held until the last byte is written and synced, or has failed to be.
     _lock: UploadLock,
+    /// The places of the call whose upload it is: as long.
+    _places: Option<Places>,
 }
 
 impl Drop for Kept {
@@ -60,6 +62,7 @@ impl Part {
         size: u64,
         offset: u64,
         lock: UploadLock,
+        places: Option<Places>,
     ) -> Result<Self, BlobError> {
         let path = layout.part(digest);
         let mut file = OpenOptions::new()
@@ -89,6 +92,7 @@ impl Part {
             path,
             failed: AtomicBool::new(false),
             _lock: lock,
+            _places: places,
         });
         let watched = Arc::clone(&kept);
         let file =

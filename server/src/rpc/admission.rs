@@ -216,7 +216,7 @@ where
             let places: Places = Arc::new((places, decoded.clone()));
             let answer = within(Arc::clone(&places), inner.call(request));
             let response = if class.is_brief() {
-                // A disk that does not answer must not keep the places either.
+                // Whoever asks is answered in time; what a disk does not answer keeps the places.
                 let seconds = gate.limits.call_seconds;
                 match timeout(Duration::from_secs(seconds), answer).await {
                     Ok(answered) => answered?,
@@ -248,3 +248,6 @@ fn shed(error: ApiError) -> Response<Body> {
     refusal.extensions_mut().insert(Shed);
     refusal
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,3 +127,18 @@ fn after_a_look_that_the_disk_kept_nobody_counts_as_silent() {
     assert!(lost_after_a_look(false), "it fell silent");
     assert!(!lost_after_a_look(true), "its heartbeats waited too");
 }
+
+#[test]
+fn a_server_that_is_always_slow_ends_leases_all_the_same() {
+    let last = LastLook::new();
+    let longest = Duration::from_millis(1);
+    let looks: Vec<_> = (0..2 * MAX_STILLS + 2)
+        .map(|_| {
+            thread::sleep(2 * longest);
+            last.stood_still(longest)
+        })
+        .collect();
+    let ends = looks.iter().filter(|still| !**still).count();
+    assert_eq!(ends, 2, "{looks:?}");
+    assert!(!last.stood_still(Duration::from_secs(60)));
+}

@@ -56,7 +56,10 @@ impl Transfer {
                     }
                     tracing::warn!(%digest, error = status.message(), "the server has no room; trying on");
                 }
-                Err(Broken::Status(status)) if resumable(&status) => self.link.failed(&status),
+                Err(Broken::Status(status)) if resumable(&status) => {
+                    self.link.failed(&status);
+                    full_since = None;
+                }
                 // Perhaps not this side's bytes were wrong, but those that were kept.
                 Err(Broken::Status(status))
                     if status.code() == Code::DataLoss && offset > 0 && restarts < MAX_RESTARTS =>

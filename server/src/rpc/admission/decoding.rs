@@ -1,8 +1,10 @@
 //! The memory of requests that are worked on. A list of small messages takes many times its bytes once
 //! it is decoded, so how many bytes are decoded at a time is bounded; further requests wait, whole
-//! and undecoded, for those before them.
+//! and undecoded, for those before them. Whole means to the end of the stream: a caller that keeps it
+//! open keeps nobody waiting but itself.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
@@ -84,10 +86,23 @@ struct Waiting {
     held: Held,
     /// The first bytes, until the length of the message is known.
     prefix: Vec<u8>,
-    /// Bytes handed on so far.
+    /// Bytes that have come so far.
     passed: u64,
-    /// The piece that the message ends in, and the room that it waits for.
-    end: Option<(Acquire, Frame<Bytes>)>,
+    end: Option<End>,
+}
+
+/// The end of a request: the piece that its message ends in, and what comes after.
+struct End {
+    frames: VecDeque<Frame<Bytes>>,
+    /// Nothing more comes.
+    whole: bool,
+    room: Room,
+}
+
+enum Room {
+    Needed(u32),
+    Awaited(Acquire),
+    Given,
 }
 
 impl Waiting {
@@ -112,34 +127,57 @@ impl http_body::Body for Waiting {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.end.is_none() {
-            let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+        let this = &mut *self;
+        while this.end.as_ref().is_none_or(|end| !end.whole) {
+            let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
                 Some(Ok(frame)) => frame,
-                end => return Poll::Ready(end),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => match &mut this.end {
+                    Some(end) => {
+                        end.whole = true;
+                        break;
+                    }
+                    None => return Poll::Ready(None),
+                },
             };
-            let length = frame.data_ref().cloned().and_then(|data| self.pass(&data));
+            if let Some(end) = &mut this.end {
+                end.frames.push_back(frame);
+                continue;
+            }
+            let length = frame.data_ref().cloned().and_then(|data| this.pass(&data));
             let Some(length) = length else {
                 return Poll::Ready(Some(Ok(frame)));
             };
-            self.end = Some((self.decoding.room(length), frame));
+            this.end = Some(End {
+                frames: VecDeque::from([frame]),
+                whole: this.body.is_end_stream(),
+                room: Room::Needed(length),
+            });
         }
-        let Some((room, _)) = &mut self.end else {
-            return Poll::Pending;
+        let Some(end) = &mut this.end else {
+            return Poll::Ready(None);
         };
-        let room = ready!(room.as_mut().poll(context));
-        let Some((_, frame)) = self.end.take() else {
-            return Poll::Pending;
-        };
-        // Nobody closes it.
-        let Ok(room) = room else {
-            return Poll::Ready(Some(Err(ApiError::Overloaded.into())));
-        };
-        self.held.fill(room);
-        Poll::Ready(Some(Ok(frame)))
+        loop {
+            match &mut end.room {
+                Room::Needed(bytes) => end.room = Room::Awaited(this.decoding.room(*bytes)),
+                Room::Awaited(room) => match ready!(room.as_mut().poll(context)) {
+                    Ok(room) => {
+                        this.held.fill(room);
+                        end.room = Room::Given;
+                    }
+                    // Nobody closes it.
+                    Err(_) => return Poll::Ready(Some(Err(ApiError::Overloaded.into()))),
+                },
+                Room::Given => return Poll::Ready(end.frames.pop_front().map(Ok)),
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.end.is_none() && self.body.is_end_stream()
+        match &self.end {
+            Some(end) => end.whole && end.frames.is_empty(),
+            None => self.body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -160,16 +198,21 @@ mod tests {
 
     /// A request of one message, cut into pieces of `cut` bytes.
     fn request(length: usize, cut: usize) -> Request<Body> {
+        cut_request(length, cut, true)
+    }
+
+    fn cut_request(length: usize, cut: usize, ends: bool) -> Request<Body> {
         let prefix = [&[0][..], &(length as u32).to_be_bytes()].concat();
         let all = [prefix, vec![7; length]].concat();
         let pieces: Vec<_> = all.chunks(cut).map(Bytes::copy_from_slice).collect();
         let frames = pieces
             .into_iter()
             .map(|piece| Ok::<_, Status>(Frame::data(piece)));
-        Request::new(Body::new(Pieces(frames.collect())))
+        Request::new(Body::new(Pieces(frames.collect(), ends)))
     }
 
-    struct Pieces(std::collections::VecDeque<Result<Frame<Bytes>, Status>>);
+    /// The pieces of a body, and whether anything comes after them.
+    struct Pieces(VecDeque<Result<Frame<Bytes>, Status>>, bool);
 
     impl http_body::Body for Pieces {
         type Data = Bytes;
@@ -179,7 +222,10 @@ mod tests {
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            Poll::Ready(self.0.pop_front())
+            match self.0.pop_front() {
+                None if !self.1 => Poll::Pending,
+                piece => Poll::Ready(piece),
+            }
         }
     }
 
@@ -211,6 +257,16 @@ mod tests {
             drop(held);
             assert_eq!(before + read(&mut second).await, 36, "cut into {cut}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_end_takes_no_room() {
+        let decoding = decoding(10);
+        let (endless, _held) = decoding.bind(cut_request(10, 4, false));
+        let mut endless = endless.into_body();
+        assert!(read(&mut endless).await < 15);
+        let (other, _other) = decoding.bind(request(10, 4));
+        assert_eq!(read(&mut other.into_body()).await, 15);
     }
 
     #[tokio::test]
