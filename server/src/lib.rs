@@ -9,6 +9,7 @@
 //! - [`blob`]: content-addressed bytes on disk
 //! - `metrics`, `observer`: what it measures, and what its ops port shows
 //! - `rpc`: the gRPC services, thin: validation, waiting, streaming, errors
+//! - `places`: what a call holds, until nobody works for it any more
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
 //! - [`access`]: who may call what, and the audit log; [`principal`]: who owns a job
 //! - [`upkeep`]: expiry, retention, collection of blobs; `quarantine`: workers that get nothing for a while

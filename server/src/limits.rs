@@ -1,6 +1,6 @@
 //! Every limit of the server, once: its default, its flag, its variable, and its name in Info.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::RangeInclusive};
 
 use crate::store::MAX_RECORD_BYTES;
 
@@ -131,11 +131,12 @@ limits! {
 
 /// A limit that the server could not keep, or could not work under.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{flag} {found} is out of range: {range}")]
+#[error("{flag} {found} is not {} to {}: {why}", .range.start(), .range.end())]
 pub struct LimitError {
     flag: &'static str,
     found: u64,
-    range: String,
+    range: RangeInclusive<u64>,
+    why: &'static str,
 }
 
 impl Limits {
@@ -146,42 +147,46 @@ impl Limits {
     pub fn check(&self) -> Result<(), LimitError> {
         let record = MAX_RECORD_BYTES as u64 - ENVELOPE_BYTES;
         let message = self.message_bytes.saturating_sub(ENVELOPE_BYTES);
-        let (a_record, a_message) = ("a record of the job store", "--limit-message-bytes");
-        for (flag, found, max, room) in [
-            ("--limit-inline-bytes", self.inline_bytes, record, a_record),
-            ("--limit-event-bytes", self.event_bytes, record, a_record),
-            ("--limit-chunk-bytes", self.chunk_bytes, message, a_message),
-            ("--limit-spec-bytes", self.spec_bytes, message, a_message),
-        ] {
-            if found > max {
-                let range = format!("at most {max} fit into {room}");
-                return Err(LimitError { flag, found, range });
-            }
-        }
-        for (flag, found) in [
-            ("--limit-lease-wait-seconds", self.lease_wait_seconds),
-            ("--limit-upload-idle-seconds", self.upload_idle_seconds),
-            ("--limit-handshake-seconds", self.handshake_seconds),
-            ("--limit-queued-call-seconds", self.queued_call_seconds),
-            ("--limit-call-seconds", self.call_seconds),
-        ] {
-            if found > DAY_SECONDS {
-                let range = format!("at most {DAY_SECONDS}, a day, may be waited");
-                return Err(LimitError { flag, found, range });
-            }
-        }
-        for (flag, found) in [
+        let of_records = [
+            ("--limit-inline-bytes", self.inline_bytes),
+            ("--limit-event-bytes", self.event_bytes),
+        ];
+        let of_messages = [
+            ("--limit-chunk-bytes", self.chunk_bytes),
+            ("--limit-spec-bytes", self.spec_bytes),
+        ];
+        let to_answer = [
             ("--limit-connections", self.connections),
-            ("--limit-handshake-seconds", self.handshake_seconds),
             ("--limit-open-calls", self.open_calls),
             ("--limit-connection-streams", self.connection_streams),
             ("--limit-working-calls", self.working_calls),
             ("--limit-decoded-bytes", self.decoded_bytes),
+            ("--limit-handshake-seconds", self.handshake_seconds),
             ("--limit-call-seconds", self.call_seconds),
+        ];
+        let to_wait = [
+            ("--limit-handshake-seconds", self.handshake_seconds),
+            ("--limit-call-seconds", self.call_seconds),
+            ("--limit-lease-wait-seconds", self.lease_wait_seconds),
+            ("--limit-upload-idle-seconds", self.upload_idle_seconds),
+            ("--limit-queued-call-seconds", self.queued_call_seconds),
+        ];
+        let fits_record = "more does not fit into a record of the job store";
+        let fits_message = "more does not fit into --limit-message-bytes";
+        for (limits, range, why) in [
+            (&of_records[..], 0..=record, fits_record),
+            (&of_messages, 0..=message, fits_message),
+            (&to_answer, 1..=u64::MAX, "with none no call is answered"),
+            (&to_wait, 0..=DAY_SECONDS, "nobody waits longer than a day"),
         ] {
-            if found == 0 {
-                let range = "without at least 1 no call would be answered".to_owned();
-                return Err(LimitError { flag, found, range });
+            let wrong = limits.iter().find(|(_, found)| !range.contains(found));
+            if let Some(&(flag, found)) = wrong {
+                return Err(LimitError {
+                    flag,
+                    found,
+                    range,
+                    why,
+                });
             }
         }
         Ok(())
@@ -227,25 +232,29 @@ mod tests {
     #[test]
     fn limits_that_cannot_hold_are_named_with_what_would() {
         assert_eq!(Limits::default().check(), Ok(()));
-        let cases: [(&[&str], &str); 5] = [
+        let cases = [
             (
-                &["--limit-call-seconds", "18446744073709551615"],
-                "at most 86400, a day",
+                ["--limit-call-seconds", "18446744073709551615"],
+                "--limit-call-seconds 18446744073709551615 is not 0 to 86400: nobody waits",
             ),
+            (["--limit-call-seconds", "0"], "0 is not 1 to"),
             (
-                &["--limit-inline-bytes", "23553"],
-                "--limit-inline-bytes 23553 is out of range: at most 23552 fit into a record",
+                ["--limit-inline-bytes", "23553"],
+                "--limit-inline-bytes 23553 is not 0 to 23552: more does not fit into a record",
             ),
-            (&["--limit-event-bytes", "30000"], "at most 23552 fit into"),
+            (["--limit-event-bytes", "30000"], "is not 0 to 23552"),
             (
-                &["--limit-message-bytes", "1000000"],
-                "--limit-chunk-bytes 1048576 is out of range: at most 998976 fit into \
+                ["--limit-message-bytes", "1000000"],
+                "--limit-chunk-bytes 1048576 is not 0 to 998976: more does not fit into \
                  --limit-message-bytes",
             ),
-            (&["--limit-connections", "0"], "--limit-connections 0"),
+            (
+                ["--limit-connections", "0"],
+                "--limit-connections 0 is not 1 to",
+            ),
         ];
         for (flags, expected) in cases {
-            let limits = Flags::parse_from([&["server"], flags].concat()).limits;
+            let limits = Flags::parse_from([&["server"][..], &flags].concat()).limits;
             let error = limits.check().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }

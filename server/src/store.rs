@@ -26,6 +26,8 @@ mod witness;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::time::Duration;
 

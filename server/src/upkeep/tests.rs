@@ -1,53 +1,26 @@
 use std::{
-    ops::Range,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
 
-use dual16_proto::v1;
-
 use super::*;
-use crate::{
-    digest::Digest,
-    job::{Backoff, JobId, Machine, NewJob},
-    principal::Principal,
-    store::{
-        Batch, Claim, Engine, MemoryEngine, Order, Quota, Record, RecordStore, Records, StoreConfig,
-    },
+use crate::store::{
+    Claim,
+    testing::{Hooked, Hooks, create, open},
 };
 
 const TTL: Duration = Duration::from_millis(900);
 const PERIOD: Duration = Duration::from_millis(90);
 
-/// Memory, whose syncs take longer than a look may while it hangs.
+/// Syncs take longer than a look may while it hangs.
 #[derive(Clone, Default)]
-struct Hanging {
-    records: MemoryEngine,
+struct Disk {
     hangs: Arc<AtomicBool>,
     /// Syncs begun.
     syncs: Arc<AtomicU64>,
 }
 
-impl Records for Hanging {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.records.get(key)
-    }
-
-    fn scan(
-        &self,
-        range: Range<Vec<u8>>,
-        order: Order,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
-        self.records.scan(range, order, limit)
-    }
-}
-
-impl Engine for Hanging {
-    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.records.commit(batch)
-    }
-
+impl Hooks for Disk {
     fn sync(&self) -> Result<(), StoreError> {
         self.syncs.fetch_add(1, Ordering::SeqCst);
         if self.hangs.load(Ordering::SeqCst) {
@@ -57,44 +30,11 @@ impl Engine for Hanging {
     }
 }
 
-fn open(engine: Hanging) -> RecordStore<Hanging> {
-    let config = StoreConfig {
-        machine: Machine {
-            max_attempts: 3,
-            max_stages: 8,
-            backoff: Backoff::NONE,
-        },
-        max_open_jobs: 100,
-        quota: Quota {
-            open_jobs: 100,
-            bytes: u64::MAX,
-        },
-    };
-    RecordStore::open(engine, config, Timestamp::MIN, TTL).unwrap()
-}
-
-fn create(store: &impl Store) {
-    let new = NewJob {
-        id: JobId::generate(),
-        owner: Principal::anonymous(),
-        display_name: "model".into(),
-        spec_digest: Digest::of(b"spec"),
-        request_id: None,
-        blobs: Vec::new(),
-        trace: None,
-    };
-    let spec = v1::JobSpec {
-        calibration: vec![v1::InputFile::default()],
-        ..v1::JobSpec::default()
-    };
-    store.create_job(new, &spec, Timestamp::MIN).unwrap();
-}
-
 /// Whether a lease was lost by the look that follows one during which the disk hung or did not.
 fn lost_after_a_look(hangs: bool) -> bool {
-    let engine = Hanging::default();
-    let store = open(engine.clone());
-    create(&store);
+    let engine = Hooked::<Disk>::default();
+    let store = open(engine.clone(), TTL);
+    create(&store).unwrap();
     let claim = Claim {
         worker: "w".into(),
         max_tasks: 1,
@@ -114,7 +54,7 @@ fn lost_after_a_look(hangs: bool) -> bool {
         }
         let before = look(&store, &last, PERIOD, TTL, Timestamp::MIN).unwrap();
         assert_eq!(before, Changes::default());
-        creating.join().unwrap();
+        creating.join().unwrap().unwrap();
     });
     engine.hangs.store(false, Ordering::SeqCst);
     let later = Timestamp::MIN.after(TTL);

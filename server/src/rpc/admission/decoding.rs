@@ -18,9 +18,6 @@ use tonic::{Status, body::Body, codegen::http::Request};
 use super::super::ApiError;
 use crate::limits::Limits;
 
-/// What gRPC puts before a message: a flag, and its length in four bytes.
-const PREFIX_BYTES: usize = 5;
-
 /// Bytes that may be decoded at a time; clones count together.
 #[derive(Clone, Debug)]
 pub(super) struct Decoding {
@@ -52,7 +49,7 @@ impl Decoding {
         }
     }
 
-    /// Has a request of one message wait for room before the end of that message is handed on.
+    /// Has a request of one message wait for room before anything of it is handed on.
     pub(super) fn bind(&self, request: Request<Body>) -> (Request<Body>, Held) {
         let held = Held::default();
         let request = request.map(|body| {
@@ -63,9 +60,8 @@ impl Decoding {
                 body,
                 decoding: self.clone(),
                 held: held.clone(),
-                prefix: Vec::with_capacity(PREFIX_BYTES),
-                passed: 0,
-                end: None,
+                frames: VecDeque::new(),
+                room: Room::Unknown,
             })
         });
         (request, held)
@@ -84,39 +80,16 @@ struct Waiting {
     body: Body,
     decoding: Decoding,
     held: Held,
-    /// The first bytes, until the length of the message is known.
-    prefix: Vec<u8>,
-    /// Bytes that have come so far.
-    passed: u64,
-    end: Option<End>,
-}
-
-/// The end of a request: the piece that its message ends in, and what comes after.
-struct End {
+    /// What has come of it.
     frames: VecDeque<Frame<Bytes>>,
-    /// Nothing more comes.
-    whole: bool,
     room: Room,
 }
 
 enum Room {
-    Needed(u32),
+    /// The request has not come to its end.
+    Unknown,
     Awaited(Acquire),
     Given,
-}
-
-impl Waiting {
-    /// Goes past the next piece of the body; the length of the message, if it ends there.
-    fn pass(&mut self, data: &[u8]) -> Option<u32> {
-        let missing = PREFIX_BYTES - self.prefix.len();
-        self.prefix.extend(data.iter().take(missing));
-        let before = self.passed;
-        self.passed += data.len() as u64;
-        let [_, length @ ..] = *self.prefix.first_chunk::<PREFIX_BYTES>()?;
-        let length = u32::from_be_bytes(length);
-        let end = PREFIX_BYTES as u64 + u64::from(length);
-        (length > 0 && before < end && self.passed >= end).then_some(length)
-    }
 }
 
 impl http_body::Body for Waiting {
@@ -128,56 +101,32 @@ impl http_body::Body for Waiting {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        while this.end.as_ref().is_none_or(|end| !end.whole) {
-            let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
-                Some(Ok(frame)) => frame,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => match &mut this.end {
-                    Some(end) => {
-                        end.whole = true;
-                        break;
-                    }
-                    None => return Poll::Ready(None),
-                },
-            };
-            if let Some(end) = &mut this.end {
-                end.frames.push_back(frame);
-                continue;
-            }
-            let length = frame.data_ref().cloned().and_then(|data| this.pass(&data));
-            let Some(length) = length else {
-                return Poll::Ready(Some(Ok(frame)));
-            };
-            this.end = Some(End {
-                frames: VecDeque::from([frame]),
-                whole: this.body.is_end_stream(),
-                room: Room::Needed(length),
-            });
-        }
-        let Some(end) = &mut this.end else {
-            return Poll::Ready(None);
-        };
         loop {
-            match &mut end.room {
-                Room::Needed(bytes) => end.room = Room::Awaited(this.decoding.room(*bytes)),
+            match &mut this.room {
+                Room::Unknown => match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                    Some(Ok(frame)) => this.frames.push_back(frame),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => {
+                        let data = this.frames.iter().filter_map(Frame::data_ref);
+                        let bytes = data.map(|data| data.len() as u64).sum();
+                        this.room = Room::Awaited(this.decoding.room(Limits::count(bytes)));
+                    }
+                },
                 Room::Awaited(room) => match ready!(room.as_mut().poll(context)) {
                     Ok(room) => {
                         this.held.fill(room);
-                        end.room = Room::Given;
+                        this.room = Room::Given;
                     }
                     // Nobody closes it.
                     Err(_) => return Poll::Ready(Some(Err(ApiError::Overloaded.into()))),
                 },
-                Room::Given => return Poll::Ready(end.frames.pop_front().map(Ok)),
+                Room::Given => return Poll::Ready(this.frames.pop_front().map(Ok)),
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.end {
-            Some(end) => end.whole && end.frames.is_empty(),
-            None => self.body.is_end_stream(),
-        }
+        matches!(self.room, Room::Given) && self.frames.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -187,6 +136,9 @@ impl http_body::Body for Waiting {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tokio_stream::StreamExt as _;
+
     use super::*;
 
     fn decoding(bytes: u64) -> Decoding {
@@ -196,100 +148,82 @@ mod tests {
         })
     }
 
-    /// A request of one message, cut into pieces of `cut` bytes.
+    fn pieces(length: usize, cut: usize) -> impl tokio_stream::Stream<Item = Piece> {
+        let bytes = Bytes::from(vec![7; length]);
+        let piece = move |at: usize| bytes.slice(at..length.min(at + cut));
+        tokio_stream::iter(
+            (0..length)
+                .step_by(cut)
+                .map(move |at| Ok(Frame::data(piece(at)))),
+        )
+    }
+
+    type Piece = Result<Frame<Bytes>, Status>;
+
+    /// A request of `length` bytes, in pieces of `cut` bytes.
     fn request(length: usize, cut: usize) -> Request<Body> {
-        cut_request(length, cut, true)
+        Request::new(Body::new(StreamBody::new(pieces(length, cut))))
     }
 
-    fn cut_request(length: usize, cut: usize, ends: bool) -> Request<Body> {
-        let prefix = [&[0][..], &(length as u32).to_be_bytes()].concat();
-        let all = [prefix, vec![7; length]].concat();
-        let pieces: Vec<_> = all.chunks(cut).map(Bytes::copy_from_slice).collect();
-        let frames = pieces
-            .into_iter()
-            .map(|piece| Ok::<_, Status>(Frame::data(piece)));
-        Request::new(Body::new(Pieces(frames.collect(), ends)))
-    }
-
-    /// The pieces of a body, and whether anything comes after them.
-    struct Pieces(VecDeque<Result<Frame<Bytes>, Status>>, bool);
-
-    impl http_body::Body for Pieces {
-        type Data = Bytes;
-        type Error = Status;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            match self.0.pop_front() {
-                None if !self.1 => Poll::Pending,
-                piece => Poll::Ready(piece),
-            }
+    /// Bytes that come of a request; `None` if it has to wait, and then nothing has come.
+    fn read(body: &mut Body) -> Option<usize> {
+        let mut whole = std::pin::pin!(body.collect());
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        match whole.as_mut().poll(&mut context) {
+            Poll::Ready(collected) => Some(collected.unwrap().to_bytes().len()),
+            Poll::Pending => None,
         }
     }
 
-    /// Bytes that come of a request before it has to wait, or before its end.
-    async fn read(body: &mut Body) -> usize {
-        std::future::poll_fn(|context| {
-            let mut bytes = 0;
-            while let Poll::Ready(Some(frame)) = Pin::new(&mut *body).poll_frame(context) {
-                bytes += frame.unwrap().into_data().unwrap().len();
-            }
-            Poll::Ready(bytes)
-        })
-        .await
-    }
-
-    #[tokio::test]
-    async fn a_message_is_not_whole_before_there_is_room_for_it() {
-        for cut in [1, 3, 5, 6, 50, 1000] {
+    #[test]
+    fn a_request_waits_for_room_and_holds_it_until_it_is_released() {
+        // Few enough pieces for a stream that gives way to others now and then.
+        for cut in [7, 50, 1000] {
             let decoding = decoding(100);
             let (first, held) = decoding.bind(request(70, cut));
-            let mut first = first.into_body();
-            assert_eq!(read(&mut first).await, 75, "cut into {cut}");
-            drop(first);
+            assert_eq!(read(&mut first.into_body()), Some(70), "cut into {cut}");
 
-            let (second, _held) = decoding.bind(request(31, cut));
+            let (second, second_held) = decoding.bind(request(31, cut));
             let mut second = second.into_body();
-            let before = read(&mut second).await;
-            assert!(before < 36, "cut into {cut}: {before}");
-            drop(held);
-            assert_eq!(before + read(&mut second).await, 36, "cut into {cut}");
+            assert_eq!(read(&mut second), None, "cut into {cut}");
+            held.release();
+            assert_eq!(read(&mut second), Some(31), "cut into {cut}");
+            drop((second, second_held));
+
+            let (third, _held) = decoding.bind(request(100, cut));
+            assert_eq!(read(&mut third.into_body()), Some(100), "cut into {cut}");
         }
     }
 
-    #[tokio::test]
-    async fn a_request_that_does_not_end_takes_no_room() {
+    #[test]
+    fn a_request_that_does_not_end_takes_no_room() {
         let decoding = decoding(10);
-        let (endless, _held) = decoding.bind(cut_request(10, 4, false));
-        let mut endless = endless.into_body();
-        assert!(read(&mut endless).await < 15);
-        let (other, _other) = decoding.bind(request(10, 4));
-        assert_eq!(read(&mut other.into_body()).await, 15);
+        let endless = pieces(10, 4).chain(tokio_stream::pending());
+        let endless = Request::new(Body::new(StreamBody::new(endless)));
+        let (endless, _held) = decoding.bind(endless);
+        assert_eq!(read(&mut endless.into_body()), None);
+        let (other, _held) = decoding.bind(request(10, 4));
+        assert_eq!(read(&mut other.into_body()), Some(10));
     }
 
-    #[tokio::test]
-    async fn what_is_larger_than_all_room_waits_for_all_of_it_and_passes() {
+    #[test]
+    fn what_is_larger_than_all_room_waits_for_all_of_it_and_passes() {
         let decoding = decoding(10);
         let (small, held) = decoding.bind(request(1, 100));
         let (large, _held) = decoding.bind(request(1000, 100));
-        assert_eq!(read(&mut small.into_body()).await, 6);
+        assert_eq!(read(&mut small.into_body()), Some(1));
         let mut large = large.into_body();
-        let before = read(&mut large).await;
-        assert!(before < 1005);
-        drop(held);
-        assert_eq!(before + read(&mut large).await, 1005);
+        assert_eq!(read(&mut large), None);
+        held.release();
+        assert_eq!(read(&mut large), Some(1000));
     }
 
-    #[tokio::test]
-    async fn an_empty_message_and_a_body_without_one_need_no_room() {
+    #[test]
+    fn a_body_without_anything_needs_no_room() {
         let decoding = decoding(1);
         let (one, _held) = decoding.bind(request(1, 100));
-        assert_eq!(read(&mut one.into_body()).await, 6);
-        let (empty, _held) = decoding.bind(request(0, 2));
-        assert_eq!(read(&mut empty.into_body()).await, 5);
+        assert_eq!(read(&mut one.into_body()), Some(1));
         let (none, _held) = decoding.bind(Request::new(Body::empty()));
-        assert_eq!(read(&mut none.into_body()).await, 0);
+        assert_eq!(read(&mut none.into_body()), Some(0));
     }
 }

@@ -1,7 +1,6 @@
 mod damage;
 
 use std::{
-    ops::Range,
     sync::{
         Arc, Condvar,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,54 +12,17 @@ use dual16_proto::v1;
 
 use super::*;
 use crate::{
-    job::{Backoff, NewJob, State},
-    principal::Principal,
-    store::{JobQuery, MemoryEngine, Order, Record, Records, Store},
+    job::State,
+    store::{
+        JobQuery, MemoryEngine, Store,
+        testing::{self, Hooked, Hooks, create, create_named},
+    },
 };
 
 const TTL: Duration = Duration::from_secs(30);
 
 fn open<E: Engine>(engine: E) -> RecordStore<E> {
-    let config = StoreConfig {
-        machine: Machine {
-            max_attempts: 3,
-            max_stages: 8,
-            backoff: Backoff::NONE,
-        },
-        max_open_jobs: 100,
-        quota: Quota {
-            open_jobs: 100,
-            bytes: u64::MAX,
-        },
-    };
-    RecordStore::open(engine, config, Timestamp::MIN, TTL).unwrap()
-}
-
-fn create(store: &impl Store) -> Result<JobId, StoreError> {
-    create_named(store, "model")
-}
-
-fn create_named(store: &impl Store, name: &str) -> Result<JobId, StoreError> {
-    let id = JobId::generate();
-    let new = NewJob {
-        id,
-        owner: Principal::anonymous(),
-        display_name: name.into(),
-        spec_digest: Digest::of(b"spec"),
-        request_id: None,
-        blobs: Vec::new(),
-        trace: None,
-    };
-    let file = v1::InputFile {
-        name: "model.onnx".into(),
-        ..v1::InputFile::default()
-    };
-    let spec = v1::JobSpec {
-        calibration: vec![file],
-        ..v1::JobSpec::default()
-    };
-    store.create_job(new, &spec, Timestamp::MIN)?;
-    Ok(id)
+    testing::open(engine, TTL)
 }
 
 fn pending(limit: usize) -> JobQuery {
@@ -74,9 +36,10 @@ fn pending(limit: usize) -> JobQuery {
 }
 
 /// Memory, with a gate before every read of a key, and syncs that can be made to fail.
+type Scripted = Hooked<Script>;
+
 #[derive(Clone, Default)]
-struct Scripted {
-    records: MemoryEngine,
+struct Script {
     /// Reads wait while it is set.
     closed: Arc<(Mutex<bool>, Condvar)>,
     waiting: Arc<AtomicBool>,
@@ -86,7 +49,7 @@ struct Scripted {
     syncs: Arc<AtomicU64>,
 }
 
-impl Scripted {
+impl Script {
     fn pass_gate(&self) {
         let closed = self.closed.0.lock().unwrap();
         self.waiting.store(*closed, Ordering::SeqCst);
@@ -99,25 +62,9 @@ impl Scripted {
     }
 }
 
-impl Records for Scripted {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+impl Hooks for Script {
+    fn reading(&self) {
         self.pass_gate();
-        self.records.get(key)
-    }
-
-    fn scan(
-        &self,
-        range: Range<Vec<u8>>,
-        order: Order,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
-        self.records.scan(range, order, limit)
-    }
-}
-
-impl Engine for Scripted {
-    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.records.commit(batch)
     }
 
     fn sync(&self) -> Result<(), StoreError> {

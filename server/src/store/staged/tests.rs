@@ -3,47 +3,21 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::store::MemoryEngine;
+use crate::store::{
+    MemoryEngine,
+    testing::{Hooked, Hooks},
+};
 
 /// Hands over to the test in the middle of a sync, before and after it has the changes.
-struct Stepping {
-    engine: MemoryEngine,
+struct Steps {
     at: SyncSender<()>,
     go_on: Mutex<Receiver<()>>,
 }
 
-impl Stepping {
-    fn stop(&self) {
+impl Hooks for Steps {
+    fn committing(&self) {
         self.at.send(()).unwrap();
         self.go_on.lock().unwrap().recv().unwrap();
-    }
-}
-
-impl Records for Stepping {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.engine.get(key)
-    }
-
-    fn scan(
-        &self,
-        range: Range<Vec<u8>>,
-        order: Order,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
-        self.engine.scan(range, order, limit)
-    }
-}
-
-impl Engine for Stepping {
-    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.stop();
-        self.engine.commit(batch)?;
-        self.stop();
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.engine.sync()
     }
 }
 
@@ -99,9 +73,10 @@ proptest! {
     ) {
         let (at, stops) = sync_channel(0);
         let (go, go_on) = sync_channel(0);
-        let engine = Stepping { engine: MemoryEngine::default(), at, go_on: Mutex::new(go_on) };
+        let hooks = Steps { at, go_on: Mutex::new(go_on) };
+        let engine = Hooked { records: MemoryEngine::default(), hooks };
         let model = MemoryEngine::default();
-        engine.engine.commit(&batch(&below)).unwrap();
+        engine.records.commit(&batch(&below)).unwrap();
         model.commit(&batch(&below)).unwrap();
         let staged = Staged::new(engine);
         let commit = |changes| {
