@@ -1,9 +1,13 @@
 //! Float execution through rten: a whole model with any of its values as results, or one node.
 //!
-//! The model is loaded without graph optimization, so every value of the ONNX file exists under its
-//! name. Nothing here knows of quantization or of the lowered graph.
+//! The model is loaded without graph optimization, so every value of the canonical form exists under
+//! its name. Its weights are no part of what rten loads: they are held once, by whoever made them,
+//! and shown to each run. What rten does otherwise than ONNX says is run by [`own`] kernels. Nothing
+//! here knows of quantization or of the lowered graph.
 
 mod convert;
+mod executable;
+mod own;
 mod pieces;
 
 use std::{
@@ -18,8 +22,9 @@ use crate::{
     batch::Batch,
     error::{Error, Result},
     model::{Model, OnnxNode},
-    tensor::Datum,
+    tensor::{Datum, Tensor},
 };
+use pieces::Piece;
 
 /// A model ready to run. Results do not depend on the number of threads.
 pub struct FloatModel {
@@ -29,8 +34,11 @@ pub struct FloatModel {
     nodes: Arc<[OnnxNode]>,
     value_names: Vec<String>,
     constants: BTreeSet<String>,
+    /// Constants that rten is shown in each run.
+    weights: HashMap<String, Arc<Tensor>>,
     /// What the nodes make.
     made: HashSet<String>,
+    pieces: Vec<Piece>,
 }
 
 impl FloatModel {
@@ -45,10 +53,7 @@ impl FloatModel {
         };
         let mut options = ModelOptions::with_all_ops();
         options.enable_optimization(false);
-        let executable = model.for_execution()?;
-        for (location, bytes) in executable.files {
-            options.external_data(&location, bytes);
-        }
+        let executable = executable::executable(model);
         let loaded = guarded(|| options.load(executable.model))
             .map_err(|panic| bad(format!("float execution cannot load it: {panic}")))?
             .map_err(|error| bad(refusal(model, &error)))?;
@@ -64,12 +69,14 @@ impl FloatModel {
             nodes: Arc::clone(model.nodes()),
             value_names: model.value_names().into_iter().map(str::to_owned).collect(),
             constants,
+            weights: executable.weights,
             made: model
                 .nodes()
                 .iter()
                 .flat_map(OnnxNode::made)
                 .map(str::to_owned)
                 .collect(),
+            pieces: pieces::cut(model.nodes()),
         })
     }
 
@@ -154,12 +161,28 @@ impl FloatModel {
             )
         })?;
         let label = node.label();
+        if own::is_own(node) {
+            let operands: Vec<&Datum> = node
+                .uses()
+                .map(|name| {
+                    let missing =
+                        || failed(label.clone(), format!("its input '{name}' is missing"));
+                    inputs.get(name).ok_or_else(missing)
+                })
+                .collect::<Result<_>>()?;
+            return own::run(node, &operands).map(|datum| vec![datum]);
+        }
         let mut given: BTreeMap<&str, ValueOrView<'_>> = BTreeMap::new();
         for name in self.feeds(onnx_node) {
             let datum = inputs
                 .get(name)
                 .ok_or_else(|| failed(label.clone(), format!("its input '{name}' is missing")))?;
             given.insert(name, convert::to_rten(datum)?);
+        }
+        for name in node.uses() {
+            if let Some(weight) = self.weights.get(name) {
+                given.insert(name, convert::floats_to_rten(weight)?);
+            }
         }
         let names: BTreeSet<&str> = node.made().collect();
         let values = self.execute(&label, given.into_iter().collect(), &names)?;
@@ -194,7 +217,24 @@ impl FloatModel {
         options.thread_pool = Some(Arc::clone(&self.threads));
         guarded(|| self.model.run(given, &wanted, Some(options)))
             .map_err(failed)?
-            .map_err(|error| failed(error.to_string()))
+            .map_err(|error| self.run_error(what, &error))
+    }
+
+    /// Names the node and its operator.
+    fn run_error(&self, what: &str, error: &rten::RunError) -> Error {
+        let path = error.node_path();
+        let name = path.first().copied().flatten().unwrap_or_default();
+        let node = self.nodes.iter().find(|node| node.label() == name);
+        Error::FloatRun {
+            node: match node {
+                Some(node) if what == self.file => {
+                    format!("{what}, node '{name}' (operator {})", node.op_type)
+                }
+                Some(node) => format!("node '{name}' (operator {})", node.op_type),
+                None => what.to_owned(),
+            },
+            reason: error.to_string(),
+        }
     }
 
     fn node_id(&self, name: &str) -> Result<NodeId> {
@@ -239,11 +279,12 @@ fn guarded<R>(run: impl FnOnce() -> R) -> Result<R, String> {
 /// Names the node and its operator, which rten does not always do.
 fn refusal(model: &Model, error: &rten::LoadError) -> String {
     let named = error.node().filter(|name| !name.is_empty());
-    let node = named.and_then(|name| model.nodes().iter().find(|node| node.name == name));
+    let node = named.and_then(|name| model.nodes().iter().find(|node| node.label() == name));
     match node {
         Some(node) => format!(
             "float execution cannot run node '{}' (operator {}): {error}",
-            node.name, node.op_type
+            node.label(),
+            node.op_type
         ),
         None => format!("float execution cannot load it: {error}"),
     }

@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`onnx`], [`model`], [`layers`], [`batch`]: what comes in. A model is ONNX (or, in layer mode,
 //!   an ONNX model made from named weights), a batch is named tensors.
+//! - [`canonical`]: a model in few operators of one meaning, which everything after it reads.
 //! - [`limits`]: how much the files of a job may hold.
 //! - [`float`]: float execution through rten, whole or node by node.
 //! - [`graph`]: the model as operations that NASH_M has, each Linear, LayerNorm, Softmax and Gelu
@@ -19,6 +20,7 @@
 pub mod artifact;
 pub mod batch;
 pub mod blobs;
+pub mod canonical;
 pub mod error;
 pub mod exec;
 pub mod float;

@@ -16,28 +16,28 @@ use ndarray::ArrayD;
 use prost::{Message, bytes::Bytes};
 
 use crate::{
+    canonical::canonical,
     error::{Error, Result},
     limits::InputLimits,
     onnx::{GraphProto, ModelProto},
     tensor::Tensor,
 };
 
+pub(crate) use external::ExternalData;
 pub use external::external_locations;
 pub use input::{ElementKind, InputShape, InputSpec, TRAILING_DIMS};
-pub(crate) use node::NAME_SCOPES;
 pub use node::OnnxNode;
+pub(crate) use node::{NAME_SCOPES, node_label};
 pub use scope::Scope;
 
+pub(crate) use constants::Constant;
 use constants::Constants;
-use external::ExternalData;
 
-/// A parsed model. Its weights share the file's bytes until they are asked for.
+/// A parsed model in [canonical form](crate::canonical). Its float constants are decoded once, and
+/// shared with whatever is made of it.
 #[derive(Debug, Clone)]
 pub struct Model {
     file: String,
-    bytes: Bytes,
-    external: ExternalData,
-    opset: i64,
     nodes: Arc<[OnnxNode]>,
     constants: Constants,
     inputs: Vec<InputSpec>,
@@ -111,7 +111,9 @@ impl Model {
             });
         }
         let external = ExternalData::new(file_name, external_data);
-        let constants = Constants::collect(file_name, &graph, &external, cancelled)?;
+        external.check_total(&graph)?;
+        let mut graph = canonical(file_name, proto, graph, &external, limits, cancelled)?;
+        let constants = Constants::collect(file_name, &mut graph, &external, cancelled)?;
         let inputs = input::specs(file_name, &graph, &constants)?;
         let nodes: Vec<OnnxNode> = graph.node.into_iter().map(OnnxNode::from).collect();
         for scope in nodes.iter().map(|node| &node.scope) {
@@ -122,13 +124,8 @@ impl Model {
         check_order(file_name, &nodes, &inputs, &constants)?;
         let outputs: Vec<String> = graph.output.into_iter().map(|output| output.name).collect();
         check_outputs(file_name, &outputs, &nodes, &inputs, &constants)?;
-        let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
-        let opset = proto.opset_import.iter().find(|set| standard(&set.domain));
         Ok(Model {
             file: file_name.to_owned(),
-            bytes,
-            external,
-            opset: opset.map_or(1, |set| set.version),
             nodes: nodes.into(),
             constants,
             inputs,
@@ -139,16 +136,6 @@ impl Model {
     /// File name as the user gave it.
     pub fn file(&self) -> &str {
         &self.file
-    }
-
-    /// The file as it was read.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// Version of the standard operator set.
-    pub fn opset(&self) -> i64 {
-        self.opset
     }
 
     /// Nodes, producers before consumers; their index is the `onnx_node` of a float island.
@@ -180,53 +167,24 @@ impl Model {
     }
 
     /// Shape of a constant; None where there is none of this name.
-    pub fn constant_shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.constants.get(name)?.shape().ok()
+    pub fn constant_shape(&self, name: &str) -> Option<&[usize]> {
+        self.constants.get(name).map(Constant::shape)
     }
 
     /// A float constant; None where there is no constant of this name or it is not of a float type.
-    pub fn f32_constant(&self, name: &str) -> Result<Option<Tensor>> {
-        match self.constants.get(name) {
-            Some(tensor) if tensor.is_float() => {
-                constants::f32_elements(&self.file, name, tensor, &self.external).map(Some)
-            }
-            _ => Ok(None),
-        }
+    pub fn f32_constant(&self, name: &str) -> Option<&Arc<Tensor>> {
+        self.constants.get(name)?.floats()
     }
 
-    /// An INT64, INT32 or BOOL constant; None where there is none of this name and type.
-    pub fn i64_constant(&self, name: &str) -> Result<Option<ArrayD<i64>>> {
-        match self.constants.get(name) {
-            Some(tensor) => constants::i64_elements(&self.file, name, tensor, &self.external),
-            None => Ok(None),
-        }
+    /// An integer or BOOL constant; None where there is none of this name and type.
+    pub fn i64_constant(&self, name: &str) -> Option<ArrayD<i64>> {
+        self.constants.get(name)?.integers()
     }
 
-    /// What rten loads. A model without external data
-    /// is handed over as it was read.
-    pub(crate) fn for_execution(&self) -> Result<Executable> {
-        if self.external.is_empty() {
-            return Ok(Executable {
-                model: self.bytes.to_vec(),
-                files: Vec::new(),
-            });
-        }
-        let (mut proto, graph) = decode(&self.file, &self.bytes)?;
-        proto.graph = Some(graph);
-        let files = self.external.relocate(&mut proto)?;
-        Ok(Executable {
-            model: proto.encode_to_vec(),
-            files,
-        })
+    /// Every constant that some node or output uses, by name.
+    pub(crate) fn constants(&self) -> impl Iterator<Item = (&str, &Constant)> {
+        self.constants.iter()
     }
-}
-
-/// A model as rten loads it.
-pub(crate) struct Executable {
-    /// The ONNX file.
-    pub(crate) model: Vec<u8>,
-    /// Location and content of the files it refers to.
-    pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
 fn decode(file_name: &str, bytes: &Bytes) -> Result<(ModelProto, GraphProto)> {

@@ -6,7 +6,7 @@ use rten_tensor::{Layout as _, TensorView};
 
 use crate::{
     error::{Error, Result},
-    tensor::Datum,
+    tensor::{Datum, Tensor},
 };
 
 /// Borrows a tensor.
@@ -17,6 +17,30 @@ pub(super) fn to_rten(datum: &Datum) -> Result<ValueOrView<'_>> {
         Datum::I8(array) => view(array)?.into(),
         Datum::U8(array) => view(array)?.into(),
     })
+}
+
+/// Borrows a float tensor.
+pub(super) fn floats_to_rten(array: &Tensor) -> Result<ValueOrView<'_>> {
+    Ok(view(array)?.into())
+}
+
+/// A tensor as rten's own.
+pub(super) fn into_rten(datum: Datum) -> Value {
+    fn tensor<T: Clone>(array: ArrayD<T>) -> rten_tensor::Tensor<T> {
+        let shape = array.shape().to_vec();
+        let elements = array
+            .as_standard_layout()
+            .iter()
+            .cloned()
+            .collect::<Vec<T>>();
+        rten_tensor::Tensor::from_data(&shape, elements)
+    }
+    match datum {
+        Datum::F32(array) => Value::FloatTensor(tensor(array)),
+        Datum::I32(array) => Value::Int32Tensor(tensor(array)),
+        Datum::I8(array) => Value::Int8Tensor(tensor(array)),
+        Datum::U8(array) => Value::UInt8Tensor(tensor(array)),
+    }
 }
 
 /// Takes a tensor over; None for a sequence.

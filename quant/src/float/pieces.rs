@@ -1,19 +1,64 @@
-//! A run of a large model in pieces of consecutive nodes, what later pieces need handed on. rten
-//! plans a run by recursion as deep as the graph, which a thread's stack must hold, and compares each
-//! result that is wanted with each other one, and each node with all that could run. In pieces the
-//! depth is bounded and the time goes with the number of nodes. The figures are the same: every
-//! node runs once, on the same operands.
+//! A run in pieces, what later pieces need handed on. Pieces are cut where one of our own kernels
+//! stands between rten's nodes, and where there are many nodes: rten plans a run by recursion as
+//! deep as the graph, which a thread's stack must hold, and compares each result that is wanted with
+//! each other one, and each node with all that could run. In pieces the depth is bounded and the
+//! time goes with the number of nodes. The figures are the same: every node runs once, on the same
+//! operands.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::{FloatModel, convert};
-use crate::{batch::Batch, error::Result, model::OnnxNode};
+use super::{FloatModel, convert, own};
+use crate::{batch::Batch, error::Result, model::OnnxNode, tensor::Datum};
 
-/// Nodes of a piece, and of a model that is run as a whole.
-pub(super) const NODES: usize = 1000;
+/// Nodes of a piece, at most.
+const NODES: usize = 1000;
 
 /// When a value is needed that is a result of the run.
 const AT_THE_END: usize = usize::MAX;
+
+/// Nodes that run together, by index.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// By rten.
+    Rten(Vec<usize>),
+    /// By a kernel of our own.
+    Own(usize),
+}
+
+/// Cuts a model: first all nodes that need none of our own kernels, then the kernels they lead to,
+/// then what those lead to, and so on.
+pub(super) fn cut(nodes: &[OnnxNode]) -> Vec<Piece> {
+    let mut depths: HashMap<&str, usize> = HashMap::new();
+    let mut by_depth: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let depth = node
+            .uses()
+            .filter_map(|name| depths.get(name).copied())
+            .max()
+            .unwrap_or(0);
+        if by_depth.len() <= depth {
+            by_depth.resize_with(depth + 1, Default::default);
+        }
+        let is_own = own::is_own(node);
+        for name in node.made() {
+            depths.insert(name, depth + usize::from(is_own));
+        }
+        let (rten, own) = &mut by_depth[depth];
+        if is_own {
+            own.push(index)
+        } else {
+            rten.push(index)
+        }
+    }
+    let pieces = by_depth.into_iter().flat_map(|(rten, own)| {
+        let rten: Vec<Piece> = rten
+            .chunks(NODES)
+            .map(|nodes| Piece::Rten(nodes.to_vec()))
+            .collect();
+        rten.into_iter().chain(own.into_iter().map(Piece::Own))
+    });
+    pieces.collect()
+}
 
 impl FloatModel {
     /// Runs the model and returns the values named, in their order.
@@ -22,14 +67,23 @@ impl FloatModel {
         given: &Batch,
         outputs: &BTreeSet<&str>,
     ) -> Result<Vec<rten::Value>> {
-        if self.nodes.len() > NODES {
-            return self.execute_in_pieces(given, outputs);
+        if let [] | [Piece::Rten(_)] = self.pieces.as_slice() {
+            let weights = self
+                .weights
+                .iter()
+                .map(|(name, weight)| Ok((name.as_str(), convert::floats_to_rten(weight)?)));
+            let given = given
+                .iter()
+                .map(|(name, datum)| Ok((name.as_str(), convert::to_rten(datum)?)))
+                .chain(weights.filter(|weight| {
+                    weight
+                        .as_ref()
+                        .is_ok_and(|(name, _)| !given.contains_key(*name))
+                }))
+                .collect::<Result<Vec<_>>>()?;
+            return self.execute(&self.file, given, outputs);
         }
-        let given = given
-            .iter()
-            .map(|(name, datum)| Ok((name.as_str(), convert::to_rten(datum)?)))
-            .collect::<Result<Vec<_>>>()?;
-        self.execute(&self.file, given, outputs)
+        self.execute_in_pieces(given, outputs)
     }
 
     fn execute_in_pieces(
@@ -39,49 +93,108 @@ impl FloatModel {
     ) -> Result<Vec<rten::Value>> {
         let Needs { needed, live } = self.needs(given, outputs);
         let mut made: HashMap<&str, rten::Value> = HashMap::new();
-        for (piece, (nodes, live)) in self.nodes.chunks(NODES).zip(live.chunks(NODES)).enumerate() {
-            let nodes = || {
-                let pairs = nodes.iter().zip(live);
-                pairs.filter(|(_, live)| **live).map(|(node, _)| node)
-            };
-            let own: HashSet<&str> = nodes()
-                .flat_map(OnnxNode::made)
-                .filter(|name| !given.contains_key(*name))
-                .collect();
-            let later = |name: &&str| needed.get(name).is_some_and(|&last| last > piece);
-            let mut wanted: BTreeSet<&str> = own.iter().copied().filter(later).collect();
-            if piece == 0 {
-                // Inputs and constants, which no piece makes; and names that nothing has.
-                wanted.extend(outputs.iter().filter(|name| !self.makes(name, given)));
-            }
-            if wanted.is_empty() {
-                continue;
-            }
-            let uses = nodes().flat_map(OnnxNode::uses);
-            let uses: BTreeSet<&str> = uses
-                .chain(wanted.iter().copied())
-                .filter(|name| !own.contains(name))
-                .collect();
-            let mut operands = Vec::new();
-            for name in uses {
-                if let Some(datum) = given.get(name) {
-                    operands.push((name, convert::to_rten(datum)?));
-                } else if let Some(value) = made.get(name) {
-                    operands.push((name, value.into()));
+        for (number, piece) in self.pieces.iter().enumerate() {
+            let later = |name: &&str| needed.get(name).is_some_and(|&last| last > number);
+            match piece {
+                Piece::Own(index) if live[*index] => {
+                    let node = &self.nodes[*index];
+                    let operands = node
+                        .uses()
+                        .map(|name| self.operand(name, given, &made))
+                        .collect::<Result<Vec<Datum>>>()?;
+                    let result = own::run(node, &operands.iter().collect::<Vec<_>>())?;
+                    if let Some(name) = node.made().next() {
+                        made.insert(name, convert::into_rten(result));
+                    }
+                }
+                Piece::Own(_) => {}
+                Piece::Rten(nodes) => {
+                    self.run_piece((number, nodes), given, &needed, &live, &mut made)?
                 }
             }
-            let values = self.execute(&self.file, operands, &wanted)?;
-            made.extend(wanted.into_iter().zip(values));
             made.retain(|name, _| later(name));
         }
         outputs
             .iter()
-            .map(|name| made.remove(*name).ok_or_else(|| self.unknown(name)))
+            .map(|name| match made.remove(*name) {
+                Some(value) => Ok(value),
+                None => self.operand(name, given, &made).map(convert::into_rten),
+            })
             .collect()
+    }
+
+    /// One piece of rten's nodes.
+    fn run_piece<'n>(
+        &'n self,
+        (number, nodes): (usize, &[usize]),
+        given: &Batch,
+        needed: &HashMap<&str, usize>,
+        live: &[bool],
+        made: &mut HashMap<&'n str, rten::Value>,
+    ) -> Result<()> {
+        let nodes = || {
+            let live = nodes.iter().filter(|index| live[**index]);
+            live.map(|&index| &self.nodes[index])
+        };
+        let own: HashSet<&str> = nodes()
+            .flat_map(OnnxNode::made)
+            .filter(|name| !given.contains_key(*name))
+            .collect();
+        let later = |name: &&str| needed.get(name).is_some_and(|&last| last > number);
+        let wanted: BTreeSet<&str> = own.iter().copied().filter(later).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let uses: BTreeSet<&str> = nodes()
+            .flat_map(OnnxNode::uses)
+            .filter(|name| !own.contains(name))
+            .collect();
+        let mut operands = Vec::new();
+        for name in uses {
+            if let Some(datum) = given.get(name) {
+                operands.push((name, convert::to_rten(datum)?));
+            } else if let Some(value) = made.get(name) {
+                operands.push((name, value.into()));
+            } else if let Some(weight) = self.weights.get(name) {
+                operands.push((name, convert::floats_to_rten(weight)?));
+            }
+        }
+        let values = self.execute(&self.file, operands, &wanted)?;
+        made.extend(wanted.into_iter().zip(values));
+        Ok(())
+    }
+
+    /// A value that a run is given, has as a constant or has made.
+    fn operand(
+        &self,
+        name: &str,
+        given: &Batch,
+        made: &HashMap<&str, rten::Value>,
+    ) -> Result<Datum> {
+        if let Some(datum) = given.get(name) {
+            return Ok(datum.clone());
+        }
+        if let Some(value) = made.get(name) {
+            return convert::from_rten(value.clone()).ok_or_else(|| self.sequence(name));
+        }
+        if let Some(weight) = self.weights.get(name) {
+            return Ok(Datum::F32(weight.as_ref().clone()));
+        }
+        // A small constant, which rten has.
+        let values = self.execute(&self.file, Vec::new(), &BTreeSet::from([name]))?;
+        let value = values.into_iter().next().and_then(convert::from_rten);
+        value.ok_or_else(|| self.sequence(name))
     }
 
     /// Which nodes the outputs need, and until when each value is needed.
     fn needs<'n>(&'n self, given: &Batch, outputs: &BTreeSet<&'n str>) -> Needs<'n> {
+        let mut pieces = vec![0; self.nodes.len()];
+        for (number, piece) in self.pieces.iter().enumerate() {
+            match piece {
+                Piece::Own(index) => pieces[*index] = number,
+                Piece::Rten(nodes) => nodes.iter().for_each(|&index| pieces[index] = number),
+            }
+        }
         let mut needed: HashMap<&str, usize> =
             outputs.iter().map(|&name| (name, AT_THE_END)).collect();
         let mut live = vec![false; self.nodes.len()];
@@ -94,16 +207,11 @@ impl FloatModel {
             }
             live[index] = true;
             for name in node.uses().filter(|name| !self.constants.contains(*name)) {
-                // Going backwards, the first use met is the last.
-                needed.entry(name).or_insert(index / NODES);
+                let last = needed.entry(name).or_default();
+                *last = (*last).max(pieces[index]);
             }
         }
         Needs { needed, live }
-    }
-
-    /// Whether a run makes a value, rather than having it.
-    fn makes(&self, name: &str, given: &Batch) -> bool {
-        !given.contains_key(name) && self.made.contains(name)
     }
 }
 

@@ -1,5 +1,4 @@
-//! The constants of a model: initializers and the outputs of Constant nodes, kept encoded and
-//! decoded when asked for.
+//! The constants of a model in canonical form, decoded once and checked.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,98 +8,127 @@ use ndarray::{ArrayD, Dimension as _};
 use super::external::ExternalData;
 use crate::{
     error::{Error, Result},
-    onnx::{AttributeProto, DataType, GraphProto, NodeProto, Payload, TensorError, TensorProto},
+    onnx::{DataType, GraphProto, Payload, TensorError, TensorProto},
     tensor::Tensor,
 };
 
+/// One constant.
+#[derive(Debug, Clone)]
+pub(crate) enum Constant {
+    /// Of a float type, rounded to f32 where wider.
+    Floats(Arc<Tensor>),
+    /// Of any other type, its data in the message.
+    Other(Arc<TensorProto>, Vec<usize>),
+}
+
+impl Constant {
+    pub(crate) fn shape(&self) -> &[usize] {
+        match self {
+            Constant::Floats(tensor) => tensor.shape(),
+            Constant::Other(_, shape) => shape,
+        }
+    }
+
+    /// The elements, where they are floats.
+    pub(crate) fn floats(&self) -> Option<&Arc<Tensor>> {
+        match self {
+            Constant::Floats(tensor) => Some(tensor),
+            Constant::Other(..) => None,
+        }
+    }
+
+    /// The elements, where they are integers or booleans.
+    pub(crate) fn integers(&self) -> Option<ArrayD<i64>> {
+        match self {
+            Constant::Floats(_) => None,
+            Constant::Other(tensor, _) => tensor.to_i64(Payload::Inline).ok(),
+        }
+    }
+}
+
 /// Constants by name.
 #[derive(Debug, Clone)]
-pub(super) struct Constants(Arc<HashMap<String, TensorProto>>);
+pub(super) struct Constants(Arc<HashMap<String, Constant>>);
 
 impl Constants {
-    /// Takes every constant of a graph and checks that its data is there and finite. `cancelled` is
-    /// asked before each, for they may be large.
+    /// Takes every constant of a graph and checks that its data is there. `cancelled` is asked before
+    /// each, for they may be large.
     pub(super) fn collect(
         file: &str,
-        graph: &GraphProto,
+        graph: &mut GraphProto,
         external: &ExternalData,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Constants> {
-        external.check_total(graph)?;
         let mut all = HashMap::with_capacity(graph.initializer.len());
-        let initializers = graph
-            .initializer
-            .iter()
-            .map(|tensor| (tensor.name.clone(), tensor.clone()));
-        for (name, tensor) in initializers.chain(graph.node.iter().filter_map(constant_node)) {
+        for tensor in std::mem::take(&mut graph.initializer) {
             if cancelled() {
                 return Err(Error::Cancelled);
             }
-            check(file, &name, &tensor, external)?;
-            if all.contains_key(&name) {
+            let name = tensor.name.clone();
+            let constant = decoded(file, &name, tensor, external)?;
+            if all.insert(name.clone(), constant).is_some() {
                 let reason = format!("tensor '{name}' is there twice; names of values are unique");
                 return Err(Error::Model {
                     file: file.to_owned(),
                     reason,
                 });
             }
-            all.insert(name, tensor);
         }
         Ok(Constants(Arc::new(all)))
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&TensorProto> {
+    pub(super) fn get(&self, name: &str) -> Option<&Constant> {
         self.0.get(name)
     }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Constant)> {
+        self.0
+            .iter()
+            .map(|(name, constant)| (name.as_str(), constant))
+    }
 }
 
-/// Elements of a float constant.
-pub(super) fn f32_elements(
+fn decoded(
     file: &str,
     name: &str,
-    tensor: &TensorProto,
+    mut tensor: TensorProto,
     external: &ExternalData,
-) -> Result<Tensor> {
-    with_payload(name, tensor, external, |payload| tensor.to_f32(payload))?
-        .map_err(|error| bad_tensor(file, name, &error))
+) -> Result<Constant> {
+    let bad = |error: TensorError| Error::Model {
+        file: file.to_owned(),
+        reason: format!("tensor '{name}': {error}"),
+    };
+    if tensor.is_float() {
+        let elements = match tensor.is_external() {
+            false => tensor.to_f32(Payload::Inline),
+            true => tensor.to_f32(Payload::External(&external.read(name, &tensor)?)),
+        };
+        let elements = elements.map_err(bad)?;
+        check(file, name, &elements)?;
+        return Ok(Constant::Floats(Arc::new(elements)));
+    }
+    if tensor.is_external() {
+        tensor.raw_data = Some(external.read(name, &tensor)?.into());
+        tensor.external_data.clear();
+        tensor.data_location = 0;
+    } else if let Some(bytes) = &tensor.raw_data {
+        // A copy of its own: a part of the file's buffer would keep the whole of it.
+        tensor.raw_data = Some(bytes.to_vec().into());
+    }
+    let shape = tensor.shape().map_err(bad)?;
+    if matches!(
+        tensor.element_type(),
+        DataType::String | DataType::Undefined
+    ) {
+        return Ok(Constant::Other(Arc::new(tensor), shape));
+    }
+    tensor.to_i64(Payload::Inline).map_err(bad)?;
+    Ok(Constant::Other(Arc::new(tensor), shape))
 }
 
-/// Elements of an integer constant; None if it is of another type.
-pub(super) fn i64_elements(
-    file: &str,
-    name: &str,
-    tensor: &TensorProto,
-    external: &ExternalData,
-) -> Result<Option<ArrayD<i64>>> {
-    match with_payload(name, tensor, external, |payload| tensor.to_i64(payload))? {
-        Ok(elements) => Ok(Some(elements)),
-        Err(TensorError::Type { .. }) => Ok(None),
-        Err(error) => Err(bad_tensor(file, name, &error)),
-    }
-}
-
-fn with_payload<R>(
-    name: &str,
-    tensor: &TensorProto,
-    external: &ExternalData,
-    read: impl FnOnce(Payload<'_>) -> R,
-) -> Result<R> {
-    if !tensor.is_external() {
-        return Ok(read(Payload::Inline));
-    }
-    let bytes = external.read(name, tensor)?;
-    Ok(read(Payload::External(&bytes)))
-}
-
-fn check(file: &str, name: &str, tensor: &TensorProto, external: &ExternalData) -> Result<()> {
-    if !tensor.is_float() {
-        // Types that are neither float nor index are rten's business; it checks their length.
-        return i64_elements(file, name, tensor, external).map(|_| ());
-    }
-    let elements = f32_elements(file, name, tensor, external)?;
-    if elements.len() == 1 && !elements.iter().any(|x| x.is_nan()) {
-        return Ok(());
-    }
+/// Infinities are let through: they are how exports write a mask. Whatever would have to quantize one
+/// says so.
+fn check(file: &str, name: &str, elements: &Tensor) -> Result<()> {
     // Most models pass here, and a look at each element with its index takes many times longer.
     if elements
         .as_slice()
@@ -108,7 +136,7 @@ fn check(file: &str, name: &str, tensor: &TensorProto, external: &ExternalData) 
     {
         return Ok(());
     }
-    match elements.indexed_iter().find(|(_, x)| !x.is_finite()) {
+    match elements.indexed_iter().find(|(_, x)| x.is_nan()) {
         None => Ok(()),
         Some((index, &value)) => Err(Error::NonFinite {
             file: file.to_owned(),
@@ -116,52 +144,5 @@ fn check(file: &str, name: &str, tensor: &TensorProto, external: &ExternalData) 
             value,
             index: index.as_array_view().to_vec(),
         }),
-    }
-}
-
-/// Output and value of a Constant node, whichever attribute holds it.
-fn constant_node(node: &NodeProto) -> Option<(String, TensorProto)> {
-    let standard = node.domain.is_empty() || node.domain == "ai.onnx";
-    if !standard || node.op_type != "Constant" {
-        return None;
-    }
-    let name = node.output.first()?;
-    let tensor = node.attribute.iter().find_map(constant_value)?;
-    Some((name.clone(), tensor))
-}
-
-fn constant_value(attribute: &AttributeProto) -> Option<TensorProto> {
-    let floats = |dims, float_data| TensorProto {
-        dims,
-        float_data,
-        data_type: DataType::Float.into(),
-        ..TensorProto::default()
-    };
-    let ints = |dims, int64_data| TensorProto {
-        dims,
-        int64_data,
-        data_type: DataType::Int64.into(),
-        ..TensorProto::default()
-    };
-    match attribute.name.as_str() {
-        "value" => attribute.t.clone(),
-        "value_float" => Some(floats(vec![], vec![attribute.f?])),
-        "value_floats" => Some(floats(
-            vec![attribute.floats.len() as i64],
-            attribute.floats.clone(),
-        )),
-        "value_int" => Some(ints(vec![], vec![attribute.i?])),
-        "value_ints" => Some(ints(
-            vec![attribute.ints.len() as i64],
-            attribute.ints.clone(),
-        )),
-        _ => None,
-    }
-}
-
-fn bad_tensor(file: &str, name: &str, error: &TensorError) -> Error {
-    Error::Model {
-        file: file.to_owned(),
-        reason: format!("tensor '{name}': {error}"),
     }
 }

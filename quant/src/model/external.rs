@@ -14,7 +14,7 @@ use super::survey;
 use crate::{
     error::{Error, Result},
     limits::{InputLimits, listed, shown},
-    onnx::{GraphProto, ModelProto, StringStringEntryProto, TensorProto},
+    onnx::{GraphProto, ModelProto, TensorProto},
 };
 
 /// What tensors may read of external files together: tied weights share a part of one, but a part
@@ -25,7 +25,7 @@ const BEYOND_THE_FILES: u64 = 16 << 20;
 
 /// The files a model's external data may come from.
 #[derive(Debug, Clone)]
-pub(super) struct ExternalData {
+pub(crate) struct ExternalData {
     model: String,
     files: BTreeMap<String, PathBuf>,
 }
@@ -36,11 +36,6 @@ impl ExternalData {
             model: model.to_owned(),
             files: files.iter().cloned().collect(),
         }
-    }
-
-    /// Whether the model came alone.
-    pub(super) fn is_empty(&self) -> bool {
-        self.files.is_empty()
     }
 
     /// Refuses tensors that read the files over and over.
@@ -77,7 +72,7 @@ impl ExternalData {
     }
 
     /// The bytes of one tensor.
-    pub(super) fn read(&self, name: &str, tensor: &TensorProto) -> Result<Vec<u8>> {
+    pub(crate) fn read(&self, name: &str, tensor: &TensorProto) -> Result<Vec<u8>> {
         let range = self.range(name, tensor)?;
         let io = |source| Error::Io {
             what: shown(range.location.as_bytes()),
@@ -89,43 +84,6 @@ impl ExternalData {
         let mut bytes = vec![0; usize::try_from(range.length).unwrap_or(usize::MAX)];
         file.read_exact(&mut bytes).map_err(io)?;
         Ok(bytes)
-    }
-
-    /// Makes a model refer to its files as rten accepts it: it wants offset and length stated, no
-    /// folder, and an extension from a short list. Returns the files under their new names.
-    pub(super) fn relocate(&self, model: &mut ModelProto) -> Result<Vec<(String, Vec<u8>)>> {
-        let renamed = |index: usize| format!("{index}.data");
-        for tensor in model.graph.iter_mut().flat_map(tensors_mut) {
-            if !tensor.is_external() {
-                continue;
-            }
-            let range = self.range(&tensor.name, tensor)?;
-            let index = self
-                .files
-                .keys()
-                .take_while(|key| *key != range.location)
-                .count();
-            let entries = [
-                ("location", renamed(index)),
-                ("offset", range.offset.to_string()),
-                ("length", range.length.to_string()),
-            ];
-            tensor.external_data = entries
-                .map(|(key, value)| StringStringEntryProto {
-                    key: key.to_owned(),
-                    value,
-                })
-                .to_vec();
-        }
-        let read =
-            |(index, (location, path)): (usize, (&String, &PathBuf))| match std::fs::read(path) {
-                Ok(bytes) => Ok((renamed(index), bytes)),
-                Err(source) => Err(Error::Io {
-                    what: location.clone(),
-                    source,
-                }),
-            };
-        self.files.iter().enumerate().map(read).collect()
     }
 
     /// Where a tensor's bytes are, within a file that was handed over.
@@ -216,6 +174,8 @@ pub fn external_locations(
 fn tensors(graph: &GraphProto) -> Vec<&TensorProto> {
     let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
     let mut all: Vec<&TensorProto> = graph.initializer.iter().collect();
+    let sparse = graph.sparse_initializer.iter();
+    all.extend(sparse.flat_map(|sparse| sparse.values.iter().chain(&sparse.indices)));
     all.extend(attributes().filter_map(|attribute| attribute.t.as_ref()));
     for attribute in attributes() {
         all.extend(
@@ -224,22 +184,6 @@ fn tensors(graph: &GraphProto) -> Vec<&TensorProto> {
                 .iter()
                 .chain(&attribute.graphs)
                 .flat_map(tensors),
-        );
-    }
-    all
-}
-
-/// The same, to change.
-fn tensors_mut(graph: &mut GraphProto) -> Vec<&mut TensorProto> {
-    let mut all: Vec<&mut TensorProto> = graph.initializer.iter_mut().collect();
-    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
-        all.extend(&mut attribute.t);
-        all.extend(
-            attribute
-                .g
-                .iter_mut()
-                .chain(&mut attribute.graphs)
-                .flat_map(tensors_mut),
         );
     }
     all

@@ -72,10 +72,19 @@ impl OnnxNode {
 
     /// What errors call the node: its name, or its operator and first output.
     pub fn label(&self) -> String {
-        match (self.name.as_str(), self.outputs.first()) {
-            ("", Some(output)) => format!("{} -> {output}", self.op_type),
-            ("", None) => self.op_type.clone(),
-            (name, _) => name.to_owned(),
+        label(&self.name, &self.op_type, &self.outputs)
+    }
+
+    /// The node as float execution loads it, named by its label.
+    pub(crate) fn to_proto(&self) -> NodeProto {
+        NodeProto {
+            op_type: self.op_type.clone(),
+            domain: self.domain.clone(),
+            name: self.label(),
+            input: self.inputs.clone(),
+            output: self.outputs.clone(),
+            attribute: self.attributes.clone(),
+            ..NodeProto::default()
         }
     }
 
@@ -126,6 +135,19 @@ impl OnnxNode {
         self.attributes
             .iter()
             .find(|attribute| attribute.name == name)
+    }
+}
+
+/// What errors call a node of a file.
+pub(crate) fn node_label(node: &NodeProto) -> String {
+    label(&node.name, &node.op_type, &node.output)
+}
+
+fn label(name: &str, op_type: &str, outputs: &[String]) -> String {
+    match (name, outputs.iter().find(|output| !output.is_empty())) {
+        ("", Some(output)) => format!("{op_type} -> {output}"),
+        ("", None) => op_type.to_owned(),
+        (name, _) => name.to_owned(),
     }
 }
 

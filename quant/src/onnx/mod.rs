@@ -11,9 +11,9 @@ mod wire;
 
 pub use build::{attribute_int, f32_initializer, f32_value, int64_initializer, node};
 pub use proto::{
-    AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto,
-    OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto,
-    TypeProto, ValueInfoProto,
+    AttributeProto, AttributeType, DataType, Dimension, FunctionProto, GraphProto, ModelProto,
+    NodeProto, OperatorSetIdProto, SparseTensorProto, StringStringEntryProto, TensorProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 pub use tensor::{Payload, TensorError};
 pub(crate) use wire::Fields;

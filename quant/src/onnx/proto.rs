@@ -26,9 +26,41 @@ pub struct ModelProto {
     /// Free notes.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
-    /// Model-local functions, kept as they are: the same wire type as the message.
-    #[prost(bytes = "bytes", repeated, tag = "25")]
-    pub functions: Vec<Bytes>,
+    /// Model-local functions.
+    #[prost(message, repeated, tag = "25")]
+    pub functions: Vec<FunctionProto>,
+}
+
+/// A function that the file defines and its nodes call as an operator.
+#[derive(Clone, PartialEq, Message)]
+pub struct FunctionProto {
+    /// Name: the operator of the nodes that call it.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Parameters, by position.
+    #[prost(string, repeated, tag = "4")]
+    pub input: Vec<String>,
+    /// Results, by position.
+    #[prost(string, repeated, tag = "5")]
+    pub output: Vec<String>,
+    /// Attributes that a call must give.
+    #[prost(string, repeated, tag = "6")]
+    pub attribute: Vec<String>,
+    /// The body.
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<NodeProto>,
+    /// Operator sets of the body.
+    #[prost(message, repeated, tag = "9")]
+    pub opset_import: Vec<OperatorSetIdProto>,
+    /// Domain.
+    #[prost(string, tag = "10")]
+    pub domain: String,
+    /// Attributes with a default.
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_proto: Vec<AttributeProto>,
+    /// Which of several functions of one name.
+    #[prost(string, tag = "13")]
+    pub overload: String,
 }
 
 /// A computation: nodes in topological order.
@@ -43,6 +75,9 @@ pub struct GraphProto {
     /// Named constants.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<TensorProto>,
+    /// Named constants of which only some elements are stated.
+    #[prost(message, repeated, tag = "15")]
+    pub sparse_initializer: Vec<SparseTensorProto>,
     /// Inputs; before IR version 4 the initializers too.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<ValueInfoProto>,
@@ -78,6 +113,9 @@ pub struct NodeProto {
     /// Operator set; "" and "ai.onnx" are the standard one.
     #[prost(string, tag = "7")]
     pub domain: String,
+    /// Which of several functions of one name is called.
+    #[prost(string, tag = "8")]
+    pub overload: String,
     /// Free notes; PyTorch puts the module names here.
     #[prost(message, repeated, tag = "9")]
     pub metadata_props: Vec<StringStringEntryProto>,
@@ -119,6 +157,26 @@ pub struct AttributeProto {
     /// Subgraphs.
     #[prost(message, repeated, tag = "11")]
     pub graphs: Vec<GraphProto>,
+    /// In a function's body: the attribute of the call that this one has the value of.
+    #[prost(string, tag = "21")]
+    pub ref_attr_name: String,
+    /// A sparse tensor.
+    #[prost(message, optional, tag = "22")]
+    pub sparse_tensor: Option<SparseTensorProto>,
+}
+
+/// A constant of which the elements that are not 0 are stated.
+#[derive(Clone, PartialEq, Message)]
+pub struct SparseTensorProto {
+    /// The elements `[n]`; its name is the constant's.
+    #[prost(message, optional, tag = "1")]
+    pub values: Option<TensorProto>,
+    /// INT64, where they are: positions in row-major order `[n]`, or an index each `[n, rank]`.
+    #[prost(message, optional, tag = "2")]
+    pub indices: Option<TensorProto>,
+    /// Shape of the constant.
+    #[prost(int64, repeated, packed = "false", tag = "3")]
+    pub dims: Vec<i64>,
 }
 
 /// Kind of an attribute's value.
@@ -147,6 +205,8 @@ pub enum AttributeType {
     Tensors = 9,
     /// `graphs`.
     Graphs = 10,
+    /// `sparse_tensor`.
+    SparseTensor = 11,
 }
 
 /// A constant tensor, its data in the field that its type asks for, in `raw_data` or in another file.
@@ -221,6 +281,20 @@ pub enum DataType {
     Uint64 = 13,
     /// Upper half of an f32.
     Bfloat16 = 16,
+    /// 8-bit float, 4 exponent bits, finite.
+    Float8e4m3fn = 17,
+    /// The same without negative zero.
+    Float8e4m3fnuz = 18,
+    /// 8-bit float, 5 exponent bits.
+    Float8e5m2 = 19,
+    /// The same, finite, without negative zero.
+    Float8e5m2fnuz = 20,
+    /// 4 bits, two in a byte, the first in the low half.
+    Uint4 = 21,
+    /// The same with a sign.
+    Int4 = 22,
+    /// 4-bit float, two in a byte.
+    Float4e2m1 = 23,
 }
 
 /// Name and type of a value.

@@ -106,7 +106,7 @@ impl TensorProto {
         }
     }
 
-    /// Elements of an INT64, INT32 or BOOL tensor.
+    /// Elements of an INT64, INT32, INT8, UINT8 or BOOL tensor.
     pub fn to_i64(&self, payload: Payload<'_>) -> Result<ArrayD<i64>, TensorError> {
         match self.element_type() {
             DataType::Int64 => self.read(payload, &self.int64_data, i64::from_le_bytes, |&x| x),
@@ -118,7 +118,15 @@ impl TensorProto {
                 let truth = |[byte]: [u8; 1]| i64::from(byte != 0);
                 self.read(payload, &self.int32_data, truth, |&x| i64::from(x != 0))
             }
-            _ => Err(self.wrong_type("INT64, INT32 or BOOL")),
+            DataType::Int8 => {
+                let widen = |bytes| i64::from(i8::from_le_bytes(bytes));
+                self.read(payload, &self.int32_data, widen, |&x| i64::from(x))
+            }
+            DataType::Uint8 => {
+                let widen = |[byte]: [u8; 1]| i64::from(byte);
+                self.read(payload, &self.int32_data, widen, |&x| i64::from(x))
+            }
+            _ => Err(self.wrong_type("INT64, INT32, INT8, UINT8 or BOOL")),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use ndarray::Dimension as _;
+use ndarray::{Array2, Dimension as _, Ix2};
 
 use super::{facts::Facts, names::Unique, units::LiveUnit, units::Pattern};
 use crate::{
@@ -53,6 +53,8 @@ pub(super) struct Build<'a> {
     nodes: Vec<Node>,
     inputs: Vec<ValueId>,
     by_onnx: HashMap<&'a str, ValueId>,
+    /// Weights by name and by whether they were turned: layers that share one share it here too.
+    weights: HashMap<(&'a str, bool), Arc<Array2<f32>>>,
     value_names: Unique,
     node_names: Unique,
 }
@@ -66,6 +68,7 @@ impl<'a> Build<'a> {
             nodes: Vec::new(),
             inputs: Vec::new(),
             by_onnx: HashMap::new(),
+            weights: HashMap::new(),
             value_names: Unique::default(),
             node_names: Unique::default(),
         };
@@ -93,31 +96,58 @@ impl<'a> Build<'a> {
         if let Some(&id) = self.by_onnx.get(name) {
             return Ok(id);
         }
-        let tensor = self
-            .facts
-            .f32_constant(name)?
-            .ok_or_else(|| self.lost(name))?;
+        let tensor = self.facts.f32_constant(name);
+        let tensor = tensor.ok_or_else(|| self.lost(name))?;
         let id = self.constant(name, Some(name), tensor)?;
         self.by_onnx.insert(name, id);
         Ok(id)
     }
 
-    /// A constant that the model does not have as such.
-    pub(super) fn literal(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
-        self.constant(name, None, tensor)
+    /// A constant matrix as `[O, K]`; `turned` where the model has it as `[K, O]`.
+    pub(super) fn weight(&mut self, name: &'a str, turned: bool) -> Result<Arc<Array2<f32>>> {
+        if let Some(weight) = self.weights.get(&(name, turned)) {
+            return Ok(Arc::clone(weight));
+        }
+        let tensor = self.finite(name)?;
+        let matrix = tensor.view().into_dimensionality::<Ix2>();
+        let matrix = matrix.map_err(|_| self.lost(name))?;
+        let weight = Arc::new(match turned {
+            true => matrix.t().as_standard_layout().into_owned(),
+            false => matrix.to_owned(),
+        });
+        self.weights.insert((name, turned), Arc::clone(&weight));
+        Ok(weight)
     }
 
-    fn constant(&mut self, name: &str, onnx: Option<&str>, tensor: Tensor) -> Result<ValueId> {
-        if let Some((index, &value)) = tensor.indexed_iter().find(|(_, x)| !x.is_finite()) {
-            return Err(Error::NonFinite {
+    /// A float constant without NaN or infinity.
+    pub(super) fn finite(&self, name: &str) -> Result<Arc<Tensor>> {
+        let tensor = self.facts.f32_constant(name);
+        let tensor = tensor.ok_or_else(|| self.lost(name))?;
+        self.check_finite(name, &tensor)?;
+        Ok(tensor)
+    }
+
+    fn check_finite(&self, name: &str, tensor: &Tensor) -> Result<()> {
+        match tensor.indexed_iter().find(|(_, x)| !x.is_finite()) {
+            None => Ok(()),
+            Some((index, &value)) => Err(Error::NonFinite {
                 file: self.facts.model.file().to_owned(),
                 tensor: name.to_owned(),
                 value,
                 index: index.as_array_view().to_vec(),
-            });
+            }),
         }
+    }
+
+    /// A constant that the model does not have as such.
+    pub(super) fn literal(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
+        self.constant(name, None, Arc::new(tensor))
+    }
+
+    fn constant(&mut self, name: &str, onnx: Option<&str>, tensor: Arc<Tensor>) -> Result<ValueId> {
+        self.check_finite(name, &tensor)?;
         let shape = tensor.shape().to_vec();
-        Ok(self.value(name, onnx, ValueKind::Constant(Arc::new(tensor)), shape))
+        Ok(self.value(name, onnx, ValueKind::Constant(tensor), shape))
     }
 
     /// Adds a node whose one output is the unit's.

@@ -89,7 +89,7 @@ fn by_reciprocal<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<Option<Ve
     let (Some(x), Some(divisor)) = (unit.node.input(0), unit.node.input(1)) else {
         return Ok(None);
     };
-    let Some(tensor) = build.facts.f32_constant(divisor)? else {
+    let Some(tensor) = build.facts.f32_constant(divisor) else {
         return Ok(None);
     };
     let reciprocal = tensor.mapv(f32::recip);

@@ -1,7 +1,10 @@
 //! What is known about a model before it is lowered: who makes and who uses a value, which values
 //! are constant, which are float.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     error::{Error, Result},
@@ -73,12 +76,12 @@ impl<'a> Facts<'a> {
         let folded = self.probe.get(name).filter(|_| self.folded.contains(name));
         let shape = match folded {
             Some(datum) => datum.shape().to_vec(),
-            None => self.model.constant_shape(name).unwrap_or_default(),
+            None => self.model.constant_shape(name).unwrap_or_default().to_vec(),
         };
         // Weights stay encoded until the layer that has them is lowered.
         let is_scalar = shape.iter().product::<usize>() == 1;
         let scalar = if is_scalar {
-            self.f32_constant(name)?
+            self.f32_constant(name)
         } else {
             None
         };
@@ -87,7 +90,7 @@ impl<'a> Facts<'a> {
         } else if let Some(Datum::I32(elements)) = folded {
             self.integers
                 .insert(name, elements.iter().map(|&x| i64::from(x)).collect());
-        } else if let Some(elements) = self.model.i64_constant(name)? {
+        } else if let Some(elements) = self.model.i64_constant(name) {
             self.integers.insert(name, elements.into_iter().collect());
         }
         self.shapes.insert(name, shape);
@@ -105,11 +108,12 @@ impl<'a> Facts<'a> {
     }
 
     /// A float constant; None where the value is not constant or not float.
-    pub(super) fn f32_constant(&self, name: &str) -> Result<Option<Tensor>> {
+    pub(super) fn f32_constant(&self, name: &str) -> Option<Arc<Tensor>> {
         if self.folded.contains(name) {
-            return Ok(self.probe.get(name).and_then(Datum::as_f32).cloned());
+            let folded = self.probe.get(name).and_then(Datum::as_f32);
+            return folded.cloned().map(Arc::new);
         }
-        self.model.f32_constant(name)
+        self.model.f32_constant(name).cloned()
     }
 
     /// The only element of a float constant.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Ix2};
+use ndarray::Array1;
 
 use super::{
     build::{Build, Unit},
@@ -15,7 +15,7 @@ use crate::{
     model::OnnxNode,
 };
 
-/// Where the parts of a Linear are in the ONNX graph: `scale * x * weight + bias_scale * bias`.
+/// Where the parts of a Linear are in the ONNX graph.
 #[derive(Debug)]
 pub(super) struct LinearParts<'a> {
     /// The MatMul or Gemm.
@@ -24,12 +24,10 @@ pub(super) struct LinearParts<'a> {
     pub(super) x: &'a str,
     /// Constant of rank 2.
     weight: &'a str,
-    /// `[O, K]` rather than `[K, O]`.
-    output_first: bool,
+    /// `[K, O]` rather than `[O, K]`.
+    turned: bool,
     /// Constant that broadcasts to `[O]`.
     bias: Option<&'a str>,
-    scale: f32,
-    bias_scale: f32,
 }
 
 /// The Linear whose last node this is.
@@ -52,30 +50,21 @@ fn matmul<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LinearParts<'a>> 
         product: node,
         x,
         weight,
-        output_first: false,
+        turned: true,
         bias: None,
-        scale: 1.0,
-        bias_scale: 1.0,
     })
 }
 
+/// In canonical form a Gemm has its weight as `[O, K]`, a vector to add and no factors.
 fn gemm<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LinearParts<'a>> {
     let (x, weight) = (node.input(0)?, node.input(1)?);
-    let bias = node.input(2);
-    let output_first = node.int("transB").unwrap_or(0) != 0;
-    let fits = node.int("transA").unwrap_or(0) == 0
-        && facts.is_activation(x)
-        && facts.is_constant(weight)
-        && facts.rank(weight) == Some(2)
-        && bias.is_none_or(|bias| is_bias(facts, bias, outputs_of(facts, weight, output_first)));
+    let fits = facts.is_activation(x) && facts.is_constant(weight);
     fits.then_some(LinearParts {
         product: node,
         x,
         weight,
-        output_first,
-        bias,
-        scale: node.float("alpha").unwrap_or(1.0),
-        bias_scale: node.float("beta").unwrap_or(1.0),
+        turned: false,
+        bias: node.input(2),
     })
 }
 
@@ -86,7 +75,7 @@ fn add<'a>(facts: &Facts<'a>, product: &'a str, bias: &'a str) -> Option<LinearP
     }
     let parts = matmul(facts, facts.made_by(product, "MatMul")?)?;
     let rank = facts.rank(product)?;
-    let fits = is_bias(facts, bias, outputs_of(facts, parts.weight, false))
+    let fits = is_bias(facts, bias, outputs_of(facts, parts.weight))
         && facts.rank(bias).is_some_and(|bias_rank| bias_rank <= rank);
     fits.then_some(LinearParts {
         bias: Some(bias),
@@ -94,9 +83,9 @@ fn add<'a>(facts: &Facts<'a>, product: &'a str, bias: &'a str) -> Option<LinearP
     })
 }
 
-fn outputs_of(facts: &Facts<'_>, weight: &str, output_first: bool) -> Option<usize> {
-    let shape = facts.constant_shape(weight)?;
-    shape.get(usize::from(!output_first)).copied()
+/// O of a weight `[K, O]`.
+fn outputs_of(facts: &Facts<'_>, weight: &str) -> Option<usize> {
+    facts.constant_shape(weight)?.get(1).copied()
 }
 
 /// Whether a value is a constant that adds one number to each output channel.
@@ -117,62 +106,26 @@ pub(super) fn lower<'a>(
     unit: &Unit<'a>,
     parts: &LinearParts<'a>,
 ) -> Result<()> {
-    let bad = |reason: String| Error::Model {
-        file: build.facts.model.file().to_owned(),
-        reason,
-    };
-    let lost = |name: &str| {
-        bad(format!(
-            "constant '{name}' of layer '{}' is missing",
-            unit.name
-        ))
-    };
-    let weight = build
-        .facts
-        .f32_constant(parts.weight)?
-        .ok_or_else(|| lost(parts.weight))?;
-    let weight = weight
-        .into_dimensionality::<Ix2>()
-        .map_err(|_| lost(parts.weight))?;
-    let mut weight: Array2<f32> = if parts.output_first {
-        weight
-    } else {
-        weight.t().as_standard_layout().into_owned()
-    };
-    if parts.scale != 1.0 {
-        weight.mapv_inplace(|w| parts.scale * w);
-    }
+    let weight = build.weight(parts.weight, parts.turned)?;
     let bias = match parts.bias {
         None => None,
         Some(name) => {
-            let tensor = build.facts.f32_constant(name)?.ok_or_else(|| lost(name))?;
-            let vector: Array1<f32> = tensor.iter().map(|b| parts.bias_scale * b).collect();
+            let tensor = build.finite(name)?;
+            let vector: Array1<f32> = tensor.iter().copied().collect();
             let vector = vector
                 .broadcast(weight.nrows())
-                .ok_or_else(|| lost(name))?
-                .to_owned();
-            Some(Arc::new(vector))
+                .ok_or_else(|| Error::Model {
+                    file: build.facts.model.file().to_owned(),
+                    reason: format!(
+                        "constant '{name}' of layer '{}' is no bias of it",
+                        unit.name
+                    ),
+                })?;
+            Some(Arc::new(vector.to_owned()))
         }
     };
-    let finite = weight
-        .iter()
-        .chain(bias.iter().flat_map(|bias| bias.iter()))
-        .all(|x| x.is_finite());
-    if !finite {
-        return Err(bad(format!(
-            "weights of '{}' times its alpha or beta are not finite",
-            unit.name
-        )));
-    }
     let x = build.input(parts.x)?;
-    build.output(
-        unit,
-        Op::Linear(Linear {
-            weight: Arc::new(weight),
-            bias,
-        }),
-        vec![x],
-    )
+    build.output(unit, Op::Linear(Linear { weight, bias }), vec![x])
 }
 
 /// A product of two activations, or of an activation and a constant on the left.

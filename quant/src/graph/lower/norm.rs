@@ -14,9 +14,6 @@ use crate::{
     model::OnnxNode,
 };
 
-/// Since this operator set Softmax works along one axis; before, it flattened what follows the axis.
-const SOFTMAX_ALONG_AXIS: i64 = 13;
-
 /// Default `epsilon` of LayerNormalization.
 const DEFAULT_EPSILON: f32 = 1e-5;
 
@@ -200,19 +197,16 @@ pub(super) fn lower_layer_norm<'a>(
     Ok(())
 }
 
-/// The Softmax that this node is, where it works along one axis.
+/// The Softmax that this node is.
 pub(super) fn recognise_softmax<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<Pattern<'a>> {
     if node.standard_op() != "Softmax" {
         return None;
     }
     let x = node.input(0)?;
-    let along_axis = facts.model.opset() >= SOFTMAX_ALONG_AXIS;
-    let axis = facts.axis(
-        x,
-        node.int("axis").unwrap_or(if along_axis { -1 } else { 1 }),
-    )?;
-    let is_last = facts.rank(x) == Some(axis + 1);
-    (facts.is_activation(x) && (along_axis || is_last)).then_some(Pattern::Softmax { x, axis })
+    let axis = facts.axis(x, node.int("axis").unwrap_or(-1))?;
+    facts
+        .is_activation(x)
+        .then_some(Pattern::Softmax { x, axis })
 }
 
 /// exp(x - max(x)) / sum(exp(x - max(x))).

@@ -1,0 +1,251 @@
+//! The walk that brings a graph into canonical form.
+
+use super::{
+    OPSET, branches, decode, fold, functions::Functions, known::Known, operators, refusal::Refusal,
+    replacement::encoded_len, rewrites, sparse, types,
+};
+use crate::{
+    error::{Error, Result},
+    limits::{InputLimit, InputLimits},
+    model::{ExternalData, node_label},
+    onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto},
+};
+
+/// Bytes of nodes that rewriting may add to a file, for each byte that it has and beside a constant.
+const GROWTH: usize = 64;
+const GROWTH_OF_ANY: usize = 16 << 20;
+
+/// Brings a model into canonical form: no functions, no sparse constants, no Constant nodes, every
+/// node of an operator in [`operators`].
+///
+/// # Errors
+/// [`Error::Model`] naming the node, its operator and why it cannot be run rightly; [`Error::Limit`]
+/// for functions that call one another more often than a model may have nodes;
+/// [`Error::Cancelled`].
+pub(crate) fn canonical(
+    file: &str,
+    mut proto: ModelProto,
+    graph: GraphProto,
+    external: &ExternalData,
+    limits: &InputLimits,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<GraphProto> {
+    let functions = std::mem::take(&mut proto.functions);
+    let opset = standard_opset(&proto.opset_import);
+    let mut form = Form {
+        file,
+        limits,
+        cancelled,
+        functions: Functions::new(functions, opset),
+        nodes: 0,
+        budget: GROWTH_OF_ANY
+            .saturating_add(graph.node.iter().map(encoded_len).sum::<usize>() * GROWTH),
+    };
+    let known = Known::new(opset, external);
+    form.graph(graph, known)
+}
+
+/// Version of the standard operator set among those a model imports.
+pub(super) fn standard_opset(imports: &[OperatorSetIdProto]) -> i64 {
+    let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+    let found = imports.iter().find(|set| standard(&set.domain));
+    found.map_or(OPSET, |set| set.version)
+}
+
+struct Form<'m> {
+    file: &'m str,
+    limits: &'m InputLimits,
+    cancelled: &'m dyn Fn() -> bool,
+    functions: Functions,
+    /// Nodes of the model that were looked at, called functions included.
+    nodes: u64,
+    /// Bytes of nodes that may still be made.
+    budget: usize,
+}
+
+impl Form<'_> {
+    fn graph<'a>(&mut self, mut graph: GraphProto, mut known: Known<'a>) -> Result<GraphProto> {
+        for value in &graph.value_info {
+            known.declare(value);
+        }
+        for value in &graph.output {
+            known.declare(value);
+        }
+        for value in &graph.input {
+            known.given(value);
+        }
+        for tensor in std::mem::take(&mut graph.initializer) {
+            self.constant(&mut known, tensor)?;
+        }
+        for tensor in std::mem::take(&mut graph.sparse_initializer) {
+            let tensor = sparse::dense(&tensor).map_err(|refusal| self.bad(refusal.0))?;
+            self.constant(&mut known, tensor)?;
+        }
+        let mut done = Vec::with_capacity(graph.node.len());
+        for node in std::mem::take(&mut graph.node) {
+            self.nodes(node, &mut known, &mut done)?;
+        }
+        if !known.nested {
+            let outputs: Vec<&str> = graph
+                .output
+                .iter()
+                .map(|value| value.name.as_str())
+                .collect();
+            done = fold::batch_norms(done, &mut known, &outputs);
+        }
+        graph.node = done;
+        graph.value_info.clear();
+        graph.initializer = known.into_constants();
+        Ok(graph)
+    }
+
+    fn constant(&self, known: &mut Known<'_>, tensor: TensorProto) -> Result<()> {
+        let mut tensor = decode::plain(tensor, known).map_err(|refusal| self.bad(refusal.0))?;
+        if known.nested && tensor.is_external() {
+            // Float execution takes the body of a node whole.
+            tensor.raw_data = Some(known.external.read(&tensor.name, &tensor)?.into());
+            tensor.external_data.clear();
+            tensor.data_location = 0;
+        }
+        if !tensor.name.is_empty() {
+            known.constant(tensor);
+        }
+        Ok(())
+    }
+
+    /// One node of the file, and all that comes of it.
+    fn nodes(
+        &mut self,
+        node: NodeProto,
+        known: &mut Known<'_>,
+        done: &mut Vec<NodeProto>,
+    ) -> Result<()> {
+        // Last to come first; with each the operator set that it was written for.
+        let mut open = vec![(node, known.opset)];
+        let mut made = 0_usize;
+        while let Some((mut node, opset)) = open.pop() {
+            made += 1;
+            if made % 64 == 1 && (self.cancelled)() {
+                return Err(Error::Cancelled);
+            }
+            if node.domain == "ai.onnx" {
+                node.domain.clear();
+            }
+            if let Some(body) = self
+                .functions
+                .inlined(&node)
+                .map_err(|refusal| self.refused(&node, &refusal))?
+            {
+                self.count(body.nodes.len())?;
+                self.spend(&node, &body.nodes)?;
+                open.extend(body.nodes.into_iter().rev().map(|node| (node, body.opset)));
+                continue;
+            }
+            let outer = std::mem::replace(&mut known.opset, opset);
+            let step = self.step(&mut node, known);
+            known.opset = outer;
+            match step.map_err(|refusal| self.refused(&node, &refusal))? {
+                Step::Constant(tensor) => self.constant(known, tensor)?,
+                Step::Replaced(nodes, meaning) => {
+                    self.spend(&node, &nodes)?;
+                    let opset = if meaning == Meaning::Canonical {
+                        OPSET
+                    } else {
+                        opset
+                    };
+                    open.extend(nodes.into_iter().rev().map(|node| (node, opset)));
+                }
+                Step::Done => {
+                    let outer = std::mem::replace(&mut known.opset, opset);
+                    let bodied = self.bodies(node, known);
+                    known.opset = outer;
+                    let node = bodied?;
+                    types::infer(&node, known);
+                    done.push(node);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&self, node: &mut NodeProto, known: &Known<'_>) -> Result<Step, Refusal> {
+        if let Some(tensor) = decode::constant_node(node)? {
+            return Ok(Step::Constant(tensor));
+        }
+        if let Some(nodes) = branches::inlined(node, known)? {
+            return Ok(Step::Replaced(nodes, Meaning::AsWritten));
+        }
+        if let Some(nodes) = rewrites::apply(known, node)? {
+            return Ok(Step::Replaced(nodes, Meaning::Canonical));
+        }
+        operators::check(known, node)?;
+        Ok(Step::Done)
+    }
+
+    /// The graphs inside a node.
+    fn bodies(&mut self, mut node: NodeProto, known: &Known<'_>) -> Result<NodeProto> {
+        let graphs =
+            |attribute: &AttributeProto| attribute.g.is_some() || !attribute.graphs.is_empty();
+        if !node.attribute.iter().any(graphs) {
+            return Ok(node);
+        }
+        for attribute in &mut node.attribute {
+            for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+                *graph = self.graph(std::mem::take(graph), known.within())?;
+            }
+        }
+        Ok(node)
+    }
+
+    fn count(&mut self, nodes: usize) -> Result<()> {
+        self.nodes = self.nodes.saturating_add(nodes as u64);
+        let nodes = self.nodes;
+        self.limits
+            .check(InputLimit::ModelNodes, self.file, nodes, || {
+                format!("with its functions inlined the model has more than {nodes} nodes")
+            })
+    }
+
+    fn spend(&mut self, node: &NodeProto, made: &[NodeProto]) -> Result<()> {
+        let bytes: usize = made.iter().map(encoded_len).sum();
+        self.budget = self.budget.checked_sub(bytes).ok_or_else(|| {
+            self.refused(node, &Refusal::new("it and others become too many nodes"))
+        })?;
+        Ok(())
+    }
+
+    fn refused(&self, node: &NodeProto, refusal: &Refusal) -> Error {
+        self.bad(format!(
+            "node '{}' ({}): {}",
+            node_label(node),
+            operators::shown(node),
+            refusal.0
+        ))
+    }
+
+    fn bad(&self, reason: String) -> Error {
+        Error::Model {
+            file: self.file.to_owned(),
+            reason,
+        }
+    }
+}
+
+/// What became of a node.
+enum Step {
+    /// It is a constant.
+    Constant(TensorProto),
+    /// Others stand in for it.
+    Replaced(Vec<NodeProto>, Meaning),
+    /// It is in the form.
+    Done,
+}
+
+/// Which operator set gives nodes their meaning.
+#[derive(PartialEq, Eq)]
+enum Meaning {
+    /// That of the form.
+    Canonical,
+    /// That of the node they come from.
+    AsWritten,
+}

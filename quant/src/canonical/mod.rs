@@ -1,0 +1,41 @@
+//! The canonical form of a model: whatever a file says in one of ONNX's many ways is said in one,
+//! with every attribute written out and the meaning of one operator set. Float execution and
+//! lowering read this form and nothing else.
+//!
+//! [`form`] walks the nodes in order. Each is offered to the [`rewrites`]; what one of them puts in
+//! its place is offered to them again, until none applies. Then [`operators`] says whether what is
+//! left can be run rightly; if not, the model is refused by node and reason.
+//!
+//! # Layout
+//! - [`known`]: types, shapes and constants of what was made before a node; [`types`] infers them;
+//! - [`replacement`]: how a rewrite writes nodes;
+//! - [`rewrites`]: a file a rewrite;
+//! - [`functions`], [`branches`]: model-local functions, and If with a constant condition, inlined;
+//! - [`fold`]: what needs to be known of who consumes a value: BatchNormalization into the Linear or
+//!   Conv before it;
+//! - [`operators`]: the table of operators.
+
+mod branches;
+mod decode;
+mod fold;
+mod form;
+mod functions;
+mod known;
+mod operators;
+mod refusal;
+mod replacement;
+mod rewrites;
+mod sparse;
+mod types;
+
+pub use operators::{Fate, Operator, operators};
+
+pub(crate) use decode::narrowed;
+pub(crate) use form::canonical;
+
+/// Version of the standard operator set whose meaning the form has. From it on axes, bounds and
+/// sizes are inputs, Softmax works along one axis and Resize is what it is today.
+pub(crate) const OPSET: i64 = 21;
+
+/// Domain of the operators that this crate runs by kernels of its own.
+pub(crate) const OWN_DOMAIN: &str = "dual16";

@@ -1,0 +1,31 @@
+//! Pow with an exponent of another type than its base: the exponent in the base's type. An integer
+//! base with a float exponent is a float power, rounded toward zero (ONNX, Pow-15).
+
+use super::{Node, Rewritten};
+use crate::{
+    canonical::{
+        known::Known,
+        replacement::{Replacement, int_attribute},
+    },
+    onnx::DataType,
+};
+
+pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
+    if node.op() != "Pow" {
+        return Ok(None);
+    }
+    let (x, exponent) = (node.needs(0)?, node.needs(1)?);
+    let to = |elem: DataType| vec![int_attribute("to", i32::from(elem).into())];
+    let mut new = Replacement::of(node.proto);
+    if known.is_integer(exponent) && (known.is_float(x) || known.elem(x) == DataType::Undefined) {
+        let exponent = new.node_with("Cast", &[exponent], to(DataType::Float));
+        return Ok(Some(new.last("Pow", &[x, &exponent])));
+    }
+    if known.is_integer(x) {
+        let base = new.node_with("Cast", &[x], to(DataType::Float));
+        let exponent = new.node_with("Cast", &[exponent], to(DataType::Float));
+        let power = new.node("Pow", &[&base, &exponent]);
+        return Ok(Some(new.last_with("Cast", &[&power], to(known.elem(x)))));
+    }
+    Ok(None)
+}

@@ -1,0 +1,257 @@
+//! Types and shapes of what a node makes, as far as they follow from what it is given. Only used to
+//! choose rewrites: whatever is not known here is unknown, never guessed.
+
+use super::known::{Known, ValueType, counted};
+use crate::onnx::{DataType, NodeProto};
+
+type Shape = Option<Vec<Option<usize>>>;
+
+/// Notes what is known of the outputs of a node that is in canonical form.
+pub(super) fn infer(node: &NodeProto, known: &mut Known<'_>) {
+    let types: Vec<ValueType> = (0..node.output.len())
+        .map(|index| ValueType {
+            elem: elem(node, known, index),
+            shape: shape(node, known, index),
+        })
+        .collect();
+    for (name, of) in node.output.iter().zip(types) {
+        if !name.is_empty() {
+            known.made(name, of);
+        }
+    }
+}
+
+fn elem(node: &NodeProto, known: &Known<'_>, output: usize) -> DataType {
+    let input = |index: usize| {
+        node.input
+            .get(index)
+            .map_or(DataType::Undefined, |name| known.elem(name))
+    };
+    match node.op_type.as_str() {
+        "Shape" | "Size" | "NonZero" | "ArgMax" | "ArgMin" | "NonMaxSuppression" => DataType::Int64,
+        "TopK" if output == 1 => DataType::Int64,
+        "MaxPool" if output == 1 => DataType::Int64,
+        "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor"
+        | "Not" | "IsNaN" | "IsInf" => DataType::Bool,
+        "Dropout" if output == 1 => DataType::Bool,
+        "Cast" => attribute_elem(node, "to"),
+        "ConstantOfShape" => {
+            let value = node
+                .attribute
+                .iter()
+                .find_map(|attribute| attribute.t.as_ref());
+            value.map_or(DataType::Float, |tensor| tensor.element_type())
+        }
+        "EyeLike" => match attribute_elem(node, "dtype") {
+            DataType::Undefined => input(0),
+            of => of,
+        },
+        "Where" => input(1),
+        "OneHot" => input(2),
+        "QuantizeLinear" | "DynamicQuantizeLinear" => match output {
+            0 => DataType::Undefined,
+            2 => DataType::Uint8,
+            _ => DataType::Float,
+        },
+        "DequantizeLinear" => DataType::Float,
+        "MatMulInteger" | "ConvInteger" => DataType::Int32,
+        "If" | "Loop" | "Scan" | "SequenceAt" => DataType::Undefined,
+        op if node.domain == super::OWN_DOMAIN && op == "Compare" => DataType::Bool,
+        _ => input(0),
+    }
+}
+
+fn attribute_elem(node: &NodeProto, name: &str) -> DataType {
+    let found = node
+        .attribute
+        .iter()
+        .find(|attribute| attribute.name == name);
+    found
+        .and_then(|attribute| DataType::try_from(attribute.i? as i32).ok())
+        .unwrap_or(DataType::Undefined)
+}
+
+fn shape(node: &NodeProto, known: &Known<'_>, output: usize) -> Shape {
+    let of = |index: usize| known.value(node.input.get(index)?).shape;
+    let unknown = |rank: usize| Some(vec![None; rank]);
+    let rank = |index: usize| of(index).map(|shape| shape.len());
+    match node.op_type.as_str() {
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual"
+        | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor" | "Max" | "Min" | "Where"
+        | "PRelu" | "Sum" | "Mean" => {
+            let shapes: Option<Vec<_>> = (0..node.input.len()).map(of).collect();
+            shapes?.into_iter().reduce(|a, b| broadcast(&a, &b))
+        }
+        "MatMul" => product(&of(0)?, &of(1)?),
+        "Gemm" => unknown(2),
+        "Conv" | "MaxPool" | "AveragePool" | "Resize" | "Slice" | "Pad" | "Tile"
+        | "ConvTranspose" | "GlobalAveragePool" | "GlobalMaxPool" | "ConvInteger" | "LpPool" => {
+            let mut shape: Vec<Option<usize>> = vec![None; rank(0)?];
+            if node.op_type != "Slice" && node.op_type != "Tile" && node.op_type != "Pad" {
+                shape[..1].copy_from_slice(&of(0)?[..1.min(rank(0)?)]);
+            }
+            Some(shape)
+        }
+        "Transpose" => {
+            let x = of(0)?;
+            match ints(node, "perm") {
+                Some(perm) => perm
+                    .iter()
+                    .map(|&axis| x.get(usize::try_from(axis).ok()?).copied())
+                    .collect(),
+                None => Some(x.into_iter().rev().collect()),
+            }
+        }
+        "Reshape" => {
+            let name = node.input.get(1)?;
+            if let Some(dims) = known.ints(name) {
+                let x = of(0);
+                let length = |(index, &dim): (usize, &i64)| match dim {
+                    0 => x.as_ref().and_then(|x| *x.get(index)?),
+                    dim => usize::try_from(dim).ok(),
+                };
+                return Some(dims.iter().enumerate().map(length).collect());
+            }
+            unknown((*known.value(name).shape?.first()?)?)
+        }
+        "Expand" => {
+            let target = (*known.value(node.input.get(1)?).shape?.first()?)?;
+            unknown(target.max(rank(0)?))
+        }
+        "ConstantOfShape" => unknown((*of(0)?.first()?)?),
+        "Flatten" => unknown(2),
+        "Shape" => Some(vec![rank(0)]),
+        "Size" => Some(Vec::new()),
+        "Unsqueeze" => {
+            let axes = known.ints(node.input.get(1)?)?;
+            unknown(rank(0)? + axes.len())
+        }
+        "Squeeze" => {
+            let axes = known.ints(node.input.get(1)?)?;
+            unknown(rank(0)?.checked_sub(axes.len())?)
+        }
+        "Gather" => {
+            let (x, indices) = (of(0)?, of(1)?);
+            let axis = counted(int(node, "axis").unwrap_or(0), x.len())?;
+            let mut shape = x[..axis].to_vec();
+            shape.extend(indices);
+            shape.extend(&x[axis + 1..]);
+            Some(shape)
+        }
+        "Concat" => {
+            let x = of(0)?;
+            let axis = counted(int(node, "axis")?, x.len())?;
+            let mut shape = x;
+            shape[axis] = None;
+            Some(shape)
+        }
+        "Split" => {
+            let mut shape = of(0)?;
+            let axis = counted(int(node, "axis").unwrap_or(0), shape.len())?;
+            shape[axis] = None;
+            Some(shape)
+        }
+        op if op.starts_with("Reduce") || op == "ArgMax" || op == "ArgMin" => {
+            let x = of(0)?;
+            if int(node, "keepdims").unwrap_or(1) != 0 {
+                return unknown(x.len());
+            }
+            if op.starts_with("Arg") {
+                return unknown(x.len().checked_sub(1)?);
+            }
+            let axes = node.input.get(1).filter(|name| !name.is_empty());
+            unknown(x.len().checked_sub(known.ints(axes?)?.len())?)
+        }
+        "LayerNormalization" | "Dropout" if output > 0 => None,
+        "Identity"
+        | "Relu"
+        | "Softmax"
+        | "LogSoftmax"
+        | "Cast"
+        | "Sigmoid"
+        | "Tanh"
+        | "Erf"
+        | "Exp"
+        | "Log"
+        | "Sqrt"
+        | "Neg"
+        | "Abs"
+        | "Not"
+        | "Clip"
+        | "LeakyRelu"
+        | "Elu"
+        | "Gelu"
+        | "Dropout"
+        | "LayerNormalization"
+        | "InstanceNormalization"
+        | "BatchNormalization"
+        | "Trilu"
+        | "CumSum"
+        | "Reciprocal"
+        | "Softplus"
+        | "Floor"
+        | "Ceil"
+        | "Round"
+        | "Sin"
+        | "Cos"
+        | "HardSigmoid"
+        | "QuantizeLinear"
+        | "DequantizeLinear"
+        | "IsNaN"
+        | "IsInf"
+        | "ScatterND"
+        | "ScatterElements"
+        | "Round16"
+        | "Sign" => match output {
+            0 => of(0),
+            _ => None,
+        },
+        "EyeLike" | "LpNormalization" | "Softsign" | "RMSNormalization" | "Sinh" | "Cosh"
+        | "Tan" => of(0),
+        _ => None,
+    }
+}
+
+fn broadcast(a: &[Option<usize>], b: &[Option<usize>]) -> Vec<Option<usize>> {
+    let rank = a.len().max(b.len());
+    let at = |shape: &[Option<usize>], index: usize| match (index + shape.len()).checked_sub(rank) {
+        Some(index) => shape[index],
+        None => Some(1),
+    };
+    (0..rank)
+        .map(|index| match (at(a, index), at(b, index)) {
+            (Some(1), other) | (other, Some(1)) => other,
+            (Some(length), _) | (_, Some(length)) => Some(length),
+            _ => None,
+        })
+        .collect()
+}
+
+fn product(a: &[Option<usize>], b: &[Option<usize>]) -> Shape {
+    match (a, b) {
+        ([], _) | (_, []) => None,
+        ([_], [_]) => Some(Vec::new()),
+        ([_], [batch @ .., _, n]) => Some(batch.iter().chain([n]).copied().collect()),
+        ([batch @ .., m, _], [_]) => Some(batch.iter().chain([m]).copied().collect()),
+        ([a_batch @ .., m, _], [b_batch @ .., _, n]) => {
+            let mut shape = broadcast(a_batch, b_batch);
+            shape.extend([m, n]);
+            Some(shape)
+        }
+    }
+}
+
+fn int(node: &NodeProto, name: &str) -> Option<i64> {
+    node.attribute
+        .iter()
+        .find(|attribute| attribute.name == name)?
+        .i
+}
+
+fn ints<'n>(node: &'n NodeProto, name: &str) -> Option<&'n [i64]> {
+    let found = node
+        .attribute
+        .iter()
+        .find(|attribute| attribute.name == name)?;
+    Some(&found.ints)
+}
