@@ -15,6 +15,15 @@ use crate::{
 /// and the non-float operands of islands.
 pub type Capture = HashMap<String, Datum>;
 
+/// A value that a walk has: of its machine, or integers and booleans as they are.
+#[derive(Debug, Clone)]
+pub enum Carried<V> {
+    /// A float tensor, in whatever form the machine has it.
+    Value(V),
+    /// Integers or booleans.
+    Exact(Datum),
+}
+
 /// One way to compute: float, fake-quantized or integer.
 pub trait Machine {
     /// What flows between operations.
@@ -37,19 +46,35 @@ pub trait Machine {
     ) -> Result<Vec<Self::Value>>;
 }
 
+/// How a walk treats integers and booleans that follow from activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Integers {
+    /// They are computed from the values of this run.
+    Computed,
+    /// They are the float run's.
+    Frozen,
+}
+
 /// Runs a batch through a machine. `visit` sees every input and every output of a node once.
+///
+/// An island whose results have another shape than in the float run, as a NonZero of other values
+/// may, has the float run's: what follows could not be compared otherwise.
+///
+/// # Errors
+/// Whatever the machine, an island or `visit` says.
 pub fn walk<M: Machine>(
     graph: &Graph,
     float: &FloatModel,
     capture: &Capture,
+    integers: Integers,
     machine: &mut M,
-    mut visit: impl FnMut(ValueId, &M::Value) -> Result<()>,
+    mut visit: impl FnMut(ValueId, &Carried<M::Value>) -> Result<()>,
 ) -> Result<()> {
     let last_uses = last_uses(graph);
-    let mut live: HashMap<ValueId, M::Value> = HashMap::new();
+    let mut live: HashMap<ValueId, Carried<M::Value>> = HashMap::new();
     for &input in &graph.inputs {
         let tensor = captured(graph, capture, input)?;
-        let value = machine.enter(input, tensor)?;
+        let value = Carried::Value(machine.enter(input, tensor)?);
         visit(input, &value)?;
         live.insert(input, value);
     }
@@ -59,7 +84,7 @@ pub fn walk<M: Machine>(
                 && !live.contains_key(&input)
             {
                 let value = machine.enter(input, tensor)?;
-                live.insert(input, value);
+                live.insert(input, Carried::Value(value));
             }
         }
         let outputs = {
@@ -70,7 +95,15 @@ pub fn walk<M: Machine>(
                 .collect::<Result<Vec<_>>>()?;
             match &node.op {
                 Op::Island(island) => {
-                    run_island(graph, float, capture, machine, node, island, &inputs)?
+                    let run = IslandRun {
+                        graph,
+                        float,
+                        capture,
+                        integers,
+                        node,
+                        island,
+                    };
+                    run.outputs(machine, &inputs)?
                 }
                 _ => {
                     let shapes: Vec<_> = node
@@ -78,7 +111,16 @@ pub fn walk<M: Machine>(
                         .iter()
                         .map(|id| shape(graph, capture, *id))
                         .collect();
-                    machine.run(NodeId(index), node, &inputs, &shapes)?
+                    let inputs = inputs
+                        .iter()
+                        .zip(&node.inputs)
+                        .map(|(input, &id)| match input {
+                            Carried::Value(value) => Ok(value),
+                            Carried::Exact(_) => Err(not_made(graph, node, id)),
+                        })
+                        .collect::<Result<Vec<_>>>()?;
+                    let outputs = machine.run(NodeId(index), node, &inputs, &shapes)?;
+                    outputs.into_iter().map(Carried::Value).collect()
                 }
             }
         };
@@ -114,36 +156,79 @@ pub(crate) fn peak_elements(graph: &Graph) -> u64 {
     peak
 }
 
-/// Dequantize, run in float, quantize.
-fn run_island<M: Machine>(
-    graph: &Graph,
-    float: &FloatModel,
-    capture: &Capture,
-    machine: &mut M,
-    node: &Node,
-    island: &Island,
-    inputs: &[&M::Value],
-) -> Result<Vec<M::Value>> {
-    // Shapes, indices and masks come from the float run; quantization never touches them.
-    let mut operands: HashMap<String, Datum> = island
-        .from_float_run
-        .iter()
-        .filter_map(|name| Some((name.clone(), capture.get(name)?.clone())))
-        .collect();
-    for (id, value) in node.inputs.iter().zip(inputs) {
-        if let Some(name) = &graph.value(*id).onnx {
-            operands.insert(name.clone(), Datum::F32(machine.leave(value)));
-        }
+/// An island in a walk.
+struct IslandRun<'a> {
+    graph: &'a Graph,
+    float: &'a FloatModel,
+    capture: &'a Capture,
+    integers: Integers,
+    node: &'a Node,
+    island: &'a Island,
+}
+
+impl IslandRun<'_> {
+    /// Dequantize, run in float, quantize.
+    fn outputs<M: Machine>(
+        &self,
+        machine: &mut M,
+        inputs: &[&Carried<M::Value>],
+    ) -> Result<Vec<Carried<M::Value>>> {
+        let IslandRun { graph, node, .. } = *self;
+        let is_exact = |id: &ValueId| !graph.value(*id).kind.is_float();
+        let results = match self.integers == Integers::Frozen && node.outputs.iter().all(is_exact) {
+            true => None,
+            false => Some(self.run(machine, inputs)?),
+        };
+        node.outputs
+            .iter()
+            .zip(&self.island.made)
+            .map(|(&id, &place)| {
+                let made = results.as_ref().and_then(|results| results.get(place));
+                let frozen = is_exact(&id) && self.integers == Integers::Frozen;
+                let datum = match (made, self.reference(id)) {
+                    (Some(made), Some(reference))
+                        if frozen || made.shape() != reference.shape() =>
+                    {
+                        reference
+                    }
+                    (Some(made), _) => made,
+                    (None, Some(reference)) => reference,
+                    (None, None) => return Err(not_made(graph, node, id)),
+                };
+                match datum {
+                    Datum::F32(tensor) if !is_exact(&id) => {
+                        machine.enter(id, tensor).map(Carried::Value)
+                    }
+                    exact => Ok(Carried::Exact(exact.clone())),
+                }
+            })
+            .collect()
     }
-    let results = float.run_node(island.onnx_node, &operands)?;
-    let mut floats = results.iter().filter_map(Datum::as_f32);
-    node.outputs
-        .iter()
-        .map(|&id| {
-            let tensor = floats.next().ok_or_else(|| not_made(graph, node, id))?;
-            machine.enter(id, tensor)
-        })
-        .collect()
+
+    /// What the ONNX node makes of these operands.
+    fn run<M: Machine>(&self, machine: &M, inputs: &[&Carried<M::Value>]) -> Result<Vec<Datum>> {
+        let mut operands: HashMap<String, Datum> = self
+            .island
+            .from_float_run
+            .iter()
+            .filter_map(|name| Some((name.clone(), self.capture.get(name)?.clone())))
+            .collect();
+        for (id, value) in self.node.inputs.iter().zip(inputs) {
+            if let Some(name) = &self.graph.value(*id).onnx {
+                let datum = match value {
+                    Carried::Value(value) => Datum::F32(machine.leave(value)),
+                    Carried::Exact(datum) => datum.clone(),
+                };
+                operands.insert(name.clone(), datum);
+            }
+        }
+        self.float.run_node(self.island.onnx_node, &operands)
+    }
+
+    /// The value in the float run, where that was kept.
+    fn reference(&self, id: ValueId) -> Option<&Datum> {
+        self.capture.get(self.graph.value(id).onnx.as_ref()?)
+    }
 }
 
 /// By node, the values that nothing needs once it has run.

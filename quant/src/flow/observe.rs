@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     error::KernelContext,
-    exec::{Capture, captured, gemm_f32, walk},
+    exec::{Capture, Carried, Integers, captured, gemm_f32, walk},
     flow::Blobs,
     graph::{Linear, NodeId},
     observe::{NonFiniteAt, Sketch, SketchBuilder, Statistics, Wants},
@@ -98,10 +98,13 @@ fn observe_batch(session: &Session, name: &str, capture: &Capture) -> Result<Vec
         graph,
         &session.float,
         capture,
+        Integers::Computed,
         &mut machine,
-        |id, value: &Tensor| {
-            // A moved tensor shares the scale of what it was moved from.
-            if graph.origin(id) == id {
+        |id, value| {
+            // A moved tensor shares the scale of what it was moved from; integers have none.
+            if let Carried::Value(value) = value
+                && graph.origin(id) == id
+            {
                 let sketch = sketch(value, session.wants(id))
                     .map_err(|at| non_finite(name, &graph.value(id).name, value, at))?;
                 sketches.push((Key::Value(id.0), sketch));
