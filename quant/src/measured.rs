@@ -50,7 +50,11 @@ impl PairedSums {
 
     /// The figures of one kind of run; `scale` is that of the output.
     pub(crate) fn metrics(&self, converted: bool, scale: Option<f32>) -> Metrics {
-        let sums = if converted { &self.converted } else { &self.validation };
+        let sums = if converted {
+            &self.converted
+        } else {
+            &self.validation
+        };
         match &self.failed[usize::from(converted)] {
             Some(reason) => Metrics::none(reason.clone()),
             None => sums.finish(scale),

@@ -73,10 +73,7 @@ fn integers() {
     assert_eq!((counts.zero, counts.clipped), (12_124, 1));
 
     let (sb, sy) = (case.scale("linear2.bias"), case.scale("linear2"));
-    let (rs, rb) = (
-        Rescale::between(ss, sy),
-        Rescale::between(sb, sy),
-    );
+    let (rs, rb) = (Rescale::between(ss, sy), Rescale::between(sb, sy));
     let mut bias = vec![0i16; o];
     quantize(&case.float_bias, sb, Rounding::HalfEven, &mut bias).unwrap();
     let dims = [n, o];

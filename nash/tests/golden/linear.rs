@@ -104,10 +104,7 @@ fn split() {
     assert_eq!(yl, golden.tensor::<i16>("split.yl"));
 
     let dims = [n, o];
-    let (rh, rl) = (
-        Rescale::between(sh, sy),
-        Rescale::between(sl, sy),
-    );
+    let (rh, rl) = (Rescale::between(sh, sy), Rescale::between(sl, sy));
     let view = |data| TensorRef::new(data, &dims).unwrap();
     let y = add::<_, _, i16>(view(&yh), rh, view(&yl), rl).unwrap();
     assert_eq!(y.data, golden.tensor::<i16>("split.y"));

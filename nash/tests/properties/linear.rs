@@ -111,7 +111,10 @@ fn bias_is_clamped_to_int32() {
     };
     let (min, above) = (-(2f32.powi(31)), 2f32.powi(31));
     assert_eq!(clamped(&[min, 0.0, 2147483520.0]), []);
-    assert_eq!(clamped(&[1.0, above, 1e30]), [(1, 2f64.powi(31)), (2, f64::from(1e30f32))]);
+    assert_eq!(
+        clamped(&[1.0, above, 1e30]),
+        [(1, 2f64.powi(31)), (2, f64::from(1e30f32))]
+    );
     let nan = quantize_bias(&[0.0, f32::NAN], one, &[one]);
     assert!(matches!(
         nan,

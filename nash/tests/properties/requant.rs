@@ -90,7 +90,13 @@ fn ratios_beyond_the_multiplier_saturate() {
     for ratio in [16384.0 - 1e-3, 16384.0, 1e30, f64::MAX, f64::INFINITY] {
         let rescale = Rescale::saturating(ratio);
         assert_eq!(rescale, Rescale::LARGEST, "{ratio}");
-        for (acc, q) in [(0, 0), (1, 16384), (3, i16::MAX), (-3, i16::MIN), (i64::MIN, i16::MIN)] {
+        for (acc, q) in [
+            (0, 0),
+            (1, 16384),
+            (3, i16::MAX),
+            (-3, i16::MIN),
+            (i64::MIN, i16::MIN),
+        ] {
             assert_eq!(rescale.requant::<i16>(acc), q, "{acc} by {ratio}");
         }
     }

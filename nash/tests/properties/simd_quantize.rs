@@ -108,7 +108,10 @@ fn values_that_are_not_finite_saturate() {
                 let in_place = fake_quantize_in_place_on(isa, &mut x, scale, dtype, rounding);
                 assert_eq!((apart, in_place), (counts, counts), "{isa}");
                 assert!(bits(&x) == bits(&out), "{isa}");
-                assert_eq!(x[at], f32::from(i8::try_from(wanted.clamp(-128, 127)).unwrap()));
+                assert_eq!(
+                    x[at],
+                    f32::from(i8::try_from(wanted.clamp(-128, 127)).unwrap())
+                );
             }
         }
     }

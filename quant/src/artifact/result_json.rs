@@ -64,10 +64,10 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
         effective: row.layer.effective.to_string(),
         reason: &row.layer.reason,
         isolated: row.layer.ways.iter().map(isolated).collect(),
-        accumulated: row.accumulated,
         accumulator_bits: row.counts.accumulator_bits(),
         zero_fraction: row.zero_fraction(),
         clip_fraction: row.clip_fraction(),
+        accumulated: row.accumulated,
     });
     let result = ResultJson {
         job: &report.job.digest,

@@ -46,9 +46,11 @@ impl<'a> Validation<'a> {
         let scale = Scale::new(params.scale).of(name)?;
         let mut tensor = into_standard(tensor);
         let rounding = self.prepared.rounding;
-        let found = tensor.as_slice_mut().map_or(NonFinite::default(), |values| {
-            fake_quantize_in_place(values, scale, params.dtype, rounding)
-        });
+        let found = tensor
+            .as_slice_mut()
+            .map_or(NonFinite::default(), |values| {
+                fake_quantize_in_place(values, scale, params.dtype, rounding)
+            });
         Ok((tensor, found))
     }
 

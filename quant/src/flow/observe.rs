@@ -182,8 +182,7 @@ impl Inside<'_> {
             return Ok(Sketch::of_range(&dims, min, max));
         }
         let mut builder = SketchBuilder::new(&dims, wants.histogram);
-        for_each_products(x, weight, shape, |products| builder.update(products))
-            .of(self.layer)?;
+        for_each_products(x, weight, shape, |products| builder.update(products)).of(self.layer)?;
         Ok(builder.finish())
     }
 

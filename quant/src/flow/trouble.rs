@@ -42,7 +42,10 @@ pub(super) fn in_runs(graph: &Graph, trouble: &[Trouble; 2], known: &[Notice]) -
         .filter(|notice| notice.code == NON_FINITE)
         .map(|notice| notice.subject.as_str())
         .collect();
-    let values = validation.saturated.keys().chain(converted.saturated.keys());
+    let values = validation
+        .saturated
+        .keys()
+        .chain(converted.saturated.keys());
     let values: BTreeSet<usize> = values.copied().collect();
     let mut notices: Vec<Notice> = values
         .into_iter()
@@ -86,7 +89,10 @@ fn saturated(graph: &Graph, id: usize, trouble: &[Trouble; 2]) -> Notice {
         .collect();
     let cause = match zeros.as_slice() {
         [] => String::new(),
-        zeros => format!(" where its operand {} is 0 once quantized", zeros.join(" or ")),
+        zeros => format!(
+            " where its operand {} is 0 once quantized",
+            zeros.join(" or ")
+        ),
     };
     let made = |node: &&Node| node.outputs.contains(&ValueId(id));
     let node = graph.nodes.iter().find(made);

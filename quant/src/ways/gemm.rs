@@ -68,7 +68,10 @@ impl Gemm {
             Some(_) => {
                 let (dtype, output) = making.requantized_output()?;
                 let rescales = channel_rescales(making.input, &scales, output);
-                saturations.extend(of_rescales("its accumulator at the output's scale", &rescales));
+                saturations.extend(of_rescales(
+                    "its accumulator at the output's scale",
+                    &rescales,
+                ));
                 Some((dtype, rescales))
             }
             None => None,

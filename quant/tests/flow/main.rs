@@ -11,7 +11,10 @@
 mod article;
 mod golden;
 #[path = "../frontend/shared/made.rs"]
-#[allow(dead_code, reason = "the tests of the frontend make more kinds of models")]
+#[allow(
+    dead_code,
+    reason = "the tests of the frontend make more kinds of models"
+)]
 mod made;
 mod rules;
 mod support;

@@ -81,7 +81,10 @@ fn the_notice(finished: &Finished, code: &str, parts: &[&str]) {
         parts.iter().all(|part| text.contains(part))
     };
     let all_notices: Vec<_> = finished.result()["notices"].as_array().unwrap().clone();
-    assert!(all.iter().any(has), "{code} with {parts:?} is not in {all_notices:#?}");
+    assert!(
+        all.iter().any(has),
+        "{code} with {parts:?} is not in {all_notices:#?}"
+    );
 }
 
 /// The figures of "fc" are those of a model that has nothing else but a Relu.
@@ -105,7 +108,11 @@ fn a_divisor_that_rounds_to_0_saturates_at_its_node() {
         .node("Add", &["sum", "eps"], &["divisor"])
         .node("Div", &["r", "divisor"], &["y"]);
     let finished = finished(made);
-    the_notice(&finished, "SATURATED", &["y", "'divisor'", "VALIDATION", "CONVERTED"]);
+    the_notice(
+        &finished,
+        "SATURATED",
+        &["y", "'divisor'", "VALIDATION", "CONVERTED"],
+    );
     fc_is_untouched(&finished);
     // 0 / 0 is 0, as 0 / eps is in float.
     for run in ["validation", "converted"] {
@@ -191,7 +198,11 @@ fn what_overflows_in_float_is_left_out_and_counted() {
         .node("Mul", &["large", "huge"], &["y"]);
     let finished = finished(made);
     the_notice(&finished, "NON_FINITE", &["y", "in the float run"]);
-    assert!(notices(&finished, "SATURATED").iter().all(|notice| !notice.subject.contains('y')));
+    assert!(
+        notices(&finished, "SATURATED")
+            .iter()
+            .all(|notice| !notice.subject.contains('y'))
+    );
     fc_is_untouched(&finished);
     for run in ["validation", "converted"] {
         // All but the padded rows.
@@ -221,7 +232,11 @@ fn a_bias_beyond_int32_is_told_of_with_its_channel() {
         run_on(made, settings(&[("*", way)]), 1e-2)
     };
     let channel = ["fc", "bias", "channel 2 wants", "int32's 2147483647"];
-    the_notice(&run_on(made(50.0), settings(&[("*", a16w8())]), 1e-2), "SATURATED", &channel);
+    the_notice(
+        &run_on(made(50.0), settings(&[("*", a16w8())]), 1e-2),
+        "SATURATED",
+        &channel,
+    );
     the_notice(&split(made(5e4)), "SATURATED", &channel);
     assert!(notices(&run_on(made(1e-4), settings(&[]), 1e-2), "SATURATED").is_empty());
 }
@@ -247,7 +262,11 @@ fn a_node_that_cannot_run_has_no_figures_and_neither_has_what_follows() {
         .int("keepdims", 0)
         .node("Add", &["h", "top"], &["y"]);
     let finished = finished(made);
-    the_notice(&finished, "NODE_FAILED", &["range", "failed:", "no figures"]);
+    the_notice(
+        &finished,
+        "NODE_FAILED",
+        &["range", "failed:", "no figures"],
+    );
     assert_eq!(notices(&finished, "NODE_FAILED").len(), 1);
     fc_is_untouched(&finished);
     for run in ["validation", "converted"] {
@@ -256,6 +275,9 @@ fn a_node_that_cannot_run_has_no_figures_and_neither_has_what_follows() {
             assert!(output[figure].is_null(), "{run}: {output}");
         }
         let reason = output["reason"].as_str().unwrap();
-        assert!(reason.contains("range") && reason.contains("failed: "), "{reason}");
+        assert!(
+            reason.contains("range") && reason.contains("failed: "),
+            "{reason}"
+        );
     }
 }

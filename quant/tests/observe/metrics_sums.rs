@@ -118,12 +118,14 @@ fn an_error_on_a_reference_of_zeros_is_the_worst_sqnr_not_the_best() {
 #[test]
 fn json_has_the_documented_fields() {
     let metrics = measured(&[1.0, 2.0], &[1.0, 2.5], Some(0.25));
-    let json = serde_json::to_value(metrics).unwrap();
+    let json = serde_json::to_value(&metrics).unwrap();
     let mut fields: Vec<&String> = json.as_object().unwrap().keys().collect();
     fields.sort();
     assert_eq!(
         fields,
-        ["atol", "cosine", "l1", "left_out", "lsb", "mse", "reason", "sqnr_db"]
+        [
+            "atol", "cosine", "l1", "left_out", "lsb", "mse", "reason", "sqnr_db"
+        ]
     );
     assert_eq!(json["lsb"], 2.0);
     assert_eq!(serde_json::from_value::<Metrics>(json).unwrap(), metrics);
@@ -157,7 +159,10 @@ fn positions_without_a_finite_reference_are_left_out_and_counted() {
     assert_eq!(metrics, measured(&[1.0, 2.0], &[1.0, 2.5], Some(0.5)));
 
     let nowhere = measured(&[nan, inf], &[0.0, 1.0], Some(0.5));
-    assert_eq!((nowhere.sqnr_db, nowhere.atol, nowhere.lsb), (None, None, None));
+    assert_eq!(
+        (nowhere.sqnr_db, nowhere.atol, nowhere.lsb),
+        (None, None, None)
+    );
     assert_eq!(nowhere.left_out, 2);
     assert!(nowhere.reason.contains("nowhere finite"), "{nowhere:?}");
 }
@@ -189,7 +194,11 @@ fn tables_show_the_worst_first() {
         if metric.of(&good).is_some() {
             let mut rows = [perfect.clone(), good.clone(), bad.clone()];
             rows.sort_by(|a, b| metric.worst_first(a, b));
-            assert_eq!(rows, [bad.clone(), good.clone(), perfect.clone()], "{metric}");
+            assert_eq!(
+                rows,
+                [bad.clone(), good.clone(), perfect.clone()],
+                "{metric}"
+            );
         }
     }
     assert!(

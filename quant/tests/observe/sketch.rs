@@ -112,7 +112,10 @@ fn values_that_are_not_finite_are_left_out_and_counted() {
     let nothing = Sketch::of(&[f32::NAN], &[1], Wants::ALL);
     assert_eq!((nothing.range(), nothing.left_out()), (None, 1));
     let statistics = Statistics::fold([nothing, whole], MergeMode::Exact);
-    assert_eq!((statistics.left_out(), statistics.observed()), (4, plain.range()));
+    assert_eq!(
+        (statistics.left_out(), statistics.observed()),
+        (4, plain.range())
+    );
 }
 
 #[test]
