@@ -44,6 +44,15 @@ pub trait Machine {
         inputs: &[&Self::Value],
         shapes: &[Option<&[usize]>],
     ) -> Result<Vec<Self::Value>>;
+
+    /// Told of an island's float operands, by ONNX name, and of what it made of them.
+    fn island_ran(&mut self, _node: &Node, _operands: &HashMap<String, Datum>, _results: &[Datum]) {
+    }
+
+    /// A node did not run. `Ok` goes on without its outputs and everything that is made of them.
+    fn failed(&mut self, _node: &Node, error: Error) -> Result<()> {
+        Err(error)
+    }
 }
 
 /// How a walk treats integers and booleans that follow from activations.
@@ -79,49 +88,17 @@ pub fn walk<M: Machine>(
         live.insert(input, value);
     }
     for (index, node) in graph.nodes.iter().enumerate() {
-        for &input in &node.inputs {
-            if let ValueKind::Constant(tensor) = &graph.value(input).kind
-                && !live.contains_key(&input)
-            {
-                let value = machine.enter(input, tensor)?;
-                live.insert(input, Carried::Value(value));
-            }
-        }
-        let outputs = {
-            let inputs = node
-                .inputs
-                .iter()
-                .map(|id| live.get(id).ok_or_else(|| not_made(graph, node, *id)))
-                .collect::<Result<Vec<_>>>()?;
-            match &node.op {
-                Op::Island(island) => {
-                    let run = IslandRun {
-                        graph,
-                        float,
-                        capture,
-                        integers,
-                        node,
-                        island,
-                    };
-                    run.outputs(machine, &inputs)?
-                }
-                _ => {
-                    let shapes: Vec<_> = node
-                        .outputs
-                        .iter()
-                        .map(|id| shape(graph, capture, *id))
-                        .collect();
-                    let inputs = inputs
-                        .iter()
-                        .zip(&node.inputs)
-                        .map(|(input, &id)| match input {
-                            Carried::Value(value) => Ok(value),
-                            Carried::Exact(_) => Err(not_made(graph, node, id)),
-                        })
-                        .collect::<Result<Vec<_>>>()?;
-                    let outputs = machine.run(NodeId(index), node, &inputs, &shapes)?;
-                    outputs.into_iter().map(Carried::Value).collect()
-                }
+        let walk = Walk {
+            graph,
+            float,
+            capture,
+            integers,
+        };
+        let outputs = match walk.node(machine, index, &mut live) {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                machine.failed(node, error)?;
+                Vec::new()
             }
         };
         for (&id, value) in node.outputs.iter().zip(outputs) {
@@ -156,44 +133,85 @@ pub(crate) fn peak_elements(graph: &Graph) -> u64 {
     peak
 }
 
-/// An island in a walk.
-struct IslandRun<'a> {
+/// What a walk works on.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
     graph: &'a Graph,
     float: &'a FloatModel,
     capture: &'a Capture,
     integers: Integers,
-    node: &'a Node,
-    island: &'a Island,
 }
 
-impl IslandRun<'_> {
-    /// Dequantize, run in float, quantize.
-    fn outputs<M: Machine>(
-        &self,
+impl<'a> Walk<'a> {
+    /// The outputs of one node. Constants that it needs enter first.
+    fn node<M: Machine>(
+        self,
         machine: &mut M,
+        index: usize,
+        live: &mut HashMap<ValueId, Carried<M::Value>>,
+    ) -> Result<Vec<Carried<M::Value>>> {
+        let Walk { graph, capture, .. } = self;
+        let node = &graph.nodes[index];
+        for &input in &node.inputs {
+            if let ValueKind::Constant(tensor) = &graph.value(input).kind
+                && !live.contains_key(&input)
+            {
+                let value = machine.enter(input, tensor)?;
+                live.insert(input, Carried::Value(value));
+            }
+        }
+        let inputs = node
+            .inputs
+            .iter()
+            .map(|id| live.get(id).ok_or_else(|| not_made(graph, node, *id)))
+            .collect::<Result<Vec<_>>>()?;
+        if let Op::Island(island) = &node.op {
+            return self.island(machine, node, island, &inputs);
+        }
+        let shapes: Vec<_> = node
+            .outputs
+            .iter()
+            .map(|id| shape(graph, capture, *id))
+            .collect();
+        let inputs = inputs
+            .iter()
+            .zip(&node.inputs)
+            .map(|(input, &id)| match input {
+                Carried::Value(value) => Ok(value),
+                Carried::Exact(_) => Err(not_made(graph, node, id)),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let outputs = machine.run(NodeId(index), node, &inputs, &shapes)?;
+        Ok(outputs.into_iter().map(Carried::Value).collect())
+    }
+
+    /// Dequantize, run in float, quantize.
+    fn island<M: Machine>(
+        self,
+        machine: &mut M,
+        node: &Node,
+        island: &Island,
         inputs: &[&Carried<M::Value>],
     ) -> Result<Vec<Carried<M::Value>>> {
-        let IslandRun { graph, node, .. } = *self;
-        let is_exact = |id: &ValueId| !graph.value(*id).kind.is_float();
-        let results = match self.integers == Integers::Frozen && node.outputs.iter().all(is_exact) {
+        let is_exact = |id: &ValueId| !self.graph.value(*id).kind.is_float();
+        let frozen = self.integers == Integers::Frozen;
+        let results = match frozen && node.outputs.iter().all(is_exact) {
             true => None,
-            false => Some(self.run(machine, inputs)?),
+            false => Some(self.run(machine, node, island, inputs)?),
         };
-        node.outputs
-            .iter()
-            .zip(&self.island.made)
+        let outputs = node.outputs.iter().zip(&island.made);
+        outputs
             .map(|(&id, &place)| {
                 let made = results.as_ref().and_then(|results| results.get(place));
-                let frozen = is_exact(&id) && self.integers == Integers::Frozen;
                 let datum = match (made, self.reference(id)) {
                     (Some(made), Some(reference))
-                        if frozen || made.shape() != reference.shape() =>
+                        if frozen && is_exact(&id) || made.shape() != reference.shape() =>
                     {
                         reference
                     }
                     (Some(made), _) => made,
                     (None, Some(reference)) => reference,
-                    (None, None) => return Err(not_made(graph, node, id)),
+                    (None, None) => return Err(not_made(self.graph, node, id)),
                 };
                 match datum {
                     Datum::F32(tensor) if !is_exact(&id) => {
@@ -206,14 +224,19 @@ impl IslandRun<'_> {
     }
 
     /// What the ONNX node makes of these operands.
-    fn run<M: Machine>(&self, machine: &M, inputs: &[&Carried<M::Value>]) -> Result<Vec<Datum>> {
-        let mut operands: HashMap<String, Datum> = self
-            .island
+    fn run<M: Machine>(
+        self,
+        machine: &mut M,
+        node: &Node,
+        island: &Island,
+        inputs: &[&Carried<M::Value>],
+    ) -> Result<Vec<Datum>> {
+        let mut operands: HashMap<String, Datum> = island
             .from_float_run
             .iter()
             .filter_map(|name| Some((name.clone(), self.capture.get(name)?.clone())))
             .collect();
-        for (id, value) in self.node.inputs.iter().zip(inputs) {
+        for (id, value) in node.inputs.iter().zip(inputs) {
             if let Some(name) = &self.graph.value(*id).onnx {
                 let datum = match value {
                     Carried::Value(value) => Datum::F32(machine.leave(value)),
@@ -222,11 +245,13 @@ impl IslandRun<'_> {
                 operands.insert(name.clone(), datum);
             }
         }
-        self.float.run_node(self.island.onnx_node, &operands)
+        let results = self.float.run_node(island.onnx_node, &operands)?;
+        machine.island_ran(node, &operands, &results);
+        Ok(results)
     }
 
     /// The value in the float run, where that was kept.
-    fn reference(&self, id: ValueId) -> Option<&Datum> {
+    fn reference(&self, id: ValueId) -> Option<&'a Datum> {
         self.capture.get(self.graph.value(id).onnx.as_ref()?)
     }
 }

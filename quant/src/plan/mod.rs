@@ -8,6 +8,7 @@ mod build;
 mod choose;
 mod names;
 mod request;
+pub(crate) mod saturation;
 mod scales;
 
 use std::collections::BTreeMap;
