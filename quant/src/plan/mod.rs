@@ -6,9 +6,11 @@
 mod apply;
 mod build;
 mod choose;
+mod known;
 mod names;
 mod request;
 mod scales;
+mod siblings;
 
 use std::collections::BTreeMap;
 

@@ -23,11 +23,11 @@ pub(super) struct LinearParts<'a> {
     /// `[.., K]`.
     pub(super) x: &'a str,
     /// Constant of rank 2.
-    weight: &'a str,
+    pub(super) weight: &'a str,
     /// `[O, K]` rather than `[K, O]`.
     output_first: bool,
     /// Constant that broadcasts to `[O]`.
-    bias: Option<&'a str>,
+    pub(super) bias: Option<&'a str>,
     scale: f32,
     bias_scale: f32,
 }
