@@ -6,6 +6,9 @@ use std::collections::HashSet;
 
 use crate::graph::lower::facts::Facts;
 
+/// Most constants that are looked at between a Linear and its parameter.
+const FOLLOWED: usize = 64;
+
 /// What a parameter's name says of the Linear that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
@@ -23,6 +26,9 @@ pub(super) fn owner(facts: &Facts<'_>, constant: &str) -> Option<Owner> {
         if !facts.is_constant(name) || !seen.insert(name) {
             continue;
         }
+        if seen.len() > FOLLOWED {
+            return None;
+        }
         if let Some(owner) = parse(name) {
             return Some(owner);
         }
@@ -37,16 +43,15 @@ pub(super) fn owner(facts: &Facts<'_>, constant: &str) -> Option<Owner> {
 
 /// Reads `blocks.0.fc.weight`; what a constant made of it has after a `/` is left out.
 fn parse(name: &str) -> Option<Owner> {
+    let name = name.split('/').next()?;
     let (module, parameter) = name.rsplit_once('.')?;
-    let Some(stem) = stem(parameter) else {
-        return name.rsplit_once('/').and_then(|(name, _)| parse(name));
-    };
+    let stem = stem(parameter)?;
     // Weights that are computed from others keep them in modules of their own.
     let module = match module.rsplit_once(".parametrizations.") {
         Some((module, _)) => module,
         None => module,
     };
-    let plain = !module.contains(['/', ':']) && module.split('.').all(|part| !part.is_empty());
+    let plain = !module.contains(':') && module.split('.').all(|part| !part.is_empty());
     plain.then(|| Owner {
         module: module.to_owned(),
         path: match stem {
