@@ -250,9 +250,9 @@ impl Chain {
             .indices(&from, &[start])
             .indices(&to, &[start + 4]);
         if start == 0 {
-            self.made = self.made.indices("four", &[4, 4]);
+            self.made = self.made.indices("four", &[4, 4]).indices("rows", &[0]);
         }
-        self.folded("Slice", &["attn.in_proj_weight", &from, &to], &rows)
+        self.folded("Slice", &["attn.in_proj_weight", &from, &to, "rows"], &rows)
             .folded("Transpose", &[&rows], name)
     }
 }
