@@ -38,7 +38,7 @@ pub struct InputArgs {
     pub name: Option<String>,
 }
 
-/// How to quantize. NAME is a module or value name, or a glob over them.
+/// How to quantize. NAME is any name that `plan --names` lists, or a glob over them.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Quantization")]
 pub struct SettingArgs {

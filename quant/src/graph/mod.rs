@@ -6,6 +6,7 @@
 
 mod links;
 mod lower;
+mod names;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::tensor::Tensor;
 
 use links::Links;
 pub use lower::lower;
+pub use names::Names;
 
 /// Index into [`Graph::values`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,11 +92,10 @@ impl ValueKind {
 /// One operation.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Unique; the PyTorch module name where the node is all there is of its module, the module
-    /// name and the function's name otherwise, the ONNX node name where there is no metadata.
+    /// Unique; see [`Names::name`].
     pub name: String,
-    /// PyTorch module path, shared by the nodes of one module; empty at the root.
-    pub module: String,
+    /// What the operation that it is of is called elsewhere.
+    pub names: Arc<Names>,
     /// What it does.
     pub op: Op,
     /// Activations and constants consumed, in the operation's order.

@@ -43,6 +43,7 @@ impl From<NodeProto> for OnnxNode {
         OnnxNode {
             scope: scopes
                 .and_then(|entry| Scope::parse(&entry.value))
+                .or_else(|| Scope::of_node(&proto.name))
                 .unwrap_or_default(),
             captures: BTreeSet::into_iter(captures).collect(),
             domain: if proto.domain == "ai.onnx" {

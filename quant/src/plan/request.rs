@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
 
-use super::Slot;
+use super::{Slot, known::Known};
 use crate::{
     Result,
     graph::{Graph, Op, ValueId, ValueKind},
@@ -78,8 +78,9 @@ impl Request {
             notices: Vec::new(),
         };
         request.start_linears(graph, settings, layer_mode);
+        let known = Known::of(graph);
         for setting in &settings.by_name {
-            request.apply(graph, settings, &setting.name, &setting.value)?;
+            request.apply(graph, &known, settings, &setting.name, &setting.value)?;
         }
         request.notices.extend(request.kl_fallback(graph));
         Ok(request)

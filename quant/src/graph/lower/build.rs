@@ -11,7 +11,7 @@ use ndarray::{Array2, Dimension as _, Ix2};
 use super::{facts::Facts, names::Unique, units::LiveUnit, units::Pattern};
 use crate::{
     error::{Error, Result},
-    graph::{Graph, Island, Node, Op, Value, ValueId, ValueKind},
+    graph::{Graph, Island, Names, Node, Op, Value, ValueId, ValueKind},
     model::OnnxNode,
     tensor::Tensor,
 };
@@ -26,17 +26,20 @@ pub(super) struct Unit<'a> {
     pub(super) pattern: &'a Pattern<'a>,
     /// Unique name.
     pub(super) name: String,
+    /// The same and what else it is called.
+    names: Arc<Names>,
 }
 
 impl<'a> Unit<'a> {
-    pub(super) fn new(facts: &Facts<'a>, unit: &'a LiveUnit<'a>, name: String) -> Unit<'a> {
+    pub(super) fn new(facts: &Facts<'a>, unit: &'a LiveUnit<'a>, names: Names) -> Unit<'a> {
         // The index was taken from the same list.
         let node = &facts.model.nodes()[unit.last];
         Unit {
             index: unit.last,
             node,
             pattern: &unit.pattern,
-            name,
+            name: names.name.clone(),
+            names: Arc::new(names),
         }
     }
 
@@ -301,10 +304,9 @@ impl<'a> Build<'a> {
         outputs: Vec<ValueId>,
     ) {
         let name = self.node_names.take(name);
-        let module = unit.node.scope.module.clone();
         self.nodes.push(Node {
             name,
-            module,
+            names: Arc::clone(&unit.names),
             op,
             inputs,
             outputs,

@@ -51,8 +51,8 @@ pub fn lower(model: &Model, probe: &HashMap<String, Datum>) -> Result<Graph> {
     let units = units::live(&facts, &wanted);
     let names = names::assign(&facts, &units);
     let mut build = Build::new(&facts)?;
-    for (unit, name) in units.iter().zip(names) {
-        let unit = Unit::new(&facts, unit, name);
+    for (unit, names) in units.iter().zip(names) {
+        let unit = Unit::new(&facts, unit, names);
         lower_unit(&mut build, &unit)?;
     }
     let mut graph = build.finish(&outputs, &exact)?;
