@@ -9,6 +9,7 @@ mod input;
 mod node;
 mod scope;
 mod survey;
+mod what_it_is;
 
 use std::{collections::HashSet, path::Path, path::PathBuf, sync::Arc};
 
@@ -27,6 +28,7 @@ pub use input::{ElementKind, InputShape, InputSpec, TRAILING_DIMS};
 pub(crate) use node::NAME_SCOPES;
 pub use node::OnnxNode;
 pub use scope::Scope;
+pub use what_it_is::without_linear;
 
 use constants::Constants;
 use external::ExternalData;

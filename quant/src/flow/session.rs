@@ -8,7 +8,7 @@ use std::{
 
 use dual16_nash::{IntDtype, ways::Way};
 
-use super::{Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice, footprint};
+use super::{Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice, footprint, left_out};
 use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
@@ -30,6 +30,8 @@ pub(crate) struct Session {
     pub(crate) float: FloatModel,
     pub(crate) graph: Graph,
     pub(crate) request: Request,
+    /// What of the weights is not measured, in layer mode.
+    left_out: Vec<Notice>,
     /// What a batch must hold.
     inputs: Vec<InputSpec>,
     /// Linears that read each value, moves aside, and MatMuls that may read it as int8.
@@ -110,6 +112,7 @@ impl Session {
             float,
             graph,
             request,
+            left_out: left_out::notices(job, blobs)?,
             inputs: model.inputs().to_vec(),
             gemm_inputs,
             input_observers,
@@ -327,6 +330,7 @@ impl Session {
             .notices
             .iter()
             .cloned()
+            .chain(self.left_out.iter().cloned())
             .chain(islands)
             .collect()
     }
