@@ -1,7 +1,11 @@
 //! Every element type in safetensors and NumPy's format, for every type of input: what is exact is
 //! read, and what is not is named.
 
-use std::{fs::File, io::Write as _, path::PathBuf};
+use std::{
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use crate::shared::LIMITS;
 use dual16_quant::{
@@ -87,7 +91,7 @@ fn npz(folder: &TempDir, descr: &str, fortran: bool, shape: &[usize], bytes: &[u
 }
 
 /// Batch `index` of a file of batches of rank 1 (2 with `fortran`), as an input of this kind.
-fn read(path: &PathBuf, kind: ElementKind, rank: usize, index: usize) -> Result<Datum, Error> {
+fn read(path: &Path, kind: ElementKind, rank: usize, index: usize) -> Result<Datum, Error> {
     let name = path.file_name().unwrap().to_str().unwrap();
     let input = InputSpec {
         name: "x".to_owned(),
