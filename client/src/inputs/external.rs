@@ -228,7 +228,7 @@ mod tests {
             ("/etc/hosts", "absolute"),
             ("nowhere.bin", "does not exist"),
             ("./../weights.bin", "\"..\""),
-            ("sub\\weights.bin", "not written plainly"),
+            ("c:weights.bin", "not written plainly"),
             (".", "no path"),
             ("", "no path"),
         ] {
