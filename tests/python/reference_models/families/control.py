@@ -172,8 +172,9 @@ def function_with_optional_input(d):
 @family
 def sequence(d):
     x = d.input([2, 4])
-    parts = d.node("SplitToSequence", [x], axis=1, keepdims=d.pick([0, 1]))
-    if d.chance():
+    kept = d.pick([0, 1])
+    parts = d.node("SplitToSequence", [x], axis=1, keepdims=kept)
+    if kept and d.chance():
         d.output(d.node("ConcatFromSequence", [parts], axis=1, new_axis=0))
     else:
         d.output(d.node("SequenceAt", [parts, d.constant(np.int64(d.int(-4, 3)))]))

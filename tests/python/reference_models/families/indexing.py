@@ -121,7 +121,7 @@ def non_zero(d):
 @family
 def one_hot(d):
     depth = d.int(2, 5)
-    chosen = d.given(indices(d, [2, 3], depth, d.pick([np.int64, np.int32])))
+    chosen = d.given(indices(d, [2, 3], depth))
     inputs = [chosen, d.operand(d.pick([np.int64(depth), np.array([depth], np.int64)])), d.operand(d.floats([2]))]
     d.output(d.node("OneHot", inputs, axis=d.pick([None, 0, 1, -1, -2])))
 

@@ -107,3 +107,23 @@ def pools_old(d):
     padded = d.pick([{}, {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"pads": [1, 0, 0, 1]}])
     x = d.input([1, 2, d.some_dim(5), 6])
     d.output(d.node(op, [x], kernel_shape=d.ints(2, 2, 3), strides=d.pick([None, [2, 2], [1, 2]]), ceil_mode=ceil, **padded))
+
+
+@family
+def broadcast_by_attribute(d):
+    """The second operand laid at an axis of the first, which onnxruntime no longer knows."""
+    d.opset = 6
+    x = d.input([d.some_dim(2), 3, 4])
+    axis, sizes = d.pick([(None, [4]), (1, [3]), (1, [3, 4]), (0, [1])])
+    second = d.floats(sizes) + np.float32(3)
+    op, function = d.pick([("Add", np.add), ("Sub", np.subtract), ("Mul", np.multiply), ("Div", np.divide)])
+    behind = 3 - len(sizes) - (3 - len(sizes) if axis is None else axis)
+    d.judge = lambda batch: [function(batch["x0"], second.reshape(*sizes, *[1] * behind))]
+    d.output(d.node(op, [x, d.constant(second)], broadcast=1, axis=axis))
+
+
+@family
+def softmax_old(d):
+    d.opset = d.pick([7, 9])
+    x = d.input([d.some_dim(2), 3, 2])
+    d.output(d.node("Softmax", [x], axis=d.pick([None, 0, 1, 2])))

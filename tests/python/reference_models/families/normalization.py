@@ -119,8 +119,8 @@ def group_normalization_by_instances(d):
 
 @family
 def lrn(d):
-    x = d.input([d.some_dim(2), d.int(1, 7), *d.ints(d.int(1, 2), 1, 4)])
-    d.output(d.node("LRN", [x], size=d.pick([1, 2, 3, 5]), alpha=d.pick([None, 0.05]), beta=d.pick([None, 0.5]),
+    x = d.input([d.some_dim(2), d.int(1, 7), *d.ints(2, 1, 4)])
+    d.output(d.node("LRN", [x], size=d.pick([1, 3, 5]), alpha=d.pick([None, 0.05]), beta=d.pick([None, 0.5]),
                     bias=d.pick([None, 2.0])))
 
 
