@@ -1,9 +1,10 @@
 //! Float execution against onnxruntime, on the operator tests of the onnx package and on random small
 //! graphs: the same numbers, or a refusal that names the node or the operator. Never other numbers.
 //!
-//! DUAL16_REFERENCE_SAMPLE sets how many cases of each group are run (0: all of them),
-//! PROPTEST_RNG_SEED which, DUAL16_REFERENCE_ONLY names a single one, and DUAL16_REFERENCE_KEEP a
-//! folder that keeps them. What became of each is in `reference.tsv` in cargo's temporary folder.
+//! DUAL16_REFERENCE_SAMPLE sets how many operator tests are run (0: all of them; of the graphs, which
+//! are small, it is four times as many), PROPTEST_RNG_SEED which, DUAL16_REFERENCE_ONLY names a single
+//! one, and DUAL16_REFERENCE_KEEP a folder that keeps them. What became of each is in `reference.tsv`
+//! in cargo's temporary folder.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

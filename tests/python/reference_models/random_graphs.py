@@ -8,6 +8,8 @@ from .families import FAMILIES
 
 # A draw that onnxruntime refuses is drawn again; the seed and the number of the try make a graph.
 TRIES = 8
+# They are small, and there are many families: more of them than of others.
+TIMES = 4
 # What "all of them" means where there is no end.
 ALL = 4000
 
@@ -18,7 +20,7 @@ def write(folder, sample, seed, only):
         wanted = [(family, int(number)) for family, number in named if family in FAMILIES and number.isdigit()]
     else:
         families = list(FAMILIES)
-        wanted = [(families[i % len(families)], seed * 100_000 + i) for i in range(sample or ALL)]
+        wanted = [(families[i % len(families)], seed * 100_000 + i) for i in range(TIMES * sample or ALL)]
     left_out = []
     for family, number in wanted:
         name = f"{family}_{number}"

@@ -4,7 +4,7 @@ import numpy as np
 from onnx import TensorProto
 
 from ..draft import BOOL, FLOAT, INT32, INT64
-from .registry import family
+from .registry import family, family_of_each
 
 PLAIN = [
     "Abs", "Ceil", "Cos", "Erf", "Exp", "Floor", "Identity", "Neg", "Relu", "Round", "Sigmoid", "Sign", "Sin",
@@ -22,29 +22,27 @@ def halves(d, sizes):
     return (np.round(d.floats(sizes, 4.0)) / 2).astype(np.float32)
 
 
-@family
-def unary(d):
+@family_of_each(PLAIN)
+def unary(d, op):
     d.opset = d.pick([18, 20, 21])
     x = d.input(shape(d), lambda sizes: halves(d, sizes) if d.chance() else d.floats(sizes, 3.0))
-    d.output(d.node(d.pick(PLAIN), [x]))
+    d.output(d.node(op, [x]))
 
 
-@family
-def unary_of_positive(d):
-    x = d.input(shape(d), lambda sizes: np.abs(d.floats(sizes)) + np.float32(0.05))
-    d.output(d.node(d.pick(["Log", "Sqrt", "Reciprocal"]), [x]))
+@family_of_each(["Log", "Sqrt", "Reciprocal"])
+def unary_of_positive(d, op):
+    d.output(d.node(op, [d.input(shape(d), lambda sizes: np.abs(d.floats(sizes)) + np.float32(0.05))]))
 
 
-@family
-def unary_within_one(d):
-    x = d.input(shape(d), lambda sizes: np.tanh(d.floats(sizes)).astype(np.float32))
-    d.output(d.node(d.pick(["Acos", "Asin", "Atanh"]), [x]))
+@family_of_each(["Acos", "Asin", "Atanh", "Acosh"])
+def unary_of_a_range(d, op):
+    at = np.float32(2.1 if op == "Acosh" else 0.0)
+    d.output(d.node(op, [d.input(shape(d), lambda sizes: at + np.tanh(d.floats(sizes)).astype(np.float32))]))
 
 
-@family
-def activation(d):
+@family_of_each([*WITH_ALPHA, "Selu", "HardSigmoid", "Shrink", "Gelu"])
+def activation(d, op):
     x = d.input(shape(d), lambda sizes: d.floats(sizes, 3.0))
-    op = d.pick([*WITH_ALPHA, "Selu", "HardSigmoid", "Shrink", "Gelu"])
     attributes = {}
     if op in WITH_ALPHA:
         attributes["alpha"] = d.pick([None, 0.1, 0.5, 1.7])
@@ -203,3 +201,24 @@ def not_finite(d):
     x = d.node("Gather", [d.constant(special), d.input([4], lambda s: d.rng.integers(0, 6, s), INT64)])
     d.output(d.node("IsNaN", [x]), kind=BOOL)
     d.output(d.node("IsInf", [x], detect_negative=d.pick([None, 0, 1]), detect_positive=d.pick([None, 0, 1])), kind=BOOL)
+
+
+@family
+def cast_like(d):
+    kind, dtype = d.pick([(TensorProto.DOUBLE, np.float64), (INT64, np.int64), (TensorProto.INT8, np.int8)])
+    y = d.node("CastLike", [d.input([2, d.some_dim(3)]), d.constant(np.ones(1, dtype))])
+    d.output(y, kind=kind)
+
+
+@family
+def bits(d):
+    d.opset = d.pick([18, 21])
+    make = lambda s: np.asarray(d.rng.integers(0, 100, s), np.int32)
+    d.output(d.node(d.pick(["BitwiseAnd", "BitwiseOr", "BitwiseXor"]), two(d, make, INT32)), kind=INT32)
+
+
+@family
+def bit_shift(d):
+    make = lambda s: np.asarray(d.rng.integers(0, 20, s), np.uint8)
+    inputs = [d.input([5], make, TensorProto.UINT8), d.constant(np.asarray(d.ints(5, 0, 6), np.uint8))]
+    d.output(d.node("BitShift", inputs, direction=d.pick(["LEFT", "RIGHT"])), kind=TensorProto.UINT8)

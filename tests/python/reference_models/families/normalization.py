@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from .registry import family
+from .registry import family, family_of_each
 
 
-@family
-def softmax(d):
+@family_of_each(["Softmax", "LogSoftmax", "Hardmax"])
+def softmax(d, op):
     d.opset = d.pick([9, 11, 13, 18])
     rank = d.int(1, 4)
     x = d.input([d.some_dim(d.int(1, 4)) for _ in range(rank)], lambda s: d.floats(s, 3.0))
     low = -rank if d.opset >= 11 else 0
     axis = d.pick([None, d.int(low, rank - 1)]) if rank > 1 or d.opset >= 13 else d.int(low, 0)
-    d.output(d.node(d.pick(["Softmax", "LogSoftmax", "Hardmax"]), [x], axis=axis))
+    d.output(d.node(op, [x], axis=axis))
 
 
 @family

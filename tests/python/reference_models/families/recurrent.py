@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from .registry import family
+from .registry import family, family_of_each
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 OTHERS = ["Relu", "Sigmoid", "Tanh", "Softsign", "Softplus"]
 
 
+@family_of_each(GATES)
 def recurrent(d, op):
     direction = d.pick([None, "forward", "reverse", "bidirectional"])
     ways = 2 if direction == "bidirectional" else 1
@@ -39,21 +40,6 @@ def recurrent(d, op):
         attributes["input_forget"] = d.pick([None, None, 0])
     made = d.node(op, inputs, 3 if op == "LSTM" else 2, hidden_size=hidden, **attributes)
     d.output(*(made if d.chance() else made[:1] if d.chance() else made[1:]))
-
-
-@family
-def gru(d):
-    recurrent(d, "GRU")
-
-
-@family
-def lstm(d):
-    recurrent(d, "LSTM")
-
-
-@family
-def rnn(d):
-    recurrent(d, "RNN")
 
 
 @family

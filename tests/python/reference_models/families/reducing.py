@@ -3,9 +3,10 @@
 import numpy as np
 
 from ..draft import INT64
-from .registry import family
+from .registry import family, family_of_each
 
-OPS = ["Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare"]
+KINDS = ["Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare"]
+OPS = ["Reduce" + kind for kind in KINDS]
 
 
 def draw(d, op, x, rank):
@@ -21,11 +22,10 @@ def draw(d, op, x, rank):
     return d.node(op, [x, *given], **attributes)
 
 
-@family
-def reduce_(d):
+@family_of_each(OPS)
+def reduce(d, op):
     rank = d.int(1, 4)
     d.opset = d.pick([13, 17, 18, 20])
-    op = "Reduce" + d.pick(OPS)
     positive = op == "ReduceLogSum"
     sizes = [d.some_dim(d.int(1, 4)) for _ in range(rank)]
     x = d.input(sizes, lambda s: np.abs(d.floats(s)) + np.float32(0.1) if positive else d.floats(s))
