@@ -8,9 +8,7 @@ use std::{
     path::Path,
 };
 
-use dual16_quant::{
-    Error, batch::BatchFile, float::FloatModel, limits::InputLimits, model::Model,
-};
+use dual16_quant::{Error, batch::BatchFile, float::FloatModel, limits::InputLimits, model::Model};
 use safetensors::SafeTensors;
 
 use crate::{case::Case, compare};
