@@ -291,8 +291,7 @@ impl<'a> BatchRun<'a> {
         let kind = if converted { "converted" } else { "validation" };
         self.saved.push(SavedOutput::new(&name, kind, datum));
         if !converted && let Some(reference) = self.capture.get(&name) {
-            self.saved
-                .push(SavedOutput::new(&name, "float", reference));
+            self.saved.push(SavedOutput::new(&name, "float", reference));
         }
         Ok(())
     }

@@ -100,28 +100,47 @@ pub fn without_linear(nodes: &[OnnxNode]) -> String {
 /// works on integers in place of floats, or if a product has both its operands from
 /// DequantizeLinear, the weight a constant.
 pub(super) fn already_quantized(graph: &GraphProto) -> Option<String> {
-    let integer = |node: &&NodeProto| ["QLinear", "QAttention", "QGemm"].iter().any(|q| node.op_type.starts_with(q));
+    let integer = |node: &&NodeProto| {
+        ["QLinear", "QAttention", "QGemm"]
+            .iter()
+            .any(|q| node.op_type.starts_with(q))
+    };
     let makers: HashMap<&str, &NodeProto> = graph
         .node
         .iter()
         .flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node)))
         .collect();
-    let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    let constants: HashSet<&str> = graph
+        .initializer
+        .iter()
+        .map(|tensor| tensor.name.as_str())
+        .collect();
     let dequantized = |node: &NodeProto, index: usize| {
         let mut made = makers.get(node.input.get(index)?.as_str()).copied()?;
         if made.op_type == "Transpose" {
             made = makers.get(made.input.first()?.as_str()).copied()?;
         }
-        (made.op_type == "DequantizeLinear").then(|| made.input.first()).flatten()
+        (made.op_type == "DequantizeLinear")
+            .then(|| made.input.first())
+            .flatten()
     };
-    let is_made_by = |name: &String, op: &str| makers.get(name.as_str()).is_some_and(|node| node.op_type == op);
+    let is_made_by = |name: &String, op: &str| {
+        makers
+            .get(name.as_str())
+            .is_some_and(|node| node.op_type == op)
+    };
     let both = |node: &&NodeProto| {
         let product = matches!(node.op_type.as_str(), "MatMul" | "Gemm" | "Conv");
         product
             && dequantized(node, 0).is_some_and(|q| is_made_by(q, "QuantizeLinear"))
-            && dequantized(node, 1).is_some_and(|q| constants.contains(q.as_str()) || is_made_by(q, "Constant"))
+            && dequantized(node, 1)
+                .is_some_and(|q| constants.contains(q.as_str()) || is_made_by(q, "Constant"))
     };
-    let found = graph.node.iter().find(integer).or_else(|| graph.node.iter().find(both))?;
+    let found = graph
+        .node
+        .iter()
+        .find(integer)
+        .or_else(|| graph.node.iter().find(both))?;
     Some(format!(
         "it is already quantized: node '{}' (operator {}) works on integers\n  \
          give the float model that it was made from: the input of quantize_static, or the model \

@@ -15,8 +15,8 @@ use dual16_quant::{
     limits::InputLimit,
     model::{ElementKind, InputShape, InputSpec, Model},
     onnx::{
-        AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-        f32_initializer, f32_value, node,
+        AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+        TensorProto, f32_initializer, f32_value, node,
     },
 };
 use ndarray::arr1;

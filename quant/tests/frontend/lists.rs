@@ -6,8 +6,8 @@ use dual16_quant::{
     InputLimits,
     limits::InputLimit,
     onnx::{
-        FunctionProto, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-        f32_initializer, f32_value,
+        FunctionProto, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto,
+        TensorProto, f32_initializer, f32_value,
     },
 };
 use ndarray::arr1;

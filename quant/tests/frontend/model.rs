@@ -181,10 +181,7 @@ fn constant_nodes_are_constants() {
         .float("value_float", 2.5)
         .node("Mul", &["x", "c"], &["y"]);
     let model = made.model();
-    assert_eq!(
-        model.f32_constant("c").unwrap().first(),
-        Some(&2.5)
-    );
+    assert_eq!(model.f32_constant("c").unwrap().first(), Some(&2.5));
     let sample = crate::shared::Sample::new(model, made::batch(&[1, 2]));
     assert_eq!(sample.listing(), ["node_y Mul"]);
 }
