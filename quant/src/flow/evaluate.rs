@@ -26,6 +26,8 @@ use crate::{
 /// Tasks that the layers are cut into, at most. More would repeat the float runs, fewer would
 /// leave workers idle; it must not depend on the number of workers.
 const GROUPS: usize = 16;
+/// A share of saturated values above which somebody should look at the layer's scales.
+const MUCH_CLIPPED: f64 = 0.01;
 
 /// The stage: groups of consecutive layers.
 pub(super) fn stage(session: &Session, calibration: &str) -> Result<Stage> {
@@ -102,7 +104,9 @@ pub(super) fn map(
     }
     for (id, mut ways) in measured {
         ways.sort_by_key(|measured| measured.way);
-        layers.push((id, group.decide(id, ways)?));
+        let layer = group.decide(id, ways)?;
+        group.notices.extend(clipped(&layer));
+        layers.push((id, layer));
     }
     let mut events: Vec<Event> = group.notices.iter().cloned().map(Event::Notice).collect();
     events.extend(layers.iter().map(|(_, layer)| Event::Layer(layer.clone())));
@@ -362,6 +366,27 @@ impl Group<'_> {
             ways,
         })
     }
+}
+
+/// The warning that much of what the layer's way makes saturates.
+fn clipped(layer: &LayerMeasured) -> Option<Notice> {
+    let runs = |way: &&WayMeasured| way.way == layer.effective;
+    let share = layer.ways.iter().find(runs)?.clip_fraction;
+    let what = match layer.effective {
+        Way::MulSum => "products",
+        _ => "outputs",
+    };
+    (share > MUCH_CLIPPED).then(|| Notice {
+        warning: true,
+        code: "CLIPPED".to_owned(),
+        subject: layer.layer.clone(),
+        message: format!(
+            "{:.1} % of its {what} saturate as {}: its scale is too small for them; look at its fixed \
+             scale and observer",
+            share * 100.0,
+            layer.effective
+        ),
+    })
 }
 
 fn sqnr(measured: &WayMeasured) -> f64 {

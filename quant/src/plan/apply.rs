@@ -191,7 +191,9 @@ impl Request {
                 found = true;
                 let parameter = matches!(slot, Slot::Weight | Slot::Bias);
                 if !(parameter && setting == OBSERVER) {
-                    set_slot(self.slots.entry((id.0, slot)).or_default());
+                    let request = self.slots.entry((id.0, slot)).or_default();
+                    request.named |= !pattern.is_glob();
+                    set_slot(request);
                 } else if !pattern.is_glob() {
                     return Err(Error::Setting {
                         setting: format!("{setting} of '{name}'"),
