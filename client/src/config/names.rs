@@ -7,12 +7,7 @@ use crate::cli::Cli;
 
 /// A warning for each variable that looks like one of dual16's and is none.
 pub fn unknown_variables() -> Vec<String> {
-    let command = Cli::command();
-    let arguments = known_arguments(&command);
-    let names = arguments
-        .values()
-        .filter_map(|argument| argument.get_env()?.to_str());
-    let known: Vec<String> = names.map(str::to_owned).collect();
+    let known = known_variables();
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut unknown: Vec<_> = set.filter(|name| is_unknown(name, &known)).collect();
     unknown.sort();
@@ -26,6 +21,16 @@ pub fn unknown_variables() -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// The variables of this program's own flags.
+fn known_variables() -> Vec<String> {
+    let command = Cli::command();
+    let arguments = known_arguments(&command);
+    let names = arguments
+        .values()
+        .filter_map(|argument| argument.get_env()?.to_str());
+    names.map(str::to_owned).collect()
 }
 
 /// Variables that are no flags of this program: those of server, worker and logs, whose environment a
@@ -80,5 +85,18 @@ mod tests {
         let near = nearest("DUAL16_TEMPALTE", known.iter().map(String::as_str));
         assert_eq!(near, Some("DUAL16_TEMPLATE"));
         assert_eq!(nearest("xyz", ["template"].into_iter()), None);
+    }
+
+    #[cfg(feature = "local")]
+    #[test]
+    fn the_variables_of_the_server_are_no_mistakes() {
+        let known = known_variables();
+        let server = dual16_server::config::Config::command();
+        let names = server
+            .get_arguments()
+            .filter_map(|one| one.get_env()?.to_str());
+        for name in names {
+            assert!(!is_unknown(name, &known), "{name}");
+        }
     }
 }

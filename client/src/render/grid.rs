@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The least that a shortened name gets.
-const NAME: usize = 24;
+const NAME: usize = 20;
 /// The least that wrapped text gets.
 const TEXT: usize = 20;
 

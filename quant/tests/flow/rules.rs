@@ -9,6 +9,7 @@ use dual16_quant::{
     Error, InputLimits,
     flow::{Control, Event, Executor, Part, TaskInput},
     memory::MemoryBudget,
+    report::Notice,
     settings::{SettingValue, Settings, Template, WayChoice},
 };
 
@@ -266,7 +267,10 @@ fn a_scale_that_clips_much_is_warned_of_and_moves_nothing_to_the_vector_unit() {
         .iter()
         .any(|notice| notice.warning && notice.subject == "linear1");
     assert!(warned, "{told:?}");
-    let vector = |event: &Event| matches!(event, Event::Layer(layer) if layer.layer == "linear1" && layer.effective == Way::MulSum);
+    let vector = |event: &Event| {
+        matches!(event, Event::Layer(layer)
+            if layer.layer == "linear1" && layer.effective == Way::MulSum)
+    };
     assert!(!finished.events.iter().any(vector));
 }
 
