@@ -38,11 +38,23 @@ pub(super) fn layer_line(layer: &LayerMeasured, paint: Paint) -> String {
     match paint.width() {
         // What was asked for and what runs say enough; the table has the others.
         Some(width) if width_of(&whole) > width => {
-            let mut ways = vec![layer.requested.clone(), layer.effective.clone()];
+            let mut ways = vec![
+                figure(layer, &layer.requested),
+                figure(layer, &layer.effective),
+            ];
             ways.dedup();
-            wrapped(&line(&ways), Some(width), HANG)
+            let line = format!("layer {name}{space} {} dB", ways.join(" -> "));
+            wrapped(&line, Some(width), HANG)
         }
         _ => whole,
+    }
+}
+
+/// A way and its figure, where it has one.
+fn figure(layer: &LayerMeasured, way: &str) -> String {
+    match measured(layer, way) {
+        Some(measured) => format!("{way} {}", sqnr(measured.metrics.as_ref())),
+        None => way.to_owned(),
     }
 }
 
@@ -82,7 +94,7 @@ mod tests {
     fn a_narrow_terminal_shows_what_was_asked_for_and_what_runs() {
         let ways = ["a16w8", "a8w16", "mul_sum", "split", "a16w16"].map(|way| (way, 43.62));
         let text = layer_line(&layer("head", &ways), Paint::plain(Some(80)));
-        assert!(text.ends_with("dB: a16w8 43.6  split 43.6"), "{text}");
+        assert!(text.ends_with("a16w8 43.6 -> split 43.6 dB"), "{text}");
         assert!(width_of(&text) <= 80, "{text}");
     }
 }
