@@ -100,6 +100,7 @@ impl Form<'_> {
     }
 
     fn constant(&self, known: &mut Known<'_>, tensor: TensorProto) -> Result<()> {
+        let elem = tensor.element_type();
         let mut tensor = decode::plain(tensor, known).map_err(|refusal| self.bad(refusal.0))?;
         if known.nested && tensor.is_external() {
             // Float execution takes the body of a node whole.
@@ -108,6 +109,9 @@ impl Form<'_> {
             tensor.data_location = 0;
         }
         if !tensor.name.is_empty() {
+            if tensor.element_type() != elem {
+                known.was(&tensor.name, elem);
+            }
             known.constant(tensor);
         }
         Ok(())

@@ -90,6 +90,16 @@ impl<'n> Replacement<'n> {
         })
     }
 
+    /// A vector of FLOAT.
+    pub(super) fn floats(&mut self, elements: &[f32]) -> String {
+        self.constant(TensorProto {
+            dims: vec![elements.len() as i64],
+            float_data: elements.to_vec(),
+            data_type: DataType::Float.into(),
+            ..TensorProto::default()
+        })
+    }
+
     /// A FLOAT of rank 0.
     pub(super) fn float(&mut self, element: f32) -> String {
         self.constant(TensorProto {
