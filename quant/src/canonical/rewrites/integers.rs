@@ -19,7 +19,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let op = node.op();
     match op {
         "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Neg" | "Abs" | "CumSum" | "ReduceSum"
-        | "ReduceProd" | "ReduceL1" | "ReduceSumSquare" | "MatMul" | "Range" | "Pow" => {}
+        | "ReduceMean" | "ReduceProd" | "ReduceL1" | "ReduceSumSquare" | "MatMul" | "Range" | "Pow" => {}
         "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "BitwiseNot" => {
             return to_kernel(known, node, vec![elem_attribute(elem(known, node))]);
         }
@@ -39,7 +39,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         .iter()
         .filter(|name| !name.is_empty())
         .all(|name| known.is_length(name));
-    if wide && (lengths || known.nested) {
+    if wide && (lengths || known.nested) && op != "ReduceMean" {
         return Ok(None);
     }
     if elem == T::Int32 && matches!(op, "Add" | "Sub" | "Mul" | "Neg" | "Abs") {

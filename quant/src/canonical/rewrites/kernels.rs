@@ -28,6 +28,7 @@ const ALWAYS: &[&str] = &[
     "MaxUnpool",
     "MelWeightMatrix",
     "NegativeLogLikelihoodLoss",
+    "NonMaxSuppression",
     "RNN",
     "RoiAlign",
     "SoftmaxCrossEntropyLoss",
@@ -40,7 +41,8 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let op = node.op();
     let own = match op {
         _ if ALWAYS.contains(&op) => true,
-        "ArgMax" | "ArgMin" => node.int("select_last_index").unwrap_or(0) != 0,
+        // rten takes neither the first of equals nor the last.
+        "ArgMax" | "ArgMin" => true,
         "GridSample" => {
             let linear = matches!(node.text("mode"), None | Some("linear" | "bilinear"));
             let zeros = matches!(node.text("padding_mode"), None | Some("zeros"));
@@ -144,7 +146,7 @@ fn resize(known: &Known<'_>, node: &Node<'_>) -> Result<bool, Refusal> {
         && node.ints("axes").is_none()
         && known.is_float(node.needs(0)?)
         && known.rank(node.needs(0)?).is_some_and(|rank| rank == 4 || rank == 3);
-    Ok(!plain || known.nested && !plain)
+    Ok(!plain)
 }
 
 /// Whether a Pad has what rten's has not: axes, pads that crop, other types than its own.
@@ -156,6 +158,7 @@ fn pad(known: &Known<'_>, node: &Node<'_>) -> Result<bool, Refusal> {
         None => !known.is_length(pads),
     };
     let wraps = !matches!(node.text("mode"), None | Some("constant" | "reflect" | "edge"));
+    let constant = matches!(node.text("mode"), None | Some("constant"));
     let narrow = !known.is_float(x) && known.elem(x) != DataType::Int64;
-    Ok(node.input(3).is_some() || (crops && !known.nested) || wraps || narrow && !known.nested)
+    Ok(node.input(3).is_some() || (crops && !known.nested) || wraps || (!constant && !known.nested) || narrow && !known.nested)
 }

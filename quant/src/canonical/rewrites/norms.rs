@@ -13,11 +13,34 @@ const TINY: f32 = 1e-9;
 
 pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     match node.op() {
+        "LayerNormalization" if node.makes(1) || node.makes(2) => layer(known, node),
         "GroupNormalization" => group(known, node),
         "MeanVarianceNormalization" => mean_variance(node),
         "GlobalLpPool" => global_lp_pool(known, node),
         _ => Ok(None),
     }
+}
+
+/// The mean and the inverse deviation apart from what is normalized by them.
+fn layer(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
+    let x = node.needs(0)?;
+    let first = known.axis(x, node.int("axis").unwrap_or(-1))?;
+    let rank = known.rank(x).unwrap_or(first);
+    let mut new = Replacement::of(node.proto);
+    let axes: Vec<i64> = (first as i64..rank as i64).collect();
+    let axes = new.ints(&axes);
+    let mean = new.node("ReduceMean", &[x, &axes]);
+    let centred = new.node("Sub", &[x, &mean]);
+    let squares = new.node("Mul", &[&centred, &centred]);
+    let variance = new.node("ReduceMean", &[&squares, &axes]);
+    let epsilon = new.float(node.float("epsilon").unwrap_or(1e-5));
+    let sum = new.node("Add", &[&variance, &epsilon]);
+    let deviation = new.node("Sqrt", &[&sum]);
+    Ok(Some(new.last_each(vec![
+        ("LayerNormalization", node.inputs(), node.attributes_but(&[])),
+        ("Identity", vec![&mean], Vec::new()),
+        ("Reciprocal", vec![&deviation], Vec::new()),
+    ])))
 }
 
 /// Groups of channels as channels of an InstanceNormalization without parameters.

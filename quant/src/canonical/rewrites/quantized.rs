@@ -38,6 +38,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
                 false => to_kernel(known, node, Vec::new()),
             }
         }
+        "DynamicQuantizeLinear" => to_kernel(known, node, vec![elem_attribute(T::Uint8)]),
         "QLinearMatMul" => to_kernel(known, node, vec![elem_attribute(known.narrow(node.needs(7)?))]),
         "QLinearConv" => to_kernel(known, node, vec![elem_attribute(known.narrow(node.needs(7)?))]),
         "MatMulInteger" | "ConvInteger" if !known.nested => {

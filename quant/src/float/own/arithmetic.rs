@@ -41,7 +41,10 @@ pub(super) fn binary(call: &Call<'_>) -> Made {
             "BitwiseAnd" => a & b,
             "BitwiseOr" => a | b,
             "BitwiseXor" => a ^ b,
-            "BitShift" if b < 0 || b >= bits => 0,
+            "BitShift" if b < 0 || b >= bits => match left {
+                true => 0,
+                false => a >> 63,
+            },
             "BitShift" if left && wide => a.checked_mul(1_i64.checked_shl(b as u32)?)?,
             "BitShift" if left => a << b,
             "BitShift" => a >> b,

@@ -24,11 +24,13 @@ pub(super) fn affine(call: &Call<'_>) -> Made {
         ));
     }
     let corners = call.int("align_corners", 0) != 0;
+    if corners && spatial.contains(&1) {
+        return Err("an axis of length 1 has no two corners to align".to_owned());
+    }
     let coordinate = |index: usize, length: usize| {
         let length = length as f64;
         match corners {
-            true if length > 1.0 => -1.0 + 2.0 * index as f64 / (length - 1.0),
-            true => 0.0,
+            true => -1.0 + 2.0 * index as f64 / (length - 1.0),
             false => (2.0 * index as f64 + 1.0) / length - 1.0,
         }
     };

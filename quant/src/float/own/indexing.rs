@@ -171,11 +171,15 @@ pub(super) fn space_to_depth(call: &Call<'_>) -> Made {
     if h % block != 0 || w % block != 0 {
         return Err(format!("{h} x {w} pixels are not whole blocks of {block}"));
     }
+    let order = match call.text("mode", "DCR") {
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        _ => [0, 3, 5, 1, 2, 4],
+    };
     let split = [n, c, h / block, block, w / block, block];
     let whole = [n, c * block * block, h / block, w / block];
     let y = moved!(x, x => {
         let x = x.to_owned().into_shape_with_order(IxDyn(&split)).map_err(|e| e.to_string())?;
-        let x = x.permuted_axes(IxDyn(&[0, 3, 5, 1, 2, 4]));
+        let x = x.permuted_axes(IxDyn(&order));
         let x = x.as_standard_layout().into_owned();
         x.into_shape_with_order(IxDyn(&whole)).map_err(|e| e.to_string())?
     });
@@ -240,7 +244,8 @@ pub(super) fn unique(call: &Call<'_>) -> Made {
         None => keys.iter().map(|&key| vec![key]).collect(),
     };
     let order = |a: &[f64], b: &[f64]| {
-        let differ = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
+        // Both zeros are one value.
+        let differ = a.iter().zip(b).map(|(a, b)| (a + 0.0).total_cmp(&(b + 0.0)));
         differ.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
     };
     let mut by_value: Vec<usize> = (0..rows.len()).collect();

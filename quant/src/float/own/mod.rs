@@ -3,6 +3,7 @@
 //! "dual16" is run by the kernel of its name; those that make integers state their type in `elem`.
 
 mod arithmetic;
+mod boxes;
 mod call;
 mod cast;
 mod convolution;
@@ -61,6 +62,7 @@ const KERNELS: &[(&str, Kernel)] = &[
     ("DequantizeLinear", quantize::dequantize),
     ("Det", signal::det),
     ("Div", arithmetic::binary),
+    ("DynamicQuantizeLinear", quantize::dynamic),
     ("GRU", recurrent::run),
     ("GridSample", sampling::grid_sample),
     ("HammingWindow", signal::window),
@@ -78,6 +80,7 @@ const KERNELS: &[(&str, Kernel)] = &[
     ("Narrow", cast::narrow),
     ("Neg", arithmetic::unary),
     ("NegativeLogLikelihoodLoss", loss::negative_log_likelihood),
+    ("NonMaxSuppression", boxes::suppress),
     ("Pad", indexing::pad),
     ("Pow", arithmetic::binary),
     ("QLinearConv", quantize::qlinear_conv),
@@ -86,6 +89,7 @@ const KERNELS: &[(&str, Kernel)] = &[
     ("RNN", recurrent::run),
     ("Range", integers::range),
     ("ReduceL1", reduce::integers),
+    ("ReduceMean", reduce::integers),
     ("ReduceProd", reduce::integers),
     ("ReduceSum", reduce::integers),
     ("ReduceSumSquare", reduce::integers),

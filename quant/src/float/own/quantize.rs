@@ -92,6 +92,27 @@ pub(super) fn quantize(call: &Call<'_>) -> Made {
     }])
 }
 
+/// DynamicQuantizeLinear-11: codes of 8 bits, their scale and their zero point.
+pub(super) fn dynamic(call: &Call<'_>) -> Made {
+    let x = call.floats(0)?;
+    let largest = x.fold(0.0_f32, |largest, &x| largest.max(x));
+    let smallest = x.fold(0.0_f32, |smallest, &x| smallest.min(x));
+    let scale = (largest - smallest) / 255.0;
+    let zero = match scale > 0.0 {
+        true => (-smallest / scale).clamp(0.0, 255.0).round_ties_even(),
+        false => 0.0,
+    };
+    let code = |x: f32| match scale > 0.0 {
+        true => ((x / scale).round_ties_even() + zero).clamp(0.0, 255.0) as u8,
+        false => 0,
+    };
+    Ok(vec![
+        Datum::U8(x.mapv(code)),
+        Datum::F32(tensor(&[], vec![scale])?),
+        Datum::U8(tensor(&[], vec![zero as u8])?),
+    ])
+}
+
 /// Smallest and largest code of an integer type; None for a float.
 fn range(elem: DataType) -> Option<(f64, f64)> {
     use DataType as T;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::tensor::Datum;
 
-/// ReduceSum, ReduceProd, ReduceL1 and ReduceSumSquare of integers.
+/// ReduceSum, ReduceProd, ReduceMean, ReduceL1 and ReduceSumSquare of integers.
 pub(super) fn integers(call: &Call<'_>) -> Made {
     let x = call.integers(0)?;
     let given = call.list(1)?.unwrap_or_default();
@@ -41,6 +41,11 @@ pub(super) fn integers(call: &Call<'_>) -> Made {
             false => slot.checked_add(x),
         });
         *slot = next.ok_or_else(|| beyond("of a reduction"))?;
+    }
+    if call.op() == "ReduceMean" {
+        let count: usize = axes.iter().map(|&axis| x.shape()[axis]).product();
+        let count = i64::try_from(count.max(1)).unwrap_or(i64::MAX);
+        y.mapv_inplace(|sum| sum / count);
     }
     if !keep {
         let kept: Vec<usize> = (0..x.ndim())

@@ -66,9 +66,9 @@ struct Plan<'c> {
     exclude_outside: bool,
     input: Vec<usize>,
     output: Vec<usize>,
-    scales: Vec<f64>,
+    scales: Vec<f32>,
     /// Start and end of the region of each axis.
-    region: Vec<(f64, f64)>,
+    region: Vec<(f32, f32)>,
 }
 
 impl<'c> Plan<'c> {
@@ -90,18 +90,18 @@ impl<'c> Plan<'c> {
         let sizes = call.list(3)?.filter(|sizes| !sizes.is_empty());
         if let Some(sizes) = sizes {
             length(sizes.len())?;
-            let ratio = |index: usize| sizes[index] as f64 / input[axes[index]] as f64;
+            let ratio = |index: usize| sizes[index] as f32 / input[axes[index]] as f32;
             let ratios = (0..axes.len()).map(ratio);
             let kept = match call.text("keep_aspect_ratio_policy", "stretch") {
-                "not_larger" => Some(ratios.fold(f64::INFINITY, f64::min)),
-                "not_smaller" => Some(ratios.fold(0.0, f64::max)),
+                "not_larger" => Some(ratios.fold(f32::INFINITY, f32::min)),
+                "not_smaller" => Some(ratios.fold(0.0, f32::max)),
                 _ => None,
             };
             for (index, &axis) in axes.iter().enumerate() {
                 let size = usize::try_from(sizes[index]).map_err(|_| "a size is negative")?;
                 scales[axis] = kept.unwrap_or(ratio(index));
                 output[axis] = match kept {
-                    Some(scale) => (scale * input[axis] as f64 + 0.5).floor() as usize,
+                    Some(scale) => (scale * input[axis] as f32 + 0.5).floor() as usize,
                     None => size,
                 };
             }
@@ -112,7 +112,7 @@ impl<'c> Plan<'c> {
                 if !(scale > 0.0 && scale.is_finite()) {
                     return Err(format!("its scale {scale} is not above 0"));
                 }
-                scales[axis] = scale.into();
+                scales[axis] = scale;
                 output[axis] = (input[axis] as f32 * scale).floor() as usize;
             }
         }
@@ -122,7 +122,7 @@ impl<'c> Plan<'c> {
             if roi.len() != 2 * axes.len() {
                 return Err(format!("its roi has {} elements, not two an axis", roi.len()));
             }
-            let roi: Vec<f64> = roi.iter().map(|&x| x.into()).collect();
+            let roi: Vec<f32> = roi.iter().copied().collect();
             for (index, &axis) in axes.iter().enumerate() {
                 region[axis] = (roi[index], roi[axes.len() + index]);
             }
@@ -157,17 +157,19 @@ impl<'c> Plan<'c> {
         let mut outside = inside;
         let mut all = Vec::with_capacity(count);
         for (place, outside) in outside.iter_mut().enumerate() {
-            let x = self.source(axis, place as f64)?;
+            let x = f64::from(self.source(axis, place as f32)?);
             *outside = crop && !(0.0..=last).contains(&x);
             all.push(self.at(axis, x)?);
         }
         Ok((Some(all), outside))
     }
 
-    /// Where an output element lies in the input.
-    fn source(&self, axis: usize, place: f64) -> Result<f64, String> {
+    /// Where an output element lies in the input; in f32, since ties are to fall as elsewhere.
+    fn source(&self, axis: usize, place: f32) -> Result<f32, String> {
         let scale = self.scales[axis];
-        let (length, count) = (self.input[axis] as f64, self.output[axis] as f64);
+        let (length, count) = (self.input[axis] as f32, self.output[axis] as f32);
+        // Corners are those of the output before its length is cut to a whole one.
+        let exact = length * scale;
         Ok(match self.coordinates {
             "half_pixel" => (place + 0.5) / scale - 0.5,
             "pytorch_half_pixel" if count > 1.0 => (place + 0.5) / scale - 0.5,
@@ -177,7 +179,7 @@ impl<'c> Plan<'c> {
                 let offset = length / 2.0 * (1.0 - adjustment);
                 offset + (place + 0.5) / scale - 0.5
             }
-            "align_corners" if count > 1.0 => place * (length - 1.0) / (count - 1.0),
+            "align_corners" if count > 1.0 => place * (length - 1.0) / (exact - 1.0),
             "align_corners" => 0.0,
             "asymmetric" => place / scale,
             "tf_crop_and_resize" => {
@@ -216,7 +218,7 @@ impl<'c> Plan<'c> {
             other => return Err(format!("its mode '{other}' is none that ONNX has")),
         };
         let narrowing = match self.antialias {
-            true => self.scales[axis].min(1.0),
+            true => f64::from(self.scales[axis].min(1.0)),
             false => 1.0,
         };
         let first = (x - support / narrowing).floor() as i64;

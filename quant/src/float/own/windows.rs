@@ -24,10 +24,23 @@ impl Windows {
         }
         let strides = call.sizes("strides", rank, 1)?;
         let dilations = call.sizes("dilations", rank, 1)?;
-        let pads = call.sizes("pads", 2 * rank, 0)?;
+        let mut pads = call.sizes("pads", 2 * rank, 0)?;
         let positive = |sizes: &[usize]| sizes.iter().all(|&size| size > 0);
         if !positive(kernel) || !positive(&strides) || !positive(&dilations) {
             return Err("its windows are empty".to_owned());
+        }
+        let auto = call.text("auto_pad", "NOTSET");
+        if auto.starts_with("SAME") {
+            for axis in 0..rank {
+                let extent = (kernel[axis] - 1) * dilations[axis] + 1;
+                let last = input[axis].saturating_sub(1) / strides[axis] * strides[axis];
+                let total = (last + extent).saturating_sub(input[axis]);
+                let half = total / 2;
+                (pads[axis], pads[rank + axis]) = match auto {
+                    "SAME_LOWER" => (total - half, half),
+                    _ => (half, total - half),
+                };
+            }
         }
         let ceil = call.int("ceil_mode", 0) != 0;
         let output = (0..rank)
