@@ -11,7 +11,7 @@ mod own;
 mod pieces;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -36,8 +36,6 @@ pub struct FloatModel {
     constants: BTreeSet<String>,
     /// Constants that rten is shown in each run.
     weights: HashMap<String, Arc<Tensor>>,
-    /// What the nodes make.
-    made: HashSet<String>,
     pieces: Vec<Piece>,
 }
 
@@ -70,12 +68,6 @@ impl FloatModel {
             value_names: model.value_names().into_iter().map(str::to_owned).collect(),
             constants,
             weights: executable.weights,
-            made: model
-                .nodes()
-                .iter()
-                .flat_map(OnnxNode::made)
-                .map(str::to_owned)
-                .collect(),
             pieces: pieces::cut(model.nodes()),
         })
     }

@@ -160,6 +160,8 @@ fn metrics_json(metrics: &Metrics) -> Value {
         "mse": metrics.mse,
         "atol": metrics.atol,
         "lsb": metrics.lsb,
+        "reason": metrics.reason,
+        "left_out": metrics.left_out,
     })
 }
 
@@ -191,6 +193,7 @@ fn quantize_json(spec: &QuantizeSpec) -> Value {
         "power_of_two": spec.power_of_two,
         "min_layer_sqnr": spec.min_layer_sqnr,
         "settings": settings,
+        "freeze_integers": spec.freeze_integers,
         "save_outputs": spec.save_outputs,
         "plan_only": spec.plan_only,
     })

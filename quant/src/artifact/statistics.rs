@@ -90,6 +90,8 @@ impl Table<'_> {
         values: impl Iterator<Item = &'v f32> + Clone,
         shape: &[usize],
     ) {
+        // As of an observed value.
+        let values = values.filter(|x| x.is_finite());
         let range = crate::plan::exact_range(values.clone());
         let count = values.clone().count().max(1) as f64;
         let mean = values.clone().map(|&x| f64::from(x)).sum::<f64>() / count;
@@ -124,7 +126,7 @@ impl Table<'_> {
             self.text,
             "{},{},{},{role},{min},{max},{mean},{variance},{}",
             op_name(&node.op),
-            field(&node.module),
+            field(&node.names.module),
             field(name),
             dims.join("x"),
         );

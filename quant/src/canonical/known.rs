@@ -34,11 +34,6 @@ impl ValueType {
         shape: None,
     };
 
-    /// Of this element type, whatever its shape.
-    pub(super) fn of(elem: DataType) -> ValueType {
-        ValueType { elem, shape: None }
-    }
-
     /// What a file declares; None where it declares no tensor.
     pub(super) fn declared(value: &ValueInfoProto) -> Option<ValueType> {
         let tensor = value.r#type.as_ref()?.tensor_type.as_ref()?;

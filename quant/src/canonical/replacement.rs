@@ -66,20 +66,6 @@ impl<'n> Replacement<'n> {
         names
     }
 
-    /// A node of one of our own kernels.
-    pub(super) fn own(
-        &mut self,
-        op: &str,
-        inputs: &[&str],
-        attributes: Vec<AttributeProto>,
-    ) -> String {
-        let name = self.node_with(op, inputs, attributes);
-        if let Some(node) = self.nodes.last_mut() {
-            node.domain = super::OWN_DOMAIN.to_owned();
-        }
-        name
-    }
-
     /// A vector of INT64.
     pub(super) fn ints(&mut self, elements: &[i64]) -> String {
         self.constant(TensorProto {
@@ -193,11 +179,6 @@ impl<'n> Replacement<'n> {
             let node = self.make(op, &inputs, vec![output.clone()], attributes);
             self.nodes.push(node);
         }
-        self.nodes
-    }
-
-    /// What has been built, for a source whose outputs are made already.
-    pub(super) fn finish(self) -> Vec<NodeProto> {
         self.nodes
     }
 

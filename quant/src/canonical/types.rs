@@ -52,7 +52,9 @@ fn elem(node: &NodeProto, known: &Known<'_>, output: usize) -> DataType {
     let first = output == 0 && !node.op_type.starts_with("Arg");
     if node.domain == super::OWN_DOMAIN && first {
         let stated = attribute_elem(node, "elem");
-        if !matches!(node.op_type.as_str(), "DequantizeLinear" | "Narrow") && stated != DataType::Undefined {
+        if !matches!(node.op_type.as_str(), "DequantizeLinear" | "Narrow")
+            && stated != DataType::Undefined
+        {
             return stated;
         }
     }

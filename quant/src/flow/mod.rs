@@ -12,11 +12,13 @@
 mod convert;
 mod evaluate;
 mod footprint;
+mod left_out;
 mod observe;
 mod payload;
 mod plan;
 mod session;
 mod sessions;
+mod trouble;
 mod validate;
 
 pub use crate::{

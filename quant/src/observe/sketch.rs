@@ -1,6 +1,8 @@
 //! What one batch leaves of one value: some ten numbers, and a few KiB where a histogram is wanted,
 //! whatever the size of the batch.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use dual16_nash::dtype::IntDtype;
@@ -69,37 +71,35 @@ pub struct Sketch {
     pub(super) histogram: Option<Histogram>,
     pub(super) mse_int8: Option<MseChoice>,
     pub(super) mse_int16: Option<MseChoice>,
+    pub(super) left_out: u64,
 }
 
 impl Sketch {
-    /// Of a whole tensor with this shape, in row-major order.
-    ///
-    /// # Errors
-    /// [`NonFiniteAt`] for the first NaN or infinity.
-    pub fn of(values: &[f32], shape: &[usize], wants: Wants) -> Result<Self, NonFiniteAt> {
+    /// Of a whole tensor with this shape, in row-major order. What is NaN or infinite is left out
+    /// and counted.
+    pub fn of(values: &[f32], shape: &[usize], wants: Wants) -> Self {
         let mut builder = SketchBuilder::new(shape, wants.histogram);
-        builder.update(values)?;
+        let finite = finite(values);
+        builder.sketch.left_out = (values.len() - finite.len()) as u64;
+        builder.take(&finite);
         let mut sketch = builder.finish();
         if let Some(range) = sketch.range {
-            let search = MseSearch::new(values, range);
+            let search = MseSearch::new(&finite, range);
             sketch.mse_int8 = wants.mse_int8.then(|| search.choose(IntDtype::Int8));
             sketch.mse_int16 = wants.mse_int16.then(|| search.choose(IntDtype::Int16));
         }
-        Ok(sketch)
+        sketch
     }
 
     /// Of a value whose extremes are known without forming it, such as the products of mul_sum
     /// (their extremes come from those of the factors). It has a range, the int16 choice of a
-    /// [`SketchBuilder`], no histogram, and moments of nothing: its count is 0.
-    ///
-    /// # Errors
-    /// [`NonFiniteAt`] for an end that is NaN or infinite; where it lies is not known, so the index
-    /// is 0.
-    pub fn of_range(shape: &[usize], min: f32, max: f32) -> Result<Self, NonFiniteAt> {
-        NonFiniteAt::check(&[min, max]).map_err(|at| NonFiniteAt { index: 0, ..at })?;
+    /// [`SketchBuilder`], no histogram, and moments of nothing: its count is 0. An end that is
+    /// infinite becomes the last finite value on its side.
+    pub fn of_range(shape: &[usize], min: f32, max: f32) -> Self {
         let mut builder = SketchBuilder::new(shape, false);
-        builder.sketch.range = Range::new(min, max).filter(|_| !shape.contains(&0));
-        Ok(builder.finish())
+        let end = |value: f32| value.clamp(f32::MIN, f32::MAX);
+        builder.sketch.range = Range::new(end(min), end(max)).filter(|_| !shape.contains(&0));
+        builder.finish()
     }
 
     /// Shape of the value in this batch.
@@ -107,7 +107,12 @@ impl Sketch {
         &self.shape
     }
 
-    /// Smallest and largest value; `None` where the batch holds no element.
+    /// Values that are NaN or infinite, of which nothing else here knows.
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Smallest and largest value; `None` where the batch holds no finite element.
     pub const fn range(&self) -> Option<Range> {
         self.range
     }
@@ -142,8 +147,6 @@ pub struct SketchBuilder {
     sketch: Sketch,
     /// Values of a block that is not full yet.
     pending: Vec<f32>,
-    /// Values taken, the pending ones included.
-    taken: usize,
 }
 
 impl SketchBuilder {
@@ -156,31 +159,28 @@ impl SketchBuilder {
             histogram: histogram.then(Histogram::default),
             mse_int8: None,
             mse_int16: None,
+            left_out: 0,
         };
         Self {
             sketch,
             pending: Vec::new(),
-            taken: 0,
         }
     }
 
-    /// Takes the next values, in row-major order.
-    ///
-    /// # Errors
-    /// [`NonFiniteAt`] for the first NaN or infinity, counted from the first chunk's start; the
-    /// builder is then of no more use.
-    pub fn update(&mut self, mut values: &[f32]) -> Result<(), NonFiniteAt> {
-        NonFiniteAt::check(values).map_err(|at| NonFiniteAt {
-            index: self.taken + at.index,
-            ..at
-        })?;
-        self.taken += values.len();
+    /// Takes the next values, in row-major order. What is NaN or infinite is left out and counted.
+    pub fn update(&mut self, values: &[f32]) {
+        let finite = finite(values);
+        self.sketch.left_out += (values.len() - finite.len()) as u64;
+        self.take(&finite);
+    }
+
+    fn take(&mut self, mut values: &[f32]) {
         if !self.pending.is_empty() {
             let (head, tail) = values.split_at(values.len().min(BLOCK - self.pending.len()));
             self.pending.extend_from_slice(head);
             values = tail;
             if self.pending.len() < BLOCK {
-                return Ok(());
+                return;
             }
             let full = std::mem::take(&mut self.pending);
             self.absorb(&full);
@@ -190,7 +190,6 @@ impl SketchBuilder {
             self.absorb(block);
         }
         self.pending.extend_from_slice(blocks.remainder());
-        Ok(())
     }
 
     /// The sketch of everything taken.
@@ -212,6 +211,14 @@ impl SketchBuilder {
         if let Some(histogram) = &mut sketch.histogram {
             histogram.add(block);
         }
+    }
+}
+
+/// The finite ones of some values; a copy only where there are others.
+fn finite(values: &[f32]) -> Cow<'_, [f32]> {
+    match NonFiniteAt::check(values) {
+        Ok(()) => Cow::Borrowed(values),
+        Err(_) => values.iter().copied().filter(|v| v.is_finite()).collect(),
     }
 }
 

@@ -26,6 +26,8 @@ const KL_IS_INT8: &str = "observer 'kl' is defined for int8 only; 'minmax' was u
 pub struct Statistics {
     /// Of the first batch.
     shape: Option<Vec<usize>>,
+    /// Values that are NaN or infinite, in all batches.
+    left_out: u64,
     moments: Moments,
     batches: Vec<Batch>,
     histograms: Histograms,
@@ -67,6 +69,7 @@ impl Statistics {
         if self.shape.is_none() {
             self.shape = Some(sketch.shape);
         }
+        self.left_out = self.left_out.saturating_add(sketch.left_out);
         // A batch without elements says nothing of ranges.
         let Some(range) = sketch.range else { return };
         let first = self.batches.is_empty();
@@ -119,6 +122,11 @@ impl Statistics {
     /// [`Sketch::of_range`], whose values were never formed.
     pub const fn count(&self) -> u64 {
         self.moments.count()
+    }
+
+    /// Values that are NaN or infinite and were left out.
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Smallest and largest value of all batches; `None` where there was no element.

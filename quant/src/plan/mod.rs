@@ -6,9 +6,12 @@
 mod apply;
 mod build;
 mod choose;
+mod known;
 mod names;
 mod request;
+pub(crate) mod saturation;
 mod scales;
+mod siblings;
 
 use std::collections::BTreeMap;
 

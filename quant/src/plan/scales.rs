@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     error::KernelContext,
     graph::{Graph, ValueId, ValueKind},
-    observe::{ObserverKind, Range, Statistics},
+    observe::{ObserveError, ObserverKind, Range, Statistics},
     settings::Settings,
 };
 
@@ -131,9 +131,12 @@ impl ScaleSource<'_> {
             .get(&key)
             .ok_or_else(|| missing("it was not observed in calibration".to_owned()))?;
         let choice = statistics.range(observer, dtype, self.settings.merge);
-        choice
-            .map(|choice| choice.range)
-            .map_err(|error| missing(error.to_string()))
+        match choice {
+            Ok(choice) => Ok(choice.range),
+            // Nothing finite was ever seen: any scale is as good as another.
+            Err(ObserveError::Empty) => Ok(Range::ZERO),
+            Err(error) => Err(missing(error.to_string())),
+        }
     }
 
     fn params(&self, name: &str, range: Range, dtype: IntDtype) -> Result<QParams> {

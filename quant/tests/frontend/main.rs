@@ -9,6 +9,7 @@
 )]
 
 mod batch;
+mod elements;
 mod float;
 mod functions;
 mod graph;
@@ -16,6 +17,7 @@ mod layers;
 mod limits;
 mod lists;
 mod model;
+mod names;
 mod npy;
 mod patterns;
 mod reading;

@@ -10,7 +10,14 @@ from safetensors.numpy import save_file
 
 ort.set_default_logger_severity(4)
 
-RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+RANDOM = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
 
 # What a model that computes in the type may be off by, since float execution computes in f32:
 # relative to the value, and relative to the largest one.
@@ -98,5 +105,7 @@ def is_random(model):
 def tolerance(model):
     kinds = {value.type.tensor_type.elem_type for value in [*model.graph.input, *model.graph.output]}
     for node in all_nodes(model):
-        kinds.update(attribute.i for attribute in node.attribute if node.op_type == "Cast" and attribute.name == "to")
+        kinds.update(
+            attribute.i for attribute in node.attribute if node.op_type == "Cast" and attribute.name == "to"
+        )
     return next((TOLERANCES[kind] for kind in TOLERANCES if kind in kinds), TOLERANCE)

@@ -107,7 +107,12 @@ class Draft:
 
     def model(self):
         graph = helper.make_graph(
-            self.nodes, "drafted", self.inputs, self.outputs, self.initializers, sparse_initializer=self.sparse
+            self.nodes,
+            "drafted",
+            self.inputs,
+            self.outputs,
+            self.initializers,
+            sparse_initializer=self.sparse,
         )
         imports = [helper.make_opsetid("", self.opset)]
         imports += [helper.make_opsetid(domain, 1) for domain in {one.domain for one in self.functions}]
@@ -116,10 +121,12 @@ class Draft:
 
     def data(self):
         """A dictionary of arrays for each batch."""
-        batches = []
-        for index in range(self.batches):
-            sized = lambda shape: [
-                self.dims[size][index % len(self.dims[size])] if isinstance(size, str) else size for size in shape
-            ]
-            batches.append({name: np.asarray(fill(sized(shape))) for name, (shape, fill) in self.fills.items()})
-        return batches
+        return [
+            {name: np.asarray(fill(self.sizes(shape, batch))) for name, (shape, fill) in self.fills.items()}
+            for batch in range(self.batches)
+        ]
+
+    def sizes(self, shape, batch):
+        """A shape as it is in a batch; dimensions with fewer sizes than there are batches start again."""
+        sized = (self.dims[size] if isinstance(size, str) else [size] for size in shape)
+        return [sizes[batch % len(sizes)] for sizes in sized]

@@ -17,7 +17,9 @@ ALL = 4000
 def write(folder, sample, seed, only):
     if only:
         named = [name.rsplit("_", 1) for name in only]
-        wanted = [(family, int(number)) for family, number in named if family in FAMILIES and number.isdigit()]
+        wanted = [
+            (family, int(number)) for family, number in named if family in FAMILIES and number.isdigit()
+        ]
     else:
         families = list(FAMILIES)
         wanted = [(families[i % len(families)], seed * 100_000 + i) for i in range(TIMES * sample or ALL)]

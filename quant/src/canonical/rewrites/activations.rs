@@ -25,7 +25,10 @@ pub(super) fn rewrite(_: &Known<'_>, node: &Node<'_>) -> Rewritten {
             let gate = new.node_with(
                 "HardSigmoid",
                 &[x],
-                vec![float_attribute("alpha", 1.0 / 6.0), float_attribute("beta", 0.5)],
+                vec![
+                    float_attribute("alpha", 1.0 / 6.0),
+                    float_attribute("beta", 0.5),
+                ],
             );
             new.last("Mul", &[x, &gate])
         }
@@ -50,7 +53,10 @@ pub(super) fn rewrite(_: &Known<'_>, node: &Node<'_>) -> Rewritten {
             let limit = node.float("lambd").unwrap_or(0.5);
             let bias = new.float(node.float("bias").unwrap_or(0.0));
             let (high, low, zero) = (new.float(limit), new.float(-limit), new.float(0.0));
-            let (above, below) = (new.node("Greater", &[x, &high]), new.node("Less", &[x, &low]));
+            let (above, below) = (
+                new.node("Greater", &[x, &high]),
+                new.node("Less", &[x, &low]),
+            );
             let (less, more) = (new.node("Sub", &[x, &bias]), new.node("Add", &[x, &bias]));
             let outer = new.node("Where", &[&above, &less, &zero]);
             new.last("Where", &[&below, &more, &outer])

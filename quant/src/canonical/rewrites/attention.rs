@@ -18,7 +18,9 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     }
     let (q, k, v) = (node.needs(0)?, node.needs(1)?, node.needs(2)?);
     let rank = known.rank(q).ok_or_else(|| {
-        Refusal::new(format!("the rank of '{q}' is not known; declare its shape in the model"))
+        Refusal::new(format!(
+            "the rank of '{q}' is not known; declare its shape in the model"
+        ))
     })?;
     if node.input(4).is_some() != node.input(5).is_some() {
         return Err(Refusal::new("of past_key and past_value it has only one"));
@@ -35,8 +37,15 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let (k, v) = (with_past(node.input(4), k), with_past(node.input(5), v));
     let scale = scale(known, node, &mut new, &q, &heads);
     let scaled = new.node("Mul", &[&q, &scale]);
-    let (k_all, v_all) = (heads.repeated(&mut new, &q, &k), heads.repeated(&mut new, &q, &v));
-    let turned = new.node_with("Transpose", &[&k_all], vec![ints_attribute("perm", &[0, 1, 3, 2])]);
+    let (k_all, v_all) = (
+        heads.repeated(&mut new, &q, &k),
+        heads.repeated(&mut new, &q, &v),
+    );
+    let turned = new.node_with(
+        "Transpose",
+        &[&k_all],
+        vec![ints_attribute("perm", &[0, 1, 3, 2])],
+    );
     let products = new.node("MatMul", &[&scaled, &turned]);
     let capped = match node.float("softcap").unwrap_or(0.0) {
         cap if cap > 0.0 => {
@@ -78,7 +87,11 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     };
     let first = match rank {
         3 => {
-            let turned = new.node_with("Transpose", &[&y], vec![ints_attribute("perm", &[0, 2, 1, 3])]);
+            let turned = new.node_with(
+                "Transpose",
+                &[&y],
+                vec![ints_attribute("perm", &[0, 2, 1, 3])],
+            );
             let flat = new.ints(&[0, 0, -1]);
             ("Reshape", vec![turned, flat])
         }
@@ -115,7 +128,9 @@ impl Heads {
                 let shape = known.value(name).shape;
                 Ok(shape.and_then(|shape| Some((*shape.get(1)?)? as i64)))
             }
-            _ => Err(Refusal::new(format!("its input has {rank} dimensions, not 3 or 4"))),
+            _ => Err(Refusal::new(format!(
+                "its input has {rank} dimensions, not 3 or 4"
+            ))),
         };
         let (q, kv) = (
             of(node.needs(0)?, "q_num_heads")?,
@@ -141,7 +156,11 @@ impl Heads {
         }
         let shape = new.ints(&[0, 0, heads.unwrap_or(1), -1]);
         let split = new.node("Reshape", &[x, &shape]);
-        Ok(new.node_with("Transpose", &[&split], vec![ints_attribute("perm", &[0, 2, 1, 3])]))
+        Ok(new.node_with(
+            "Transpose",
+            &[&split],
+            vec![ints_attribute("perm", &[0, 2, 1, 3])],
+        ))
     }
 
     /// Each head of keys once for every head of queries that shares it.

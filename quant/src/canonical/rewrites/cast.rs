@@ -64,7 +64,9 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         return Ok(Some(new.last_own("Narrow", &[&x], attributes)));
     }
     if matches!(to, T::Int4 | T::Uint4) && is_float(from) {
-        return Err(Refusal::new(format!("it casts floats to {to:?}; quantize them instead")));
+        return Err(Refusal::new(format!(
+            "it casts floats to {to:?}; quantize them instead"
+        )));
     }
     if integers::exact_cast(known, x, to) {
         return integers::to_integer(known, node, x, to);

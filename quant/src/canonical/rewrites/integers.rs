@@ -19,7 +19,8 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let op = node.op();
     match op {
         "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Neg" | "Abs" | "CumSum" | "ReduceSum"
-        | "ReduceMean" | "ReduceProd" | "ReduceL1" | "ReduceSumSquare" | "MatMul" | "Range" | "Pow" => {}
+        | "ReduceMean" | "ReduceProd" | "ReduceL1" | "ReduceSumSquare" | "MatMul" | "Range"
+        | "Pow" => {}
         "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "BitwiseNot" => {
             return to_kernel(known, node, vec![elem_attribute(elem(known, node))]);
         }
@@ -63,7 +64,9 @@ fn elem(known: &Known<'_>, node: &Node<'_>) -> DataType {
         .take(operands)
         .map(|name| known.elem(name))
         .collect();
-    let narrow = elems.iter().find(|&&elem| elem != DataType::Int64 && elem != DataType::Undefined);
+    let narrow = elems
+        .iter()
+        .find(|&&elem| elem != DataType::Int64 && elem != DataType::Undefined);
     let any = elems.iter().find(|&&elem| elem != DataType::Undefined);
     narrow.or(any).copied().unwrap_or(DataType::Undefined)
 }

@@ -53,9 +53,16 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         "Pad" => pad(known, node)?,
         "DFT" => true,
         "BitCast" => {
-            let to = node.int("to").and_then(|to| DataType::try_from(to as i32).ok());
+            let to = node
+                .int("to")
+                .and_then(|to| DataType::try_from(to as i32).ok());
             let to = to.unwrap_or(DataType::Undefined);
-            let same = |elem| matches!(elem, DataType::Float | DataType::Int32 | DataType::Int8 | DataType::Uint8);
+            let same = |elem| {
+                matches!(
+                    elem,
+                    DataType::Float | DataType::Int32 | DataType::Int8 | DataType::Uint8
+                )
+            };
             if !same(to) || !same(known.elem(node.needs(0)?)) {
                 return Err(Refusal::new(format!(
                     "it takes bits for {to:?}, which are not held as such here"
@@ -72,7 +79,11 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
 }
 
 /// The node as one of ours, with more attributes.
-pub(super) fn to_kernel(known: &Known<'_>, node: &Node<'_>, more: Vec<AttributeProto>) -> Rewritten {
+pub(super) fn to_kernel(
+    known: &Known<'_>,
+    node: &Node<'_>,
+    more: Vec<AttributeProto>,
+) -> Rewritten {
     to_kernel_with(known, node, &node.inputs(), more)
 }
 
@@ -83,7 +94,10 @@ pub(super) fn to_kernel_with(
     inputs: &[&str],
     more: Vec<AttributeProto>,
 ) -> Rewritten {
-    let stated: Vec<&str> = more.iter().map(|attribute| attribute.name.as_str()).collect();
+    let stated: Vec<&str> = more
+        .iter()
+        .map(|attribute| attribute.name.as_str())
+        .collect();
     let mut attributes = node.attributes_but(&stated);
     if !stated.contains(&"elem") {
         let elem = known.elem(node.input(0).unwrap_or_default());
@@ -91,7 +105,11 @@ pub(super) fn to_kernel_with(
     }
     attributes.extend(more);
     nowhere_nested(known)?;
-    Ok(Some(Replacement::of(node.proto).last_own(node.op(), inputs, attributes)))
+    Ok(Some(Replacement::of(node.proto).last_own(
+        node.op(),
+        inputs,
+        attributes,
+    )))
 }
 
 /// Our kernels run between rten's nodes, so none can be inside one.
@@ -113,9 +131,8 @@ pub(super) fn elem_attribute(elem: DataType) -> AttributeProto {
 fn recurrent(node: &Node<'_>) -> bool {
     let zero = |name: &str| node.int(name).unwrap_or(0) == 0;
     let stated = |name: &str| {
-        node.attribute(name).is_some_and(|attribute| {
-            !attribute.strings.is_empty() || !attribute.floats.is_empty()
-        })
+        node.attribute(name)
+            .is_some_and(|attribute| !attribute.strings.is_empty() || !attribute.floats.is_empty())
     };
     let plain = zero("layout")
         && zero("input_forget")
@@ -135,7 +152,15 @@ fn resize(known: &Known<'_>, node: &Node<'_>) -> Result<bool, Refusal> {
         node.text(name).is_none_or(|text| otherwise.contains(&text))
     };
     let zero = |name: &str| node.int(name).unwrap_or(0) == 0;
+    // Corners are those of a length that a scale may give a fraction; rten takes the whole one.
+    let corners = node.text("coordinate_transformation_mode") == Some("align_corners");
+    let whole = match node.input(2).map(|scales| known.floats(scales)) {
+        Some(Some(scales)) => scales.iter().all(|scale| scale.fract() == 0.0),
+        Some(None) => false,
+        None => true,
+    };
     let plain = is("mode", &["nearest", "linear"])
+        && (whole || !corners)
         && is(
             "coordinate_transformation_mode",
             &["half_pixel", "asymmetric", "align_corners"],
@@ -145,7 +170,9 @@ fn resize(known: &Known<'_>, node: &Node<'_>) -> Result<bool, Refusal> {
         && zero("exclude_outside")
         && node.ints("axes").is_none()
         && known.is_float(node.needs(0)?)
-        && known.rank(node.needs(0)?).is_some_and(|rank| rank == 4 || rank == 3);
+        && known
+            .rank(node.needs(0)?)
+            .is_some_and(|rank| rank == 4 || rank == 3);
     Ok(!plain)
 }
 
@@ -157,8 +184,15 @@ fn pad(known: &Known<'_>, node: &Node<'_>) -> Result<bool, Refusal> {
         Some(pads) => pads.iter().any(|&pad| pad < 0),
         None => !known.is_length(pads),
     };
-    let wraps = !matches!(node.text("mode"), None | Some("constant" | "reflect" | "edge"));
+    let wraps = !matches!(
+        node.text("mode"),
+        None | Some("constant" | "reflect" | "edge")
+    );
     let constant = matches!(node.text("mode"), None | Some("constant"));
     let narrow = !known.is_float(x) && known.elem(x) != DataType::Int64;
-    Ok(node.input(3).is_some() || (crops && !known.nested) || wraps || (!constant && !known.nested) || narrow && !known.nested)
+    Ok(node.input(3).is_some()
+        || (crops && !known.nested)
+        || wraps
+        || (!constant && !known.nested)
+        || narrow && !known.nested)
 }

@@ -37,7 +37,11 @@ fn layer(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let sum = new.node("Add", &[&variance, &epsilon]);
     let deviation = new.node("Sqrt", &[&sum]);
     Ok(Some(new.last_each(vec![
-        ("LayerNormalization", node.inputs(), node.attributes_but(&[])),
+        (
+            "LayerNormalization",
+            node.inputs(),
+            node.attributes_but(&[]),
+        ),
         ("Identity", vec![&mean], Vec::new()),
         ("Reciprocal", vec![&deviation], Vec::new()),
     ])))
@@ -54,7 +58,9 @@ fn group(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         return Err(Refusal::new("its stash_type is not float"));
     }
     let rank = known.rank(x).filter(|&rank| rank >= 2).ok_or_else(|| {
-        Refusal::new(format!("the rank of '{x}' is not known; declare its shape in the model"))
+        Refusal::new(format!(
+            "the rank of '{x}' is not known; declare its shape in the model"
+        ))
     })?;
     let mut new = Replacement::of(node.proto);
     let shape = new.node("Shape", &[x]);
@@ -63,7 +69,11 @@ fn group(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let ones = new.floats(&vec![1.0; groups as usize]);
     let zeros = new.floats(&vec![0.0; groups as usize]);
     let epsilon = float_attribute("epsilon", node.float("epsilon").unwrap_or(1e-5));
-    let normal = new.node_with("InstanceNormalization", &[&flat, &ones, &zeros], vec![epsilon]);
+    let normal = new.node_with(
+        "InstanceNormalization",
+        &[&flat, &ones, &zeros],
+        vec![epsilon],
+    );
     let normal = new.node("Reshape", &[&normal, &shape]);
     let mut by_channel = vec![-1];
     by_channel.extend(vec![1; rank - 2]);
@@ -71,7 +81,10 @@ fn group(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     // Before operator set 21 there was a parameter for each group.
     let (scale, bias) = match known.opset < 21 {
         true => {
-            let (of_scale, of_bias) = (repeated(&mut new, x, scale, groups), repeated(&mut new, x, bias, groups));
+            let (of_scale, of_bias) = (
+                repeated(&mut new, x, scale, groups),
+                repeated(&mut new, x, bias, groups),
+            );
             (of_scale, of_bias)
         }
         false => (scale.to_owned(), bias.to_owned()),
@@ -115,7 +128,9 @@ fn mean_variance(node: &Node<'_>) -> Rewritten {
 fn global_lp_pool(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let x = node.needs(0)?;
     let rank = known.rank(x).filter(|&rank| rank > 2).ok_or_else(|| {
-        Refusal::new(format!("the rank of '{x}' is not known; declare its shape in the model"))
+        Refusal::new(format!(
+            "the rank of '{x}' is not known; declare its shape in the model"
+        ))
     })?;
     let mut new = Replacement::of(node.proto);
     let axes: Vec<i64> = (2..rank as i64).collect();

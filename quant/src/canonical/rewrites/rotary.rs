@@ -13,7 +13,9 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     }
     let (x, cos, sin) = (node.needs(0)?, node.needs(1)?, node.needs(2)?);
     let rank = known.rank(x).ok_or_else(|| {
-        Refusal::new(format!("the rank of '{x}' is not known; declare its shape in the model"))
+        Refusal::new(format!(
+            "the rank of '{x}' is not known; declare its shape in the model"
+        ))
     })?;
     let heads = node.int("num_heads").filter(|&heads| heads > 0);
     let rotated = node.int("rotary_embedding_dim").unwrap_or(0);
@@ -26,7 +28,11 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
             (false, new.node("Reshape", &[x, &shape]))
         }
         (3, None) => return Err(Refusal::new("its num_heads is missing")),
-        _ => return Err(Refusal::new(format!("its input has {rank} dimensions, not 3 or 4"))),
+        _ => {
+            return Err(Refusal::new(format!(
+                "its input has {rank} dimensions, not 3 or 4"
+            )));
+        }
     };
     let axis = new.ints(&[if heads_first { 1 } else { 2 }]);
     let mut factors = |table: &str| {
@@ -70,8 +76,10 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let along = || vec![int_attribute("axis", -1)];
     let mut turned = match interleaved {
         true => {
-            let (real, imaginary) =
-                (new.node("Unsqueeze", &[&real, &last]), new.node("Unsqueeze", &[&imaginary, &last]));
+            let (real, imaginary) = (
+                new.node("Unsqueeze", &[&real, &last]),
+                new.node("Unsqueeze", &[&imaginary, &last]),
+            );
             let pairs = new.node_with("Concat", &[&real, &imaginary], along());
             let shape = new.node("Shape", &[&turning]);
             new.node("Reshape", &[&pairs, &shape])

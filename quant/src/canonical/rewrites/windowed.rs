@@ -12,13 +12,16 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     };
     let own = match node.op() {
         "Conv" => kernel > 2,
-        "ConvTranspose" => kernel > 2 || more_than("dilations", 1) || more_than("output_padding", 0),
+        "ConvTranspose" => {
+            kernel > 2 || more_than("dilations", 1) || more_than("output_padding", 0)
+        }
         "MaxPool" | "AveragePool" => {
             kernel > 2
                 || more_than("dilations", 1)
                 || node.int("ceil_mode").unwrap_or(0) != 0
                 || node.makes(1)
-                || !known.is_float(node.needs(0)?) && known.elem(node.needs(0)?) != DataType::Undefined
+                || !known.is_float(node.needs(0)?)
+                    && known.elem(node.needs(0)?) != DataType::Undefined
         }
         _ => false,
     };

@@ -61,7 +61,13 @@ fn elementwise(
     elem: DataType,
 ) -> Made {
     let shape = broadcast(a.shape(), b.shape())?;
-    let misfit = || format!("the shapes {:?} and {:?} do not broadcast", a.shape(), b.shape());
+    let misfit = || {
+        format!(
+            "the shapes {:?} and {:?} do not broadcast",
+            a.shape(),
+            b.shape()
+        )
+    };
     let a = a.broadcast(shape.clone()).ok_or_else(misfit)?;
     let b = b.broadcast(shape.clone()).ok_or_else(misfit)?;
     let mut y = ArrayD::zeros(shape);
@@ -113,11 +119,14 @@ fn float_power(call: &Call<'_>, exponent: &ArrayD<f64>) -> Made {
     let exponent = exponent.broadcast(shape.clone()).ok_or_else(misfit)?;
     let mut y = ArrayD::zeros(shape);
     let mut outside = false;
-    Zip::from(&mut y).and(&base).and(&exponent).for_each(|y, &a, &b| {
-        let power = (a as f64).powf(b);
-        outside |= power.is_nan() || power.abs() >= 9.0e18;
-        *y = power as i64;
-    });
+    Zip::from(&mut y)
+        .and(&base)
+        .and(&exponent)
+        .for_each(|y, &a, &b| {
+            let power = (a as f64).powf(b);
+            outside |= power.is_nan() || power.abs() >= 9.0e18;
+            *y = power as i64;
+        });
     if outside {
         return Err(beyond("of a power"));
     }

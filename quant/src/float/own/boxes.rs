@@ -17,7 +17,9 @@ pub(super) fn suppress(call: &Call<'_>) -> Made {
         ));
     };
     if batches != batches2 || count != count2 {
-        return Err(format!("{count} boxes in {batches} batches are not {count2} in {batches2}"));
+        return Err(format!(
+            "{count} boxes in {batches} batches are not {count2} in {batches2}"
+        ));
     }
     let most = call.number(2)?.unwrap_or(0.0).clamp(0.0, count as f64) as usize;
     let overlap = call.number(3)?.unwrap_or(0.0) as f32;
@@ -42,11 +44,16 @@ pub(super) fn suppress(call: &Call<'_>) -> Made {
                 if kept.len() == most {
                     break;
                 }
-                if kept.iter().all(|&other| shared(corners[index], corners[other]) <= overlap) {
+                if kept
+                    .iter()
+                    .all(|&other| shared(corners[index], corners[other]) <= overlap)
+                {
                     kept.push(index);
                 }
             }
-            let rows = kept.iter().flat_map(|&index| [batch as i32, class as i32, index as i32]);
+            let rows = kept
+                .iter()
+                .flat_map(|&index| [batch as i32, class as i32, index as i32]);
             chosen.extend(rows);
         }
     }

@@ -46,7 +46,10 @@ pub(super) fn product(
         return Err(misfit());
     }
     let windows = Windows::of(call, spatial, kernel)?;
-    let (size, volume) = (spatial.iter().product::<usize>(), kernel.iter().product::<usize>());
+    let (size, volume) = (
+        spatial.iter().product::<usize>(),
+        kernel.iter().product::<usize>(),
+    );
     let count: usize = windows.output.iter().product();
     let mut y = Vec::with_capacity(n * o * count);
     let mut place = vec![0; kernel.len()];
@@ -106,7 +109,10 @@ pub(super) fn transposed(call: &Call<'_>) -> Made {
             left.ok_or_else(|| "its pads are larger than its output".to_owned())
         })
         .collect::<Result<_, _>>()?;
-    let (size, volume) = (spatial.iter().product::<usize>(), kernel.iter().product::<usize>());
+    let (size, volume) = (
+        spatial.iter().product::<usize>(),
+        kernel.iter().product::<usize>(),
+    );
     let (count, outputs) = (output.iter().product::<usize>(), per_group * groups);
     let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
     let w: Vec<f64> = w.iter().map(|&w| f64::from(w)).collect();
@@ -156,12 +162,17 @@ pub(super) fn col2im(call: &Call<'_>) -> Made {
     let (image, block) = (sizes(1)?, sizes(2)?);
     let windows = Windows::of(call, &image, &block)?;
     let &[n, rows, columns] = x.shape() else {
-        return Err(format!("its input has shape {:?}, not three dimensions", x.shape()));
+        return Err(format!(
+            "its input has shape {:?}, not three dimensions",
+            x.shape()
+        ));
     };
     let volume: usize = block.iter().product();
     let count: usize = windows.output.iter().product();
     if columns != count || volume == 0 || rows % volume != 0 {
-        return Err(format!("{rows} x {columns} are no blocks of {block:?} in {image:?}"));
+        return Err(format!(
+            "{rows} x {columns} are no blocks of {block:?} in {image:?}"
+        ));
     }
     let (channels, size) = (rows / volume, image.iter().product::<usize>());
     let flat: Vec<f32> = x.iter().copied().collect();

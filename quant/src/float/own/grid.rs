@@ -42,7 +42,9 @@ pub(super) fn affine(call: &Call<'_>) -> Made {
         for place in 0..count {
             unravel(place, spatial, &mut at);
             // The last axis comes first in a coordinate.
-            let point = (0..rank).rev().map(|axis| coordinate(at[axis], spatial[axis]));
+            let point = (0..rank)
+                .rev()
+                .map(|axis| coordinate(at[axis], spatial[axis]));
             let point: Vec<f64> = point.chain([1.0]).collect();
             for row in 0..rank {
                 let first = (batch * rank + row) * (rank + 1);

@@ -41,7 +41,9 @@ pub(super) fn center_crop_pad(call: &Call<'_>) -> Made {
         None => (0..rank as i64).collect(),
     };
     if axes.len() != wanted.len() {
-        return Err(format!("its shape {wanted:?} is not as long as its axes {axes:?}"));
+        return Err(format!(
+            "its shape {wanted:?} is not as long as its axes {axes:?}"
+        ));
     }
     let mut pads = vec![(0, 0); rank];
     for (&axis, &wanted) in axes.iter().zip(&wanted) {
@@ -51,7 +53,9 @@ pub(super) fn center_crop_pad(call: &Call<'_>) -> Made {
         let before = if more < 0 { -(-more / 2) } else { more / 2 };
         pads[axis] = (before, more - before);
     }
-    Ok(vec![moved!(x, x => padded(x.view(), &pads, Mode::Constant, Default::default())?)])
+    Ok(vec![
+        moved!(x, x => padded(x.view(), &pads, Mode::Constant, Default::default())?),
+    ])
 }
 
 /// Pad, negative pads included.
@@ -64,7 +68,10 @@ pub(super) fn pad(call: &Call<'_>) -> Made {
         None => (0..rank as i64).collect(),
     };
     if given.len() != 2 * axes.len() {
-        return Err(format!("its pads {given:?} are not two for each of {} axes", axes.len()));
+        return Err(format!(
+            "its pads {given:?} are not two for each of {} axes",
+            axes.len()
+        ));
     }
     let mut pads = vec![(0, 0); rank];
     for (index, &axis) in axes.iter().enumerate() {
@@ -138,7 +145,11 @@ fn padded<T: Copy>(
             Mode::Reflect => {
                 let period = 2 * (length - 1);
                 let place = place.rem_euclid(period);
-                if place < length { place } else { period - place }
+                if place < length {
+                    place
+                } else {
+                    period - place
+                }
             }
         };
         Some(within as usize)
@@ -166,7 +177,10 @@ pub(super) fn space_to_depth(call: &Call<'_>) -> Made {
         return Err("its blocksize is not above 0".to_owned());
     }
     let &[n, c, h, w] = x.shape() else {
-        return Err(format!("its input has shape {:?}, not four dimensions", x.shape()));
+        return Err(format!(
+            "its input has shape {:?}, not four dimensions",
+            x.shape()
+        ));
     };
     if h % block != 0 || w % block != 0 {
         return Err(format!("{h} x {w} pixels are not whole blocks of {block}"));
@@ -245,7 +259,10 @@ pub(super) fn unique(call: &Call<'_>) -> Made {
     };
     let order = |a: &[f64], b: &[f64]| {
         // Both zeros are one value.
-        let differ = a.iter().zip(b).map(|(a, b)| (a + 0.0).total_cmp(&(b + 0.0)));
+        let differ = a
+            .iter()
+            .zip(b)
+            .map(|(a, b)| (a + 0.0).total_cmp(&(b + 0.0)));
         differ.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
     };
     let mut by_value: Vec<usize> = (0..rows.len()).collect();

@@ -47,7 +47,12 @@ pub(super) fn product(a: &ArrayD<i64>, b: &ArrayD<i64>) -> Result<ArrayD<i64>, S
             .into_shape_with_order(IxDyn(&whole));
         x.ok().and_then(|x| {
             let x = x.broadcast(IxDyn(&target))?;
-            Some(x.as_standard_layout().into_owned().into_raw_vec_and_offset().0)
+            Some(
+                x.as_standard_layout()
+                    .into_owned()
+                    .into_raw_vec_and_offset()
+                    .0,
+            )
         })
     };
     let a = shaped(a, a_batch, *m, *k).ok_or_else(misfit)?;
@@ -90,9 +95,17 @@ pub(super) fn range(call: &Call<'_>) -> Made {
     if step == 0 {
         return Err("its step is 0".to_owned());
     }
-    let span = if step > 0 { limit - start } else { start - limit };
-    let count = usize::try_from(span.max(0)).unwrap_or(0).div_ceil(step.unsigned_abs() as usize);
-    let all: Vec<i64> = (0..count as i64).map(|index| start + index * step).collect();
+    let span = if step > 0 {
+        limit - start
+    } else {
+        start - limit
+    };
+    let count = usize::try_from(span.max(0))
+        .unwrap_or(0)
+        .div_ceil(step.unsigned_abs() as usize);
+    let all: Vec<i64> = (0..count as i64)
+        .map(|index| start + index * step)
+        .collect();
     let y = super::call::tensor(&[count], all)?;
     Ok(vec![stored(&y, call.elem())?])
 }

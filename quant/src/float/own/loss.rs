@@ -30,7 +30,10 @@ pub(super) fn softmax_cross_entropy(call: &Call<'_>) -> Made {
 /// As `[batch, classes, rest]`.
 fn flattened(x: &Tensor) -> Result<Array3<f64>, String> {
     let &[n, c, ref rest @ ..] = x.shape() else {
-        return Err(format!("its scores have shape {:?}, without classes", x.shape()));
+        return Err(format!(
+            "its scores have shape {:?}, without classes",
+            x.shape()
+        ));
     };
     let shape = Ix3(n, c, rest.iter().product());
     let x = x.mapv(f64::from).into_shape_with_order(shape);

@@ -13,7 +13,10 @@ use crate::tensor::Datum;
 pub(super) fn pool(call: &Call<'_>) -> Made {
     let datum = call.needs(0)?;
     let &[n, c, ref spatial @ ..] = datum.shape() else {
-        return Err(format!("its input has shape {:?}, without channels", datum.shape()));
+        return Err(format!(
+            "its input has shape {:?}, without channels",
+            datum.shape()
+        ));
     };
     let kernel = call.sizes("kernel_shape", spatial.len(), 1)?;
     let windows = Windows::of(call, spatial, &kernel)?;
@@ -37,7 +40,11 @@ pub(super) fn pool(call: &Call<'_>) -> Made {
             unravel(number, &windows.output, &mut place);
             let (value, index) = one(call, &windows, plane, &place);
             y.push(value);
-            let index = if by_columns { transposed(index, spatial) } else { index };
+            let index = if by_columns {
+                transposed(index, spatial)
+            } else {
+                index
+            };
             indices.push((channel * size + index) as i32);
         }
     }
@@ -46,7 +53,10 @@ pub(super) fn pool(call: &Call<'_>) -> Made {
         Datum::F32(_) => Datum::F32(tensor(&shape, y.iter().map(|&y| y as f32).collect())?),
         Datum::I8(_) => Datum::I8(tensor(&shape, y.iter().map(|&y| y as i8).collect())?),
         Datum::U8(_) => Datum::U8(tensor(&shape, y.iter().map(|&y| y as u8).collect())?),
-        Datum::I32(_) => stored(&tensor(&shape, y.iter().map(|&y| y as i64).collect())?, call.elem())?,
+        Datum::I32(_) => stored(
+            &tensor(&shape, y.iter().map(|&y| y as i64).collect())?,
+            call.elem(),
+        )?,
     };
     Ok(vec![y, Datum::I32(tensor(&shape, indices)?)])
 }
@@ -127,7 +137,10 @@ pub(super) fn unpool(call: &Call<'_>) -> Made {
     });
     let shape = wanted.transpose()?.unwrap_or_else(|| inferred.clone());
     if shape.len() != inferred.len() {
-        return Err(format!("its output_shape {shape:?} has not {} axes", inferred.len()));
+        return Err(format!(
+            "its output_shape {shape:?} has not {} axes",
+            inferred.len()
+        ));
     }
     // Indices count in the inferred shape, which the stated one may be larger than.
     let mut y = ArrayD::zeros(IxDyn(&shape));
@@ -148,11 +161,17 @@ pub(super) fn lrn(call: &Call<'_>) -> Made {
     let (alpha, beta) = (call.float("alpha", 0.0001), call.float("beta", 0.75));
     let bias = f64::from(call.float("bias", 1.0));
     let &[n, c, ref rest @ ..] = x.shape() else {
-        return Err(format!("its input has shape {:?}, without channels", x.shape()));
+        return Err(format!(
+            "its input has shape {:?}, without channels",
+            x.shape()
+        ));
     };
     let rest: usize = rest.iter().product();
     let flat: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-    let (below, above) = (size.saturating_sub(1) / 2, size.saturating_sub(1).div_ceil(2));
+    let (below, above) = (
+        size.saturating_sub(1) / 2,
+        size.saturating_sub(1).div_ceil(2),
+    );
     let mut y = Vec::with_capacity(flat.len());
     for batch in 0..n {
         for channel in 0..c {

@@ -28,7 +28,8 @@ impl Parameters {
             true => 0,
             false => call.axis(call.int("axis", 1).min(shape.len() as i64 - 1), shape.len())?,
         };
-        let block = usize::try_from(call.int("block_size", 0)).map_err(|_| "its block_size is negative")?;
+        let block =
+            usize::try_from(call.int("block_size", 0)).map_err(|_| "its block_size is negative")?;
         let fits = match (scale.ndim(), block) {
             _ if scale.len() == 1 => true,
             (1, 0) => scale.len() == shape.get(axis).copied().unwrap_or(1),
@@ -40,7 +41,12 @@ impl Parameters {
                 scale.shape()
             ));
         }
-        Ok(Parameters { scale, zero, axis, block })
+        Ok(Parameters {
+            scale,
+            zero,
+            axis,
+            block,
+        })
     }
 
     /// Scale and zero point of an element.
@@ -59,7 +65,11 @@ impl Parameters {
         let zero = match &self.zero {
             Some(zero) => {
                 let flat = zero.iter().next().copied();
-                let zero = if zero.len() == 1 { flat } else { zero.get(IxDyn(&place)).copied() };
+                let zero = if zero.len() == 1 {
+                    flat
+                } else {
+                    zero.get(IxDyn(&place)).copied()
+                };
                 zero.ok_or_else(missing)?
             }
             None => 0.0,
@@ -83,7 +93,10 @@ pub(super) fn quantize(call: &Call<'_>) -> Made {
         let scaled = x / scale;
         codes[&index] = match range {
             Some((low, high)) => (f64::from(scaled.round_ties_even()) + zero).clamp(low, high),
-            None => f64::from(narrowed(scaled + zero as f32, elem, call.int("saturate", 1) != 0).unwrap_or(scaled)),
+            None => f64::from(
+                narrowed(scaled + zero as f32, elem, call.int("saturate", 1) != 0)
+                    .unwrap_or(scaled),
+            ),
         };
     }
     Ok(vec![match range {
@@ -155,7 +168,11 @@ fn centred(call: &Call<'_>, x: usize, zero: usize, axis: i64) -> Result<ArrayD<i
         many => {
             let axis = call.axis(axis, x.ndim())?;
             if x.shape()[axis] != many.len() {
-                return Err(format!("{} zero points are not {}", many.len(), x.shape()[axis]));
+                return Err(format!(
+                    "{} zero points are not {}",
+                    many.len(),
+                    x.shape()[axis]
+                ));
             }
             for (mut slice, &zero) in x.axis_iter_mut(ndarray::Axis(axis)).zip(many) {
                 slice.mapv_inplace(|x| x - zero);
@@ -182,11 +199,19 @@ pub(super) fn qlinear_matmul(call: &Call<'_>) -> Made {
         _ => Err(format!("its {what} has a number for each row or column")),
     };
     let factor = f64::from(one(a_scale, "a_scale")?) / f64::from(one(y_scale, "y_scale")?);
-    let by_column: Vec<f64> = b_scale.iter().map(|&scale| f64::from(scale) * factor).collect();
-    requantized(call, &sums, |place| {
-        let column = sums.shape().last().map_or(0, |&n| place % n.max(1));
-        by_column[if by_column.len() == 1 { 0 } else { column }]
-    }, &zero)
+    let by_column: Vec<f64> = b_scale
+        .iter()
+        .map(|&scale| f64::from(scale) * factor)
+        .collect();
+    requantized(
+        call,
+        &sums,
+        |place| {
+            let column = sums.shape().last().map_or(0, |&n| place % n.max(1));
+            by_column[if by_column.len() == 1 { 0 } else { column }]
+        },
+        &zero,
+    )
 }
 
 /// ConvInteger.
@@ -207,13 +232,25 @@ pub(super) fn qlinear_conv(call: &Call<'_>) -> Made {
     let (x_scale, w_scale, y_scale) = (call.floats(1)?, call.floats(4)?, call.floats(6)?);
     let first = |x: &crate::tensor::Tensor| f64::from(x.first().copied().unwrap_or(1.0));
     let factor = first(x_scale) / first(y_scale);
-    let scales: Vec<f64> = w_scale.iter().map(|&scale| f64::from(scale) * factor).collect();
+    let scales: Vec<f64> = w_scale
+        .iter()
+        .map(|&scale| f64::from(scale) * factor)
+        .collect();
     let per: usize = sums.shape().iter().skip(2).product();
     let channels = sums.shape()[1];
     let zero = call.list(7)?.unwrap_or_default();
-    requantized(call, &sums, |place| {
-        scales[if scales.len() == 1 { 0 } else { place / per.max(1) % channels }]
-    }, &zero)
+    requantized(
+        call,
+        &sums,
+        |place| {
+            scales[if scales.len() == 1 {
+                0
+            } else {
+                place / per.max(1) % channels
+            }]
+        },
+        &zero,
+    )
 }
 
 fn convolved(call: &Call<'_>, x: &ArrayD<i64>, w: &ArrayD<i64>) -> Result<ArrayD<i64>, String> {

@@ -95,14 +95,23 @@ impl<'c> Cells<'c> {
             (&[steps, batch, input], false) | (&[batch, steps, input], true) => {
                 (steps, batch, input)
             }
-            (shape, _) => return Err(format!("its input has shape {shape:?}, not three dimensions")),
+            (shape, _) => {
+                return Err(format!(
+                    "its input has shape {shape:?}, not three dimensions"
+                ));
+            }
         };
         let &[directions, _, hidden] = r.shape() else {
-            return Err(format!("its R has shape {:?}, not three dimensions", r.shape()));
+            return Err(format!(
+                "its R has shape {:?}, not three dimensions",
+                r.shape()
+            ));
         };
         let direction = call.text("direction", "forward");
         if directions != if direction == "bidirectional" { 2 } else { 1 } {
-            return Err(format!("its R is for {directions} directions, not {direction}"));
+            return Err(format!(
+                "its R is for {directions} directions, not {direction}"
+            ));
         }
         let check = |name: &str, x: Option<&Tensor>, shape: &[usize]| match x {
             Some(x) if x.shape() != shape => Err(format!(
@@ -132,7 +141,11 @@ impl<'c> Cells<'c> {
         let lengths = match call.list(4)? {
             Some(lengths) => lengths
                 .iter()
-                .map(|&length| usize::try_from(length).ok().filter(|&length| length <= steps))
+                .map(|&length| {
+                    usize::try_from(length)
+                        .ok()
+                        .filter(|&length| length <= steps)
+                })
                 .collect::<Option<Vec<usize>>>()
                 .filter(|lengths| lengths.len() == batch)
                 .ok_or_else(|| {
@@ -158,7 +171,11 @@ impl<'c> Cells<'c> {
             batch_first,
             linear_before_reset: call.int("linear_before_reset", 0) != 0,
             input_forget: call.int("input_forget", 0) != 0,
-            clip: if clip > 0.0 { clip.into() } else { f64::INFINITY },
+            clip: if clip > 0.0 {
+                clip.into()
+            } else {
+                f64::INFINITY
+            },
             gates,
             x: flat(Some(x), 0),
             w: flat(Some(w), 0),
@@ -240,7 +257,10 @@ impl<'c> Cells<'c> {
                         };
                         let cell = forget * before + input * act(1, whole(3, unit));
                         let output = act(0, whole(1, unit) + peephole(1, unit) * cell);
-                        (cell, output * self.activations[direction * per + 2].of(cell))
+                        (
+                            cell,
+                            output * self.activations[direction * per + 2].of(cell),
+                        )
                     })
                     .collect();
                 memory
@@ -257,7 +277,9 @@ impl<'c> Cells<'c> {
                         let update = act(0, whole(0, unit));
                         let bias = self.state_bias(direction, 2, unit);
                         let of_state = match self.linear_before_reset {
-                            true => resets[unit] * (self.of_state(direction, state, 2, unit) + bias),
+                            true => {
+                                resets[unit] * (self.of_state(direction, state, 2, unit) + bias)
+                            }
                             false => self.of_state(direction, &reset, 2, unit) + bias,
                         };
                         let new = act(1, self.of_input(direction, x, 2, unit) + of_state);

@@ -27,7 +27,13 @@ pub(super) fn integers(call: &Call<'_>) -> Made {
         _ => Some(x),
     };
     let shape: Vec<usize> = (0..x.ndim())
-        .map(|axis| if axes.contains(&axis) { 1 } else { x.shape()[axis] })
+        .map(|axis| {
+            if axes.contains(&axis) {
+                1
+            } else {
+                x.shape()[axis]
+            }
+        })
         .collect();
     let mut y = ArrayD::from_elem(IxDyn(&shape), i64::from(product));
     for (index, &x) in x.indexed_iter() {
@@ -72,7 +78,11 @@ pub(super) fn arg(call: &Call<'_>) -> Made {
     let best = x.map_axis(Axis(axis), |lane| {
         let mut best = 0;
         for (index, &x) in lane.iter().enumerate() {
-            let better = if largest { x > lane[best] } else { x < lane[best] };
+            let better = if largest {
+                x > lane[best]
+            } else {
+                x < lane[best]
+            };
             if better || (last && x == lane[best]) {
                 best = index;
             }
@@ -93,7 +103,13 @@ pub(super) fn cumulated(call: &Call<'_>) -> Made {
     let product = call.op() == "CumProd";
     if let Datum::F32(x) = call.needs(0)? {
         let step = |a: f64, b: f64| Some(if product { a * b } else { a + b });
-        let y = running(call, &x.mapv(f64::from), axis, f64::from(u8::from(product)), step)?;
+        let y = running(
+            call,
+            &x.mapv(f64::from),
+            axis,
+            f64::from(u8::from(product)),
+            step,
+        )?;
         return Ok(vec![Datum::F32(y.mapv(|y| y as f32))]);
     }
     let step = |a: i64, b: i64| match product {

@@ -85,7 +85,10 @@ impl<'c> Plan<'c> {
         let mut output = input.to_vec();
         let length = |given: usize| match given == axes.len() {
             true => Ok(()),
-            false => Err(format!("it has {given} scales or sizes for {} axes", axes.len())),
+            false => Err(format!(
+                "it has {given} scales or sizes for {} axes",
+                axes.len()
+            )),
         };
         let sizes = call.list(3)?.filter(|sizes| !sizes.is_empty());
         if let Some(sizes) = sizes {
@@ -120,7 +123,10 @@ impl<'c> Plan<'c> {
         if call.text("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize" {
             let roi = call.floats(1)?;
             if roi.len() != 2 * axes.len() {
-                return Err(format!("its roi has {} elements, not two an axis", roi.len()));
+                return Err(format!(
+                    "its roi has {} elements, not two an axis",
+                    roi.len()
+                ));
             }
             let roi: Vec<f32> = roi.iter().copied().collect();
             for (index, &axis) in axes.iter().enumerate() {
@@ -223,7 +229,8 @@ impl<'c> Plan<'c> {
         };
         let first = (x - support / narrowing).floor() as i64;
         let end = (x + support / narrowing).ceil() as i64;
-        let weights = (first..=end).map(|index| (index, self.weight((index as f64 - x) * narrowing)));
+        let weights =
+            (first..=end).map(|index| (index, self.weight((index as f64 - x) * narrowing)));
         let kept = |index: i64| !self.exclude_outside || (0..=last).contains(&index);
         let mut taps: Taps = weights
             .filter(|&(index, weight)| weight != 0.0 && kept(index))

@@ -64,7 +64,9 @@ impl Sampler<'_> {
             taps = taps
                 .iter()
                 .flat_map(|&(flat, weight)| {
-                    along.iter().map(move |&(at, factor)| (flat * length + at, weight * factor))
+                    along
+                        .iter()
+                        .map(move |&(at, factor)| (flat * length + at, weight * factor))
                 })
                 .collect();
         }
@@ -152,8 +154,7 @@ fn around(y: f64, x: f64, (height, width): (usize, usize)) -> Vec<(usize, f64)> 
     let one = |(down, right): (f64, f64)| {
         let (row, column) = (top + down, left + right);
         let weight = (1.0 - (y - row).abs()) * (1.0 - (x - column).abs());
-        let inside =
-            (0.0..height as f64).contains(&row) && (0.0..width as f64).contains(&column);
+        let inside = (0.0..height as f64).contains(&row) && (0.0..width as f64).contains(&column);
         inside.then_some((row as usize * width + column as usize, weight))
     };
     corners.into_iter().filter_map(one).collect()
@@ -163,15 +164,27 @@ fn around(y: f64, x: f64, (height, width): (usize, usize)) -> Vec<(usize, f64)> 
 pub(super) fn roi_align(call: &Call<'_>) -> Made {
     let (x, rois, batches) = (call.floats(0)?, call.floats(1)?, call.integers(2)?);
     let &[n, c, h, w] = x.shape() else {
-        return Err(format!("its input has shape {:?}, not four dimensions", x.shape()));
+        return Err(format!(
+            "its input has shape {:?}, not four dimensions",
+            x.shape()
+        ));
     };
     let (&[regions, 4], true) = (rois.shape(), h > 0 && w > 0) else {
-        return Err(format!("its regions have shape {:?}, not four corners each", rois.shape()));
+        return Err(format!(
+            "its regions have shape {:?}, not four corners each",
+            rois.shape()
+        ));
     };
-    let size = |name: &str| usize::try_from(call.int(name, 1)).map_err(|_| format!("its {name} is negative"));
+    let size = |name: &str| {
+        usize::try_from(call.int(name, 1)).map_err(|_| format!("its {name} is negative"))
+    };
     let (rows, columns) = (size("output_height")?, size("output_width")?);
     let ratio = size("sampling_ratio").unwrap_or(0);
-    let ratio = if call.node.int("sampling_ratio").is_none() { 0 } else { ratio };
+    let ratio = if call.node.int("sampling_ratio").is_none() {
+        0
+    } else {
+        ratio
+    };
     let scale = f64::from(call.float("spatial_scale", 1.0));
     let half = call.text("coordinate_transformation_mode", "half_pixel") == "half_pixel";
     let shift = if half { 0.5 } else { 0.0 };
@@ -185,7 +198,13 @@ pub(super) fn roi_align(call: &Call<'_>) -> Made {
         let least = if half { f64::MIN } else { 1.0 };
         let (width, height) = ((x2 - x1).max(least), (y2 - y1).max(least));
         let (bin_h, bin_w) = (height / rows as f64, width / columns as f64);
-        let samples = |bin: f64| if ratio > 0 { ratio } else { bin.ceil().max(0.0) as usize };
+        let samples = |bin: f64| {
+            if ratio > 0 {
+                ratio
+            } else {
+                bin.ceil().max(0.0) as usize
+            }
+        };
         let (grid_h, grid_w) = (samples(bin_h), samples(bin_w));
         for channel in 0..c {
             let plane = &x[(batch * c + channel) * h * w..][..h * w];
@@ -223,7 +242,9 @@ trait RowsOfFour {
 
 impl RowsOfFour for Tensor {
     fn rows_of_four(&self) -> impl Iterator<Item = [f32; 4]> {
-        self.rows().into_iter().map(|row| [row[0], row[1], row[2], row[3]])
+        self.rows()
+            .into_iter()
+            .map(|row| [row[0], row[1], row[2], row[3]])
     }
 }
 
@@ -279,7 +300,9 @@ pub(super) fn deform_conv(call: &Call<'_>) -> Made {
                     };
                     let py = start(0, tap / kw) + offset[block * 2 * count + place];
                     let px = start(1, tap % kw) + offset[(block * 2 + 1) * count + place];
-                    let factor = mask.as_ref().map_or(1.0, |mask| mask[block * count + place]);
+                    let factor = mask
+                        .as_ref()
+                        .map_or(1.0, |mask| mask[block * count + place]);
                     let taps = around(py, px, (h, w));
                     for input in shift * (c / shifts)..(shift + 1) * (c / shifts) {
                         let plane = &x[(batch * c + input) * h * w..][..h * w];
@@ -297,7 +320,10 @@ pub(super) fn deform_conv(call: &Call<'_>) -> Made {
     }
     if let Some(bias) = bias {
         for (index, y) in y.iter_mut().enumerate() {
-            *y += bias.get(index / count % o).copied().ok_or("its bias is too short")?;
+            *y += bias
+                .get(index / count % o)
+                .copied()
+                .ok_or("its bias is too short")?;
         }
     }
     let elements = y.into_iter().map(|y| y as f32).collect();

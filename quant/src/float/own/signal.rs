@@ -16,7 +16,11 @@ pub(super) fn window(call: &Call<'_>) -> Made {
     let size = size.first().copied().ok_or("its size is empty")?;
     let size = usize::try_from(size).map_err(|_| "its size is negative")?;
     let periodic = call.int("periodic", 1) != 0;
-    let period = if periodic { size } else { size.saturating_sub(1) } as f64;
+    let period = if periodic {
+        size
+    } else {
+        size.saturating_sub(1)
+    } as f64;
     let value = |index: usize| {
         let turn = TAU * index as f64 / period;
         match call.op() {
@@ -37,14 +41,18 @@ fn typed(call: &Call<'_>, shape: &[usize], values: &[f64]) -> Result<Datum, Stri
             shape,
             values.iter().map(|&x| x as f32).collect(),
         )?)),
-        elem => stored(&tensor(shape, values.iter().map(|&x| x as i64).collect())?, elem),
+        elem => stored(
+            &tensor(shape, values.iter().map(|&x| x as i64).collect())?,
+            elem,
+        ),
     }
 }
 
 /// MelWeightMatrix: triangles of equal width on the mel scale.
 pub(super) fn mel(call: &Call<'_>) -> Made {
     let number = |index: usize| -> Result<f64, String> {
-        call.number(index)?.ok_or_else(|| format!("its input {index} is missing"))
+        call.number(index)?
+            .ok_or_else(|| format!("its input {index} is missing"))
     };
     let (bins, length, rate) = (number(0)? as usize, number(1)?, number(2)?);
     let (low, high) = (number(3)?, number(4)?);
@@ -89,7 +97,10 @@ pub(super) fn dft(call: &Call<'_>) -> Made {
     let rank = x.ndim();
     let parts = x.shape().last().copied().unwrap_or(0);
     if !(parts == 1 || parts == 2) || rank < 2 {
-        return Err(format!("its input has shape {:?}, without real and imaginary parts", x.shape()));
+        return Err(format!(
+            "its input has shape {:?}, without real and imaginary parts",
+            x.shape()
+        ));
     }
     let axis = match call.number(2)? {
         Some(axis) => axis as i64,
@@ -99,13 +110,21 @@ pub(super) fn dft(call: &Call<'_>) -> Made {
     let (inverse, onesided) = (call.int("inverse", 0) != 0, call.int("onesided", 0) != 0);
     // The inverse of one side is real, its other side being the conjugate.
     let given = x.shape()[axis];
-    let natural = if inverse && onesided { 2 * given.saturating_sub(1) } else { given };
+    let natural = if inverse && onesided {
+        2 * given.saturating_sub(1)
+    } else {
+        given
+    };
     let length = match call.number(1)? {
         Some(length) if length >= 1.0 => length as usize,
         Some(length) => return Err(format!("its dft_length {length} is not above 0")),
         None => natural,
     };
-    let outputs = if onesided && !inverse { length / 2 + 1 } else { length };
+    let outputs = if onesided && !inverse {
+        length / 2 + 1
+    } else {
+        length
+    };
     let real = inverse && onesided;
     let mut shape = x.shape().to_vec();
     shape[axis] = outputs;
@@ -115,22 +134,42 @@ pub(super) fn dft(call: &Call<'_>) -> Made {
     let part = |lane: &ndarray::ArrayViewD<'_, f32>, index: usize| -> (f64, f64) {
         let read = |index: usize| {
             let row = lane.index_axis(Axis(0), index);
-            let im = if parts == 2 { f64::from(row[IxDyn(&[1])]) } else { 0.0 };
+            let im = if parts == 2 {
+                f64::from(row[IxDyn(&[1])])
+            } else {
+                0.0
+            };
             (f64::from(row[IxDyn(&[0])]), im)
         };
         if real && index > length / 2 {
-            let (re, im) = if length - index < given { read(length - index) } else { (0.0, 0.0) };
+            let (re, im) = if length - index < given {
+                read(length - index)
+            } else {
+                (0.0, 0.0)
+            };
             return (re, -im);
         }
-        if index < given { read(index) } else { (0.0, 0.0) }
+        if index < given {
+            read(index)
+        } else {
+            (0.0, 0.0)
+        }
     };
     // Lanes `[length, parts]`, one for each place of the other axes.
-    let order: Vec<usize> = (0..rank).filter(|&other| other != axis && other != rank - 1).collect();
+    let order: Vec<usize> = (0..rank)
+        .filter(|&other| other != axis && other != rank - 1)
+        .collect();
     let order: Vec<usize> = order.into_iter().chain([axis, rank - 1]).collect();
     let from = x.view().permuted_axes(IxDyn(&order));
     let mut into = y.view_mut().permuted_axes(IxDyn(&order));
-    let places: usize = order[..rank - 2].iter().map(|&axis| x.shape()[axis]).product();
-    let lengths: Vec<usize> = order[..rank - 2].iter().map(|&axis| x.shape()[axis]).collect();
+    let places: usize = order[..rank - 2]
+        .iter()
+        .map(|&axis| x.shape()[axis])
+        .product();
+    let lengths: Vec<usize> = order[..rank - 2]
+        .iter()
+        .map(|&axis| x.shape()[axis])
+        .collect();
     let mut at = vec![0; lengths.len()];
     for place in 0..places {
         super::windows::unravel(place, &lengths, &mut at);
@@ -165,7 +204,10 @@ pub(super) fn dft(call: &Call<'_>) -> Made {
 pub(super) fn det(call: &Call<'_>) -> Made {
     let x = call.floats(0)?;
     let &[ref batch @ .., n, m] = x.shape() else {
-        return Err(format!("its input has shape {:?}, which is no matrix", x.shape()));
+        return Err(format!(
+            "its input has shape {:?}, which is no matrix",
+            x.shape()
+        ));
     };
     if n != m {
         return Err(format!("its matrices are {n} x {m}, not square"));
@@ -177,7 +219,9 @@ pub(super) fn det(call: &Call<'_>) -> Made {
         let mut det = 1.0;
         for column in 0..n {
             let size = |&row: &usize| a[row * n + column].abs();
-            let pivot = (column..n).max_by(|x, y| size(x).total_cmp(&size(y))).unwrap_or(column);
+            let pivot = (column..n)
+                .max_by(|x, y| size(x).total_cmp(&size(y)))
+                .unwrap_or(column);
             if a[pivot * n + column] == 0.0 {
                 return 0.0;
             }

@@ -17,10 +17,16 @@ pub(super) struct Windows {
 
 impl Windows {
     /// Those that a node states.
-    pub(super) fn of(call: &Call<'_>, input: &[usize], kernel: &[usize]) -> Result<Windows, String> {
+    pub(super) fn of(
+        call: &Call<'_>,
+        input: &[usize],
+        kernel: &[usize],
+    ) -> Result<Windows, String> {
         let rank = kernel.len();
         if input.len() != rank || rank == 0 {
-            return Err(format!("windows {kernel:?} do not fit an input of spatial axes {input:?}"));
+            return Err(format!(
+                "windows {kernel:?} do not fit an input of spatial axes {input:?}"
+            ));
         }
         let strides = call.sizes("strides", rank, 1)?;
         let dilations = call.sizes("dilations", rank, 1)?;
@@ -48,7 +54,9 @@ impl Windows {
                 let extent = (kernel[axis] - 1) * dilations[axis] + 1;
                 let padded = input[axis] + pads[axis] + pads[rank + axis];
                 let Some(room) = padded.checked_sub(extent) else {
-                    return Err(format!("a window of {extent} is larger than {padded} elements"));
+                    return Err(format!(
+                        "a window of {extent} is larger than {padded} elements"
+                    ));
                 };
                 let mut count = match ceil {
                     true => room.div_ceil(strides[axis]) + 1,

@@ -14,10 +14,18 @@ def attention(d):
     batch, queries, keys = d.int(1, 2), d.int(1, 4), d.int(1, 5)
     flat = d.chance(0.4)
     if flat:
-        shapes = [[batch, queries, heads * size], [batch, keys, kv_heads * size], [batch, keys, kv_heads * value_size]]
+        shapes = [
+            [batch, queries, heads * size],
+            [batch, keys, kv_heads * size],
+            [batch, keys, kv_heads * value_size],
+        ]
         attributes = {"q_num_heads": heads, "kv_num_heads": kv_heads}
     else:
-        shapes = [[batch, heads, queries, size], [batch, kv_heads, keys, size], [batch, kv_heads, keys, value_size]]
+        shapes = [
+            [batch, heads, queries, size],
+            [batch, kv_heads, keys, size],
+            [batch, kv_heads, keys, value_size],
+        ]
         attributes = {}
     inputs = [d.input(shape) for shape in shapes]
     if d.chance():
@@ -28,10 +36,16 @@ def attention(d):
             keep = d.rng.random(shape) < 0.6
             keep[..., 0] = True
             inputs.append(d.operand(keep))
-    d.output(d.node(
-        "Attention", inputs, is_causal=d.pick([None, 0, 1]), scale=d.pick([None, 0.3]), softcap=d.pick([None, None, 2.0]),
-        **attributes,
-    ))
+    d.output(
+        d.node(
+            "Attention",
+            inputs,
+            is_causal=d.pick([None, 0, 1]),
+            scale=d.pick([None, 0.3]),
+            softcap=d.pick([None, None, 2.0]),
+            **attributes,
+        )
+    )
 
 
 @family
@@ -57,8 +71,15 @@ def rotary_embedding(d):
     else:
         angles, positions = d.floats([batch, length, half]), []
     caches = [d.constant(np.cos(angles)), d.constant(np.sin(angles))]
-    d.output(d.node("RotaryEmbedding", [x, *caches, *positions], interleaved=d.pick([None, 0, 1]),
-                    rotary_embedding_dim=rotary, num_heads=heads if flat else None))
+    d.output(
+        d.node(
+            "RotaryEmbedding",
+            [x, *caches, *positions],
+            interleaved=d.pick([None, 0, 1]),
+            rotary_embedding_dim=rotary,
+            num_heads=heads if flat else None,
+        )
+    )
 
 
 @family
@@ -69,8 +90,11 @@ def attention_spelled_out(d):
     x = d.input([d.some_dim(2), length, width])
     split = d.constant(np.array([0, 0, heads, size], np.int64))
     q, k, v = (
-        d.node("Transpose", [d.node("Reshape", [d.node("MatMul", [x, d.constant(d.floats([width, width], 0.4))]), split])],
-               perm=perm)
+        d.node(
+            "Transpose",
+            [d.node("Reshape", [d.node("MatMul", [x, d.constant(d.floats([width, width], 0.4))]), split])],
+            perm=perm,
+        )
         for perm in ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])
     )
     scores = d.node("Mul", [d.node("MatMul", [q, k]), d.constant(np.float32(size**-0.5))])

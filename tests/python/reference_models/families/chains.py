@@ -36,7 +36,9 @@ def merged_dimensions(d):
 def halved_dimensions(d):
     """A size divided and multiplied again, as a window or a head count is."""
     x = d.input([d.dim(4, 6, 2), 3])
-    half = d.node("Div", [d.node("Gather", [d.node("Shape", [x]), d.constant(np.int64(0))]), d.constant(np.int64(2))])
+    half = d.node(
+        "Div", [d.node("Gather", [d.node("Shape", [x]), d.constant(np.int64(0))]), d.constant(np.int64(2))]
+    )
     first = d.node("Unsqueeze", [half, d.constant(np.array([0], np.int64))])
     target = d.node("Concat", [first, d.constant(np.array([2, -1], np.int64))], axis=0)
     d.output(d.node("Reshape", [x, target]))
@@ -100,8 +102,14 @@ def resized_by_computed_scales(d):
     x = d.input([1, 2, d.dim(4, 6, 2), 4])
     shape = d.node("Cast", [d.node("Shape", [x])], to=FLOAT)
     wanted = d.constant(np.array([1, 2, 8, 6], np.float32))
-    d.output(d.node("Resize", [x, "", d.node("Div", [wanted, shape])], mode=d.pick(["nearest", "linear"]),
-                    coordinate_transformation_mode=d.pick(["asymmetric", "half_pixel"])))
+    d.output(
+        d.node(
+            "Resize",
+            [x, "", d.node("Div", [wanted, shape])],
+            mode=d.pick(["nearest", "linear"]),
+            coordinate_transformation_mode=d.pick(["asymmetric", "half_pixel"]),
+        )
+    )
 
 
 @family

@@ -7,9 +7,16 @@ from onnx import TensorProto, helper, numpy_helper
 from ..draft import FLOAT
 from .registry import family
 
-FLOATS = {TensorProto.FLOAT16: np.float16, TensorProto.BFLOAT16: ml_dtypes.bfloat16, TensorProto.DOUBLE: np.float64}
+FLOATS = {
+    TensorProto.FLOAT16: np.float16,
+    TensorProto.BFLOAT16: ml_dtypes.bfloat16,
+    TensorProto.DOUBLE: np.float64,
+}
 EIGHT_BIT_FLOATS = [
-    ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2fnuz,
+    ml_dtypes.float8_e4m3fn,
+    ml_dtypes.float8_e5m2,
+    ml_dtypes.float8_e4m3fnuz,
+    ml_dtypes.float8_e5m2fnuz,
 ]
 INTEGERS = {ml_dtypes.int4: (-8, 7), ml_dtypes.uint4: (0, 15), np.int8: (-128, 127), np.uint8: (0, 255)}
 

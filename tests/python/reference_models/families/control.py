@@ -52,7 +52,9 @@ def if_of_a_shape(d):
 def if_given(d):
     x = d.input([2, 3])
     condition = d.input([], lambda s: np.bool_(d.chance()), BOOL)
-    d.output(d.node("If", [condition], then_branch=branch(d, "then", x, 3), else_branch=branch(d, "else", x, 3)))
+    d.output(
+        d.node("If", [condition], then_branch=branch(d, "then", x, 3), else_branch=branch(d, "else", x, 3))
+    )
 
 
 @family
@@ -66,8 +68,11 @@ def loop(d):
     ]
     held = [weight(d, "loop_w", n, n)]
     body = helper.make_graph(
-        nodes, "body", [value("step", INT64, []), value("go_on", BOOL, []), value("state")],
-        [value("still", BOOL), value("next"), value("seen")], held,
+        nodes,
+        "body",
+        [value("step", INT64, []), value("go_on", BOOL, []), value("state")],
+        [value("still", BOOL), value("next"), value("seen")],
+        held,
     )
     trip = d.operand(np.int64(trips))
     last, all_of_them = d.node("Loop", [trip, d.constant(np.bool_(True)), d.input([2, n])], 2, body=body)
@@ -81,10 +86,16 @@ def loop_until(d):
         helper.make_node("ReduceSum", ["next"], ["sum"], keepdims=0, name="loop_sum"),
         helper.make_node("Less", ["sum", "limit"], ["still"], name="loop_less"),
     ]
-    held = [numpy_helper.from_array(np.float32(1), "one"), numpy_helper.from_array(np.float32(d.int(1, 20)), "limit")]
+    held = [
+        numpy_helper.from_array(np.float32(1), "one"),
+        numpy_helper.from_array(np.float32(d.int(1, 20)), "limit"),
+    ]
     body = helper.make_graph(
-        nodes, "body", [value("step", INT64, []), value("go_on", BOOL, []), value("state")],
-        [value("still", BOOL), value("next")], held,
+        nodes,
+        "body",
+        [value("step", INT64, []), value("go_on", BOOL, []), value("state")],
+        [value("still", BOOL), value("next")],
+        held,
     )
     d.output(d.node("Loop", [d.constant(np.int64(9)), d.constant(np.bool_(True)), d.input([3])], body=body))
 
@@ -96,12 +107,20 @@ def scan(d):
         helper.make_node("Mul", ["sum_out", "scan_w"], ["one_out"], name="scan_mul"),
     ]
     body = helper.make_graph(
-        nodes, "body", [value("sum_in", FLOAT, [2]), value("one_in", FLOAT, [2])],
-        [value("sum_out", FLOAT, [2]), value("one_out", FLOAT, [2])], [weight(d, "scan_w", 2)],
+        nodes,
+        "body",
+        [value("sum_in", FLOAT, [2]), value("one_in", FLOAT, [2])],
+        [value("sum_out", FLOAT, [2]), value("one_out", FLOAT, [2])],
+        [weight(d, "scan_w", 2)],
     )
     made = d.node(
-        "Scan", [d.input([2]), d.input([d.some_dim(3), 2])], 2, body=body, num_scan_inputs=1,
-        scan_input_directions=d.pick([None, [1]]), scan_output_directions=d.pick([None, [1]]),
+        "Scan",
+        [d.input([2]), d.input([d.some_dim(3), 2])],
+        2,
+        body=body,
+        num_scan_inputs=1,
+        scan_input_directions=d.pick([None, [1]]),
+        scan_output_directions=d.pick([None, [1]]),
     )
     d.output(*made)
 
@@ -130,7 +149,9 @@ def function_of_a_linear(d):
     function(d, "Dense", nodes, ["x", "w", "b"], ["y"])
     x = d.input([d.some_dim(2), k])
     for size, to in ((k, n), (n, k)):
-        x = d.node("Dense", [x, d.constant(d.floats([size, to])), d.constant(d.floats([to]))], domain="drafted")
+        x = d.node(
+            "Dense", [x, d.constant(d.floats([size, to])), d.constant(d.floats([to]))], domain="drafted"
+        )
         x = d.node("Relu", [x])
     d.output(x)
 

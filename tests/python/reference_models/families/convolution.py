@@ -39,9 +39,13 @@ def conv(d):
     if d.chance(0.6):
         inputs.append(d.constant(d.floats([filters])))
     y = d.node(
-        "Conv", inputs, kernel_shape=kernel if d.chance() else None,
-        dilations=optional(d, dilations, [1] * dims), strides=optional(d, strides, [1] * dims),
-        group=optional(d, groups, 1), **padding(d, kernel),
+        "Conv",
+        inputs,
+        kernel_shape=kernel if d.chance() else None,
+        dilations=optional(d, dilations, [1] * dims),
+        strides=optional(d, strides, [1] * dims),
+        group=optional(d, groups, 1),
+        **padding(d, kernel),
     )
     if d.chance(0.3):
         y = batch_normalized(d, y, filters)
@@ -73,11 +77,18 @@ def conv_transpose(d):
     if d.chance(0.6):
         inputs.append(d.constant(d.floats([filters * groups])))
     output_padding = [d.int(0, max(s, r) - 1) for s, r in zip(strides, dilations)] if d.chance(0.4) else None
-    d.output(d.node(
-        "ConvTranspose", inputs, kernel_shape=kernel if d.chance() else None,
-        dilations=optional(d, dilations, [1] * dims), strides=optional(d, strides, [1] * dims),
-        group=optional(d, groups, 1), output_padding=output_padding, **padding(d, kernel),
-    ))
+    d.output(
+        d.node(
+            "ConvTranspose",
+            inputs,
+            kernel_shape=kernel if d.chance() else None,
+            dilations=optional(d, dilations, [1] * dims),
+            strides=optional(d, strides, [1] * dims),
+            group=optional(d, groups, 1),
+            output_padding=output_padding,
+            **padding(d, kernel),
+        )
+    )
 
 
 @family
@@ -86,9 +97,15 @@ def conv_transpose_to_shape(d):
     shape = [(n - 1) * s + k - d.int(0, k - 1) for n, s, k in zip(sizes, strides, kernel)]
     x = d.input([1, 2, *sizes])
     w = d.constant(d.floats([2, 3, *kernel]))
-    d.output(d.node(
-        "ConvTranspose", [x, w], strides=strides, output_shape=shape, auto_pad=d.pick([None, *AUTO_PADS[:2]])
-    ))
+    d.output(
+        d.node(
+            "ConvTranspose",
+            [x, w],
+            strides=strides,
+            output_shape=shape,
+            auto_pad=d.pick([None, *AUTO_PADS[:2]]),
+        )
+    )
 
 
 def pool(d, op, **attributes):
@@ -104,7 +121,9 @@ def pool(d, op, **attributes):
     x = d.input([d.some_dim(2), d.int(1, 3), *spatial(d, kernel, dilations)])
     if op != "LpPool" or d.opset >= 18:
         attributes["ceil_mode"] = d.pick([None, 0, 1])
-    return d.node(op, [x], kernel_shape=kernel, strides=optional(d, strides, [1] * dims, 0.8), **pads, **attributes)
+    return d.node(
+        op, [x], kernel_shape=kernel, strides=optional(d, strides, [1] * dims, 0.8), **pads, **attributes
+    )
 
 
 @family

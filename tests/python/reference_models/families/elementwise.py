@@ -7,8 +7,29 @@ from ..draft import BOOL, FLOAT, INT32, INT64
 from .registry import family, family_of_each
 
 PLAIN = [
-    "Abs", "Ceil", "Cos", "Erf", "Exp", "Floor", "Identity", "Neg", "Relu", "Round", "Sigmoid", "Sign", "Sin",
-    "Sinh", "Cosh", "Softplus", "Softsign", "Tan", "Tanh", "Atan", "Asinh", "HardSwish", "Mish",
+    "Abs",
+    "Ceil",
+    "Cos",
+    "Erf",
+    "Exp",
+    "Floor",
+    "Identity",
+    "Neg",
+    "Relu",
+    "Round",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Cosh",
+    "Softplus",
+    "Softsign",
+    "Tan",
+    "Tanh",
+    "Atan",
+    "Asinh",
+    "HardSwish",
+    "Mish",
 ]
 WITH_ALPHA = ["LeakyRelu", "Elu", "Celu", "ThresholdedRelu"]
 
@@ -68,8 +89,11 @@ def prelu(d):
 def two(d, make, kind):
     """Two operands that broadcast; the second known or given."""
     sizes = d.ints(d.int(1, 3), 1, 4)
-    other = [size if d.chance(0.6) else 1 for size in sizes[d.int(0, len(sizes) - 1):]]
-    pair = [d.input(sizes, make, kind), d.operand(make(other)) if d.chance(0.7) else d.input(other, make, kind)]
+    other = [size if d.chance(0.6) else 1 for size in sizes[d.int(0, len(sizes) - 1) :]]
+    pair = [
+        d.input(sizes, make, kind),
+        d.operand(make(other)) if d.chance(0.7) else d.input(other, make, kind),
+    ]
     return pair if d.chance(0.7) else pair[::-1]
 
 
@@ -82,9 +106,11 @@ def arithmetic(d):
 @family
 def integer_arithmetic(d):
     kind, dtype = d.pick([(INT64, np.int64), (INT32, np.int32)])
+
     def make(sizes):
         values = d.rng.integers(1, 9, sizes) * d.rng.choice([-1, 1], sizes)
         return np.asarray(values, dtype)
+
     op = d.pick(["Add", "Sub", "Mul", "Div", "Mod", "Max", "Min"])
     d.output(d.node(op, two(d, make, kind)), kind=kind)
 
@@ -161,17 +187,29 @@ def variadic(d):
 @family
 def clip(d):
     low, high = d.pick([(-1.0, 1.0), (0.0, 6.0), (-0.5, np.inf), (1.0, -1.0)])
-    bounds = [d.operand(np.float32(low)) if d.chance(0.7) else "", d.operand(np.float32(high)) if d.chance(0.7) else ""]
+    bounds = [
+        d.operand(np.float32(low)) if d.chance(0.7) else "",
+        d.operand(np.float32(high)) if d.chance(0.7) else "",
+    ]
     while bounds and not bounds[-1]:
         bounds.pop()
     d.output(d.node("Clip", [d.input(shape(d)), *bounds]))
 
 
 TYPES = {
-    TensorProto.FLOAT: np.float32, TensorProto.DOUBLE: np.float64, TensorProto.FLOAT16: np.float16,
-    TensorProto.INT64: np.int64, TensorProto.INT32: np.int32, TensorProto.INT8: np.int8, TensorProto.UINT8: np.uint8,
-    TensorProto.INT16: np.int16, TensorProto.UINT16: np.uint16, TensorProto.UINT32: np.uint32,
-    TensorProto.UINT64: np.uint64, TensorProto.BOOL: np.bool_, TensorProto.BFLOAT16: None,
+    TensorProto.FLOAT: np.float32,
+    TensorProto.DOUBLE: np.float64,
+    TensorProto.FLOAT16: np.float16,
+    TensorProto.INT64: np.int64,
+    TensorProto.INT32: np.int32,
+    TensorProto.INT8: np.int8,
+    TensorProto.UINT8: np.uint8,
+    TensorProto.INT16: np.int16,
+    TensorProto.UINT16: np.uint16,
+    TensorProto.UINT32: np.uint32,
+    TensorProto.UINT64: np.uint64,
+    TensorProto.BOOL: np.bool_,
+    TensorProto.BFLOAT16: None,
 }
 
 
@@ -180,9 +218,11 @@ def cast(d):
     """From any type to any, by values that both hold."""
     source, to = d.pick([k for k, v in TYPES.items() if v]), d.pick(list(TYPES))
     signed = not {source, to} & {2, 4, 12, 13}
+
     def make(sizes):
         values = d.floats(sizes, 4.0)
         return np.asarray(values if signed else np.abs(values)).astype(TYPES[source])
+
     y = d.node("Cast", [d.input([2, 5], make, source)], to=to)
     d.output(d.node("Cast", [y], to=FLOAT))
     if TYPES[to]:
@@ -200,7 +240,10 @@ def not_finite(d):
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0], np.float32)
     x = d.node("Gather", [d.constant(special), d.input([4], lambda s: d.rng.integers(0, 6, s), INT64)])
     d.output(d.node("IsNaN", [x]), kind=BOOL)
-    d.output(d.node("IsInf", [x], detect_negative=d.pick([None, 0, 1]), detect_positive=d.pick([None, 0, 1])), kind=BOOL)
+    d.output(
+        d.node("IsInf", [x], detect_negative=d.pick([None, 0, 1]), detect_positive=d.pick([None, 0, 1])),
+        kind=BOOL,
+    )
 
 
 @family

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..draft import BOOL, FLOAT, INT64, INT32
+from ..draft import BOOL, FLOAT, INT32, INT64
 from .registry import family
 
 
@@ -43,8 +43,10 @@ def gather_nd(d):
     batch_dims = d.int(0, 1)
     depth = d.int(1, 3 - batch_dims)
     lead = sizes[:batch_dims] + d.pick([[], [2], [2, 3]])
-    chosen = np.stack([indices(d, lead, n) for n in sizes[batch_dims:batch_dims + depth]], -1)
-    d.output(d.node("GatherND", [d.input(sizes), d.operand(chosen)], batch_dims=batch_dims or d.pick([None, 0])))
+    chosen = np.stack([indices(d, lead, n) for n in sizes[batch_dims : batch_dims + depth]], -1)
+    d.output(
+        d.node("GatherND", [d.input(sizes), d.operand(chosen)], batch_dims=batch_dims or d.pick([None, 0]))
+    )
 
 
 @family
@@ -55,10 +57,14 @@ def scatter_elements(d):
     d.opset = d.pick([13, 16, 18])
     reduction = d.pick([None, "none", "add", "mul", "max", "min"][: {13: 1, 16: 4, 18: 6}[d.opset]])
     # Each place once: which of two updates stays is nowhere said.
-    lines = np.apply_along_axis(lambda _: d.rng.permutation(sizes[axis])[:own[axis]], axis, np.zeros(own))
+    lines = np.apply_along_axis(lambda _: d.rng.permutation(sizes[axis])[: own[axis]], axis, np.zeros(own))
     chosen = lines.astype(np.int64) - np.where(d.rng.random(own) < 0.4, sizes[axis], 0)
     updates = d.input(own) if d.chance() else d.operand(d.floats(own))
-    d.output(d.node("ScatterElements", [d.input(sizes), d.operand(chosen), updates], axis=axis, reduction=reduction))
+    d.output(
+        d.node(
+            "ScatterElements", [d.input(sizes), d.operand(chosen), updates], axis=axis, reduction=reduction
+        )
+    )
 
 
 @family
@@ -66,7 +72,7 @@ def scatter_nd(d):
     sizes = d.ints(3, 1, 4)
     depth = d.int(1, 3)
     total = int(np.prod(sizes[:depth]))
-    flat = d.rng.permutation(total)[:d.int(1, total)]
+    flat = d.rng.permutation(total)[: d.int(1, total)]
     chosen = np.stack(np.unravel_index(flat, sizes[:depth]), -1).astype(np.int64)
     chosen = chosen - np.where(d.rng.random(chosen.shape) < 0.4, np.array(sizes[:depth]), 0)
     d.opset = d.pick([13, 16, 18])
@@ -80,8 +86,13 @@ def arg_max(d):
     rank = d.int(1, 4)
     x = d.input(d.ints(rank, 1, 5), lambda s: np.round(d.floats(s)))
     op = d.pick(["ArgMax", "ArgMin"])
-    y = d.node(op, [x], axis=d.pick([None, d.axis(rank)]), keepdims=d.pick([None, 0, 1]),
-               select_last_index=d.pick([None, 0, 1]))
+    y = d.node(
+        op,
+        [x],
+        axis=d.pick([None, d.axis(rank)]),
+        keepdims=d.pick([None, 0, 1]),
+        select_last_index=d.pick([None, 0, 1]),
+    )
     d.output(y, kind=INT64)
 
 
@@ -90,8 +101,14 @@ def top_k(d):
     rank = d.int(1, 3)
     sizes, axis = d.ints(rank, 1, 6), d.axis(rank)
     k = d.operand(np.array([d.int(1, sizes[axis])], np.int64))
-    values, places = d.node("TopK", [d.input(sizes), k], 2, axis=d.pick([axis]), largest=d.pick([None, 0, 1]),
-                            sorted=d.pick([None, 1]))
+    values, places = d.node(
+        "TopK",
+        [d.input(sizes), k],
+        2,
+        axis=d.pick([axis]),
+        largest=d.pick([None, 0, 1]),
+        sorted=d.pick([None, 1]),
+    )
     d.output(values)
     d.output(places, kind=INT64)
 
@@ -122,7 +139,11 @@ def non_zero(d):
 def one_hot(d):
     depth = d.int(2, 5)
     chosen = d.given(indices(d, [2, 3], depth))
-    inputs = [chosen, d.operand(d.pick([np.int64(depth), np.array([depth], np.int64)])), d.operand(d.floats([2]))]
+    inputs = [
+        chosen,
+        d.operand(d.pick([np.int64(depth), np.array([depth], np.int64)])),
+        d.operand(d.floats([2])),
+    ]
     d.output(d.node("OneHot", inputs, axis=d.pick([None, 0, 1, -1, -2])))
 
 

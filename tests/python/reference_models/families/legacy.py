@@ -12,7 +12,11 @@ def slice_by_attributes(d):
     axes = d.pick([None, [0, 2], [1], [2, 0]])
     count = 3 if axes is None else len(axes)
     x = d.input([d.some_dim(3), 4, 5])
-    d.output(d.node("Slice", [x], axes=axes, starts=d.ints(count, -3, 2), ends=[d.pick([9, -1, 3, 2**31 - 1])] * count))
+    d.output(
+        d.node(
+            "Slice", [x], axes=axes, starts=d.ints(count, -3, 2), ends=[d.pick([9, -1, 3, 2**31 - 1])] * count
+        )
+    )
 
 
 @family
@@ -28,14 +32,24 @@ def reduce_by_attributes(d):
     d.opset = d.pick([7, 9, 11, 12])
     low = -3 if d.opset >= 11 else 0
     op = "Reduce" + d.pick(["Sum", "Mean", "Max", "Min", "L1", "L2", "SumSquare", "LogSumExp"])
-    d.output(d.node(op, [d.input([2, d.some_dim(3), 4])], axes=d.pick([None, [d.int(low, 2)], [0, 2]]),
-                    keepdims=d.pick([None, 0, 1])))
+    d.output(
+        d.node(
+            op,
+            [d.input([2, d.some_dim(3), 4])],
+            axes=d.pick([None, [d.int(low, 2)], [0, 2]]),
+            keepdims=d.pick([None, 0, 1]),
+        )
+    )
 
 
 @family
 def clip_by_attributes(d):
     d.opset = d.pick([6, 9, 10])
-    d.output(d.node("Clip", [d.input([d.some_dim(3), 4])], min=d.pick([None, -0.5, 0.0]), max=d.pick([None, 0.7, 6.0])))
+    d.output(
+        d.node(
+            "Clip", [d.input([d.some_dim(3), 4])], min=d.pick([None, -0.5, 0.0]), max=d.pick([None, 0.7, 6.0])
+        )
+    )
 
 
 @family
@@ -67,7 +81,9 @@ def dropout_by_attributes(d):
 def batch_normalization_old(d):
     d.opset = d.pick([7, 9])
     c = d.int(1, 4)
-    vectors = [d.constant(d.floats([c])) for _ in range(3)] + [d.constant(np.abs(d.floats([c])) + np.float32(0.1))]
+    vectors = [d.constant(d.floats([c])) for _ in range(3)] + [
+        d.constant(np.abs(d.floats([c])) + np.float32(0.1))
+    ]
     d.output(d.node("BatchNormalization", [d.input([2, c, 3]), *vectors], epsilon=d.pick([None, 1e-3])))
 
 
@@ -106,7 +122,16 @@ def pools_old(d):
     ceil = d.pick([None, 0, 1]) if d.opset == 10 else None
     padded = d.pick([{}, {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"pads": [1, 0, 0, 1]}])
     x = d.input([1, 2, d.some_dim(5), 6])
-    d.output(d.node(op, [x], kernel_shape=d.ints(2, 2, 3), strides=d.pick([None, [2, 2], [1, 2]]), ceil_mode=ceil, **padded))
+    d.output(
+        d.node(
+            op,
+            [x],
+            kernel_shape=d.ints(2, 2, 3),
+            strides=d.pick([None, [2, 2], [1, 2]]),
+            ceil_mode=ceil,
+            **padded,
+        )
+    )
 
 
 @family

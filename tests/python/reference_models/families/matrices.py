@@ -17,11 +17,16 @@ def gemm(d):
     if d.chance(0.7):
         shapes = [[n], [1, n], [1], [], [1, 1]] + ([[m, n], [m, 1]] if trans_a else [])
         inputs.append(d.operand(d.floats(d.pick(shapes))))
-    d.output(d.node(
-        "Gemm", inputs, alpha=d.pick([None, 0.5, -2.0]), beta=d.pick([None, 0.0, 0.25, -1.5]),
-        transA=int(trans_a) if trans_a or d.chance() else None,
-        transB=int(trans_b) if trans_b or d.chance() else None,
-    ))
+    d.output(
+        d.node(
+            "Gemm",
+            inputs,
+            alpha=d.pick([None, 0.5, -2.0]),
+            beta=d.pick([None, 0.0, 0.25, -1.5]),
+            transA=int(trans_a) if trans_a or d.chance() else None,
+            transB=int(trans_b) if trans_b or d.chance() else None,
+        )
+    )
 
 
 @family
@@ -31,8 +36,16 @@ def gemm_with_the_weight_left(d):
     weight = d.constant(d.floats([k, m] if trans_a else [m, k]))
     x = d.input([n, k] if trans_b else [k, n])
     inputs = [weight, x] + ([d.constant(d.floats(d.pick([[n], [m, 1], [m, n], []])))] if d.chance() else [])
-    d.output(d.node("Gemm", inputs, alpha=d.pick([None, 3.0]), beta=d.pick([None, 0.5]),
-                    transA=int(trans_a), transB=int(trans_b)))
+    d.output(
+        d.node(
+            "Gemm",
+            inputs,
+            alpha=d.pick([None, 3.0]),
+            beta=d.pick([None, 0.5]),
+            transA=int(trans_a),
+            transB=int(trans_b),
+        )
+    )
 
 
 @family
@@ -44,7 +57,9 @@ def matmul_weight_right(d):
         lead = [2, *lead]
     y = d.node("MatMul", [d.input([*lead, k]), d.constant(d.floats(weight))])
     if d.chance(0.4) and len(weight) > 1:
-        y = d.node("Add", d.pick([1, -1]) == 1 and [y, d.constant(d.floats([n]))] or [d.constant(d.floats([n])), y])
+        y = d.node(
+            "Add", d.pick([1, -1]) == 1 and [y, d.constant(d.floats([n]))] or [d.constant(d.floats([n])), y]
+        )
     d.output(y)
 
 
@@ -74,11 +89,24 @@ def matmul_of_a_transposed_weight(d):
 
 
 EQUATIONS = [
-    ("bij,jk->bik", "bij", "jk"), ("ij,jk->ik", "ij", "jk"), ("ij,kj->ik", "ij", "kj"), ("bij,kj->bik", "bij", "kj"),
-    ("ji,jk->ik", "ji", "jk"), ("bhij,bhjk->bhik", "bhij", "bhjk"), ("bhid,bhjd->bhij", "bhid", "bhjd"),
-    ("bij,bjk->bik", "bij", "bjk"), ("ij,jk", "ij", "jk"), ("bij,jhk->bihk", "bij", "jhk"), ("i,ij->j", "i", "ij"),
-    ("ij,j->i", "ij", "j"), ("bihk,jhk->bij", "bihk", "jhk"), ("ij,jk->ki", "ij", "jk"), ("i,j->ij", "i", "j"),
-    ("...ij,jk->...ik", "aij", "jk"), (" b i j , j k -> b i k ", "bij", "jk"), ("bij,bij->b", "bij", "bij"),
+    ("bij,jk->bik", "bij", "jk"),
+    ("ij,jk->ik", "ij", "jk"),
+    ("ij,kj->ik", "ij", "kj"),
+    ("bij,kj->bik", "bij", "kj"),
+    ("ji,jk->ik", "ji", "jk"),
+    ("bhij,bhjk->bhik", "bhij", "bhjk"),
+    ("bhid,bhjd->bhij", "bhid", "bhjd"),
+    ("bij,bjk->bik", "bij", "bjk"),
+    ("ij,jk", "ij", "jk"),
+    ("bij,jhk->bihk", "bij", "jhk"),
+    ("i,ij->j", "i", "ij"),
+    ("ij,j->i", "ij", "j"),
+    ("bihk,jhk->bij", "bihk", "jhk"),
+    ("ij,jk->ki", "ij", "jk"),
+    ("i,j->ij", "i", "j"),
+    ("...ij,jk->...ik", "aij", "jk"),
+    (" b i j , j k -> b i k ", "bij", "jk"),
+    ("bij,bij->b", "bij", "bij"),
 ]
 
 
@@ -103,8 +131,12 @@ def einsum_of_one(d):
 @family
 def linear_then_batch_normalization(d):
     k, n = d.ints(2, 1, 6)
-    y = d.node("Gemm", [d.input([d.dim(3, 1, 5), k]), d.constant(d.floats([k, n])), d.constant(d.floats([n]))])
-    vectors = [d.constant(d.floats([n])) for _ in range(3)] + [d.constant(np.abs(d.floats([n])) + np.float32(0.1))]
+    y = d.node(
+        "Gemm", [d.input([d.dim(3, 1, 5), k]), d.constant(d.floats([k, n])), d.constant(d.floats([n]))]
+    )
+    vectors = [d.constant(d.floats([n])) for _ in range(3)] + [
+        d.constant(np.abs(d.floats([n])) + np.float32(0.1))
+    ]
     d.output(d.node("BatchNormalization", [y, *vectors], epsilon=d.pick([None, 1e-2])))
 
 

@@ -48,10 +48,14 @@ def pad(d):
     limit = min(sizes) - 1
     low = -1 if mode in (None, "constant") else 0
     some_axes = d.opset >= 18 and d.chance(0.4)
-    axes = d.permuted(rank)[:d.int(1, rank)] if some_axes else list(range(rank))
+    axes = d.permuted(rank)[: d.int(1, rank)] if some_axes else list(range(rank))
     x = d.input([d.dim(n, n + 1) if d.chance(0.3) else n for n in sizes])
     inputs = [x, d.operand(i64(d.ints(2 * len(axes), low, limit)))]
-    value = d.operand(np.float32(d.pick([0.0, 1.5, -np.inf]))) if mode in (None, "constant") and d.chance() else ""
+    value = (
+        d.operand(np.float32(d.pick([0.0, 1.5, -np.inf])))
+        if mode in (None, "constant") and d.chance()
+        else ""
+    )
     if some_axes:
         axes = [a - rank if d.chance(0.4) else a for a in axes]
         inputs += [value, d.operand(i64(axes))]
@@ -75,9 +79,8 @@ def split(d):
     if not given and d.chance(0.4):
         shape[axis] = d.dim(sizes[axis], sizes[axis] + parts)
     inputs = [d.input(shape)] + ([d.operand(i64(lengths))] if given else [])
-    outputs = parts if parts > 1 else 1
     count = parts if not given and d.opset >= 18 else None
-    made = d.node("Split", inputs, outputs, axis=None if axis == 0 and d.chance() else axis, num_outputs=count)
+    made = d.node("Split", inputs, parts, axis=None if axis == 0 and d.chance() else axis, num_outputs=count)
     d.output(*(made if parts > 1 else [made]))
 
 
@@ -142,17 +145,21 @@ def unsqueeze(d):
 def concat(d):
     rank = d.int(1, 4)
     sizes, axis = d.ints(rank, 1, 3), d.axis(rank)
+
     def one():
         own = [*sizes]
         own[axis] = d.int(0, 3) if d.chance(0.2) else d.int(1, 3)
         return d.operand(d.floats(own)) if d.chance(0.4) else d.input(own)
+
     d.output(d.node("Concat", [d.input(sizes), *(one() for _ in range(d.int(0, 3)))], axis=axis))
 
 
 @family
 def expand(d):
     sizes = [d.pick([1, d.int(1, 4)]) for _ in range(d.int(0, 3))]
-    target = [d.int(1, 3) for _ in range(d.int(0, 2))] + [d.pick([1, n if n > 1 else d.int(1, 4)]) for n in sizes]
+    target = [d.int(1, 3) for _ in range(d.int(0, 2))] + [
+        d.pick([1, n if n > 1 else d.int(1, 4)]) for n in sizes
+    ]
     d.output(d.node("Expand", [d.input(sizes), d.operand(i64(target))]))
 
 
@@ -196,7 +203,9 @@ def reverse_sequence(d):
     lengths = d.operand(i64(d.ints(batch, 1, time)))
     first = d.chance()
     x = d.input([time, batch, 2] if first else [batch, time, 2])
-    d.output(d.node("ReverseSequence", [x, lengths], time_axis=0 if first else 1, batch_axis=1 if first else 0))
+    d.output(
+        d.node("ReverseSequence", [x, lengths], time_axis=0 if first else 1, batch_axis=1 if first else 0)
+    )
 
 
 @family
@@ -242,5 +251,7 @@ def shape_and_size(d):
     rank = d.int(1, 4)
     d.opset = d.pick([15, 19])
     x = d.input([d.some_dim(d.int(1, 5)) for _ in range(rank)])
-    ends = d.pick([{}, {"start": d.int(-rank - 1, rank)}, {"start": d.int(-rank, rank), "end": d.int(-rank, rank + 1)}])
+    ends = d.pick(
+        [{}, {"start": d.int(-rank - 1, rank)}, {"start": d.int(-rank, rank), "end": d.int(-rank, rank + 1)}]
+    )
     d.output(d.node("Shape", [x], **ends), d.node("Size", [x]), kind=INT64)

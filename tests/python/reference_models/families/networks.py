@@ -4,7 +4,18 @@ import numpy as np
 
 from .registry import family
 
-ACTIVATIONS = ["Relu", "Tanh", "Sigmoid", "Elu", "LeakyRelu", "HardSwish", "Mish", "Selu", "Softplus", "Softsign"]
+ACTIVATIONS = [
+    "Relu",
+    "Tanh",
+    "Sigmoid",
+    "Elu",
+    "LeakyRelu",
+    "HardSwish",
+    "Mish",
+    "Selu",
+    "Softplus",
+    "Softsign",
+]
 
 
 def linear(d, x, k, n):
@@ -65,12 +76,21 @@ def image_classifier(d):
     for _ in range(d.int(1, 2)):
         filters = d.int(1, 4)
         w = d.constant(d.floats([filters, channels, 3, 3], 0.3))
-        x = d.node("Conv", [x, w], auto_pad=d.pick([None, "SAME_UPPER", "SAME_LOWER"]), strides=d.pick([None, [2, 2]]))
+        x = d.node(
+            "Conv",
+            [x, w],
+            auto_pad=d.pick([None, "SAME_UPPER", "SAME_LOWER"]),
+            strides=d.pick([None, [2, 2]]),
+        )
         vectors = [d.constant(d.floats([filters])) for _ in range(3)]
         x = d.node("BatchNormalization", [x, *vectors, d.constant(np.ones(filters, np.float32))])
         x, channels = activated(d, x), filters
     x = d.node(d.pick(["GlobalAveragePool", "GlobalMaxPool"]), [x])
-    x = d.node("Flatten", [x]) if d.chance() else d.node("Squeeze", [x, d.constant(np.array([2, 3], np.int64))])
+    x = (
+        d.node("Flatten", [x])
+        if d.chance()
+        else d.node("Squeeze", [x, d.constant(np.array([2, 3], np.int64))])
+    )
     d.output(d.node("Softmax", [linear(d, x, channels, 4)], axis=-1))
 
 

@@ -46,7 +46,7 @@ def layer_normalization(d):
     sizes = d.ints(rank, 1, 5)
     axis = d.axis(rank)
     sizes[-1] = max(sizes[-1], 2)
-    inner = sizes[axis % rank:]
+    inner = sizes[axis % rank :]
     inputs = [d.input(sizes), d.constant(d.floats(inner))]
     if d.chance(0.7):
         inputs.append(d.constant(d.floats(inner)))
@@ -82,8 +82,10 @@ def rms_normalization(d):
     rank = d.int(2, 4)
     sizes = d.ints(rank, 1, 5)
     axis = d.axis(rank)
-    scale = d.constant(d.floats(sizes[axis % rank:]))
-    d.output(d.node("RMSNormalization", [d.input(sizes), scale], axis=d.pick([axis]), epsilon=d.pick([None, 1e-3])))
+    scale = d.constant(d.floats(sizes[axis % rank :]))
+    d.output(
+        d.node("RMSNormalization", [d.input(sizes), scale], axis=d.pick([axis]), epsilon=d.pick([None, 1e-3]))
+    )
 
 
 @family
@@ -120,8 +122,16 @@ def group_normalization_by_instances(d):
 @family
 def lrn(d):
     x = d.input([d.some_dim(2), d.int(1, 7), *d.ints(2, 1, 4)])
-    d.output(d.node("LRN", [x], size=d.pick([1, 3, 5]), alpha=d.pick([None, 0.05]), beta=d.pick([None, 0.5]),
-                    bias=d.pick([None, 2.0])))
+    d.output(
+        d.node(
+            "LRN",
+            [x],
+            size=d.pick([1, 3, 5]),
+            alpha=d.pick([None, 0.05]),
+            beta=d.pick([None, 0.5]),
+            bias=d.pick([None, 2.0]),
+        )
+    )
 
 
 @family
@@ -139,5 +149,7 @@ def mean_variance_normalization(d):
 
 @family
 def dropout(d):
-    y = d.node("Dropout", [d.input([d.some_dim(3), 4])] + ([d.constant(np.float32(0.3))] if d.chance() else []))
+    y = d.node(
+        "Dropout", [d.input([d.some_dim(3), 4])] + ([d.constant(np.float32(0.3))] if d.chance() else [])
+    )
     d.output(d.node("Relu", [y]))

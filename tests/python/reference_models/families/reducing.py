@@ -11,7 +11,7 @@ OPS = ["Reduce" + kind for kind in KINDS]
 
 def draw(d, op, x, rank):
     """A reduction in the form that its opset has, with or without axes."""
-    axes = [a - rank if d.chance(0.4) else a for a in d.permuted(rank)[:d.int(0, rank)]]
+    axes = [a - rank if d.chance(0.4) else a for a in d.permuted(rank)[: d.int(0, rank)]]
     by_input = d.opset >= 18 or op == "ReduceSum"
     attributes = {"keepdims": d.pick([None, 0, 1])}
     if by_input and d.chance(0.4):

@@ -41,7 +41,12 @@ POLICIES = [None, "stretch", "not_larger", "not_smaller"]
 
 @family
 def resize_nearest(d):
-    resize(d, mode=d.pick([None, "nearest"]), nearest_mode=d.pick(ROUNDINGS), keep_aspect_ratio_policy=d.pick(POLICIES))
+    resize(
+        d,
+        mode=d.pick([None, "nearest"]),
+        nearest_mode=d.pick(ROUNDINGS),
+        keep_aspect_ratio_policy=d.pick(POLICIES),
+    )
 
 
 @family
@@ -51,8 +56,13 @@ def resize_linear(d):
 
 @family
 def resize_cubic(d):
-    resize(d, mode="cubic", antialias=d.pick([None, 0]), cubic_coeff_a=d.pick([None, -0.5]),
-           exclude_outside=d.pick([None, 0, 1]))
+    resize(
+        d,
+        mode="cubic",
+        antialias=d.pick([None, 0]),
+        cubic_coeff_a=d.pick([None, -0.5]),
+        exclude_outside=d.pick([None, 0, 1]),
+    )
 
 
 @family
@@ -73,16 +83,28 @@ def resize_three_dimensions(d):
 def resize_cropped(d):
     x = d.input([1, 1, 4, 5])
     region = np.array([0, 0, 0.2, -0.1, 1, 1, 0.8, 1.2], np.float32)
-    inputs = [x, d.operand(region), "", d.operand(np.array([1, 1, *d.ints(2, 2, 6)], np.int64))]
-    d.output(d.node("Resize", inputs, coordinate_transformation_mode="tf_crop_and_resize",
-                    mode=d.pick(["nearest", "linear"]), extrapolation_value=d.pick([None, 1.5])))
+    # A region as large as the image is copied by onnxruntime, whatever part of it is asked for.
+    sizes = d.operand(np.array([1, 1, d.pick([2, 3, 6]), d.pick([2, 3, 6])], np.int64))
+    inputs = [x, d.operand(region), "", sizes]
+    d.output(
+        d.node(
+            "Resize",
+            inputs,
+            coordinate_transformation_mode="tf_crop_and_resize",
+            mode=d.pick(["nearest", "linear"]),
+            extrapolation_value=d.pick([None, 1.5]),
+        )
+    )
 
 
 @family
 def upsample(d):
     d.opset = d.pick([7, 9])
     x = d.input([1, d.int(1, 2), *d.ints(2, 1, 4)])
-    scales, mode = [1.0, 1.0, d.pick([1.0, 2.0, 1.5]), d.pick([2.0, 3.0])], d.pick([None, "nearest", "linear"])
+    scales, mode = (
+        [1.0, 1.0, d.pick([1.0, 2.0, 1.5]), d.pick([2.0, 3.0])],
+        d.pick([None, "nearest", "linear"]),
+    )
     if d.opset == 7:
         d.output(d.node("Upsample", [x], scales=scales, mode=mode))
     else:
@@ -93,14 +115,24 @@ def upsample(d):
 def grid_sample(d):
     d.opset = d.pick([16, 20, 20])
     three = d.opset == 20 and d.chance(0.25)
-    modes = [None, "linear", "nearest"] + ([] if three else ["cubic"]) if d.opset == 20 else \
-        [None, "bilinear", "nearest", "bicubic"]
+    modes = (
+        [None, "linear", "nearest"] + ([] if three else ["cubic"])
+        if d.opset == 20
+        else [None, "bilinear", "nearest", "bicubic"]
+    )
     dims = 3 if three else 2
     n = d.int(1, 2)
     x = d.input([n, d.int(1, 2), *d.ints(dims, 2, 5)])
     grid = d.input([n, *d.ints(dims, 1, 4), dims], lambda s: d.floats(s, 0.7))
-    d.output(d.node("GridSample", [x, grid], mode=d.pick(modes), align_corners=d.pick([None, 0, 1]),
-                    padding_mode=d.pick([None, "zeros", "border", "reflection"])))
+    d.output(
+        d.node(
+            "GridSample",
+            [x, grid],
+            mode=d.pick(modes),
+            align_corners=d.pick([None, 0, 1]),
+            padding_mode=d.pick([None, "zeros", "border", "reflection"]),
+        )
+    )
 
 
 @family
@@ -115,8 +147,19 @@ def affine_grid(d):
 @family
 def roi_align(d):
     d.opset = 16
-    boxes = lambda s: np.concatenate([d.rng.random((s[0], 2)) * 3, 4 + d.rng.random((s[0], 2)) * 3], 1).astype(np.float32)
+    boxes = lambda s: np.concatenate(
+        [d.rng.random((s[0], 2)) * 3, 4 + d.rng.random((s[0], 2)) * 3], 1
+    ).astype(np.float32)
     inputs = [d.input([1, 2, 8, 8]), d.input([2, 4], boxes), d.operand(np.zeros(2, np.int64))]
-    d.output(d.node("RoiAlign", inputs, mode=d.pick([None, "avg"]), output_height=d.int(1, 3),
-                    output_width=d.int(1, 3), sampling_ratio=d.pick([None, 2]), spatial_scale=d.pick([None, 0.5]),
-                    coordinate_transformation_mode=d.pick([None, "half_pixel", "output_half_pixel"])))
+    d.output(
+        d.node(
+            "RoiAlign",
+            inputs,
+            mode=d.pick([None, "avg"]),
+            output_height=d.int(1, 3),
+            output_width=d.int(1, 3),
+            sampling_ratio=d.pick([None, 2]),
+            spatial_scale=d.pick([None, 0.5]),
+            coordinate_transformation_mode=d.pick([None, "half_pixel", "output_half_pixel"]),
+        )
+    )

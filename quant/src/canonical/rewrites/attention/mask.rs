@@ -3,7 +3,11 @@
 
 use super::super::Node;
 use crate::{
-    canonical::{known::Known, refusal::Refusal, replacement::{Replacement, int_attribute}},
+    canonical::{
+        known::Known,
+        refusal::Refusal,
+        replacement::{Replacement, int_attribute},
+    },
     onnx::DataType,
 };
 
@@ -111,15 +115,24 @@ fn stated(
     if known.opset < SHORT_MASKS || whole {
         return Ok(added);
     }
-    let rank = of.shape.map(|shape| shape.len()).filter(|&rank| rank > 0).ok_or_else(|| {
-        Refusal::new(format!("the rank of its mask '{mask}' is not known; declare its shape"))
-    })?;
+    let rank = of
+        .shape
+        .map(|shape| shape.len())
+        .filter(|&rank| rank > 0)
+        .ok_or_else(|| {
+            Refusal::new(format!(
+                "the rank of its mask '{mask}' is not known; declare its shape"
+            ))
+        })?;
     let length = |new: &mut Replacement<'_>, x: &str, axis: i64| {
         let start = vec![int_attribute("start", axis), int_attribute("end", axis + 1)];
         new.node_with("Shape", &[x], start)
     };
     let (keys, given) = (length(new, k, 2), length(new, mask, rank as i64 - 1));
-    let (none, missing) = (new.ints(&vec![0; 2 * rank - 1]), new.node("Sub", &[&keys, &given]));
+    let (none, missing) = (
+        new.ints(&vec![0; 2 * rank - 1]),
+        new.node("Sub", &[&keys, &given]),
+    );
     let pads = new.node_with("Concat", &[&none, &missing], vec![int_attribute("axis", 0)]);
     let infinity = new.float(f32::NEG_INFINITY);
     Ok(new.node("Pad", &[&added, &pads, &infinity]))
@@ -134,8 +147,11 @@ struct Places {
 impl Places {
     fn of(node: &Node<'_>, new: &mut Replacement<'_>, q: &str, k: &str) -> Places {
         let scalar = new.ints(&[]);
-        let (zero, one) = (new.number(0, DataType::Int64), new.number(1, DataType::Int64));
-        let mut length = |new: &mut Replacement<'_>, x: &str| {
+        let (zero, one) = (
+            new.number(0, DataType::Int64),
+            new.number(1, DataType::Int64),
+        );
+        let length = |new: &mut Replacement<'_>, x: &str| {
             let of = vec![int_attribute("start", 2), int_attribute("end", 3)];
             let vector = new.node_with("Shape", &[x], of);
             new.node("Reshape", &[&vector, &scalar])

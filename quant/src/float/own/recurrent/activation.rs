@@ -47,8 +47,10 @@ pub(super) fn of(call: &Call<'_>, directions: usize) -> Result<Vec<Activation>, 
     let mut betas = call.node.floats("activation_beta").iter();
     let one = |name: &str| {
         let (kind, alpha, beta) = kind(name)?;
-        let mut next = |list: &mut std::slice::Iter<'_, f32>, otherwise: Option<f64>| {
-            otherwise.map_or(0.0, |otherwise| list.next().map_or(otherwise, |&x| x.into()))
+        let next = |list: &mut std::slice::Iter<'_, f32>, otherwise: Option<f64>| {
+            otherwise.map_or(0.0, |otherwise| {
+                list.next().map_or(otherwise, |&x| x.into())
+            })
         };
         Ok(Activation {
             kind,
