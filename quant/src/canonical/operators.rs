@@ -67,6 +67,7 @@ const RANDOM: &str = "it draws random numbers, so no two runs agree; give them a
 const TRAINING: &str = "it is for training; export the model for inference";
 const STRINGS: &str = "it works on strings; only numbers are run";
 const BODIES: &str = "its body is run again and again in a way that nothing here has; unroll it";
+const QUANTIZED: &str = "it is quantized already; give the float model that it was made from";
 const OPTIONAL: &str = "it makes or takes an optional value, which is no tensor";
 
 /// Every operator, by name.
@@ -214,8 +215,8 @@ const TABLE: &[Operator] = &[
     float("PRelu"),
     float("Pad"),
     kernel("Pow"),
-    own("QLinearConv"),
-    own("QLinearMatMul"),
+    refused("QLinearConv", QUANTIZED),
+    refused("QLinearMatMul", QUANTIZED),
     own("QuantizeLinear"),
     float("RMSNormalization"),
     own("RNN"),
@@ -246,7 +247,7 @@ const TABLE: &[Operator] = &[
     float("STFT"),
     refused("Scan", BODIES),
     rewritten("Scatter", "ScatterElements"),
-    float("ScatterElements"),
+    own("ScatterElements"),
     float("ScatterND"),
     rewritten("Selu", "Elu and Mul"),
     float("SequenceAt"),

@@ -98,7 +98,7 @@ fn bytes(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         "OneHot" if !inputs.get(2).is_some_and(is_byte) => {
             return Ok(Some(new.last_with(node.op(), &widened, attributes)));
         }
-        "Where" if !inputs.iter().skip(1).any(|name| is_byte(&name)) => return Ok(None),
+        "Where" if !inputs.iter().skip(1).any(is_byte) => return Ok(None),
         op => op,
     };
     let outputs = node.proto.output.len();

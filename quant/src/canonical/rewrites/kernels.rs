@@ -31,6 +31,8 @@ const ALWAYS: &[&str] = &[
     "NonMaxSuppression",
     "RNN",
     "RoiAlign",
+    // rten's puts some elements elsewhere where there are fewer indices than elements.
+    "ScatterElements",
     "SoftmaxCrossEntropyLoss",
     "SpaceToDepth",
     "TensorScatter",

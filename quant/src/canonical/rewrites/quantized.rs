@@ -39,16 +39,6 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
             }
         }
         "DynamicQuantizeLinear" => to_kernel(known, node, vec![elem_attribute(T::Uint8)]),
-        "QLinearMatMul" => to_kernel(
-            known,
-            node,
-            vec![elem_attribute(known.narrow(node.needs(7)?))],
-        ),
-        "QLinearConv" => to_kernel(
-            known,
-            node,
-            vec![elem_attribute(known.narrow(node.needs(7)?))],
-        ),
         "MatMulInteger" | "ConvInteger" if !known.nested => {
             to_kernel(known, node, vec![elem_attribute(T::Int32)])
         }

@@ -188,90 +188,14 @@ pub(super) fn matmul_integer(call: &Call<'_>) -> Made {
     Ok(vec![stored(&whole::product(&a, &b)?, DataType::Int32)?])
 }
 
-/// QLinearMatMul.
-pub(super) fn qlinear_matmul(call: &Call<'_>) -> Made {
-    let (a, b) = (centred(call, 0, 2, -2)?, centred(call, 3, 5, -1)?);
-    let sums = whole::product(&a, &b)?;
-    let (a_scale, b_scale) = (call.floats(1)?, call.floats(4)?);
-    let (y_scale, zero) = (call.floats(6)?, call.list(7)?.unwrap_or_default());
-    let one = |x: &crate::tensor::Tensor, what: &str| match x.len() {
-        1 => Ok(x.first().copied().unwrap_or(1.0)),
-        _ => Err(format!("its {what} has a number for each row or column")),
-    };
-    let factor = f64::from(one(a_scale, "a_scale")?) / f64::from(one(y_scale, "y_scale")?);
-    let by_column: Vec<f64> = b_scale
-        .iter()
-        .map(|&scale| f64::from(scale) * factor)
-        .collect();
-    requantized(
-        call,
-        &sums,
-        |place| {
-            let column = sums.shape().last().map_or(0, |&n| place % n.max(1));
-            by_column[if by_column.len() == 1 { 0 } else { column }]
-        },
-        &zero,
-    )
-}
-
 /// ConvInteger.
 pub(super) fn conv_integer(call: &Call<'_>) -> Made {
     let (x, w) = (centred(call, 0, 2, 1)?, centred(call, 1, 3, 0)?);
     Ok(vec![stored(&convolved(call, &x, &w)?, DataType::Int32)?])
 }
 
-/// QLinearConv.
-pub(super) fn qlinear_conv(call: &Call<'_>) -> Made {
-    let (x, w) = (centred(call, 0, 2, 1)?, centred(call, 3, 5, 0)?);
-    let mut sums = convolved(call, &x, &w)?;
-    if let Some(bias) = call.list(8)? {
-        for (mut channel, &bias) in sums.axis_iter_mut(ndarray::Axis(1)).zip(&bias) {
-            channel.mapv_inplace(|x| x + bias);
-        }
-    }
-    let (x_scale, w_scale, y_scale) = (call.floats(1)?, call.floats(4)?, call.floats(6)?);
-    let first = |x: &crate::tensor::Tensor| f64::from(x.first().copied().unwrap_or(1.0));
-    let factor = first(x_scale) / first(y_scale);
-    let scales: Vec<f64> = w_scale
-        .iter()
-        .map(|&scale| f64::from(scale) * factor)
-        .collect();
-    let per: usize = sums.shape().iter().skip(2).product();
-    let channels = sums.shape()[1];
-    let zero = call.list(7)?.unwrap_or_default();
-    requantized(
-        call,
-        &sums,
-        |place| {
-            scales[if scales.len() == 1 {
-                0
-            } else {
-                place / per.max(1) % channels
-            }]
-        },
-        &zero,
-    )
-}
-
 fn convolved(call: &Call<'_>, x: &ArrayD<i64>, w: &ArrayD<i64>) -> Result<ArrayD<i64>, String> {
     let flat = |x: &ArrayD<i64>| -> Vec<f64> { x.iter().map(|&x| x as f64).collect() };
     let y = convolution::product(call, (x.shape(), &flat(x)), (w.shape(), &flat(w)))?;
     tensor(&y.shape, y.elements.iter().map(|&y| y as i64).collect())
-}
-
-fn requantized(
-    call: &Call<'_>,
-    sums: &ArrayD<i64>,
-    factor: impl Fn(usize) -> f64,
-    zero: &[i64],
-) -> Made {
-    let elem = call.elem();
-    let (low, high) = range(elem).ok_or("its codes are no integers")?;
-    let zero = zero.first().copied().unwrap_or(0) as f64;
-    let codes = sums.iter().enumerate().map(|(place, &sum)| {
-        let scaled = (sum as f64 * factor(place)) as f32;
-        (f64::from(scaled.round_ties_even()) + zero).clamp(low, high) as i64
-    });
-    let codes = tensor(sums.shape(), codes.collect())?;
-    Ok(vec![stored(&codes, elem)?])
 }

@@ -87,7 +87,8 @@ impl Sampler<'_> {
         if nearest {
             x = x.round_ties_even();
         }
-        if x < low || x > high {
+        // Cubic weights are those of the point itself; its neighbours are brought inside each alone.
+        if (x < low || x > high) && !self.mode.ends_with("cubic") {
             x = match self.padding {
                 "border" => x.clamp(0.0, whole - 1.0),
                 "reflection" => reflected(x, low, high),
