@@ -114,6 +114,11 @@ impl Form<'_> {
             tensor.data_location = 0;
         }
         if !tensor.name.is_empty() {
+            if !known.nested && known.is_constant(&tensor.name) {
+                let name = &tensor.name;
+                let reason = format!("tensor '{name}' is there twice; names of values are unique");
+                return Err(self.bad(reason));
+            }
             if tensor.element_type() != elem {
                 known.was(&tensor.name, elem);
             }

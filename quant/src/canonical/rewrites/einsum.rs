@@ -52,7 +52,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         let shape = new.ints(&[zeros.as_slice(), &[product.matrix.shape()[0] as i64]].concat());
         left = new.node("Reshape", &[&left, &shape]);
     }
-    let matrix = new.constant(f32_initializer("", product.matrix.view()));
+    let matrix = new.constant_of(w, f32_initializer("", product.matrix.view()));
     let mut y = new.node("MatMul", &[&left, &matrix]);
     if product.columns.len() != 1 {
         let shape = new.ints(&[zeros, product.columns].concat());
