@@ -22,7 +22,7 @@ use crate::{
     batch::Batch,
     error::{Error, Result},
     model::{Model, OnnxNode},
-    tensor::{Datum, Tensor},
+    tensor::{Datum, SharedTensor},
 };
 use pieces::Piece;
 
@@ -35,7 +35,7 @@ pub struct FloatModel {
     value_names: Vec<String>,
     constants: BTreeSet<String>,
     /// Constants that rten is shown in each run.
-    weights: HashMap<String, Arc<Tensor>>,
+    weights: HashMap<String, SharedTensor>,
     pieces: Vec<Piece>,
 }
 

@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Result},
     limits::InputLimits,
     onnx::{GraphProto, ModelProto},
-    tensor::Tensor,
+    tensor::SharedTensor,
 };
 
 pub(crate) use external::ExternalData;
@@ -180,7 +180,7 @@ impl Model {
     }
 
     /// A float constant; None where there is no constant of this name or it is not of a float type.
-    pub fn f32_constant(&self, name: &str) -> Option<&Arc<Tensor>> {
+    pub fn f32_constant(&self, name: &str) -> Option<&SharedTensor> {
         self.constants.get(name)?.floats()
     }
 

@@ -1,9 +1,13 @@
 //! The tensor types that cross module borders: dense, row-major, owned.
 
-use ndarray::ArrayD;
+use ndarray::{ArcArray, ArrayD, IxDyn};
 
 /// A float tensor of any rank in standard (row-major, contiguous) layout.
 pub type Tensor = ArrayD<f32>;
+
+/// A float constant whose elements everyone shares: the float engine, the graph, layers with one
+/// weight. A transposed view of it is no copy.
+pub type SharedTensor = ArcArray<f32, IxDyn>;
 
 /// A value of a float run. Quantization only ever concerns [`Datum::F32`]; the rest are shapes,
 /// indices and masks that travel along.

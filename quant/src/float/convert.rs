@@ -1,12 +1,12 @@
 //! Tensors to and from rten. Both sides are dense and row-major, so no element is copied.
 
-use ndarray::ArrayD;
+use ndarray::{ArrayBase, ArrayD, Data, IxDyn};
 use rten::{Value, ValueOrView, ValueView};
 use rten_tensor::{Layout as _, TensorView};
 
 use crate::{
     error::{Error, Result},
-    tensor::{Datum, Tensor},
+    tensor::{Datum, SharedTensor},
 };
 
 /// Borrows a tensor.
@@ -20,7 +20,7 @@ pub(super) fn to_rten(datum: &Datum) -> Result<ValueOrView<'_>> {
 }
 
 /// Borrows a float tensor.
-pub(super) fn floats_to_rten(array: &Tensor) -> Result<ValueOrView<'_>> {
+pub(super) fn floats_to_rten(array: &SharedTensor) -> Result<ValueOrView<'_>> {
     Ok(view(array)?.into())
 }
 
@@ -54,8 +54,9 @@ pub(super) fn from_rten(value: Value) -> Option<Datum> {
     }
 }
 
-fn view<'a, T>(array: &'a ArrayD<T>) -> Result<ValueView<'a>>
+fn view<'a, T, S>(array: &'a ArrayBase<S, IxDyn>) -> Result<ValueView<'a>>
 where
+    S: Data<Elem = T>,
     ValueView<'a>: From<TensorView<'a, T>>,
 {
     let failed = |reason: &str| Error::FloatRun {

@@ -1,7 +1,7 @@
 //! A model as rten loads it: nodes in canonical form and small constants. Larger ones become inputs
 //! that each run is shown, so that no copy of them is made; so does what our own kernels make.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use prost::Message as _;
 
@@ -10,7 +10,7 @@ use crate::{
     canonical::{file, named},
     model::{Constant, Model},
     onnx::{GraphProto, TensorProto, f32_initializer},
-    tensor::Tensor,
+    tensor::SharedTensor,
 };
 
 /// Floats of at most so many elements are loaded with the model.
@@ -21,7 +21,7 @@ pub(super) struct Executable {
     /// The ONNX file.
     pub(super) model: Vec<u8>,
     /// Constants that are no part of it, by name.
-    pub(super) weights: HashMap<String, Arc<Tensor>>,
+    pub(super) weights: HashMap<String, SharedTensor>,
 }
 
 pub(super) fn executable(model: &Model) -> Executable {
@@ -38,7 +38,7 @@ pub(super) fn executable(model: &Model) -> Executable {
     for (name, constant) in constants {
         match constant {
             Constant::Floats(tensor) if tensor.len() > SMALL => {
-                weights.insert(name.to_owned(), Arc::clone(tensor));
+                weights.insert(name.to_owned(), tensor.clone());
                 graph.input.push(named(name));
             }
             Constant::Floats(tensor) => {

@@ -187,7 +187,7 @@ impl FloatModel {
             return convert::from_rten(value.clone()).ok_or_else(|| self.sequence(name));
         }
         if let Some(weight) = self.weights.get(name) {
-            return Ok(Datum::F32(weight.as_ref().clone()));
+            return Ok(Datum::F32(weight.to_owned()));
         }
         // A small constant, which rten has.
         let values = self.execute(&self.file, Vec::new(), &BTreeSet::from([name]))?;

@@ -11,7 +11,7 @@ mod names;
 use std::sync::Arc;
 
 use dual16_nash::lut::LutFunction;
-use ndarray::{Array1, Array2};
+use ndarray::{ArcArray2, Array1};
 
 use crate::tensor::Tensor;
 
@@ -156,7 +156,7 @@ pub enum ReduceKind {
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// `[O, K]`.
-    pub weight: Arc<Array2<f32>>,
+    pub weight: ArcArray2<f32>,
     /// `[O]`.
     pub bias: Option<Arc<Array1<f32>>>,
 }

@@ -9,14 +9,14 @@ use super::external::ExternalData;
 use crate::{
     error::{Error, Result},
     onnx::{DataType, GraphProto, Payload, TensorError, TensorProto},
-    tensor::Tensor,
+    tensor::{SharedTensor, Tensor},
 };
 
 /// One constant.
 #[derive(Debug, Clone)]
 pub(crate) enum Constant {
     /// Of a float type, rounded to f32 where wider.
-    Floats(Arc<Tensor>),
+    Floats(SharedTensor),
     /// Of any other type, its data in the message.
     Other(Arc<TensorProto>, Vec<usize>),
 }
@@ -30,7 +30,7 @@ impl Constant {
     }
 
     /// The elements, where they are floats.
-    pub(crate) fn floats(&self) -> Option<&Arc<Tensor>> {
+    pub(crate) fn floats(&self) -> Option<&SharedTensor> {
         match self {
             Constant::Floats(tensor) => Some(tensor),
             Constant::Other(..) => None,
@@ -105,7 +105,7 @@ fn decoded(
         };
         let elements = elements.map_err(bad)?;
         check(file, name, &elements)?;
-        return Ok(Constant::Floats(Arc::new(elements)));
+        return Ok(Constant::Floats(elements.into_shared()));
     }
     if tensor.is_external() {
         tensor.raw_data = Some(external.read(name, &tensor)?.into());

@@ -56,8 +56,6 @@ pub(super) struct Build<'a> {
     nodes: Vec<Node>,
     inputs: Vec<ValueId>,
     by_onnx: HashMap<&'a str, ValueId>,
-    /// Weights by name and by whether they were turned: layers that share one share it here too.
-    weights: HashMap<(&'a str, bool), Arc<Array2<f32>>>,
     value_names: Unique,
     node_names: Unique,
 }
@@ -71,7 +69,6 @@ impl<'a> Build<'a> {
             nodes: Vec::new(),
             inputs: Vec::new(),
             by_onnx: HashMap::new(),
-            weights: HashMap::new(),
             value_names: Unique::default(),
             node_names: Unique::default(),
         };
@@ -118,24 +115,16 @@ impl<'a> Build<'a> {
         Ok(id)
     }
 
-    /// A constant matrix as `[O, K]`; `turned` where the model has it as `[K, O]`.
-    pub(super) fn weight(&mut self, name: &'a str, turned: bool) -> Result<Arc<Array2<f32>>> {
-        if let Some(weight) = self.weights.get(&(name, turned)) {
-            return Ok(Arc::clone(weight));
-        }
-        let tensor = self.finite(name)?;
-        let matrix = tensor.view().into_dimensionality::<Ix2>();
+    /// A constant matrix as `[O, K]`; `turned` where the model has it as `[K, O]`. It shares the
+    /// elements of the constant.
+    pub(super) fn weight(&mut self, name: &'a str, turned: bool) -> Result<ArcArray2<f32>> {
+        let matrix = self.finite(name)?.into_dimensionality::<Ix2>();
         let matrix = matrix.map_err(|_| self.lost(name))?;
-        let weight = Arc::new(match turned {
-            true => matrix.t().as_standard_layout().into_owned(),
-            false => matrix.to_owned(),
-        });
-        self.weights.insert((name, turned), Arc::clone(&weight));
-        Ok(weight)
+        Ok(if turned { matrix.reversed_axes() } else { matrix })
     }
 
     /// A float constant without NaN or infinity.
-    pub(super) fn finite(&self, name: &str) -> Result<Arc<Tensor>> {
+    pub(super) fn finite(&self, name: &str) -> Result<SharedTensor> {
         let tensor = self.facts.f32_constant(name);
         let tensor = tensor.ok_or_else(|| self.lost(name))?;
         self.check_finite(name, &tensor)?;

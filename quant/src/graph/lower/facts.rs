@@ -9,7 +9,7 @@ use std::{
 use crate::{
     error::{Error, Result},
     model::{ElementKind, Model, OnnxNode},
-    tensor::{Datum, Tensor},
+    tensor::{Datum, SharedTensor},
 };
 
 /// Operators that make another value each time, so that nothing may be folded through them.
@@ -147,10 +147,10 @@ impl<'a> Facts<'a> {
     }
 
     /// A float constant; None where the value is not constant or not float.
-    pub(super) fn f32_constant(&self, name: &str) -> Option<Arc<Tensor>> {
+    pub(super) fn f32_constant(&self, name: &str) -> Option<SharedTensor> {
         if self.folded.contains(name) {
             let folded = self.probe.get(name).and_then(Datum::as_f32);
-            return folded.cloned().map(Arc::new);
+            return folded.map(|tensor| tensor.to_shared());
         }
         self.model.f32_constant(name).cloned()
     }
