@@ -18,7 +18,7 @@ use crate::{
     exec::captured,
     graph::{NodeId, Op},
     measured::Planned,
-    plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose},
+    plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose, mask_notices},
     settings::WayChoice,
     ways::isolated::{IsolatedLayer, IsolatedWay},
 };
@@ -146,7 +146,8 @@ pub(super) fn reduce(
         (*id, chosen)
     };
     let chosen: BTreeMap<usize, Chosen> = layers.iter().map(chosen).collect();
-    let (plan, fallbacks) = Plan::build(&session.scale_source(&calibration), &chosen)?;
+    let (plan, mut fallbacks) = Plan::build(&session.scale_source(&calibration), &chosen)?;
+    fallbacks.extend(mask_notices(&session.graph, &calibration.floors));
     let events = fallbacks.iter().cloned().map(Event::Notice).collect();
     notices.extend(fallbacks);
     let planned = Planned {

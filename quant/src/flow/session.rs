@@ -271,7 +271,8 @@ impl Session {
     pub(super) fn wants(&self, id: ValueId) -> Wants {
         let request = &self.request.values[id.0];
         let mut dtypes = vec![request.dtype];
-        if self.gemm_inputs.contains(&id.0) {
+        // A mask may need the room of int16.
+        if self.gemm_inputs.contains(&id.0) || self.graph.mask_side(id).is_some() {
             dtypes = IntDtype::ALL.to_vec();
         }
         let mut observers = vec![request.observer];

@@ -6,6 +6,7 @@
 
 mod links;
 mod lower;
+mod masks;
 
 use std::sync::Arc;
 
@@ -15,7 +16,12 @@ use ndarray::{Array1, Array2};
 use crate::tensor::Tensor;
 
 use links::Links;
+use masks::Masks;
+
 pub use lower::lower;
+pub use masks::Side;
+
+pub(crate) use masks::{Brought, Passage};
 
 /// Index into [`Graph::values`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +43,7 @@ pub struct Graph {
     /// The model's float outputs.
     pub outputs: Vec<ValueId>,
     links: Links,
+    masks: Masks,
 }
 
 /// One float tensor of the model.
@@ -201,13 +208,16 @@ impl Graph {
         inputs: Vec<ValueId>,
         outputs: Vec<ValueId>,
     ) -> Self {
-        Self {
+        let mut graph = Self {
             links: Links::of(&values, &nodes, &outputs),
+            masks: Masks::default(),
             values,
             nodes,
             inputs,
             outputs,
-        }
+        };
+        graph.masks = Masks::of(&graph);
+        graph
     }
 
     /// The value with this id.

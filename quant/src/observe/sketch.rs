@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use dual16_nash::dtype::IntDtype;
 
-use super::{Histogram, Moments, MseChoice, MseSearch, NonFiniteAt, ObserverKind, Range};
+use super::{Histogram, Masked, Moments, MseChoice, MseSearch, NonFiniteAt, ObserverKind, Range};
 
 /// Values handled at a time: small enough to stay in the L1 cache over several passes.
 const BLOCK: usize = 2048;
@@ -69,6 +69,7 @@ pub struct Sketch {
     pub(super) histogram: Option<Histogram>,
     pub(super) mse_int8: Option<MseChoice>,
     pub(super) mse_int16: Option<MseChoice>,
+    pub(super) masked: Option<Masked>,
 }
 
 impl Sketch {
@@ -100,6 +101,12 @@ impl Sketch {
         let mut builder = SketchBuilder::new(shape, false);
         builder.sketch.range = Range::new(min, max).filter(|_| !shape.contains(&0));
         Ok(builder.finish())
+    }
+
+    /// The same with masked elements, which were left out of the values that it is of.
+    #[must_use]
+    pub fn beside(self, masked: Option<Masked>) -> Self {
+        Self { masked, ..self }
     }
 
     /// Shape of the value in this batch.
@@ -156,6 +163,7 @@ impl SketchBuilder {
             histogram: histogram.then(Histogram::default),
             mse_int8: None,
             mse_int16: None,
+            masked: None,
         };
         Self {
             sketch,

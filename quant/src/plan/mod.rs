@@ -6,6 +6,7 @@
 mod apply;
 mod build;
 mod choose;
+mod floors;
 mod names;
 mod request;
 mod scales;
@@ -20,10 +21,12 @@ use crate::graph::{Graph, NodeId, ValueId};
 pub(crate) use names::{dtype_text, way_text};
 
 pub(crate) use build::inner_params;
+pub(crate) use floors::{floors, notices as mask_notices};
 pub(crate) use scales::exact_range;
 
 pub use build::Chosen;
 pub use choose::{Candidate, SQNR_TIE_DB, choose};
+pub use floors::Floor;
 pub use request::{LinearRequest, Request, ValueRequest};
 pub use scales::{Calibration, Key, ScaleSource};
 

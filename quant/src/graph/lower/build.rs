@@ -88,7 +88,9 @@ impl<'a> Build<'a> {
             .iter()
             .map(|name| made(name).ok_or_else(|| self.lost(name)))
             .collect::<Result<_>>()?;
-        Ok(Graph::new(self.values, self.nodes, self.inputs, outputs))
+        let graph = Graph::new(self.values, self.nodes, self.inputs, outputs);
+        check_constants(self.facts, &graph)?;
+        Ok(graph)
     }
 
     /// The value of an ONNX name: made by an earlier unit, or a constant.
@@ -98,7 +100,7 @@ impl<'a> Build<'a> {
         }
         let tensor = self.facts.f32_constant(name);
         let tensor = tensor.ok_or_else(|| self.lost(name))?;
-        let id = self.constant(name, Some(name), tensor)?;
+        let id = self.constant(name, Some(name), tensor);
         self.by_onnx.insert(name, id);
         Ok(id)
     }
@@ -123,31 +125,18 @@ impl<'a> Build<'a> {
     pub(super) fn finite(&self, name: &str) -> Result<Arc<Tensor>> {
         let tensor = self.facts.f32_constant(name);
         let tensor = tensor.ok_or_else(|| self.lost(name))?;
-        self.check_finite(name, &tensor)?;
+        check_finite(self.facts, name, &tensor, |_| false)?;
         Ok(tensor)
     }
 
-    fn check_finite(&self, name: &str, tensor: &Tensor) -> Result<()> {
-        match tensor.indexed_iter().find(|(_, x)| !x.is_finite()) {
-            None => Ok(()),
-            Some((index, &value)) => Err(Error::NonFinite {
-                file: self.facts.model.file().to_owned(),
-                tensor: name.to_owned(),
-                value,
-                index: index.as_array_view().to_vec(),
-            }),
-        }
-    }
-
     /// A constant that the model does not have as such.
-    pub(super) fn literal(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
+    pub(super) fn literal(&mut self, name: &str, tensor: Tensor) -> ValueId {
         self.constant(name, None, Arc::new(tensor))
     }
 
-    fn constant(&mut self, name: &str, onnx: Option<&str>, tensor: Arc<Tensor>) -> Result<ValueId> {
-        self.check_finite(name, &tensor)?;
+    fn constant(&mut self, name: &str, onnx: Option<&str>, tensor: Arc<Tensor>) -> ValueId {
         let shape = tensor.shape().to_vec();
-        Ok(self.value(name, onnx, ValueKind::Constant(tensor), shape))
+        self.value(name, onnx, ValueKind::Constant(tensor), shape)
     }
 
     /// Adds a node whose one output is the unit's.
@@ -282,5 +271,37 @@ impl<'a> Build<'a> {
             file: self.facts.model.file().to_owned(),
             reason: format!("value '{name}' is no float tensor where one is needed"),
         }
+    }
+}
+
+/// Constants of a whole graph: no NaN, and no infinity but those that mask.
+fn check_constants(facts: &Facts<'_>, graph: &Graph) -> Result<()> {
+    for (index, value) in graph.values.iter().enumerate() {
+        if let ValueKind::Constant(tensor) = &value.kind {
+            let side = graph.mask_side(ValueId(index));
+            let name = value.onnx.as_ref().unwrap_or(&value.name);
+            check_finite(facts, name, tensor, |x| {
+                side.is_some_and(|side| side.is_masked(x))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn check_finite(
+    facts: &Facts<'_>,
+    name: &str,
+    tensor: &Tensor,
+    allowed: impl Fn(f32) -> bool,
+) -> Result<()> {
+    let mut elements = tensor.indexed_iter();
+    match elements.find(|&(_, &x)| !x.is_finite() && !allowed(x)) {
+        None => Ok(()),
+        Some((index, &value)) => Err(Error::NonFinite {
+            file: facts.model.file().to_owned(),
+            tensor: name.to_owned(),
+            value,
+            index: index.as_array_view().to_vec(),
+        }),
     }
 }
