@@ -53,7 +53,7 @@ pub enum ScaleError {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum QuantizeError {
-    /// NaN and infinities are never quantized.
+    /// A parameter is finite.
     #[error("value {value} at index {index} is not finite")]
     NonFinite {
         /// Flat index of the first such value.
@@ -67,19 +67,6 @@ pub enum QuantizeError {
     /// A channel's range gives no scale.
     #[error(transparent)]
     Scale(#[from] ScaleError),
-}
-
-impl QuantizeError {
-    /// The same error of a slice that begins `offset` elements after the caller's.
-    pub(crate) fn after(self, offset: usize) -> Self {
-        match self {
-            Self::NonFinite { index, value } => Self::NonFinite {
-                index: index + offset,
-                value,
-            },
-            other => other,
-        }
-    }
 }
 
 /// A ratio of scales that the fixed-point multiplier cannot express.

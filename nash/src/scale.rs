@@ -93,7 +93,8 @@ impl FromStr for ScaleRule {
 }
 
 /// Scale of an observed range, in f32: `max(max(-min, max, 0) / divisor, 2^-23)` `[pub]`;
-/// `power_of_two` then rounds it up to a power of two (opt-in `[pub]`).
+/// `power_of_two` then rounds it up to a power of two (opt-in `[pub]`). A range that ends where f32
+/// does gets the largest scale at which every integer still has a finite value `[our]`.
 ///
 /// # Errors
 /// [`ScaleError::InvalidRange`] for a range that is not finite or has `min > max`.
@@ -109,10 +110,12 @@ pub fn scale_from_range(
     }
     let amax = (-min).max(max).max(0.0);
     let scale = (amax / rule.divisor(dtype)).max(MIN_SCALE);
+    let largest = f32::MAX / -(dtype.qmin() as f32);
     Scale::new(if power_of_two {
-        ceil_power_of_two(scale)
+        // The power of two below.
+        ceil_power_of_two(scale).min(ceil_power_of_two(largest) / 2.0)
     } else {
-        scale
+        scale.min(largest)
     })
 }
 

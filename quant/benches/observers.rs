@@ -44,10 +44,7 @@ fn observers(criterion: &mut Criterion) {
             b.iter(|| Sketch::of(black_box(&values), &[VALUES], wants));
         });
     }
-    let Some(range) = Sketch::of(&values, &[VALUES], Wants::default())
-        .ok()
-        .and_then(|sketch| sketch.range())
-    else {
+    let Some(range) = Sketch::of(&values, &[VALUES], Wants::default()).range() else {
         return;
     };
     for dtype in IntDtype::ALL {

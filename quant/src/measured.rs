@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    metrics::ErrorSums,
+    metrics::{ErrorSums, Metrics},
     plan::Plan,
     report::{LayerMeasured, Notice},
     ways::RunCounts,
@@ -30,6 +30,8 @@ pub(crate) struct PairedSums {
     pub(crate) validation: ErrorSums,
     /// CONVERTED against float.
     pub(crate) converted: ErrorSums,
+    /// Why either has no figures, in this order.
+    failed: [Option<String>; 2],
 }
 
 impl PairedSums {
@@ -41,9 +43,32 @@ impl PairedSums {
         }
     }
 
+    /// The tensor could not be made in one kind of run, or not compared; the first reason stays.
+    pub(crate) fn fail(&mut self, converted: bool, reason: &str) {
+        self.failed[usize::from(converted)].get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// The figures of one kind of run; `scale` is that of the output.
+    pub(crate) fn metrics(&self, converted: bool, scale: Option<f32>) -> Metrics {
+        let sums = if converted {
+            &self.converted
+        } else {
+            &self.validation
+        };
+        match &self.failed[usize::from(converted)] {
+            Some(reason) => Metrics::none(reason.clone()),
+            None => sums.finish(scale),
+        }
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         self.validation.merge(&other.validation);
         self.converted.merge(&other.converted);
+        for (converted, reason) in [false, true].into_iter().zip(&other.failed) {
+            if let Some(reason) = reason {
+                self.fail(converted, reason);
+            }
+        }
     }
 }
 

@@ -54,7 +54,7 @@ pub struct WayMeasured {
     /// The way.
     #[serde(with = "crate::plan::way_text")]
     pub way: Way,
-    /// Whether the toolchain can run it.
+    /// Whether the toolchain can run it, here.
     pub legal: bool,
     /// Why not; empty where it can.
     pub reason: String,
@@ -68,6 +68,22 @@ pub struct WayMeasured {
     pub clip_fraction: f64,
     /// Magnitude bits (the sign not counted) that the largest accumulator needs.
     pub accumulator_bits: u32,
+}
+
+impl WayMeasured {
+    /// A way that cannot be set up or run for its layer: no figures, and not to be chosen.
+    pub(crate) fn failed(way: Way, reason: String) -> Self {
+        WayMeasured {
+            way,
+            legal: false,
+            metrics: Metrics::none(reason.clone()),
+            reason,
+            macs: 0,
+            zero_fraction: 0.0,
+            clip_fraction: 0.0,
+            accumulator_bits: 0,
+        }
+    }
 }
 
 /// One Linear inside the whole quantized model.

@@ -65,6 +65,8 @@ fn metrics(metrics: &Metrics) -> v1::Metrics {
         mse,
         atol,
         lsb,
+        left_out,
+        ..
     } = *metrics;
     v1::Metrics {
         sqnr_db,
@@ -73,6 +75,8 @@ fn metrics(metrics: &Metrics) -> v1::Metrics {
         mse,
         atol,
         lsb,
+        reason: metrics.reason.clone(),
+        left_out,
     }
 }
 
@@ -85,11 +89,13 @@ mod tests {
     fn measured(sqnr_db: Option<f64>) -> Metrics {
         Metrics {
             sqnr_db,
-            cosine: 0.5,
-            l1: 1.0,
-            mse: 2.0,
-            atol: 3.0,
+            cosine: Some(0.5),
+            l1: Some(1.0),
+            mse: Some(2.0),
+            atol: Some(3.0),
             lsb: None,
+            reason: "because".to_owned(),
+            left_out: 7,
         }
     }
 
@@ -126,11 +132,13 @@ mod tests {
             reason: "because".to_owned(),
             metrics: Some(v1::Metrics {
                 sqnr_db: Some(48.7),
-                cosine: 0.5,
-                l1: 1.0,
-                mse: 2.0,
-                atol: 3.0,
+                cosine: Some(0.5),
+                l1: Some(1.0),
+                mse: Some(2.0),
+                atol: Some(3.0),
                 lsb: None,
+                reason: "because".to_owned(),
+                left_out: 7,
             }),
             macs: 6,
             zero_fraction: 0.1,

@@ -160,6 +160,8 @@ fn metrics_json(metrics: &Metrics) -> Value {
         "mse": metrics.mse,
         "atol": metrics.atol,
         "lsb": metrics.lsb,
+        "reason": metrics.reason,
+        "left_out": metrics.left_out,
     })
 }
 

@@ -5,23 +5,20 @@ use dual16_proto::v1::{LayerMeasured, Metrics, WayMeasured};
 /// The ways in the order in which every table shows them.
 const WAYS: [&str; 6] = ["a8w8", "a16w8", "a8w16", "mul_sum", "split", "a16w16"];
 
-/// SQNR in dB with one decimal; "exact" where there is no error at all, "-" where nothing was measured.
+/// SQNR in dB with one decimal; "exact" where there is no error at all, "-" where nothing was
+/// measured or no finite figure can be given.
 pub(super) fn sqnr(metrics: Option<&Metrics>) -> String {
-    match metrics {
-        None => "-".to_owned(),
-        Some(Metrics { sqnr_db: None, .. }) => "exact".to_owned(),
-        Some(Metrics {
-            sqnr_db: Some(db), ..
-        }) => format!("{db:.1}"),
+    match metrics.map(|metrics| (metrics.sqnr_db, metrics.atol)) {
+        Some((Some(db), _)) => format!("{db:.1}"),
+        Some((None, Some(0.0))) => "exact".to_owned(),
+        Some((None, _)) | None => "-".to_owned(),
     }
 }
 
 /// Cosine with enough digits to tell good from perfect.
 pub(super) fn cosine(metrics: Option<&Metrics>) -> String {
-    metrics.map_or_else(
-        || "-".to_owned(),
-        |metrics| format!("{:.6}", metrics.cosine),
-    )
+    let cosine = metrics.and_then(|metrics| metrics.cosine);
+    cosine.map_or_else(|| "-".to_owned(), |cosine| format!("{cosine:.6}"))
 }
 
 /// A magnitude in four significant digits.
@@ -62,7 +59,7 @@ pub(super) mod tests {
     pub(in crate::render) fn metrics(sqnr_db: f64) -> Option<Metrics> {
         Some(Metrics {
             sqnr_db: Some(sqnr_db),
-            cosine: 0.999,
+            cosine: Some(0.999),
             ..Metrics::default()
         })
     }
@@ -99,7 +96,12 @@ pub(super) mod tests {
     #[test]
     fn no_error_and_no_measurement_are_told_apart() {
         assert_eq!(sqnr(None), "-");
-        assert_eq!(sqnr(Some(&Metrics::default())), "exact");
+        assert_eq!(sqnr(Some(&Metrics::default())), "-");
+        let exact = Metrics {
+            atol: Some(0.0),
+            ..Metrics::default()
+        };
+        assert_eq!(sqnr(Some(&exact)), "exact");
         assert_eq!(sqnr(metrics(48.66).as_ref()), "48.7");
     }
 }

@@ -122,7 +122,7 @@ impl Report {
             .layers
             .iter()
             .flat_map(|layer| &layer.ways)
-            .any(|way| !way.legal);
+            .any(|way| !way.legal && sqnr(way.metrics.as_ref()) != "-");
         let mut text = format!(
             "Layers: SQNR in dB, each way alone, then in the whole quantized model\n{}",
             table.trim_fmt()
@@ -174,8 +174,8 @@ impl Report {
                     Cell::new(run),
                     right(sqnr(metrics)),
                     right(cosine(metrics)),
-                    right(magnitude(metrics.map(|metrics| metrics.mse))),
-                    right(magnitude(metrics.map(|metrics| metrics.atol))),
+                    right(magnitude(metrics.and_then(|metrics| metrics.mse))),
+                    right(magnitude(metrics.and_then(|metrics| metrics.atol))),
                     right(
                         metrics
                             .and_then(|metrics| metrics.lsb)
@@ -193,7 +193,7 @@ fn way_cell(layer: &LayerMeasured, way: &str) -> Cell {
         return right("-".to_owned());
     };
     let text = sqnr(way.metrics.as_ref());
-    if !way.legal {
+    if !way.legal && text != "-" {
         return right(format!("{text}*")).fg(Color::DarkGrey);
     }
     let cell = Cell::new(text).set_alignment(CellAlignment::Right);

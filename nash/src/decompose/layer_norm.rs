@@ -104,8 +104,7 @@ impl LayerNorm {
     /// (min, max) that the variance was seen in; it places the segments of the rsqrt table.
     ///
     /// # Errors
-    /// [`Error::Shape`] if weight and bias differ in length, [`Error::Rescale`] for scales that the
-    /// multiplier cannot bridge, [`Error::Lut`] from the table.
+    /// [`Error::Shape`] if weight and bias differ in length, [`Error::Lut`] from the table.
     pub fn new(
         scales: &LayerNormScales,
         eps: f64,
@@ -131,16 +130,16 @@ impl LayerNorm {
             columns,
             weight,
             bias,
-            mean: Rescale::of_mean(s.input, count, s.input_mean)?,
-            sub_input: Rescale::between(s.input, s.sub)?,
-            sub_mean: Rescale::between(s.input_mean, s.sub)?,
-            square: Rescale::of_product(s.sub, s.sub, s.square)?,
-            variance: Rescale::of_mean(s.square, count, s.var_mean)?,
+            mean: Rescale::of_mean(s.input, count, s.input_mean),
+            sub_input: Rescale::between(s.input, s.sub),
+            sub_mean: Rescale::between(s.input_mean, s.sub),
+            square: Rescale::of_product(s.sub, s.sub, s.square),
+            variance: Rescale::of_mean(s.square, count, s.var_mean),
             rsqrt,
-            normalize: Rescale::of_product(s.sub, s.rsqrt, s.normalized)?,
-            weight_mul: Rescale::of_product(s.normalized, s.weight, s.weight_mul)?,
-            add_product: Rescale::between(s.weight_mul, s.output)?,
-            add_bias: Rescale::between(s.bias, s.output)?,
+            normalize: Rescale::of_product(s.sub, s.rsqrt, s.normalized),
+            weight_mul: Rescale::of_product(s.normalized, s.weight, s.weight_mul),
+            add_product: Rescale::between(s.weight_mul, s.output),
+            add_bias: Rescale::between(s.bias, s.output),
         })
     }
 

@@ -72,7 +72,7 @@ impl Softmax {
     /// sum lies in [1, columns] because the largest entry contributes e^0 `[our]`.
     ///
     /// # Errors
-    /// [`Error::Rescale`] for scales that the multiplier cannot bridge, [`Error::Lut`] from a table.
+    /// [`Error::Lut`] from a table.
     pub fn new(scales: &SoftmaxScales, columns: usize) -> Result<Self, Error> {
         let s = scales;
         let table = |function, input_scale, output_scale, observed| {
@@ -87,16 +87,16 @@ impl Softmax {
         };
         Ok(Self {
             columns,
-            shift: Rescale::between(s.input, s.sub)?,
+            shift: Rescale::between(s.input, s.sub),
             exp: table(LutFunction::Exp, s.sub, s.exp, (f32::MIN, 0.0))?,
-            sum: Rescale::between(s.exp, s.sum)?,
+            sum: Rescale::between(s.exp, s.sum),
             reciprocal: table(
                 LutFunction::Reciprocal,
                 s.sum,
                 s.reciprocal,
                 (1.0, columns.max(1) as f32),
             )?,
-            output: Rescale::of_product(s.exp, s.reciprocal, s.output)?,
+            output: Rescale::of_product(s.exp, s.reciprocal, s.output),
         })
     }
 

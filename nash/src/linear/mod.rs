@@ -21,7 +21,7 @@ pub mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiled;
 
-pub use bias::{channel_rescales, quantize_bias};
+pub use bias::{SaturatedBias, channel_rescales, quantize_bias, saturated_biases};
 pub use matmul::{RightOperand, matmul, matmul_acc};
 
 use rayon::prelude::*;

@@ -86,20 +86,24 @@ impl LutFunction {
     /// at 0 (log below 0 too) become their values at one step, sqrt below 0 becomes 0, and rsqrt
     /// where x + eps <= 0 becomes its value at x = 0, or at one step where eps is 0.
     pub fn eval_on_grid(self, x: f64, step: f64) -> f64 {
-        let x = match self {
-            Self::Log if x <= 0.0 => step,
-            Self::Reciprocal if x == 0.0 => step,
-            Self::Sqrt => x.max(0.0),
-            Self::Rsqrt { eps } if x + eps <= 0.0 => {
-                if eps > 0.0 {
-                    0.0
-                } else {
-                    step - eps
-                }
-            }
-            _ => x,
-        };
-        self.eval(x)
+        self.eval(match self {
+            _ if !self.is_singular(x) => x,
+            Self::Sqrt => 0.0,
+            Self::Rsqrt { eps } if eps > 0.0 => 0.0,
+            Self::Rsqrt { eps } => step - eps,
+            _ => step,
+        })
+    }
+
+    /// Whether the function has no finite value here, however large the numbers are.
+    pub fn is_singular(self, x: f64) -> bool {
+        match self {
+            Self::Log => x <= 0.0,
+            Self::Reciprocal => x == 0.0,
+            Self::Sqrt => x < 0.0,
+            Self::Rsqrt { eps } => x + eps <= 0.0,
+            _ => false,
+        }
     }
 }
 

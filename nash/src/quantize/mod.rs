@@ -1,7 +1,8 @@
 //! f32 to int8 or int16 and back, by a scale that is already chosen.
 //!
 //! Division and product are f32 `[pub]`; rounding is half to even, or `floor(x / s + 0.5)` as an
-//! opt-in `[pub]`. A value that is not finite is an error, never a number.
+//! opt-in `[pub]`. Infinities become the ends of the format, NaN becomes 0, and both are counted
+//! `[our]`: what a saturating conversion gives.
 //!
 //! Every function on slices has a twin `_on` an instruction set of the caller's choice; the loops
 //! are those of `scalar`, compiled for each.
@@ -31,16 +32,46 @@ pub struct QuantizeCounts {
     pub clipped: u64,
 }
 
-/// `clamp(round(x / s))` into `out`, which holds anything where an error is returned.
+/// Values that no integer stands for, and that were quantized nevertheless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NonFinite {
+    /// Became 0.
+    pub nan: u64,
+    /// Became the end of the format on their side.
+    pub infinite: u64,
+}
+
+impl NonFinite {
+    /// Both kinds.
+    pub const fn total(self) -> u64 {
+        self.nan + self.infinite
+    }
+
+    /// Those of `x`, whose NaNs become 0.
+    fn settle(x: &mut [f32]) -> Self {
+        let mut found = Self::default();
+        for v in x {
+            if v.is_nan() {
+                *v = 0.0;
+                found.nan += 1;
+            } else if v.is_infinite() {
+                found.infinite += 1;
+            }
+        }
+        found
+    }
+}
+
+/// `clamp(round(x / s))` into `out`.
 ///
 /// # Errors
-/// [`QuantizeError::NonFinite`] with the index, [`QuantizeError::Shape`] if the lengths differ.
+/// [`QuantizeError::Shape`] if the lengths differ.
 pub fn quantize<Q: QInt>(
     x: &[f32],
     scale: Scale,
     rounding: Rounding,
     out: &mut [Q],
-) -> Result<(), QuantizeError> {
+) -> Result<NonFinite, QuantizeError> {
     quantize_on(Isa::best(), x, scale, rounding, out)
 }
 
@@ -54,7 +85,7 @@ pub fn quantize_on<Q: QInt>(
     scale: Scale,
     rounding: Rounding,
     out: &mut [Q],
-) -> Result<(), QuantizeError> {
+) -> Result<NonFinite, QuantizeError> {
     let grid = Grid::new(scale, Q::DTYPE);
     for_each_block(isa, x, out, |x, out| {
         vector::quantize(isa, x, grid, rounding, out)
@@ -98,7 +129,8 @@ pub fn quantize_counted_on<Q: QInt>(
 /// [`quantize`] of a `[o, k]` weight with one scale for each row.
 ///
 /// # Errors
-/// As [`quantize`]; also unless there are `o` scales.
+/// [`QuantizeError::Shape`] if lengths do not fit; [`QuantizeError::NonFinite`] with the index: a
+/// parameter with such a value is a broken one.
 pub fn quantize_per_channel<Q: QInt>(
     weight: &[f32],
     shape: [usize; 2],
@@ -159,8 +191,7 @@ pub fn dequantize_per_channel<Q: QInt>(
     Ok(())
 }
 
-/// Quantize and dequantize in one pass: `q * s` in f32, what VALIDATION puts after every op. `out`
-/// holds anything where an error is returned.
+/// Quantize and dequantize in one pass: `q * s` in f32, what VALIDATION puts after every op.
 ///
 /// # Errors
 /// As [`quantize`].
@@ -170,7 +201,7 @@ pub fn fake_quantize(
     dtype: IntDtype,
     rounding: Rounding,
     out: &mut [f32],
-) -> Result<(), QuantizeError> {
+) -> Result<NonFinite, QuantizeError> {
     fake_quantize_on(Isa::best(), x, scale, dtype, rounding, out)
 }
 
@@ -185,41 +216,37 @@ pub fn fake_quantize_on(
     dtype: IntDtype,
     rounding: Rounding,
     out: &mut [f32],
-) -> Result<(), QuantizeError> {
+) -> Result<NonFinite, QuantizeError> {
     let grid = Grid::new(scale, dtype);
     for_each_block(isa, x, out, |x, out| {
         vector::fake_quantize(isa, x, grid, rounding, out)
     })
 }
 
-/// [`fake_quantize`] in place; untouched on error.
-///
-/// # Errors
-/// [`QuantizeError::NonFinite`] with the index.
+/// [`fake_quantize`] in place.
 pub fn fake_quantize_in_place(
     x: &mut [f32],
     scale: Scale,
     dtype: IntDtype,
     rounding: Rounding,
-) -> Result<(), QuantizeError> {
+) -> NonFinite {
     fake_quantize_in_place_on(Isa::best(), x, scale, dtype, rounding)
 }
 
 /// [`fake_quantize_in_place`] on an instruction set of the caller's choice.
-///
-/// # Errors
-/// As [`fake_quantize_in_place`].
 pub fn fake_quantize_in_place_on(
     isa: Isa,
     x: &mut [f32],
     scale: Scale,
     dtype: IntDtype,
     rounding: Rounding,
-) -> Result<(), QuantizeError> {
-    // All of it first: what is untouched on error cannot be checked block by block.
-    check_finite_on(isa, x)?;
+) -> NonFinite {
+    let found = match check_finite_on(isa, x) {
+        Ok(()) => NonFinite::default(),
+        Err(_) => NonFinite::settle(x),
+    };
     vector::fake_quantize_in_place(isa, x, Grid::new(scale, dtype), rounding);
-    Ok(())
+    found
 }
 
 /// What quantizing finite values would lose, without quantizing them.
@@ -263,19 +290,25 @@ pub fn check_finite_on(isa: Isa, x: &[f32]) -> Result<(), QuantizeError> {
     }
 }
 
-/// `f(x, out)` block by block, each checked for finite values first.
+/// `f(x, out)` block by block, without NaN.
 fn for_each_block<Y>(
     isa: Isa,
     x: &[f32],
     out: &mut [Y],
     mut f: impl FnMut(&[f32], &mut [Y]),
-) -> Result<(), QuantizeError> {
+) -> Result<NonFinite, QuantizeError> {
     check_len("output", out.len(), x.len())?;
-    for (block, (x_block, out)) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)).enumerate() {
-        if let Err(error) = check_finite_on(isa, x_block) {
-            return Err(error.after(block * BLOCK));
+    let mut found = NonFinite::default();
+    for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+        if check_finite_on(isa, x).is_ok() {
+            f(x, out);
+            continue;
         }
-        f(x_block, out);
+        let mut settled = x.to_vec();
+        let own = NonFinite::settle(&mut settled);
+        found.nan += own.nan;
+        found.infinite += own.infinite;
+        f(&settled, out);
     }
-    Ok(())
+    Ok(found)
 }

@@ -6,7 +6,7 @@
 pub(crate) mod channels;
 pub(crate) mod narrow;
 
-use crate::dtype::QInt;
+use crate::dtype::{IntDtype, QInt};
 use crate::error::RescaleError;
 use crate::scale::Scale;
 
@@ -24,6 +24,15 @@ pub struct Rescale {
 }
 
 impl Rescale {
+    /// The largest there is, 16383.5: what every larger ratio saturates to.
+    pub const LARGEST: Self = Self { m: 32767, k: 1 };
+
+    /// Gives 0 for everything.
+    const ZERO: Self = Self {
+        m: 16384,
+        k: MAX_SHIFT + 1,
+    };
+
     /// The nearest multiplier: with ratio = f * 2^e, f in [0.5, 1), `m = floor(f * 2^15 + 0.5)`,
     /// `k = 15 - e`; an m of 32768 becomes 16384 with k - 1.
     ///
@@ -44,28 +53,37 @@ impl Rescale {
         Ok(Self { m, k })
     }
 
-    /// From one scale to another: the ratio `from / to` in f64.
-    ///
-    /// # Errors
-    /// As [`Rescale::new`].
-    pub fn between(from: Scale, to: Scale) -> Result<Self, RescaleError> {
-        Self::new(from.to_f64() / to.to_f64())
+    /// [`Rescale::new`] as a machine has it that goes on: ratios beyond the largest multiplier
+    /// become [`Rescale::LARGEST`], ratios of 0 and below (there are none of scales) one that gives
+    /// 0 `[our]`.
+    pub fn saturating(ratio: f64) -> Self {
+        match Self::new(ratio) {
+            Ok(rescale) => rescale,
+            Err(_) if ratio > 0.0 => Self::LARGEST,
+            Err(_) => Self::ZERO,
+        }
     }
 
-    /// From the product of two scales to another: the ratio `a * b / to` in f64.
-    ///
-    /// # Errors
-    /// As [`Rescale::new`].
-    pub fn of_product(a: Scale, b: Scale, to: Scale) -> Result<Self, RescaleError> {
-        Self::new(a.to_f64() * b.to_f64() / to.to_f64())
+    /// From one scale to another: the ratio `from / to` in f64, saturating.
+    pub fn between(from: Scale, to: Scale) -> Self {
+        Self::saturating(from.to_f64() / to.to_f64())
     }
 
-    /// From a sum over `count` values to the scale of their mean: `from / (count * to)` in f64.
-    ///
-    /// # Errors
-    /// As [`Rescale::new`]; a `count` of 0 is a ratio that is not finite.
-    pub fn of_mean(from: Scale, count: usize, to: Scale) -> Result<Self, RescaleError> {
-        Self::new(from.to_f64() / (count as f64 * to.to_f64()))
+    /// From the product of two scales to another: the ratio `a * b / to` in f64, saturating.
+    pub fn of_product(a: Scale, b: Scale, to: Scale) -> Self {
+        Self::saturating(a.to_f64() * b.to_f64() / to.to_f64())
+    }
+
+    /// From a sum over `count` values to the scale of their mean: `from / (count * to)` in f64,
+    /// saturating. The sum of no values is 0, and so is what is made of it.
+    pub fn of_mean(from: Scale, count: usize, to: Scale) -> Self {
+        Self::saturating(from.to_f64() / (count as f64 * to.to_f64()))
+    }
+
+    /// Whether every value of this format becomes 0.
+    pub fn vanishes(self, dtype: IntDtype) -> bool {
+        let ends = [dtype.qmin(), dtype.qmax()];
+        ends.into_iter().all(|q| self.apply(q.into()) == 0)
     }
 
     /// The multiplier, in [16384, 32767].

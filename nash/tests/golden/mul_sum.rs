@@ -20,8 +20,8 @@ fn check(case: usize) {
     let (sm, ss) = (golden.scale(&name("sm")), golden.scale(&name("ss")));
     let expected = golden.tensor::<i16>(&name("sum"));
 
-    let product = Rescale::of_product(sx, sw, sm).unwrap();
-    let sum = Rescale::between(sm, ss).unwrap();
+    let product = Rescale::of_product(sx, sw, sm);
+    let sum = Rescale::between(sm, ss);
     let mut out = vec![0; n * o];
     let counts = mul_sum(&x, &w, shape, product, sum, &mut out).unwrap();
     assert_eq!(out, expected);

@@ -2,7 +2,7 @@
 
 use dual16_nash::linear::{
     RightOperand, accumulator_bits, channel_rescales, linear, linear_acc, matmul, matmul_acc,
-    quantize_bias,
+    quantize_bias, saturated_biases,
 };
 use dual16_nash::{GemmShape, QInt, QuantizeError, Rescale, Scale, ShapeError};
 use proptest::collection::vec;
@@ -104,12 +104,23 @@ fn bias_is_clamped_to_int32() {
         &[tiny, tiny, one, one, one],
     );
     assert_eq!(bias.unwrap(), [i32::MAX, i32::MIN, 0, 2, -2]);
+    let clamped = |bias: &[f32]| -> Vec<(usize, f64)> {
+        let weight = [one];
+        let found = saturated_biases(bias, one, &weight);
+        found.map(|bias| (bias.channel, bias.steps)).collect()
+    };
+    let (min, above) = (-(2f32.powi(31)), 2f32.powi(31));
+    assert_eq!(clamped(&[min, 0.0, 2147483520.0]), []);
+    assert_eq!(
+        clamped(&[1.0, above, 1e30]),
+        [(1, 2f64.powi(31)), (2, f64::from(1e30f32))]
+    );
     let nan = quantize_bias(&[0.0, f32::NAN], one, &[one]);
     assert!(matches!(
         nan,
         Err(QuantizeError::NonFinite { index: 1, .. })
     ));
-    assert_eq!(channel_rescales(one, &[one, tiny], one).unwrap().len(), 2);
+    assert_eq!(channel_rescales(one, &[one, tiny], one).len(), 2);
 }
 
 macro_rules! equals_naive {

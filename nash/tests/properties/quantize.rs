@@ -68,21 +68,48 @@ fn infinite_quotients_saturate() {
 }
 
 #[test]
-fn values_that_are_not_finite_are_named() {
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let mut x = [1.0, 2.0, bad, 4.0];
-        let index = |e: QuantizeError| matches!(e, QuantizeError::NonFinite { index: 2, .. });
+fn values_that_are_not_finite_saturate_and_are_counted() {
+    let x = [1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+    for rounding in [Rounding::HalfEven, Rounding::Floor] {
         let mut q = [7i8; 4];
-        assert!(quantize(&x, scale(1.0), Rounding::HalfEven, &mut q).is_err_and(index));
-        assert_eq!(q, [7; 4]);
-        let int8 = IntDtype::Int8;
-        assert!(
-            fake_quantize_in_place(&mut x, scale(0.3), int8, Rounding::Floor).is_err_and(index)
-        );
-        assert_eq!(x[..2], [1.0, 2.0]);
-        let rule = ScaleRule::Range;
+        let found = quantize(&x, scale(1.0), rounding, &mut q).unwrap();
+        assert_eq!(q, [1, 0, 127, -128]);
+        assert_eq!((found.nan, found.infinite), (1, 2));
+        let mut y = x;
+        let found = fake_quantize_in_place(&mut y, scale(0.5), IntDtype::Int8, rounding);
+        assert_eq!(y, [1.0, 0.0, 63.5, -64.0]);
+        assert_eq!(found.total(), 3);
+    }
+    let lost = quantize_counted(&x, scale(1.0), Rounding::HalfEven, &mut [0i8; 4]).unwrap();
+    assert_eq!((lost.zero, lost.clipped), (1, 2));
+}
+
+/// Those of a parameter are named: a weight that holds one is broken.
+#[test]
+fn parameters_that_are_not_finite_are_named() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let x = [1.0, 2.0, bad, 4.0];
+        let index = |e: QuantizeError| matches!(e, QuantizeError::NonFinite { index: 2, .. });
+        let (int8, rule) = (IntDtype::Int8, ScaleRule::Range);
         assert!(per_channel_scales(&x, [2, 2], int8, rule, false).is_err_and(index));
         assert!(SplitWeight::new(&x, [1, 4]).is_err_and(index));
+    }
+}
+
+/// A range may end where f32 does: its integers still stand for finite values.
+#[test]
+fn the_widest_range_has_finite_values() {
+    for dtype in IntDtype::ALL {
+        for rule in ScaleRule::ALL {
+            for power_of_two in [false, true] {
+                let widest = scale_from_range(f32::MIN, f32::MAX, dtype, rule, power_of_two);
+                let mut x = [f32::MIN, f32::MAX, 0.0];
+                fake_quantize_in_place(&mut x, widest.unwrap(), dtype, Rounding::HalfEven);
+                assert!(x.iter().all(|v| v.is_finite()), "{dtype} {rule}: {x:?}");
+                let zero = scale_from_range(0.0, 0.0, dtype, rule, power_of_two).unwrap();
+                assert_eq!(zero.get(), MIN_SCALE);
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The multiplier against its definition in 128 bits.
 
-use dual16_nash::{Rescale, RescaleError, Scale};
+use dual16_nash::{IntDtype, Rescale, RescaleError, Scale};
 use proptest::prelude::*;
 
 fn definition(acc: i64, rescale: Rescale) -> i128 {
@@ -80,8 +80,52 @@ fn ratios_that_have_no_multiplier() {
         Err(RescaleError::OutOfRange { shift: 0, .. })
     ));
     assert_eq!(Rescale::new(16383.0).unwrap().shift(), 1);
-    let s = Scale::new(1.0).unwrap();
-    assert!(Rescale::of_mean(s, 0, s).is_err());
+}
+
+/// Scales are never so far apart that nothing runs: the multiplier saturates at its largest, and
+/// below the smallest shift everything is 0.
+#[test]
+fn ratios_beyond_the_multiplier_saturate() {
+    assert_eq!(Rescale::new(16383.5).unwrap(), Rescale::LARGEST);
+    for ratio in [16384.0 - 1e-3, 16384.0, 1e30, f64::MAX, f64::INFINITY] {
+        let rescale = Rescale::saturating(ratio);
+        assert_eq!(rescale, Rescale::LARGEST, "{ratio}");
+        for (acc, q) in [
+            (0, 0),
+            (1, 16384),
+            (3, i16::MAX),
+            (-3, i16::MIN),
+            (i64::MIN, i16::MIN),
+        ] {
+            assert_eq!(rescale.requant::<i16>(acc), q, "{acc} by {ratio}");
+        }
+    }
+    for ratio in [0.0, -1.0, f64::NAN, 1e-300, 5e-324] {
+        let rescale = Rescale::saturating(ratio);
+        for acc in [i64::MIN, -1, 0, 1, i64::MAX] {
+            assert_eq!(rescale.apply(acc), 0, "{acc} by {ratio}");
+        }
+        assert!(rescale.vanishes(IntDtype::Int16));
+    }
+    let of = |value| Scale::new(value).unwrap();
+    let (tiny, one, huge) = (of(f32::from_bits(1)), of(1.0), of(f32::MAX));
+    assert_eq!(Rescale::between(huge, tiny), Rescale::LARGEST);
+    assert_eq!(Rescale::of_product(huge, huge, tiny), Rescale::LARGEST);
+    assert_eq!(Rescale::between(tiny, huge).apply(i64::MAX), 0);
+    assert_eq!(Rescale::of_mean(one, 0, one).apply(0), 0);
+}
+
+/// The largest magnitude of a format, by half a step of the result and just below it.
+#[test]
+fn a_format_vanishes_where_its_ends_become_0() {
+    let half = |dtype: IntDtype| 0.5 / -f64::from(dtype.qmin());
+    for dtype in IntDtype::ALL {
+        // Halves are rounded up, so it takes a little less.
+        let below = Rescale::saturating(half(dtype) * 0.999);
+        assert!(below.vanishes(dtype), "{dtype}");
+        let above = Rescale::saturating(half(dtype) * 1.02);
+        assert!(!above.vanishes(dtype), "{dtype}");
+    }
 }
 
 proptest! {

@@ -31,7 +31,7 @@ pub(crate) struct Report<'a> {
 }
 
 /// Errors of both kinds of run.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub(crate) struct Paired {
     pub(crate) validation: Metrics,
     pub(crate) converted: Metrics,
@@ -40,8 +40,8 @@ pub(crate) struct Paired {
 impl Paired {
     pub(crate) fn of(sums: &PairedSums, scale: Option<f32>) -> Self {
         Paired {
-            validation: sums.validation.finish(scale),
-            converted: sums.converted.finish(scale),
+            validation: sums.metrics(false, scale),
+            converted: sums.metrics(true, scale),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::metrics::Metrics;
+use crate::metrics::{Metric, Metrics};
 
 const HEADER: &str = "layer,op,requested,effective,way,legal,chosen,macs,isolated_sqnr_db,\
 isolated_cosine,isolated_l1,isolated_mse,isolated_atol,isolated_lsb,validation_sqnr_db,\
@@ -12,10 +12,10 @@ converted_sqnr_db,accumulator_bits,zero_fraction,clip_fraction";
 /// The file's text.
 pub(crate) fn text(report: &Report<'_>) -> String {
     let mut rows: Vec<_> = report.layers().collect();
-    let key = |db: Option<f64>| db.unwrap_or(f64::INFINITY);
     // A stable sort: layers with the same error stay in execution order.
     rows.sort_by(|a, b| {
-        key(a.accumulated.converted.sqnr_db).total_cmp(&key(b.accumulated.converted.sqnr_db))
+        let (a, b) = (&a.accumulated.converted, &b.accumulated.converted);
+        Metric::Sqnr.worst_first(a, b)
     });
     let mut text = format!("{HEADER}\n");
     for row in rows {
@@ -28,12 +28,16 @@ pub(crate) fn text(report: &Report<'_>) -> String {
                 mse,
                 atol,
                 lsb,
+                ..
             } = way.metrics;
-            let accumulated = |db: Option<f64>| if chosen { number(db) } else { String::new() };
+            let accumulated = |metrics: &Metrics| match chosen {
+                true => number(metrics.sqnr_db, metrics),
+                false => String::new(),
+            };
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{},{},{},{},{},{},{chosen},{},{},{cosine},{l1},{mse},{atol},{},{},{},{},{},{}",
+                "{},{},{},{},{},{},{chosen},{},{},{},{},{},{},{},{},{},{},{},{}",
                 field(&row.layer.layer),
                 row.layer.op,
                 row.layer.requested,
@@ -41,10 +45,14 @@ pub(crate) fn text(report: &Report<'_>) -> String {
                 way.way,
                 way.legal,
                 way.macs,
-                number(sqnr_db),
-                number(lsb),
-                accumulated(row.accumulated.validation.sqnr_db),
-                accumulated(row.accumulated.converted.sqnr_db),
+                number(sqnr_db, &way.metrics),
+                number(cosine, &way.metrics),
+                number(l1, &way.metrics),
+                number(mse, &way.metrics),
+                number(atol, &way.metrics),
+                number(lsb, &way.metrics),
+                accumulated(&row.accumulated.validation),
+                accumulated(&row.accumulated.converted),
                 way.accumulator_bits,
                 way.zero_fraction,
                 way.clip_fraction,
@@ -54,9 +62,15 @@ pub(crate) fn text(report: &Report<'_>) -> String {
     text
 }
 
-/// A number, or nothing: no error at all has no SQNR, a high-precision output no LSB.
-fn number(value: Option<f64>) -> String {
-    value.map(|value| value.to_string()).unwrap_or_default()
+/// A number. Where there is none: "-" for what has no finite figure, for which result.json has the
+/// reason; nothing for no error at all, which has no SQNR, and a high-precision output, which has no
+/// LSB.
+fn number(value: Option<f64>, of: &Metrics) -> String {
+    match value {
+        Some(value) => value.to_string(),
+        None if of.sqnr_rank() == f64::NEG_INFINITY => "-".to_owned(),
+        None => String::new(),
+    }
 }
 
 /// A CSV field (RFC 4180).

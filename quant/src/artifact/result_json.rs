@@ -64,10 +64,10 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
         effective: row.layer.effective.to_string(),
         reason: &row.layer.reason,
         isolated: row.layer.ways.iter().map(isolated).collect(),
-        accumulated: row.accumulated,
         accumulator_bits: row.counts.accumulator_bits(),
         zero_fraction: row.zero_fraction(),
         clip_fraction: row.clip_fraction(),
+        accumulated: row.accumulated,
     });
     let result = ResultJson {
         job: &report.job.digest,
@@ -91,7 +91,13 @@ fn isolated(way: &WayMeasured) -> (String, Value) {
         mse,
         atol,
         lsb,
-    } = way.metrics;
+        reason,
+        left_out,
+    } = &way.metrics;
+    let reason = match way.reason.as_str() {
+        "" => reason,
+        _ => &way.reason,
+    };
     let value = json!({
         "sqnr_db": sqnr_db,
         "cosine": cosine,
@@ -100,7 +106,8 @@ fn isolated(way: &WayMeasured) -> (String, Value) {
         "atol": atol,
         "lsb": lsb,
         "legal": way.legal,
-        "reason": way.reason,
+        "reason": reason,
+        "left_out": left_out,
         "macs": way.macs,
         "accumulator_bits": way.accumulator_bits,
         "zero_fraction": way.zero_fraction,

@@ -95,6 +95,8 @@ impl Table<'_> {
         values: impl Iterator<Item = &'v f32> + Clone,
         shape: &[usize],
     ) {
+        // As of an observed value.
+        let values = values.filter(|x| x.is_finite());
         let range = crate::plan::exact_range(values.clone());
         let count = values.clone().count().max(1) as f64;
         let mean = values.clone().map(|&x| f64::from(x)).sum::<f64>() / count;

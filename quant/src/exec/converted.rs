@@ -1,15 +1,18 @@
 //! CONVERTED: integers only, float islands and high-precision outputs aside.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use dual16_nash::linear::AccumulatorPeak;
 
 use crate::{
     Error, Result,
-    exec::{Machine, Prepared, QTensor, ops_f32, ops_int, validation::unplanned},
+    exec::{Machine, Prepared, QTensor, Trouble, ops_f32, ops_int, validation::unplanned},
     graph::{Graph, Node, NodeId, Op, ReduceKind, ValueId},
     plan::Plan,
-    tensor::Tensor,
+    tensor::{Datum, Tensor},
     ways::{LinearOutput, RunCounts},
 };
 
@@ -41,6 +44,8 @@ pub struct Converted<'a> {
     pub counts: BTreeMap<usize, RunCounts>,
     /// Largest accumulator of each MatMul, by node index.
     pub peaks: BTreeMap<usize, AccumulatorPeak>,
+    /// What it did not stop at.
+    pub trouble: Trouble,
 }
 
 impl<'a> Converted<'a> {
@@ -52,6 +57,7 @@ impl<'a> Converted<'a> {
             prepared,
             counts: BTreeMap::new(),
             peaks: BTreeMap::new(),
+            trouble: Trouble::default(),
         }
     }
 
@@ -83,11 +89,7 @@ impl<'a> Converted<'a> {
     }
 
     fn linear(&mut self, id: NodeId, node: &Node, inputs: &[Cow<'_, QTensor>]) -> Result<Flow> {
-        let linear = self
-            .prepared
-            .linears
-            .get(&id.0)
-            .ok_or_else(|| unplanned(node))?;
+        let linear = self.prepared.linear(id, node)?;
         let x = inputs.first().ok_or_else(|| unplanned(node))?;
         let run = linear.run(x)?;
         let counts = self.counts.entry(id.0).or_default();
@@ -108,11 +110,7 @@ impl<'a> Converted<'a> {
         let peak = self.peaks.entry(id.0).or_default();
         match (&node.op, output) {
             (Op::Lut(_), Some(output)) => {
-                let table = self
-                    .prepared
-                    .tables
-                    .get(&id.0)
-                    .ok_or_else(|| unplanned(node))?;
+                let table = self.prepared.table(id, node)?;
                 let x = ops_f32::operand(node, &inputs, 0)?;
                 ops_int::look_up(node, x, table, output).map(Flow::Quantized)
             }
@@ -134,7 +132,10 @@ impl Machine for Converted<'_> {
         let name = &self.graph.value(id).name;
         match self.plan.params(id) {
             Some(params) => {
-                QTensor::quantize(name, tensor, params, self.prepared.rounding).map(Flow::Quantized)
+                let rounding = self.prepared.rounding;
+                let (quantized, found) = QTensor::quantize(name, tensor, params, rounding)?;
+                self.trouble.quantized(id, found);
+                Ok(Flow::Quantized(quantized))
             }
             None => Ok(Flow::Float(tensor.clone())),
         }
@@ -142,6 +143,14 @@ impl Machine for Converted<'_> {
 
     fn leave(&self, value: &Flow) -> Tensor {
         value.to_float()
+    }
+
+    fn island_ran(&mut self, node: &Node, operands: &HashMap<String, Datum>, results: &[Datum]) {
+        self.trouble.island(self.graph, node, operands, results);
+    }
+
+    fn failed(&mut self, node: &Node, error: Error) -> Result<()> {
+        self.trouble.failed(node, error)
     }
 
     fn run(

@@ -9,6 +9,7 @@ mod ops_f32;
 mod ops_int;
 mod prepared;
 mod qtensor;
+mod trouble;
 mod validation;
 mod walk;
 
@@ -16,6 +17,7 @@ pub use calibration::Calibration;
 pub use converted::{Converted, Flow};
 pub use prepared::Prepared;
 pub use qtensor::{QData, QTensor};
+pub use trouble::{Saturated, Trouble};
 pub use validation::Validation;
 pub use walk::{Capture, Machine, walk};
 

@@ -77,25 +77,25 @@ fn compute<Y: QInt>(
         })
         .collect();
     let get = |index: usize| operands.get(index).ok_or_else(|| missing(node, index));
-    let between = |x: &Operand<'_>| Rescale::between(x.scale, to).of(name);
+    let between = |x: &Operand<'_>| Rescale::between(x.scale, to);
     match &node.op {
         Op::Add => {
             let (a, b) = (get(0)?, get(1)?);
-            elementwise::add(a.view(node)?, between(a)?, b.view(node)?, between(b)?).of(name)
+            elementwise::add(a.view(node)?, between(a), b.view(node)?, between(b)).of(name)
         }
         Op::Sub => {
             let (a, b) = (get(0)?, get(1)?);
-            elementwise::sub(a.view(node)?, between(a)?, b.view(node)?, between(b)?).of(name)
+            elementwise::sub(a.view(node)?, between(a), b.view(node)?, between(b)).of(name)
         }
         Op::Mul => {
             let (a, b) = (get(0)?, get(1)?);
-            let rescale = Rescale::of_product(a.scale, b.scale, to).of(name)?;
+            let rescale = Rescale::of_product(a.scale, b.scale, to);
             elementwise::mul(a.view(node)?, b.view(node)?, rescale).of(name)
         }
         Op::Relu => {
             let x = get(0)?;
             let mut data = vec![Y::default(); x.data.len()];
-            elementwise::relu(&x.data, Some(between(x)?), &mut data).of(name)?;
+            elementwise::relu(&x.data, Some(between(x)), &mut data).of(name)?;
             Ok(Raw {
                 shape: x.shape.to_vec(),
                 data,
@@ -104,7 +104,7 @@ fn compute<Y: QInt>(
         Op::Concat { axis } => {
             let mut parts = Vec::with_capacity(operands.len());
             for x in &operands {
-                parts.push((x.view(node)?, between(x)?));
+                parts.push((x.view(node)?, between(x)));
             }
             moves::concat_rescaled(&parts, *axis as i64).of(name)
         }
@@ -118,15 +118,15 @@ fn compute<Y: QInt>(
             let rescale = match kind {
                 ReduceKind::Mean => {
                     let count = reduced_count(x.shape, &axes).of(name)?;
-                    Rescale::of_mean(x.scale, count, to).of(name)?
+                    Rescale::of_mean(x.scale, count, to)
                 }
-                ReduceKind::Sum | ReduceKind::Max => between(x)?,
+                ReduceKind::Sum | ReduceKind::Max => between(x),
             };
             reduce_sum(x.view(node)?, &axes, *keepdims, rescale).of(name)
         }
         Op::MatMul => {
             let (a, b) = (get(0)?, get(1)?);
-            let rescale = Rescale::of_product(a.scale, b.scale, to).of(name)?;
+            let rescale = Rescale::of_product(a.scale, b.scale, to);
             batched_matmul(node, a.view(node)?, b.view(node)?, |a, b, shape, out| {
                 let mut y = vec![Y::default(); shape.n * shape.o];
                 let own = matmul(a, b, RightOperand::KByO, shape, rescale, &mut y).of(name)?;

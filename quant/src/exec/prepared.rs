@@ -8,10 +8,11 @@ use dual16_nash::{
     scale::Scale,
 };
 
+use super::validation::unplanned;
 use crate::{
-    Result,
+    Error, Result,
     error::KernelContext,
-    graph::{Graph, NodeId, Op},
+    graph::{Graph, Node, NodeId, Op},
     plan::Plan,
     settings::Settings,
     ways::QuantizedLinear,
@@ -25,23 +26,34 @@ pub struct Prepared {
     pub tables: BTreeMap<usize, Lut>,
     /// Rounding of quantize.
     pub rounding: Rounding,
+    /// Nodes that could not be made ready, and why, by node index.
+    refused: BTreeMap<usize, dual16_nash::Error>,
 }
 
 impl Prepared {
-    /// Quantizes every weight and builds every table.
+    /// Quantizes every weight and builds every table. A node whose numbers do not let it is told of
+    /// when it is to run.
     ///
     /// # Errors
-    /// A ratio of scales that the chip's multiplier cannot hold, naming layer or value.
+    /// A plan that does not fit the graph.
     pub fn new(graph: &Graph, plan: &Plan, settings: &Settings) -> Result<Self> {
         let mut linears = BTreeMap::new();
         let mut tables = BTreeMap::new();
+        let mut refused = BTreeMap::new();
         for (index, node) in graph.nodes.iter().enumerate() {
             match &node.op {
                 Op::Linear(linear) => {
                     if let Some(planned) = plan.linears.get(&index) {
                         let (way, params) = (planned.way, &planned.params);
-                        let made = QuantizedLinear::new(&node.name, linear, way, params, settings)?;
-                        linears.insert(index, made);
+                        match QuantizedLinear::new(&node.name, linear, way, params, settings) {
+                            Ok(made) => {
+                                linears.insert(index, made);
+                            }
+                            Err(Error::Kernel { source, .. }) => {
+                                refused.insert(index, source);
+                            }
+                            Err(error) => return Err(error),
+                        }
                     }
                 }
                 Op::Lut(function) => {
@@ -56,7 +68,14 @@ impl Prepared {
                             output_scale: Scale::new(output.scale).of(&node.name)?,
                             observed: plan.table_ranges.get(&index).copied(),
                         };
-                        tables.insert(index, Lut::build(&spec).of(&node.name)?);
+                        match Lut::build(&spec) {
+                            Ok(table) => {
+                                tables.insert(index, table);
+                            }
+                            Err(error) => {
+                                refused.insert(index, error.into());
+                            }
+                        }
                     }
                 }
                 _ => {}
@@ -66,6 +85,29 @@ impl Prepared {
             linears,
             tables,
             rounding: settings.rounding,
+            refused,
         })
+    }
+
+    /// A Linear that is to run now.
+    pub(super) fn linear(&self, id: NodeId, node: &Node) -> Result<&QuantizedLinear> {
+        self.linears
+            .get(&id.0)
+            .ok_or_else(|| self.refusal(id, node))
+    }
+
+    /// A table that is to run now.
+    pub(super) fn table(&self, id: NodeId, node: &Node) -> Result<&Lut> {
+        self.tables.get(&id.0).ok_or_else(|| self.refusal(id, node))
+    }
+
+    fn refusal(&self, id: NodeId, node: &Node) -> Error {
+        match self.refused.get(&id.0) {
+            Some(source) => Error::Kernel {
+                subject: node.name.clone(),
+                source: source.clone(),
+            },
+            None => unplanned(node),
+        }
     }
 }

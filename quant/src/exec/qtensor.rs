@@ -3,7 +3,7 @@
 use dual16_nash::{
     dtype::IntDtype,
     elementwise::rescale_to,
-    quantize::{Rounding, dequantize, quantize},
+    quantize::{NonFinite, Rounding, dequantize, quantize},
     requant::Rescale,
     scale::Scale,
 };
@@ -43,33 +43,35 @@ macro_rules! each_dtype {
 pub(crate) use each_dtype;
 
 impl QTensor {
-    /// Quantizes a float tensor; `name` is for the error.
+    /// Quantizes a float tensor, and tells how many of its values no integer stands for; `name` is
+    /// for the error.
     pub fn quantize(
         name: &str,
         tensor: &Tensor,
         params: QParams,
         rounding: Rounding,
-    ) -> Result<QTensor> {
+    ) -> Result<(QTensor, NonFinite)> {
         let scale = Scale::new(params.scale).of(name)?;
         let standard = tensor.as_standard_layout();
         let values = standard.as_slice().unwrap_or_default();
-        let data = match params.dtype {
+        let (data, found) = match params.dtype {
             IntDtype::Int8 => {
                 let mut data = vec![0; values.len()];
-                quantize(values, scale, rounding, &mut data).of(name)?;
-                QData::I8(data)
+                let found = quantize(values, scale, rounding, &mut data).of(name)?;
+                (QData::I8(data), found)
             }
             IntDtype::Int16 => {
                 let mut data = vec![0; values.len()];
-                quantize(values, scale, rounding, &mut data).of(name)?;
-                QData::I16(data)
+                let found = quantize(values, scale, rounding, &mut data).of(name)?;
+                (QData::I16(data), found)
             }
         };
-        Ok(QTensor {
+        let quantized = QTensor {
             data,
             shape: tensor.shape().to_vec(),
             scale,
-        })
+        };
+        Ok((quantized, found))
     }
 
     /// `q * s` in f32.
@@ -84,7 +86,7 @@ impl QTensor {
     /// The same values in another dtype and scale.
     pub fn requantize(&self, name: &str, params: QParams) -> Result<QTensor> {
         let scale = Scale::new(params.scale).of(name)?;
-        let rescale = Rescale::between(self.scale, scale).of(name)?;
+        let rescale = Rescale::between(self.scale, scale);
         let data = each_dtype!(&self.data, data => match params.dtype {
             IntDtype::Int8 => {
                 let mut y = vec![0i8; data.len()];

@@ -1,14 +1,20 @@
 //! VALIDATION: f32 with `q * s` after every quantized operation.
 
-use dual16_nash::{quantize::fake_quantize_in_place, scale::Scale};
+use std::collections::HashMap;
+
+use dual16_nash::{
+    LutFunction,
+    quantize::{NonFinite, fake_quantize_in_place},
+    scale::Scale,
+};
 
 use crate::{
     Error, Result,
     error::KernelContext,
-    exec::{Machine, Prepared, ops_f32},
+    exec::{Machine, Prepared, Trouble, ops_f32},
     graph::{Graph, Node, NodeId, Op, ValueId},
     plan::{Plan, QParams},
-    tensor::Tensor,
+    tensor::{Datum, Tensor},
 };
 
 /// A VALIDATION run of a plan.
@@ -16,6 +22,8 @@ pub struct Validation<'a> {
     graph: &'a Graph,
     plan: &'a Plan,
     prepared: &'a Prepared,
+    /// What it did not stop at.
+    pub trouble: Trouble,
 }
 
 impl<'a> Validation<'a> {
@@ -25,24 +33,55 @@ impl<'a> Validation<'a> {
             graph,
             plan,
             prepared,
+            trouble: Trouble::default(),
         }
     }
 
-    fn fake_quantize(&self, name: &str, tensor: Tensor, params: QParams) -> Result<Tensor> {
+    fn fake_quantize(
+        &self,
+        name: &str,
+        tensor: Tensor,
+        params: QParams,
+    ) -> Result<(Tensor, NonFinite)> {
         let scale = Scale::new(params.scale).of(name)?;
         let mut tensor = into_standard(tensor);
-        if let Some(values) = tensor.as_slice_mut() {
-            fake_quantize_in_place(values, scale, params.dtype, self.prepared.rounding).of(name)?;
-        }
-        Ok(tensor)
+        let rounding = self.prepared.rounding;
+        let found = tensor
+            .as_slice_mut()
+            .map_or(NonFinite::default(), |values| {
+                fake_quantize_in_place(values, scale, params.dtype, rounding)
+            });
+        Ok((tensor, found))
     }
 
     /// The value as its own parameters leave it.
-    fn settle(&self, id: ValueId, tensor: Tensor) -> Result<Tensor> {
-        match self.plan.params(id) {
-            Some(params) => self.fake_quantize(&self.graph.value(id).name, tensor, params),
-            None => Ok(tensor),
-        }
+    fn settle(&mut self, id: ValueId, tensor: Tensor) -> Result<Tensor> {
+        let Some(params) = self.plan.params(id) else {
+            return Ok(tensor);
+        };
+        let (tensor, found) = self.fake_quantize(&self.graph.value(id).name, tensor, params)?;
+        self.trouble.quantized(id, found);
+        Ok(tensor)
+    }
+
+    /// A function of one variable; where it is singular, what its table has there.
+    fn function(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        function: LutFunction,
+        x: &Tensor,
+    ) -> Vec<Tensor> {
+        let Some(input) = self.plan.operand(self.graph, id, 0) else {
+            return vec![x.mapv(|x| function.eval_f32(x))];
+        };
+        let mut singular = 0;
+        let y = x.mapv(|x| {
+            singular += u64::from(function.is_singular(x.into()));
+            function.eval_on_grid(x.into(), input.scale.into()) as f32
+        });
+        self.trouble.singular(self.graph, node, singular);
+        vec![y]
     }
 }
 
@@ -57,6 +96,14 @@ impl Machine for Validation<'_> {
         value.clone()
     }
 
+    fn island_ran(&mut self, node: &Node, operands: &HashMap<String, Datum>, results: &[Datum]) {
+        self.trouble.island(self.graph, node, operands, results);
+    }
+
+    fn failed(&mut self, node: &Node, error: Error) -> Result<()> {
+        self.trouble.failed(node, error)
+    }
+
     fn run(
         &mut self,
         id: NodeId,
@@ -68,7 +115,7 @@ impl Machine for Validation<'_> {
         for (operand, &input) in inputs.iter().enumerate() {
             let plan = self.plan.operands.get(&(id.0, operand));
             requantized.push(match plan.and_then(|plan| plan.effective) {
-                Some(params) => Some(self.fake_quantize(&node.name, input.clone(), params)?),
+                Some(params) => Some(self.fake_quantize(&node.name, input.clone(), params)?.0),
                 None => None,
             });
         }
@@ -79,12 +126,12 @@ impl Machine for Validation<'_> {
             .collect();
         let outputs = match &node.op {
             Op::Linear(_) => {
-                let linear = self
-                    .prepared
-                    .linears
-                    .get(&id.0)
-                    .ok_or_else(|| unplanned(node))?;
+                let linear = self.prepared.linear(id, node)?;
                 vec![linear.run_fake_quant(ops_f32::operand(node, &inputs, 0)?)?]
+            }
+            Op::Lut(function) => {
+                let x = ops_f32::operand(node, &inputs, 0)?;
+                self.function(id, node, *function, x)
             }
             _ => ops_f32::run(node, &inputs, shapes)?,
         };

@@ -35,6 +35,15 @@ pub trait Machine {
         inputs: &[&Self::Value],
         shapes: &[Option<&[usize]>],
     ) -> Result<Vec<Self::Value>>;
+
+    /// Told of an island's float operands, by ONNX name, and of what it made of them.
+    fn island_ran(&mut self, _node: &Node, _operands: &HashMap<String, Datum>, _results: &[Datum]) {
+    }
+
+    /// A node did not run. `Ok` goes on without its outputs and everything that is made of them.
+    fn failed(&mut self, _node: &Node, error: Error) -> Result<()> {
+        Err(error)
+    }
 }
 
 /// Runs a batch through a machine. `visit` sees every input and every output of a node once.
@@ -54,32 +63,11 @@ pub fn walk<M: Machine>(
         live.insert(input, value);
     }
     for (index, node) in graph.nodes.iter().enumerate() {
-        for &input in &node.inputs {
-            if let ValueKind::Constant(tensor) = &graph.value(input).kind
-                && !live.contains_key(&input)
-            {
-                let value = machine.enter(input, tensor)?;
-                live.insert(input, value);
-            }
-        }
-        let outputs = {
-            let inputs = node
-                .inputs
-                .iter()
-                .map(|id| live.get(id).ok_or_else(|| not_made(graph, node, *id)))
-                .collect::<Result<Vec<_>>>()?;
-            match &node.op {
-                Op::Island(island) => {
-                    run_island(graph, float, capture, machine, node, island, &inputs)?
-                }
-                _ => {
-                    let shapes: Vec<_> = node
-                        .outputs
-                        .iter()
-                        .map(|id| shape(graph, capture, *id))
-                        .collect();
-                    machine.run(NodeId(index), node, &inputs, &shapes)?
-                }
+        let outputs = match run_node(graph, float, capture, machine, index, &mut live) {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                machine.failed(node, error)?;
+                Vec::new()
             }
         };
         for (&id, value) in node.outputs.iter().zip(outputs) {
@@ -91,6 +79,42 @@ pub fn walk<M: Machine>(
         }
     }
     Ok(())
+}
+
+/// One node, its constants entered before.
+fn run_node<M: Machine>(
+    graph: &Graph,
+    float: &FloatModel,
+    capture: &Capture,
+    machine: &mut M,
+    index: usize,
+    live: &mut HashMap<ValueId, M::Value>,
+) -> Result<Vec<M::Value>> {
+    let node = graph.node(NodeId(index));
+    for &input in &node.inputs {
+        if let ValueKind::Constant(tensor) = &graph.value(input).kind
+            && !live.contains_key(&input)
+        {
+            let value = machine.enter(input, tensor)?;
+            live.insert(input, value);
+        }
+    }
+    let inputs = node
+        .inputs
+        .iter()
+        .map(|id| live.get(id).ok_or_else(|| not_made(graph, node, *id)))
+        .collect::<Result<Vec<_>>>()?;
+    match &node.op {
+        Op::Island(island) => run_island(graph, float, capture, machine, node, island, &inputs),
+        _ => {
+            let shapes: Vec<_> = node
+                .outputs
+                .iter()
+                .map(|id| shape(graph, capture, *id))
+                .collect();
+            machine.run(NodeId(index), node, &inputs, &shapes)
+        }
+    }
 }
 
 /// Elements that a walk holds at once, at most, in the shapes of the probe batch.
@@ -136,6 +160,7 @@ fn run_island<M: Machine>(
         }
     }
     let results = float.run_node(island.onnx_node, &operands)?;
+    machine.island_ran(node, &operands, &results);
     let mut floats = results.iter().filter_map(Datum::as_f32);
     node.outputs
         .iter()

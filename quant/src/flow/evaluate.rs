@@ -11,14 +11,14 @@ use super::{
     footprint::{self, LargestBatch},
     payload::{EvaluateMap, EvaluateReduce, Evaluated, decode, encode, load, store},
     session::Session,
-    validate,
+    trouble, validate,
 };
 use crate::{
     Error, Result,
     exec::captured,
     graph::{NodeId, Op},
     measured::Planned,
-    plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose, mask_notices},
+    plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose, mask_notices, saturation},
     settings::WayChoice,
     ways::isolated::{IsolatedLayer, IsolatedWay},
 };
@@ -78,6 +78,8 @@ pub(super) fn map(
         context,
         largest,
         notices: Vec::new(),
+        saturations: BTreeMap::new(),
+        failed: Vec::new(),
     };
     let mut layers = Vec::new();
     let first: BTreeMap<usize, Vec<Way>> = linears
@@ -102,7 +104,9 @@ pub(super) fn map(
     }
     for (id, mut ways) in measured {
         ways.sort_by_key(|measured| measured.way);
-        layers.push((id, group.decide(id, ways)?));
+        let layer = group.decide(id, ways)?;
+        group.tell_saturations(id, &layer);
+        layers.push((id, layer));
     }
     let mut events: Vec<Event> = group.notices.iter().cloned().map(Event::Notice).collect();
     events.extend(layers.iter().map(|(_, layer)| Event::Layer(layer.clone())));
@@ -146,10 +150,13 @@ pub(super) fn reduce(
         (*id, chosen)
     };
     let chosen: BTreeMap<usize, Chosen> = layers.iter().map(chosen).collect();
-    let (plan, mut fallbacks) = Plan::build(&session.scale_source(&calibration), &chosen)?;
-    fallbacks.extend(mask_notices(&session.graph, &calibration.floors));
-    let events = fallbacks.iter().cloned().map(Event::Notice).collect();
-    notices.extend(fallbacks);
+    let (plan, mut found) = Plan::build(&session.scale_source(&calibration), &chosen)?;
+    found.extend(trouble::in_calibration(&session.graph, &calibration));
+    let floors = &calibration.floors;
+    found.extend(saturation::notices(&session.graph, &plan, floors));
+    found.extend(mask_notices(&session.graph, floors));
+    let events = found.iter().cloned().map(Event::Notice).collect();
+    notices.extend(found);
     let planned = Planned {
         plan,
         layers,
@@ -171,6 +178,10 @@ struct Group<'a> {
     context: &'a Context<'a>,
     largest: LargestBatch,
     notices: Vec<Notice>,
+    /// What saturates in a layer in a way, whatever its input is.
+    saturations: BTreeMap<(usize, Way), Vec<String>>,
+    /// Ways that could not be set up, by node index.
+    failed: Vec<(usize, WayMeasured)>,
 }
 
 /// Ways to measure, by node index.
@@ -193,7 +204,7 @@ impl Group<'_> {
         };
         let poor = measured
             .iter()
-            .any(|way| sqnr(way) < self.session.job.settings.min_layer_sqnr);
+            .any(|way| way.metrics.sqnr_rank() < self.session.job.settings.min_layer_sqnr);
         if request.explicit || !poor {
             return Vec::new();
         }
@@ -279,11 +290,16 @@ impl Group<'_> {
         let settings = &session.job.settings;
         let rules = Rules::of(settings.march, settings.toolchain);
         for (id, layer) in running {
-            let finished = layer.ways.into_iter().map(|way| {
+            for way in layer.ways {
+                let told = way.saturations().to_vec();
+                self.saturations.insert((id, way.way()), told);
                 let legality = rules.check(way.way());
-                way.finish(&legality)
-            });
-            measured.entry(id).or_default().extend(finished);
+                let finished = way.finish(&legality);
+                measured.entry(id).or_default().push(finished);
+            }
+        }
+        for (id, way) in self.failed.drain(..) {
+            measured.entry(id).or_default().push(way);
         }
         Ok(())
     }
@@ -297,28 +313,39 @@ impl Group<'_> {
         format!("measuring {}", names.join(", "))
     }
 
-    /// A way ready to measure. One of several that the chip's multiplier cannot hold is left out
-    /// with a notice; a way that alone was asked for is an error.
+    /// A way ready to measure; one that cannot be set up has no figures.
     fn isolated(&mut self, id: usize, way: Way) -> Result<Option<IsolatedWay>> {
         let node = self.session.graph.node(NodeId(id));
         let Op::Linear(linear) = &node.op else {
             return Ok(None);
         };
-        let request = self.session.request.linears.get(&id);
-        let only = request.is_some_and(|request| request.start == way);
         match IsolatedWay::new(&self.source, id, node, linear, way) {
             Ok(isolated) => Ok(Some(isolated)),
-            Err(Error::Kernel { source, .. }) if !only => {
+            Err(Error::Kernel { source, .. }) => {
+                let reason = format!("{way} cannot be set up here: {source}");
                 self.notices.push(Notice {
                     warning: true,
                     code: "WAY_NOT_MEASURED".to_owned(),
                     subject: node.name.clone(),
-                    message: format!("{way} cannot be set up here: {source}"),
+                    message: reason.clone(),
                 });
+                self.failed.push((id, WayMeasured::failed(way, reason)));
                 Ok(None)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What saturates in a layer in the way that it runs.
+    fn tell_saturations(&mut self, id: usize, layer: &LayerMeasured) {
+        let told = self.saturations.get(&(id, layer.effective));
+        let notices = told.into_iter().flatten().map(|message| Notice {
+            warning: true,
+            code: "SATURATED".to_owned(),
+            subject: layer.layer.clone(),
+            message: message.clone(),
+        });
+        self.notices.extend(notices);
     }
 
     fn decide(&self, id: usize, ways: Vec<WayMeasured>) -> Result<LayerMeasured> {
@@ -335,7 +362,7 @@ impl Group<'_> {
         let candidate = |measured: &WayMeasured| Candidate {
             way: measured.way,
             legal: measured.legal,
-            sqnr_db: sqnr(measured),
+            sqnr_db: measured.metrics.sqnr_rank(),
             macs: measured.macs,
         };
         let candidates: Vec<Candidate> = ways.iter().map(candidate).collect();
@@ -347,11 +374,16 @@ impl Group<'_> {
             _ if !replace => request.reason.clone(),
             _ if auto => format!("{effective} is the best legal way"),
             Some(_) if effective == request.start => request.reason.clone(),
-            Some(start) => format!(
-                "isolated SQNR of {} is {:.1} dB, below {threshold} dB; {effective} is the best legal way",
-                request.start,
-                sqnr(start),
-            ),
+            Some(start) => match start.metrics.sqnr_db {
+                Some(db) => format!(
+                    "isolated SQNR of {} is {db:.1} dB, below {threshold} dB; {effective} is the best legal way",
+                    request.start,
+                ),
+                None => format!(
+                    "isolated SQNR of {} has no figure ({}); {effective} is the best legal way",
+                    request.start, start.metrics.reason,
+                ),
+            },
             None => request.reason.clone(),
         };
         Ok(LayerMeasured {
@@ -363,8 +395,4 @@ impl Group<'_> {
             ways,
         })
     }
-}
-
-fn sqnr(measured: &WayMeasured) -> f64 {
-    measured.metrics.sqnr_db.unwrap_or(f64::INFINITY)
 }

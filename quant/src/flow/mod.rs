@@ -17,6 +17,7 @@ mod payload;
 mod plan;
 mod session;
 mod sessions;
+mod trouble;
 mod validate;
 
 pub use crate::{

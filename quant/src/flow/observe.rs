@@ -15,12 +15,12 @@ use super::{
     session::Session,
 };
 use crate::{
-    Error, Result,
+    Result,
     error::KernelContext,
     exec::{Capture, captured, gemm_f32, walk},
     flow::Blobs,
     graph::{Linear, NodeId, Side},
-    observe::{Masked, NonFiniteAt, Sketch, SketchBuilder, Statistics, Wants},
+    observe::{Masked, Sketch, SketchBuilder, Statistics, Wants},
     plan::{Calibration, Key, Slot, floors},
     tensor::Tensor,
 };
@@ -54,9 +54,9 @@ pub(super) fn map(
     ];
     let bytes = bytes.into_iter().fold(0, u64::saturating_add);
     let _held = context.reserve(session, &format!("observing {}", batches.told()), bytes)?;
-    session.for_each_batch(&mut batches, context, |name, batch| {
+    session.for_each_batch(&mut batches, context, |_, batch| {
         let capture = session.float_run(batch, &session.all_values())?;
-        observed.push(observe_batch(session, name, &capture)?);
+        observed.push(observe_batch(session, &capture)?);
         Ok(())
     })?;
     let batches = observed;
@@ -95,7 +95,7 @@ pub(super) fn reduce(
     })
 }
 
-fn observe_batch(session: &Session, name: &str, capture: &Capture) -> Result<Vec<(Key, Sketch)>> {
+fn observe_batch(session: &Session, capture: &Capture) -> Result<Vec<(Key, Sketch)>> {
     let graph = &session.graph;
     let mut sketches = Vec::new();
     let mut machine = crate::exec::Calibration::new(graph, capture);
@@ -107,8 +107,7 @@ fn observe_batch(session: &Session, name: &str, capture: &Capture) -> Result<Vec
         |id, value: &Tensor| {
             // A moved tensor shares the scale of what it was moved from.
             if graph.origin(id) == id {
-                let sketch = sketch(value, session.wants(id), graph.mask_side(id))
-                    .map_err(|at| non_finite(name, &graph.value(id).name, value, at))?;
+                let sketch = sketch(value, session.wants(id), graph.mask_side(id));
                 sketches.push((Key::Value(id.0), sketch));
             }
             Ok(())
@@ -118,7 +117,6 @@ fn observe_batch(session: &Session, name: &str, capture: &Capture) -> Result<Vec
         let x = captured(graph, capture, node.inputs[0])?;
         let inside = Inside {
             session,
-            name,
             node: id,
             layer: &node.name,
             linear,
@@ -132,7 +130,6 @@ fn observe_batch(session: &Session, name: &str, capture: &Capture) -> Result<Vec
 /// The tensors inside a Linear that some way may need a scale for.
 struct Inside<'a> {
     session: &'a Session,
-    name: &'a str,
     node: NodeId,
     layer: &'a str,
     linear: &'a Linear,
@@ -142,7 +139,11 @@ struct Inside<'a> {
 impl Inside<'_> {
     fn observe(&self, sketches: &mut Vec<(Key, Sketch)>) -> Result<()> {
         let slots: Vec<Slot> = self.session.slots_in_play(self.node).collect();
-        let x = self.x.as_standard_layout();
+        // What no integer stands for is told of with the tensor that it is in.
+        let mut x = self.x.as_standard_layout();
+        if x.iter().any(|v| !v.is_finite()) {
+            x.mapv_inplace(|v| if v.is_finite() { v } else { 0.0 });
+        }
         let x = x.as_slice().unwrap_or_default();
         let weight = self.linear.weight.as_standard_layout();
         let weight = weight.as_slice().unwrap_or_default();
@@ -154,7 +155,7 @@ impl Inside<'_> {
         };
         if slots.contains(&Slot::Product) {
             sketches.push(self.keyed(Slot::Product, self.products(x, weight, shape)?));
-            sketches.push(self.keyed(Slot::Sum, self.sketch(Slot::Sum, x, weight, shape, false)?));
+            sketches.push(self.keyed(Slot::Sum, self.sketch(Slot::Sum, x, weight, shape, false)));
         }
         if slots.contains(&Slot::High) {
             let planes = SplitWeight::new(weight, [o, k]).of(self.layer)?;
@@ -166,8 +167,8 @@ impl Inside<'_> {
             };
             let high = float(&planes.hi, &high);
             let low = float(&planes.lo, &planes.scales);
-            sketches.push(self.keyed(Slot::High, self.sketch(Slot::High, x, &high, shape, true)?));
-            sketches.push(self.keyed(Slot::Low, self.sketch(Slot::Low, x, &low, shape, false)?));
+            sketches.push(self.keyed(Slot::High, self.sketch(Slot::High, x, &high, shape, true)));
+            sketches.push(self.keyed(Slot::Low, self.sketch(Slot::Low, x, &low, shape, false)));
         }
         Ok(())
     }
@@ -181,23 +182,13 @@ impl Inside<'_> {
     fn products(&self, x: &[f32], weight: &[f32], shape: GemmShape) -> Result<Sketch> {
         let wants = self.session.slot_wants(self.node, Slot::Product);
         let dims = [shape.n, shape.o, shape.k];
-        let overflow = |at: NonFiniteAt| self.overflow(Slot::Product, at);
         if !wants.histogram {
             let (min, max) = product_range(x, weight, shape).of(self.layer)?;
-            return Sketch::of_range(&dims, min, max).map_err(overflow);
+            return Ok(Sketch::of_range(&dims, min, max));
         }
         let mut builder = SketchBuilder::new(&dims, wants.histogram);
-        let mut failed = None;
-        for_each_products(x, weight, shape, |products| {
-            if failed.is_none() {
-                failed = builder.update(products).err();
-            }
-        })
-        .of(self.layer)?;
-        match failed {
-            Some(at) => Err(overflow(at)),
-            None => Ok(builder.finish()),
-        }
+        for_each_products(x, weight, shape, |products| builder.update(products)).of(self.layer)?;
+        Ok(builder.finish())
     }
 
     /// Output of one product of matrices, with the bias or without.
@@ -208,7 +199,7 @@ impl Inside<'_> {
         weight: &[f32],
         shape: GemmShape,
         with_bias: bool,
-    ) -> Result<Sketch> {
+    ) -> Sketch {
         let mut y = gemm_f32(x, weight, shape);
         if let Some(bias) = self.linear.bias.as_ref().filter(|_| with_bias) {
             for row in y.chunks_exact_mut(shape.o.max(1)) {
@@ -216,45 +207,17 @@ impl Inside<'_> {
             }
         }
         let wants = self.session.slot_wants(self.node, slot);
-        Sketch::of(&y, &[shape.n, shape.o], wants).map_err(|at| self.overflow(slot, at))
-    }
-
-    fn overflow(&self, slot: Slot, at: NonFiniteAt) -> Error {
-        Error::NonFinite {
-            file: format!("float run on {}", self.name),
-            tensor: format!("{}.{}", self.layer, slot.suffix()),
-            value: at.value,
-            index: vec![at.index],
-        }
+        Sketch::of(&y, &[shape.n, shape.o], wants)
     }
 }
 
 /// Masked elements are left out where the value may hold some.
-fn sketch(tensor: &Tensor, wants: Wants, mask: Option<Side>) -> Result<Sketch, NonFiniteAt> {
+fn sketch(tensor: &Tensor, wants: Wants, mask: Option<Side>) -> Sketch {
     let standard = tensor.as_standard_layout();
     let values = standard.as_slice().unwrap_or_default();
     let (values, masked) = match mask {
         Some(side) => Masked::part(values, |x| side.is_masked(x)),
         None => (values.into(), None),
     };
-    Ok(Sketch::of(&values, tensor.shape(), wants)?.beside(masked))
-}
-
-fn non_finite(file: &str, value: &str, tensor: &Tensor, at: NonFiniteAt) -> Error {
-    Error::NonFinite {
-        file: format!("float run on {file}"),
-        tensor: value.to_owned(),
-        value: at.value,
-        index: unravel(at.index, tensor.shape()),
-    }
-}
-
-/// Row-major flat index to one index an axis.
-fn unravel(mut flat: usize, shape: &[usize]) -> Vec<usize> {
-    let mut index = vec![0; shape.len()];
-    for (at, &size) in index.iter_mut().zip(shape).rev() {
-        *at = flat % size.max(1);
-        flat /= size.max(1);
-    }
-    index
+    Sketch::of(&values, tensor.shape(), wants).beside(masked)
 }

@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Blobs, LayerMeasured, Notice};
-use crate::{Error, Result, measured::PairedSums, observe::Sketch, plan::Key, ways::RunCounts};
+use crate::{
+    Error, Result, exec::Trouble, measured::PairedSums, observe::Sketch, plan::Key, ways::RunCounts,
+};
 
 /// Map of observe: one calibration file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,6 +80,8 @@ pub(super) struct BatchErrors {
     pub(super) outputs: Vec<PairedSums>,
     /// Largest |accumulator| of each MatMul, by node index.
     pub(super) matmuls: Vec<(usize, u64)>,
+    /// What VALIDATION and what CONVERTED did not stop at.
+    pub(super) trouble: [Trouble; 2],
 }
 
 /// Map of convert: integer weights of some Linears.

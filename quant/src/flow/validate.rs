@@ -10,11 +10,12 @@ use super::{
     TaskOutput, convert,
     payload::{BatchErrors, ValidateMap, ValidateReduce, Validated, decode, encode, load, store},
     session::Session,
+    trouble,
 };
 use crate::{
     Error, Result,
     artifact::outputs::{SavedOutput, save_batch},
-    exec::{Capture, Converted, Flow, Prepared, Validation, captured, walk},
+    exec::{Capture, Converted, Flow, Prepared, Trouble, Validation, captured, walk},
     graph::{NodeId, ValueId},
     measured::{Measured, PairedSums, Planned, linear_scale},
     plan::Plan,
@@ -110,22 +111,24 @@ pub(super) fn reduce(
         }
     }
     let total = total.unwrap_or_default();
-    let notices = wide_accumulators(session, &total);
+    let mut notices = wide_accumulators(session, &total);
+    let met = trouble::in_runs(&session.graph, &total.trouble, &planned.notices);
+    notices.extend(met);
     let mut events: Vec<Event> = notices.iter().cloned().map(Event::Notice).collect();
     planned.notices.extend(notices);
     for (id, sums, _) in &total.linears {
         events.push(Event::Accumulated(LayerAccumulated {
             layer: session.graph.node(NodeId(*id)).name.clone(),
-            validation: sums.validation.finish(linear_scale(&planned.plan, *id)),
-            converted: sums.converted.finish(linear_scale(&planned.plan, *id)),
+            validation: sums.metrics(false, linear_scale(&planned.plan, *id)),
+            converted: sums.metrics(true, linear_scale(&planned.plan, *id)),
         }));
     }
     for (&id, sums) in session.graph.outputs.iter().zip(&total.outputs) {
         let scale = planned.plan.params(id).map(|params| params.scale);
         events.push(Event::Output(OutputMeasured {
             output: session.output_name(id),
-            validation: sums.validation.finish(scale),
-            converted: sums.converted.finish(scale),
+            validation: sums.metrics(false, scale),
+            converted: sums.metrics(true, scale),
         }));
     }
     let BatchErrors {
@@ -157,8 +160,14 @@ fn merge(total: &mut BatchErrors, batch: &BatchErrors) {
     for (sums, more) in total.outputs.iter_mut().zip(&batch.outputs) {
         sums.merge(more);
     }
-    for ((_, peak), (_, new)) in total.matmuls.iter_mut().zip(&batch.matmuls) {
-        *peak = (*peak).max(*new);
+    for (id, new) in &batch.matmuls {
+        match total.matmuls.iter_mut().find(|(known, _)| known == id) {
+            Some((_, peak)) => *peak = (*peak).max(*new),
+            None => total.matmuls.push((*id, *new)),
+        }
+    }
+    for (trouble, more) in total.trouble.iter_mut().zip(&batch.trouble) {
+        trouble.merge(more);
     }
 }
 
@@ -208,6 +217,7 @@ impl<'a> BatchRun<'a> {
                 .collect(),
             outputs: vec![PairedSums::default(); graph.outputs.len()],
             matmuls: Vec::new(),
+            trouble: <_>::default(),
         };
         let made = graph.linears().map(|(_, node, _)| node.outputs[0]);
         let mut outputs: HashMap<ValueId, Vec<usize>> = HashMap::new();
@@ -233,7 +243,9 @@ impl<'a> BatchRun<'a> {
             self.capture,
             &mut machine,
             |id, value: &Tensor| self.compare(id, value, false),
-        )
+        )?;
+        self.keep(machine.trouble, false);
+        Ok(())
     }
 
     fn converted(&mut self, plan: &Plan, prepared: &Prepared) -> Result<()> {
@@ -257,7 +269,25 @@ impl<'a> BatchRun<'a> {
             .into_iter()
             .filter(|(_, peak)| peak.max_abs() > 0);
         self.errors.matmuls = peaks.map(|(id, peak)| (id, peak.max_abs())).collect();
+        self.keep(machine.trouble, true);
         Ok(())
+    }
+
+    /// What could not be made has no figures.
+    fn keep(&mut self, trouble: Trouble, converted: bool) {
+        for (&id, reason) in &trouble.lost {
+            self.fail(ValueId(id), converted, reason);
+        }
+        self.errors.trouble[usize::from(converted)] = trouble;
+    }
+
+    fn fail(&mut self, id: ValueId, converted: bool, reason: &str) {
+        if let Some(&position) = self.linears.get(&id) {
+            self.errors.linears[position].1.fail(converted, reason);
+        }
+        for &position in self.outputs.get(&id).into_iter().flatten() {
+            self.errors.outputs[position].fail(converted, reason);
+        }
     }
 
     fn is_compared(&self, id: ValueId) -> bool {
@@ -273,11 +303,15 @@ impl<'a> BatchRun<'a> {
         let reference = captured(graph, self.capture, id)?;
         if let Some(&position) = self.linears.get(&id) {
             let (_, sums, _) = &mut self.errors.linears[position];
-            add_errors(sums.side(converted), name, reference, value)?;
+            if let Err(error) = add_errors(sums.side(converted), name, reference, value) {
+                sums.fail(converted, &error.to_string());
+            }
         }
         for &position in self.outputs.get(&id).into_iter().flatten() {
             let sums = &mut self.errors.outputs[position];
-            add_errors(sums.side(converted), name, reference, value)?;
+            if let Err(error) = add_errors(sums.side(converted), name, reference, value) {
+                sums.fail(converted, &error.to_string());
+            }
             if self.session.job.settings.save_outputs {
                 let name = self.session.output_name(id);
                 let kind = if converted { "converted" } else { "validation" };

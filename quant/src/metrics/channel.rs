@@ -14,7 +14,7 @@ pub struct ChannelErrorSums {
 }
 
 /// The channel with the lowest SQNR.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WorstChannel {
     /// Index on the last axis.
     pub channel: usize,

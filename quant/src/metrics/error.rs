@@ -22,8 +22,7 @@ impl fmt::Display for Side {
     }
 }
 
-/// Two tensors that cannot be compared. No metric is ever computed over a part of a tensor, and none
-/// is ever NaN or infinite.
+/// Two tensors that cannot be compared. No metric is ever NaN or infinite.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
 pub enum MetricsError {
     /// They differ in size.

@@ -74,23 +74,26 @@ impl Metric {
     pub const fn of(self, metrics: &Metrics) -> Option<f64> {
         match self {
             Self::Sqnr => metrics.sqnr_db,
-            Self::Cosine => Some(metrics.cosine),
-            Self::L1 => Some(metrics.l1),
-            Self::Mse => Some(metrics.mse),
-            Self::Atol => Some(metrics.atol),
+            Self::Cosine => metrics.cosine,
+            Self::L1 => metrics.l1,
+            Self::Mse => metrics.mse,
+            Self::Atol => metrics.atol,
             Self::Lsb => metrics.lsb,
             Self::Rtol | Self::Kl => None,
         }
     }
 
-    /// Orders rows by this metric, the worst first; rows without a figure come last (no SQNR means no
-    /// error). For a stable sort.
+    /// Orders rows by this metric, the worst first: rows whose error has no figure before all others,
+    /// rows that have no error, or no such metric, after them. For a stable sort.
     pub fn worst_first(self, a: &Metrics, b: &Metrics) -> Ordering {
+        let group = |metrics: &Metrics| match self.of(metrics) {
+            Some(_) => 1,
+            None if metrics.sqnr_rank() == f64::NEG_INFINITY => 0,
+            None => 2,
+        };
         match (self.of(a), self.of(b)) {
             (Some(a), Some(b)) => self.sort_order().compare(a, b),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => Ordering::Equal,
+            _ => group(a).cmp(&group(b)),
         }
     }
 

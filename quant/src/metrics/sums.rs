@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Metrics, MetricsError, error::check};
+use super::{Metrics, MetricsError, error::check_len};
+use crate::observe::NonFiniteAt;
 
 /// Elements that are summed lane by lane before they join the total.
 const BLOCK: usize = 1024;
@@ -20,20 +21,47 @@ pub struct ErrorSums {
     error_abs: f64,
     error_squares: f64,
     error_max: f64,
+    /// Positions at which the reference is not finite.
+    left_out: u64,
+    /// Positions at which the reference is finite and the other is not.
+    broken: u64,
 }
 
+/// Both tensors are equal.
+const NO_ERROR: &str = "there is no error";
+
 impl ErrorSums {
-    /// Takes in two tensors, or matching parts of them, element by element.
+    /// Takes in two tensors, or matching parts of them, element by element. Where the reference is
+    /// not finite there is nothing to compare with: those positions are left out and counted.
     ///
     /// # Errors
-    /// [`MetricsError::Length`], or [`MetricsError::NonFinite`] for a NaN or infinity on either side;
-    /// the sums are then as they were.
+    /// [`MetricsError::Length`]; the sums are then as they were.
     pub fn update(&mut self, reference: &[f32], got: &[f32]) -> Result<(), MetricsError> {
-        check(reference, got)?;
+        check_len(reference, got)?;
+        if NonFiniteAt::check(reference).is_ok() && NonFiniteAt::check(got).is_ok() {
+            self.add(reference, got);
+            return Ok(());
+        }
+        let (mut finite_reference, mut finite_got) = (Vec::new(), Vec::new());
+        for (&reference, &got) in reference.iter().zip(got) {
+            match (reference.is_finite(), got.is_finite()) {
+                (false, _) => self.left_out += 1,
+                (true, false) => self.broken += 1,
+                (true, true) => {
+                    finite_reference.push(reference);
+                    finite_got.push(got);
+                }
+            }
+        }
+        self.add(&finite_reference, &finite_got);
+        Ok(())
+    }
+
+    /// Finite values.
+    fn add(&mut self, reference: &[f32], got: &[f32]) {
         for (reference, got) in reference.chunks(BLOCK).zip(got.chunks(BLOCK)) {
             self.merge(&Self::of_block(reference, got));
         }
-        Ok(())
     }
 
     /// Adds the sums of other elements.
@@ -45,35 +73,57 @@ impl ErrorSums {
         self.error_abs += other.error_abs;
         self.error_squares += other.error_squares;
         self.error_max = self.error_max.max(other.error_max);
+        self.left_out = self.left_out.saturating_add(other.left_out);
+        self.broken = self.broken.saturating_add(other.broken);
     }
 
     /// The metrics of everything taken in; of nothing, those of a perfect match.
     ///
     /// `output_scale` is the step of the quantized output, > 0; `None` for a high-precision one.
     pub fn finish(&self, output_scale: Option<f32>) -> Metrics {
-        let mean = |sum: f64| {
-            if self.count == 0 {
-                0.0
-            } else {
-                sum / self.count as f64
-            }
+        let left_out = self.left_out;
+        let none = |reason: String| Metrics {
+            left_out,
+            ..Metrics::none(reason)
+        };
+        if self.broken > 0 {
+            return none(format!(
+                "the quantized tensor is NaN or infinite at {} positions",
+                self.broken
+            ));
+        }
+        if self.count == 0 && left_out > 0 {
+            return none("the reference is nowhere finite".to_owned());
+        }
+        let mean = |sum: f64| match self.count {
+            0 => 0.0,
+            count => sum / count as f64,
+        };
+        let zero_reference = self.reference_squares == 0.0;
+        let (sqnr_db, reason) = match self.sqnr_db() {
+            None => (None, NO_ERROR),
+            Some(_) if zero_reference => (None, "the reference is 0 everywhere"),
+            Some(db) => (Some(db), ""),
         };
         Metrics {
-            sqnr_db: self.sqnr_db(),
-            cosine: self.cosine(),
-            l1: mean(self.error_abs),
-            mse: mean(self.error_squares),
-            atol: self.error_max,
+            sqnr_db,
+            cosine: Some(self.cosine()),
+            l1: Some(mean(self.error_abs)),
+            mse: Some(mean(self.error_squares)),
+            atol: Some(self.error_max),
             lsb: output_scale.map(|scale| self.error_max / f64::from(scale)),
+            reason: reason.to_owned(),
+            left_out,
         }
     }
 
-    /// Number of elements taken in.
+    /// Number of elements compared.
     pub const fn count(&self) -> u64 {
         self.count
     }
 
-    /// See [`Metrics::sqnr_db`].
+    /// See [`Metrics::sqnr_db`]; here a reference of zeros counts as the smallest normal f64, which
+    /// gives a finite and very low figure.
     pub(super) fn sqnr_db(&self) -> Option<f64> {
         if self.error_squares == 0.0 {
             return None;

@@ -2,11 +2,11 @@
 
 use thiserror::Error;
 
-/// A value that is NaN or infinite, and so cannot be observed or quantized.
+/// A value that is NaN or infinite: of no use to a range or a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
-#[error("{value} at flat index {index}; only finite values can be quantized")]
+#[error("{value} at flat index {index} is not finite")]
 pub struct NonFiniteAt {
-    /// Row-major index of the first such value; in a stream, counted from the stream's start.
+    /// Row-major index of the first such value.
     pub index: usize,
     /// The value.
     pub value: f32,

@@ -27,6 +27,8 @@ pub struct Statistics {
     /// Of the first batch.
     shape: Option<Vec<usize>>,
     masked: Option<Masked>,
+    /// Values that are NaN or infinite, in all batches.
+    left_out: u64,
     moments: Moments,
     batches: Vec<Batch>,
     histograms: Histograms,
@@ -72,6 +74,7 @@ impl Statistics {
             (Some(seen), Some(masked)) => Some(seen.union(masked)),
             (seen, masked) => seen.or(masked),
         };
+        self.left_out = self.left_out.saturating_add(sketch.left_out);
         // A batch without elements says nothing of ranges.
         let Some(range) = sketch.range else { return };
         let first = self.batches.is_empty();
@@ -129,6 +132,11 @@ impl Statistics {
     /// Masked elements of all batches, of which nothing else here knows.
     pub const fn masked(&self) -> Option<Masked> {
         self.masked
+    }
+
+    /// Values that are NaN or infinite and were left out.
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Smallest and largest value of all batches; `None` where there was no element.

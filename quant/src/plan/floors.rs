@@ -25,6 +25,9 @@ const MARGIN: f32 = 1.0;
 /// masked whole keeps the differences between its scores.
 const ABSORBS: f32 = 8_388_608.0;
 
+/// A value holds masked elements.
+pub(crate) const MASK: &str = "MASK";
+
 /// Tensors after a mask that a notice names.
 const NAMED: usize = 3;
 
@@ -266,7 +269,7 @@ pub(crate) fn notices(graph: &Graph, floors: &BTreeMap<usize, Floor>) -> Vec<Not
         }
         Notice {
             warning: false,
-            code: "MASK".to_owned(),
+            code: MASK.to_owned(),
             subject: graph.values[id].name.clone(),
             message,
         }

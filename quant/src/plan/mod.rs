@@ -9,6 +9,7 @@ mod choose;
 mod floors;
 mod names;
 mod request;
+pub(crate) mod saturation;
 mod scales;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use crate::graph::{Graph, NodeId, ValueId};
 pub(crate) use names::{dtype_text, way_text};
 
 pub(crate) use build::inner_params;
-pub(crate) use floors::{floors, notices as mask_notices};
+pub(crate) use floors::{MASK, floors, notices as mask_notices};
 pub(crate) use scales::exact_range;
 
 pub use build::Chosen;

@@ -175,8 +175,8 @@ impl ScaleSource<'_> {
         let choice = statistics.range(observer, dtype, self.settings.merge);
         match choice {
             Ok(choice) => Ok(choice.range),
-            // Every element was masked.
-            Err(ObserveError::Empty) if statistics.masked().is_some() => Ok(Range::ZERO),
+            // Nothing finite was ever seen: any scale is as good as another.
+            Err(ObserveError::Empty) => Ok(Range::ZERO),
             Err(error) => Err(missing(error.to_string())),
         }
     }

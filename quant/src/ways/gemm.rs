@@ -11,6 +11,7 @@ use dual16_nash::{
 use super::{
     integers::{IntegerWeights, Parameter},
     linear::{Making, RawOutput, RunCounts, float_weight, linear_f32, output_counts},
+    saturation::of_rescales,
 };
 use crate::{
     Result,
@@ -30,6 +31,8 @@ pub(super) struct Gemm {
     /// VALIDATION adds the bias as it is.
     float_bias: Option<Vec<f32>>,
     shape: [usize; 2],
+    /// What saturates whatever the input is.
+    pub(super) saturations: Vec<String>,
 }
 
 impl Gemm {
@@ -60,13 +63,16 @@ impl Gemm {
             Some(bias) => Some(quantize_bias(bias, making.input, &scales).of(name)?),
             None => None,
         };
+        let mut saturations = making.saturated_bias(&scales);
         let requant = match making.output {
             Some(_) => {
                 let (dtype, output) = making.requantized_output()?;
-                Some((
-                    dtype,
-                    channel_rescales(making.input, &scales, output).of(name)?,
-                ))
+                let rescales = channel_rescales(making.input, &scales, output);
+                saturations.extend(of_rescales(
+                    "its accumulator at the output's scale",
+                    &rescales,
+                ));
+                Some((dtype, rescales))
             }
             None => None,
         };
@@ -78,6 +84,7 @@ impl Gemm {
             requant,
             float_bias: making.bias.map(<[f32]>::to_vec),
             shape,
+            saturations,
         })
     }
 

@@ -34,6 +34,8 @@ pub struct IsolatedWay {
     sums: ErrorSums,
     counts: RunCounts,
     macs: u64,
+    /// Why it could not go on; it has no figures then.
+    failed: Option<String>,
 }
 
 impl IsolatedWay {
@@ -52,6 +54,7 @@ impl IsolatedWay {
             sums: ErrorSums::default(),
             counts: RunCounts::default(),
             macs: 0,
+            failed: None,
         })
     }
 
@@ -87,8 +90,16 @@ impl IsolatedWay {
         self.way
     }
 
+    /// What saturates in it whatever its input is, a sentence each.
+    pub fn saturations(&self) -> &[String] {
+        self.linear.saturations()
+    }
+
     /// The figures over all batches.
     pub fn finish(self, legality: &Legality) -> WayMeasured {
+        if let Some(reason) = self.failed {
+            return WayMeasured::failed(self.way, reason);
+        }
         let fraction = |count: u64| count as f64 / (self.counts.total.max(1)) as f64;
         WayMeasured {
             way: self.way,
@@ -123,7 +134,7 @@ impl IsolatedLayer {
         told: &mut dyn FnMut(&KernelRun),
     ) -> Result<()> {
         let mut quantized: Vec<(QParams, QTensor)> = Vec::new();
-        for way in &mut self.ways {
+        for way in self.ways.iter_mut().filter(|way| way.failed.is_none()) {
             let params = way.linear.params().input;
             let known = quantized.iter().position(|(of, _)| *of == params);
             let index = match known {
@@ -133,7 +144,13 @@ impl IsolatedLayer {
                     quantized.len() - 1
                 }
             };
-            told(&way.update(name, &quantized[index].1, reference)?);
+            match way.update(name, &quantized[index].1, reference) {
+                Ok(run) => told(&run),
+                Err(error @ (Error::Kernel { .. } | Error::FloatRun { .. })) => {
+                    way.failed = Some(error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

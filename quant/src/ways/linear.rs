@@ -10,7 +10,7 @@ use dual16_nash::{
 use ndarray::IxDyn;
 use serde::{Deserialize, Serialize};
 
-use super::{gemm::Gemm, integers::IntegerWeights, mul_sum::MulSum, split::Split};
+use super::{gemm::Gemm, integers::IntegerWeights, mul_sum::MulSum, saturation, split::Split};
 use crate::{
     Error, Result,
     error::KernelContext,
@@ -120,13 +120,19 @@ impl Making<'_> {
         })?;
         Ok((output.dtype, Scale::new(output.scale).of(self.name)?))
     }
+
+    /// What an int32 bias beside a weight of these scales loses.
+    pub(super) fn saturated_bias(&self, weight: &[Scale]) -> Vec<String> {
+        let of_bias = |bias| saturation::of_bias(bias, self.input, weight);
+        self.bias.and_then(of_bias).into_iter().collect()
+    }
 }
 
 impl QuantizedLinear {
     /// Quantizes weight and bias for `way` with the scales in `params`.
     ///
     /// # Errors
-    /// A ratio of scales that the chip's multiplier cannot hold, naming the layer.
+    /// Parameters that do not fit the layer, which it names.
     pub fn new(
         name: &str,
         linear: &Linear,
@@ -181,6 +187,15 @@ impl QuantizedLinear {
         }
     }
 
+    /// What saturates in it whatever its input is, a sentence each.
+    pub fn saturations(&self) -> &[String] {
+        match &self.kernel {
+            Kernel::Gemm(kernel) => &kernel.saturations,
+            Kernel::MulSum(kernel) => &kernel.saturations,
+            Kernel::Split(kernel) => &kernel.saturations,
+        }
+    }
+
     /// CONVERTED: integers in, `[.., K]`, at the parameters' input scale and dtype.
     pub fn run(&self, x: &QTensor) -> Result<LinearRun> {
         let (gemm, shape) = self.shapes(&x.shape)?;
@@ -202,7 +217,8 @@ impl QuantizedLinear {
 
     /// Quantizes a float input `[.., K]` as the way takes it.
     pub fn quantize_input(&self, x: &Tensor) -> Result<QTensor> {
-        QTensor::quantize(&self.name, x, self.params.input, self.rounding)
+        let quantized = QTensor::quantize(&self.name, x, self.params.input, self.rounding);
+        quantized.map(|(tensor, _)| tensor)
     }
 
     /// VALIDATION: a fake-quantized input `[.., K]`; the output is not fake-quantized yet (its own

@@ -6,6 +6,7 @@ mod integers;
 pub mod isolated;
 mod linear;
 mod mul_sum;
+mod saturation;
 mod split;
 
 pub use integers::{IntegerWeights, Parameter};

@@ -14,6 +14,7 @@ use dual16_nash::{
 use super::{
     integers::{IntegerWeights, Parameter},
     linear::{Making, RawOutput, RunCounts},
+    saturation::of_rescales,
 };
 use crate::{
     Result,
@@ -36,6 +37,8 @@ pub(super) struct MulSum {
     output: IntDtype,
     rounding: dual16_nash::quantize::Rounding,
     shape: [usize; 2],
+    /// What saturates whatever the input is.
+    pub(super) saturations: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -73,7 +76,7 @@ impl MulSum {
             (Some(values), Some(value)) => {
                 let scale = scale(value)?;
                 let data = quantized(values, scale)?;
-                let to_output = Rescale::between(scale, output_scale).of(name)?;
+                let to_output = Rescale::between(scale, output_scale);
                 Some(Bias {
                     data,
                     scale,
@@ -82,18 +85,33 @@ impl MulSum {
             }
             _ => None,
         };
+        let product = Rescale::of_product(making.input, weight_scale, product_scale);
+        let sum = Rescale::between(product_scale, sum_scale);
+        let sum_to_output = Rescale::between(sum_scale, output_scale);
+        let to_output = bias.as_ref().map(|bias| bias.to_output);
+        let steps = [
+            ("its products at their scale", Some(product)),
+            ("its sum at the sum's scale", Some(sum)),
+            ("its sum at the output's scale", Some(sum_to_output)),
+            ("its bias at the output's scale", to_output),
+        ];
+        let saturations = steps
+            .into_iter()
+            .filter_map(|(what, rescale)| of_rescales(what, &[rescale?]))
+            .collect();
         Ok(MulSum {
             weight,
             weight_scale,
             product_scale,
             sum_scale,
             bias,
-            product: Rescale::of_product(making.input, weight_scale, product_scale).of(name)?,
-            sum: Rescale::between(product_scale, sum_scale).of(name)?,
-            sum_to_output: Rescale::between(sum_scale, output_scale).of(name)?,
+            product,
+            sum,
+            sum_to_output,
             output,
             rounding,
             shape,
+            saturations,
         })
     }
 
@@ -145,7 +163,7 @@ impl MulSum {
         let mut weight = vec![0.0; self.weight.len()];
         dequantize(&self.weight, self.weight_scale, &mut weight).of(name)?;
         mul_sum_fake_quant(x, &weight, shape, self.product_scale, &mut y).of(name)?;
-        fake_quantize_in_place(&mut y, self.sum_scale, IntDtype::Int16, self.rounding).of(name)?;
+        fake_quantize_in_place(&mut y, self.sum_scale, IntDtype::Int16, self.rounding);
         if let Some(bias) = &self.bias {
             let mut floats = vec![0.0; bias.data.len()];
             dequantize(&bias.data, bias.scale, &mut floats).of(name)?;

@@ -14,6 +14,7 @@ use dual16_nash::{
 use super::{
     integers::{IntegerWeights, Parameter},
     linear::{Making, RawOutput, RunCounts, float_weight, linear_f32, output_counts},
+    saturation::of_rescales,
 };
 use crate::{
     Result,
@@ -32,6 +33,8 @@ pub(super) struct Split {
     output: IntDtype,
     rounding: Rounding,
     shape: [usize; 2],
+    /// What saturates whatever the input is.
+    pub(super) saturations: Vec<String>,
 }
 
 /// One int8 Linear with an int16 output.
@@ -55,8 +58,8 @@ impl Plane {
         let name = making.name;
         let plane = Scale::new(plane).of(name)?;
         Ok(Plane {
-            rescales: channel_rescales(making.input, &scales, plane).of(name)?,
-            to_output: Rescale::between(plane, output).of(name)?,
+            rescales: channel_rescales(making.input, &scales, plane),
+            to_output: Rescale::between(plane, output),
             output: plane,
             weight,
             scales,
@@ -74,14 +77,24 @@ impl Split {
             Some(bias) => Some(quantize_bias(bias, making.input, &high_scales).of(name)?),
             None => None,
         };
+        let mut saturations = making.saturated_bias(&high_scales);
+        let high = Plane::new(making, planes.hi, high_scales, high, output)?;
+        let low = Plane::new(making, planes.lo, planes.scales, low, output)?;
+        for (name, plane) in [("high", &high), ("low", &low)] {
+            let accumulator = format!("its {name} plane's accumulator at the plane's scale");
+            saturations.extend(of_rescales(&accumulator, &plane.rescales));
+            let sum = format!("its {name} plane at the output's scale");
+            saturations.extend(of_rescales(&sum, &[plane.to_output]));
+        }
         Ok(Split {
-            high: Plane::new(making, planes.hi, high_scales, high, output)?,
-            low: Plane::new(making, planes.lo, planes.scales, low, output)?,
+            high,
+            low,
             bias,
             float_bias: making.bias.map(<[f32]>::to_vec),
             output: output_dtype,
             rounding: making.rounding,
             shape: making.shape,
+            saturations,
         })
     }
 
@@ -126,8 +139,7 @@ impl Split {
         let plane = |plane: &Plane, bias: Option<&[f32]>| -> Result<Vec<f32>> {
             let weight = float_weight(name, &plane.weight, self.shape, &plane.scales)?;
             let mut y = linear_f32(x, &weight, bias, shape);
-            fake_quantize_in_place(&mut y, plane.output, IntDtype::Int16, self.rounding)
-                .of(name)?;
+            fake_quantize_in_place(&mut y, plane.output, IntDtype::Int16, self.rounding);
             Ok(y)
         };
         let mut y = plane(&self.high, self.float_bias.as_deref())?;

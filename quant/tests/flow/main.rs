@@ -10,5 +10,15 @@
 
 mod article;
 mod golden;
+#[path = "../frontend/shared/made.rs"]
+#[allow(
+    dead_code,
+    reason = "the tests of the frontend make more kinds of models"
+)]
+mod made;
 mod rules;
 mod support;
+mod trouble;
+
+/// What every file of these tests is held to.
+const LIMITS: &dual16_quant::InputLimits = &dual16_quant::InputLimits::DEFAULT;

@@ -19,7 +19,7 @@ fn bulk() -> impl Strategy<Value = Vec<f32>> {
 
 fn histogram(values: &[f32]) -> Histogram {
     let mut builder = SketchBuilder::new(&[values.len()], true);
-    builder.update(values).unwrap();
+    builder.update(values);
     builder.finish().histogram().unwrap().clone()
 }
 

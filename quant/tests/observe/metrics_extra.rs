@@ -27,7 +27,8 @@ proptest! {
             direct.update(&column(&reference), &column(&got)).unwrap();
             let (a, b) = (own.finish(None), direct.finish(None));
             prop_assert!((a.sqnr_db.unwrap() - b.sqnr_db.unwrap()).abs() < 1e-9);
-            prop_assert!((a.mse - b.mse).abs() <= 1e-12 * b.mse && a.atol == b.atol);
+            let (a_mse, b_mse) = (a.mse.unwrap(), b.mse.unwrap());
+            prop_assert!((a_mse - b_mse).abs() <= 1e-12 * b_mse && a.atol == b.atol);
             lowest = lowest.min(a.sqnr_db.unwrap());
         }
         prop_assert_eq!(sums.worst(None).unwrap().metrics.sqnr_db, Some(lowest));

@@ -1,6 +1,6 @@
 //! The cheap metrics against their formulas, and their edges.
 
-use dual16_quant::metrics::{ErrorSums, Metric, Metrics, MetricsError, Side, SortOrder};
+use dual16_quant::metrics::{ErrorSums, Metric, Metrics, MetricsError, SortOrder};
 use proptest::prelude::*;
 
 fn measured(reference: &[f32], got: &[f32], scale: Option<f32>) -> Metrics {
@@ -38,10 +38,10 @@ proptest! {
         let sqnr = 10.0 * (of(|r, _| r * r) / squares).log10();
         prop_assert!((metrics.sqnr_db.unwrap() - sqnr).abs() < 1e-9);
         let cosine = of(|r, g| r * g) / (of(|r, _| r * r) * of(|_, g| g * g)).sqrt();
-        prop_assert!((metrics.cosine - cosine).abs() < 1e-12);
-        prop_assert!(close(metrics.l1, of(|r, g| (g - r).abs()) / n));
-        prop_assert!(close(metrics.mse, squares / n));
-        prop_assert_eq!(metrics.atol, atol);
+        prop_assert!((metrics.cosine.unwrap() - cosine).abs() < 1e-12);
+        prop_assert!(close(metrics.l1.unwrap(), of(|r, g| (g - r).abs()) / n));
+        prop_assert!(close(metrics.mse.unwrap(), squares / n));
+        prop_assert_eq!(metrics.atol, Some(atol));
         prop_assert_eq!(metrics.lsb, Some(atol / f64::from(scale)));
     }
 
@@ -59,8 +59,9 @@ proptest! {
         let (a, b) = (sums.finish(None), measured(&reference, &got, None));
         prop_assert_eq!(sums.count(), reference.len() as u64);
         prop_assert!((a.sqnr_db.unwrap() - b.sqnr_db.unwrap()).abs() < 1e-9);
-        prop_assert!((a.cosine - b.cosine).abs() < 1e-12);
-        prop_assert!(close(a.l1, b.l1) && close(a.mse, b.mse) && a.atol == b.atol);
+        prop_assert!((a.cosine.unwrap() - b.cosine.unwrap()).abs() < 1e-12);
+        prop_assert!(close(a.l1.unwrap(), b.l1.unwrap()) && close(a.mse.unwrap(), b.mse.unwrap()));
+        prop_assert_eq!(a.atol, b.atol);
     }
 
     #[test]
@@ -69,9 +70,10 @@ proptest! {
         got in prop::num::f32::NORMAL | prop::num::f32::SUBNORMAL | prop::num::f32::ZERO,
     ) {
         let m = measured(&[reference], &[got], None);
-        let figures = [m.sqnr_db.unwrap_or(0.0), m.cosine, m.l1, m.mse, m.atol];
-        prop_assert!(figures.iter().all(|figure| figure.is_finite()), "{:?}", m);
-        prop_assert_eq!(m.sqnr_db.is_none(), reference == got);
+        let figures = [Some(m.sqnr_db.unwrap_or(0.0)), m.cosine, m.l1, m.mse, m.atol];
+        prop_assert!(figures.iter().all(|figure| figure.unwrap().is_finite()), "{:?}", m);
+        prop_assert_eq!(m.sqnr_db.is_none(), reference == got || reference == 0.0);
+        prop_assert_eq!(m.reason.is_empty(), m.sqnr_db.is_some());
     }
 }
 
@@ -87,11 +89,13 @@ fn a_perfect_match_has_no_sqnr() {
         let metrics = measured(values, values, Some(0.5));
         let expected = Metrics {
             sqnr_db: None,
-            cosine: 1.0,
-            l1: 0.0,
-            mse: 0.0,
-            atol: 0.0,
+            cosine: Some(1.0),
+            l1: Some(0.0),
+            mse: Some(0.0),
+            atol: Some(0.0),
             lsb: Some(0.0),
+            reason: "there is no error".to_owned(),
+            left_out: 0,
         };
         assert_eq!(metrics, expected, "{values:?}");
     }
@@ -100,17 +104,29 @@ fn a_perfect_match_has_no_sqnr() {
 #[test]
 fn an_error_on_a_reference_of_zeros_is_the_worst_sqnr_not_the_best() {
     let metrics = measured(&[0.0, 0.0], &[0.0, 1e-3], None);
-    assert!(metrics.sqnr_db.unwrap() < -2000.0, "{metrics:?}");
-    assert_eq!(metrics.cosine, 0.0);
+    assert_eq!((metrics.sqnr_db, metrics.cosine), (None, Some(0.0)));
+    assert!(metrics.reason.contains("0 everywhere"), "{metrics:?}");
+    let perfect = measured(&[0.0], &[0.0], None);
+    assert_eq!(metrics.sqnr_rank(), f64::NEG_INFINITY);
+    assert_eq!(perfect.sqnr_rank(), f64::INFINITY);
+    let far = measured(&[1.0], &[1e6], None);
+    let mut rows = [perfect.clone(), far.clone(), metrics.clone()];
+    rows.sort_by(|a, b| Metric::Sqnr.worst_first(a, b));
+    assert_eq!(rows, [metrics, far, perfect]);
 }
 
 #[test]
 fn json_has_the_documented_fields() {
     let metrics = measured(&[1.0, 2.0], &[1.0, 2.5], Some(0.25));
-    let json = serde_json::to_value(metrics).unwrap();
+    let json = serde_json::to_value(&metrics).unwrap();
     let mut fields: Vec<&String> = json.as_object().unwrap().keys().collect();
     fields.sort();
-    assert_eq!(fields, ["atol", "cosine", "l1", "lsb", "mse", "sqnr_db"]);
+    assert_eq!(
+        fields,
+        [
+            "atol", "cosine", "l1", "left_out", "lsb", "mse", "reason", "sqnr_db"
+        ]
+    );
     assert_eq!(json["lsb"], 2.0);
     assert_eq!(serde_json::from_value::<Metrics>(json).unwrap(), metrics);
     let perfect = serde_json::to_value(measured(&[1.0], &[1.0], None)).unwrap();
@@ -130,20 +146,38 @@ fn what_cannot_be_compared_is_refused_and_leaves_no_trace() {
             got: 1
         }
     );
-    let infinite = sums.update(&[1.0, 1.0], &[1.0, f32::INFINITY]).unwrap_err();
-    let expected = MetricsError::NonFinite {
-        side: Side::Got,
-        index: 1,
-        value: f32::INFINITY,
-    };
-    assert_eq!(infinite, expected);
-    assert!(
-        sums.update(&[f32::NAN], &[0.0])
-            .unwrap_err()
-            .to_string()
-            .contains("reference")
-    );
     assert_eq!(sums, before);
+}
+
+#[test]
+fn positions_without_a_finite_reference_are_left_out_and_counted() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let reference = [1.0, nan, 2.0, -inf, inf];
+    let mut metrics = measured(&reference, &[1.0, 5.0, 2.5, nan, inf], Some(0.5));
+    assert_eq!(metrics.left_out, 3);
+    metrics.left_out = 0;
+    assert_eq!(metrics, measured(&[1.0, 2.0], &[1.0, 2.5], Some(0.5)));
+
+    let nowhere = measured(&[nan, inf], &[0.0, 1.0], Some(0.5));
+    assert_eq!(
+        (nowhere.sqnr_db, nowhere.atol, nowhere.lsb),
+        (None, None, None)
+    );
+    assert_eq!(nowhere.left_out, 2);
+    assert!(nowhere.reason.contains("nowhere finite"), "{nowhere:?}");
+}
+
+#[test]
+fn a_quantized_tensor_that_is_not_finite_has_no_figures() {
+    for bad in [f32::NAN, f32::INFINITY] {
+        let metrics = measured(&[1.0, f32::NAN, 3.0], &[1.0, bad, bad], Some(0.5));
+        assert_eq!(metrics.left_out, 1);
+        for metric in Metric::ALL {
+            assert_eq!(metric.of(&metrics), None, "{metric}");
+        }
+        assert!(metrics.reason.contains("at 1 positions"), "{metrics:?}");
+        assert_eq!(metrics.sqnr_rank(), f64::NEG_INFINITY);
+    }
 }
 
 #[test]
@@ -158,9 +192,13 @@ fn tables_show_the_worst_first() {
         let ascending = matches!(metric, Metric::Sqnr | Metric::Cosine);
         assert_eq!(metric.sort_order() == SortOrder::Ascending, ascending);
         if metric.of(&good).is_some() {
-            let mut rows = [perfect, good, bad];
+            let mut rows = [perfect.clone(), good.clone(), bad.clone()];
             rows.sort_by(|a, b| metric.worst_first(a, b));
-            assert_eq!(rows, [bad, good, perfect], "{metric}");
+            assert_eq!(
+                rows,
+                [bad.clone(), good.clone(), perfect.clone()],
+                "{metric}"
+            );
         }
     }
     assert!(

@@ -15,7 +15,7 @@ fn kind(name: &str) -> ObserverKind {
 }
 
 fn sketch(values: &[f32]) -> Sketch {
-    Sketch::of(values, &[values.len()], Wants::ALL).unwrap()
+    Sketch::of(values, &[values.len()], Wants::ALL)
 }
 
 fn batches() -> impl Strategy<Value = Vec<Vec<f32>>> {
@@ -181,7 +181,7 @@ fn kl_at_int16_says_that_it_fell_back() {
 
 #[test]
 fn a_missing_part_is_named() {
-    let lean = Sketch::of(&[1.0, 2.0], &[2], Wants::default()).unwrap();
+    let lean = Sketch::of(&[1.0, 2.0], &[2], Wants::default());
     let statistics = Statistics::fold([lean.clone(), sketch(&[3.0])], MergeMode::Exact);
     let error = |name, dtype| {
         statistics

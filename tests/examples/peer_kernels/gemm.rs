@@ -32,7 +32,7 @@ impl Plane {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             weight: file.matrix(weight)?.0,
-            rescales: channel_rescales(scale(file, "input")?, &scales, scale(file, output)?)?,
+            rescales: channel_rescales(scale(file, "input")?, &scales, scale(file, output)?),
         })
     }
 
@@ -67,8 +67,8 @@ pub(crate) fn measure_split(
     let high = Plane::read(&file, "hi", "hi_weight", "high")?;
     let low = Plane::read(&file, "lo", "lo_weight", "low")?;
     let output = scale(&file, "output")?;
-    let from_high = Rescale::between(scale(&file, "high")?, output)?;
-    let from_low = Rescale::between(scale(&file, "low")?, output)?;
+    let from_high = Rescale::between(scale(&file, "high")?, output);
+    let from_low = Rescale::between(scale(&file, "low")?, output);
     measure(request, &file, &high, pool, clock, |x, first, shape| {
         let (high, low) = (high.run(x, first, shape)?, low.run(x, first, shape)?);
         let dims = [shape.n, shape.o];

@@ -18,8 +18,8 @@ pub(crate) fn measure(request: &Request, pool: &ThreadPool, clock: Clock) -> Res
     let (x, [n, k]) = file.matrix::<i16>("x")?;
     let (w, [o, _]) = file.matrix::<i16>("w")?;
     let scale = |name| -> Result<Scale> { Ok(Scale::new(file.number(name)?)?) };
-    let product = Rescale::of_product(scale("input")?, scale("weight")?, scale("product")?)?;
-    let sum = Rescale::between(scale("product")?, scale("sum")?)?;
+    let product = Rescale::of_product(scale("input")?, scale("weight")?, scale("product")?);
+    let sum = Rescale::between(scale("product")?, scale("sum")?);
     let isa = if request.scalar {
         Isa::PORTABLE
     } else {

@@ -135,4 +135,6 @@ fn assert_metrics(metrics: &Value) {
         let holds = figure.is_some_and(|x| x.is_number() || (may_be_null && x.is_null()));
         assert!(holds, "{name} in {metrics:#}");
     }
+    assert!(metrics["reason"].is_string(), "{metrics:#}");
+    assert_eq!(metrics["left_out"], 0, "{metrics:#}");
 }

@@ -106,7 +106,7 @@ pub fn mse_loss(values: &[f32], range: Range, dtype: IntDtype, index: u8) -> Opt
         .iter()
         .zip(values)
         .map(|(q, x)| f64::from(q - x).powi(2));
-    Some(squares.sum::<f64>().sqrt())
+    Some(squares.sum::<f64>().sqrt()).filter(|loss| loss.is_finite())
 }
 
 /// [`Candidate::squared_error`] of one block by the definition of fake quantization.
@@ -120,7 +120,7 @@ fn reference_error(
         return f64::INFINITY;
     };
     if fake_quantize(block, candidate.scale, dtype, Rounding::HalfEven, quantized).is_err() {
-        // Only a value that is not finite is refused, and `Sketch::of` has excluded those.
+        // Only a length is refused, and it is the block's.
         return f64::INFINITY;
     }
     let mut lanes = [0.0; 8];
