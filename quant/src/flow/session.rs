@@ -22,6 +22,7 @@ use crate::{
     observe::{ObserverKind, Wants},
     plan::{Calibration, Plan, Request, ScaleSource, Slot},
     settings::WayChoice,
+    tensor::Datum,
 };
 
 /// A job's model, ready.
@@ -32,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) request: Request,
     /// What a batch must hold.
     inputs: Vec<InputSpec>,
+    /// Which of it masks, and may be infinite.
+    masks: BTreeSet<String>,
     /// Linears that read each value, moves aside, and MatMuls that may read it as int8.
     gemm_inputs: BTreeSet<usize>,
     /// Observers that were asked for by name for the inputs of Linears, by the value they are of.
@@ -67,7 +70,10 @@ impl Session {
         go_on(control)?;
         let first = job.calibration.first().ok_or_else(no_calibration)?;
         let (graph, probe_elements) = {
-            let mut batches = open_batches(first, blobs, model.inputs(), &job.limits)?;
+            // Which inputs are masks is known of the graph only.
+            let any = || model.inputs().iter().map(|input| input.name.clone());
+            let open = || open_batches(first, blobs, model.inputs(), &job.limits);
+            let mut batches = open()?.with_masks(any().collect());
             let what = format!("a float run of {}", first.name);
             let run = |bytes| {
                 if !memory.could_hold(bytes) {
@@ -84,14 +90,18 @@ impl Session {
                     // Whoever waits holds nothing that another may wait for.
                     drop((batch, batches, held));
                     held = run(reading.saturating_add(probing))?;
-                    batches = open_batches(first, blobs, model.inputs(), &job.limits)?;
+                    batches = open()?.with_masks(any().collect());
                     batch = batches.read(0)?;
                 }
             }
             go_on(control)?;
             let graph = lower(&model, &float.probe(&batch)?)?;
+            let elements = batches.elements();
+            if batch.values().any(is_infinite) {
+                batches.with_masks(masks(&graph)).read(0)?;
+            }
             drop(held);
-            (graph, batches.elements())
+            (graph, elements)
         };
         if graph.linears().next().is_none() {
             return Err(Error::Model {
@@ -102,6 +112,7 @@ impl Session {
                         .to_owned(),
             });
         }
+        let masks = masks(&graph);
         let request = Request::resolve(&graph, &job.settings, layer_mode)?;
         let gemm_inputs = gemm_inputs(&graph);
         let input_observers = input_observers(&graph, &request);
@@ -111,6 +122,7 @@ impl Session {
             graph,
             request,
             inputs: model.inputs().to_vec(),
+            masks,
             gemm_inputs,
             input_observers,
             probe_elements,
@@ -147,7 +159,8 @@ impl Session {
 
     /// A file of batches, its headers checked.
     pub(super) fn batches(&self, file: &FileRef, blobs: &dyn Blobs) -> Result<BatchFile> {
-        open_batches(file, blobs, &self.inputs, &self.job.limits)
+        let batches = open_batches(file, blobs, &self.inputs, &self.job.limits)?;
+        Ok(batches.with_masks(self.masks.clone()))
     }
 
     /// The file that a task is of, its headers checked.
@@ -392,6 +405,16 @@ fn open_batches(
     };
     let path = blobs.path(&file.digest).map_err(io)?;
     BatchFile::open(&file.name, &path, inputs, limits)
+}
+
+/// Inputs of the model that a Softmax is masked with, by their name in a batch.
+fn masks(graph: &Graph) -> BTreeSet<String> {
+    let masks = graph.inputs.iter().filter(|id| graph.mask_side(**id).is_some());
+    masks.filter_map(|id| graph.value(*id).onnx.clone()).collect()
+}
+
+fn is_infinite(datum: &Datum) -> bool {
+    datum.as_f32().is_some_and(|tensor| tensor.iter().any(|x| x.is_infinite()))
 }
 
 fn no_calibration() -> Error {
