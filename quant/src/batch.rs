@@ -9,7 +9,10 @@ mod npz;
 mod safetensors;
 mod stack;
 
-use std::{collections::BTreeMap, collections::HashSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    path::Path,
+};
 
 use crate::{
     error::{Error, Result},
