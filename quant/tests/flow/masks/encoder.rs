@@ -6,7 +6,9 @@ use dual16_quant::onnx::DataType;
 use super::attention::{Extra, Extras, SHAPE, input, linear, quantize, sqnr, to_float};
 use crate::{made::Made, support::settings};
 
-const [SEQUENCES, LENGTH, WIDTH]: [usize; 3] = SHAPE;
+const SEQUENCES: usize = SHAPE[0];
+const LENGTH: usize = SHAPE[1];
+const WIDTH: usize = SHAPE[2];
 const HEADS: usize = 2;
 const INNER: usize = 32;
 
