@@ -142,7 +142,7 @@ fn add_linear(
     };
 
     let (input, output) = (format!("{name}{INPUT}"), format!("{name}.output"));
-    let transposed = format!("{weight_name}.T");
+    let transposed = format!("{weight_name}/transposed");
     graph
         .initializer
         .push(f32_initializer(&transposed, weight.t().into_dyn()));

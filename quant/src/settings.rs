@@ -37,6 +37,9 @@ pub struct Settings {
     pub min_layer_sqnr: f64,
     /// By name, later wins.
     pub by_name: Vec<NamedSetting>,
+    /// Integers and booleans that follow from activations are the float run's, as the vendor's debug
+    /// tool has them, instead of being computed from quantized values.
+    pub freeze_integers: bool,
     /// Also write the model outputs.
     pub save_outputs: bool,
     /// Stop after the plan.
@@ -56,6 +59,7 @@ impl Default for Settings {
             power_of_two: false,
             min_layer_sqnr: DEFAULT_MIN_LAYER_SQNR,
             by_name: Vec::new(),
+            freeze_integers: false,
             save_outputs: false,
             plan_only: false,
         }

@@ -138,6 +138,7 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
         power_of_two: spec.power_of_two,
         min_layer_sqnr,
         by_name: named.collect::<Result<_, _>>()?,
+        freeze_integers: spec.freeze_integers,
         save_outputs: spec.save_outputs,
         plan_only: spec.plan_only,
     })

@@ -23,8 +23,9 @@ EXAMPLES
     dual16 quantize model.onnx --calib calib/ --out out/
   One layer by a chosen way, every attention layer by the best one:
     dual16 quantize model.onnx --calib calib/ --out out/ --linear head=split --linear '*.attn.*=auto'
-  What would be done, without doing it:
+  What would be done, without doing it, and what each layer can be called:
     dual16 plan model.onnx --calib calib/
+    dual16 plan model.onnx --calib calib/ --names
   On a server: submit, leave, come back:
     export DUAL16_SERVER=https://quant.example:7016 DUAL16_TOKEN_FILE=~/.dual16-token
     dual16 quantize model.onnx --calib calib/ --detach
@@ -220,6 +221,9 @@ pub struct PlanArgs {
     /// Folder to write plan.json to as well
     #[arg(long, env = "DUAL16_OUT", value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Show instead what settings may call each layer: name, module path, ONNX nodes and outputs
+    #[arg(long, env = "DUAL16_NAMES", value_parser = BoolishValueParser::new())]
+    pub names: bool,
     /// How to quantize.
     #[command(flatten)]
     pub settings: SettingArgs,

@@ -72,7 +72,7 @@ async fn in_session(
     if !files.is_empty() {
         context.progress.line(&files_text(&files));
     }
-    present(&bytes, &ended, context)
+    present(&bytes, &ended, args.names, context)
 }
 
 fn plan_artifact(job: &Job) -> Result<&Artifact, Error> {
@@ -88,19 +88,27 @@ fn plan_artifact(job: &Job) -> Result<&Artifact, Error> {
         })
 }
 
-fn present(bytes: &[u8], ended: &Ended, context: &Context<'_>) -> Result<(), Error> {
+fn present(bytes: &[u8], ended: &Ended, names: bool, context: &Context<'_>) -> Result<(), Error> {
+    let terminal = context.terminal;
+    let plan = || {
+        Plan::parse(bytes).map_err(|error| Error::Artifact {
+            name: PLAN.to_owned(),
+            reason: format!("not a plan that this version reads ({error})"),
+        })
+    };
     match context.global.output {
         OutputFormat::Table => {
-            let plan = Plan::parse(bytes).map_err(|error| Error::Artifact {
-                name: PLAN.to_owned(),
-                reason: format!("not a plan that this version reads ({error})"),
-            })?;
-            let paint = context.terminal.stdout_paint();
-            let tables = plan.tables(paint);
+            let paint = terminal.stdout_paint();
+            let plan = plan()?;
+            let tables = match names {
+                true => plan.names_tables(paint),
+                false => plan.tables(paint),
+            };
             let notices = ended.report.notices(paint);
-            context.terminal.result(&format!("{tables}\n{notices}"))
+            terminal.result(&format!("{tables}\n{notices}"))
         }
-        OutputFormat::Json => context.terminal.result(&String::from_utf8_lossy(bytes)),
+        OutputFormat::Json if names => terminal.result(&plan()?.names_json()),
+        OutputFormat::Json => terminal.result(&String::from_utf8_lossy(bytes)),
         OutputFormat::Jsonl => Ok(()),
     }
 }

@@ -38,7 +38,7 @@ pub struct InputArgs {
     pub name: Option<String>,
 }
 
-/// How to quantize. NAME is a module or value name, or a glob over them.
+/// How to quantize. NAME is any name that `plan --names` lists, or a glob over them.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Quantization")]
 pub struct SettingArgs {
@@ -93,6 +93,10 @@ pub struct SettingArgs {
     #[arg(long, env = "DUAL16_MIN_LAYER_SQNR", value_name = "DB", default_value = "30",
           allow_negative_numbers = true, value_parser = finite)]
     pub min_layer_sqnr: f64,
+    /// Take integers and booleans that follow from activations (an ArgMax, a mask) from the float run
+    /// instead of computing them from the quantized values
+    #[arg(long, env = "DUAL16_FREEZE_INTEGERS", value_parser = BoolishValueParser::new())]
+    pub freeze_integers: bool,
     /// Also write outputs.safetensors: the model's outputs, float, validation and converted
     #[arg(long, env = "DUAL16_SAVE_OUTPUTS", value_parser = BoolishValueParser::new())]
     pub save_outputs: bool,
@@ -179,6 +183,7 @@ impl SettingArgs {
             power_of_two: self.power_of_two,
             min_layer_sqnr: Some(self.min_layer_sqnr),
             settings: settings.into_iter().flatten().cloned().collect(),
+            freeze_integers: self.freeze_integers,
             save_outputs: self.save_outputs,
             plan_only,
         }

@@ -193,6 +193,7 @@ fn quantize_json(spec: &QuantizeSpec) -> Value {
         "power_of_two": spec.power_of_two,
         "min_layer_sqnr": spec.min_layer_sqnr,
         "settings": settings,
+        "freeze_integers": spec.freeze_integers,
         "save_outputs": spec.save_outputs,
         "plan_only": spec.plan_only,
     })

@@ -1,10 +1,14 @@
-//! plan.json of a plan-only job, as far as a table shows it.
+//! plan.json of a plan-only job, as far as tables show it.
+
+mod names;
 
 use std::collections::BTreeMap;
 
 use comfy_table::Cell;
 use indicatif::HumanBytes;
 use serde::Deserialize;
+
+use names::Named;
 
 use super::{
     table::{new_table, right},
@@ -18,6 +22,9 @@ const STAGES: [&str; 5] = ["plan", "observe", "evaluate", "validate", "convert"]
 #[derive(Debug, PartialEq, Deserialize)]
 pub struct Plan {
     layers: Vec<Layer>,
+    /// What settings may call each operation, Linears first.
+    #[serde(default)]
+    names: Vec<Named>,
     /// Tasks of each stage, its reduce included.
     tasks: BTreeMap<String, u64>,
     /// Bytes of the inputs by kind.
@@ -59,6 +66,16 @@ impl Plan {
             self.tasks_line(),
             self.bytes_line()
         )
+    }
+
+    /// What everything can be called, as tables: Linears, then the rest.
+    pub fn names_tables(&self, paint: Paint) -> String {
+        names::tables(&self.names, paint)
+    }
+
+    /// The same as JSON.
+    pub fn names_json(&self) -> String {
+        names::json(&self.names)
     }
 
     fn layer_table(&self, paint: Paint) -> String {

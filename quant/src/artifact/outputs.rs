@@ -9,7 +9,11 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::{Dtype, SafeTensors, serialize, serialize_to_file, tensor::TensorView};
 
 use super::weights::failed;
-use crate::{Error, Result, blobs::Blobs, tensor::Tensor};
+use crate::{
+    Error, Result,
+    blobs::Blobs,
+    tensor::{Datum, Tensor},
+};
 
 const WHAT: &str = "outputs.safetensors";
 
@@ -17,6 +21,7 @@ const WHAT: &str = "outputs.safetensors";
 pub(crate) struct SavedOutput {
     name: String,
     shape: Vec<usize>,
+    dtype: Dtype,
     bytes: Vec<u8>,
 }
 
@@ -27,7 +32,26 @@ impl SavedOutput {
         SavedOutput {
             name: format!("{output}.{kind}"),
             shape: tensor.shape().to_vec(),
+            dtype: Dtype::F32,
             bytes: standard.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        }
+    }
+}
+
+impl SavedOutput {
+    /// The same for integers and booleans, which float execution has in 32 bits.
+    pub(crate) fn exact(output: &str, kind: &str, datum: &Datum) -> Self {
+        let (dtype, bytes) = match datum {
+            Datum::F32(tensor) => return Self::new(output, kind, tensor),
+            Datum::I32(x) => (Dtype::I32, x.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            Datum::I8(x) => (Dtype::I8, x.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            Datum::U8(x) => (Dtype::U8, x.iter().copied().collect()),
+        };
+        SavedOutput {
+            name: format!("{output}.{kind}"),
+            shape: datum.shape().to_vec(),
+            dtype,
+            bytes,
         }
     }
 }
@@ -54,6 +78,7 @@ pub(crate) fn join(batches: &[String], blobs: &dyn Blobs, path: &Path) -> Result
                 .push(SavedOutput {
                     name: name.to_owned(),
                     shape: tensor.shape().to_vec(),
+                    dtype: tensor.dtype(),
                     bytes: tensor.data().to_vec(),
                 });
         }
@@ -66,7 +91,7 @@ pub(crate) fn join(batches: &[String], blobs: &dyn Blobs, path: &Path) -> Result
 fn views(outputs: &[SavedOutput]) -> Result<BTreeMap<&str, TensorView<'_>>> {
     let mut views = BTreeMap::new();
     for output in outputs {
-        let view = TensorView::new(Dtype::F32, output.shape.clone(), &output.bytes)
+        let view = TensorView::new(output.dtype, output.shape.clone(), &output.bytes)
             .map_err(|error| failed(WHAT, &error))?;
         views.insert(output.name.as_str(), view);
     }
@@ -81,9 +106,14 @@ fn stack(mut batches: Vec<SavedOutput>) -> Vec<SavedOutput> {
     if batches.iter().all(|batch| batch.shape == first.shape) {
         let mut shape = vec![batches.len()];
         shape.extend(&first.shape);
-        let name = first.name.clone();
+        let (name, dtype) = (first.name.clone(), first.dtype);
         let bytes = batches.into_iter().flat_map(|batch| batch.bytes).collect();
-        return vec![SavedOutput { name, shape, bytes }];
+        return vec![SavedOutput {
+            name,
+            shape,
+            dtype,
+            bytes,
+        }];
     }
     for (index, batch) in batches.iter_mut().enumerate() {
         batch.name = format!("{}.{index:04}", batch.name);
@@ -99,6 +129,7 @@ mod tests {
         SavedOutput {
             name: "y".to_owned(),
             shape: vec![elements],
+            dtype: Dtype::F32,
             bytes: vec![0; 4 * elements],
         }
     }

@@ -118,6 +118,7 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
             ValueKind::Input => "input",
             ValueKind::Constant(_) => "constant",
             ValueKind::Activation => "activation",
+            ValueKind::Exact => "exact",
         };
         (own.name.as_str(), tensor(kind, value))
     });

@@ -131,7 +131,7 @@ impl Table<'_> {
             self.text,
             "{},{},{},{role},{min},{max},{mean},{variance},{}",
             op_name(&node.op),
-            field(&node.module),
+            field(&node.names.module),
             field(name),
             dims.join("x"),
         );

@@ -19,7 +19,7 @@ pub use prepared::Prepared;
 pub use qtensor::{QData, QTensor};
 pub use trouble::{Saturated, Trouble};
 pub use validation::Validation;
-pub use walk::{Capture, Machine, walk};
+pub use walk::{Capture, Carried, Integers, Machine, walk};
 
 pub(crate) use gemm::gemm_f32;
 pub(crate) use qtensor::each_dtype;

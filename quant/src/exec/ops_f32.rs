@@ -132,12 +132,18 @@ pub(crate) fn moved<T: Copy>(
             indices,
             shape,
         } => {
-            let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
-            let indices = TensorRef::new(&indices, shape).of(name)?;
+            let indices = TensorRef::new(indices, shape).of(name)?;
             moves::gather(x, indices, *axis as i64).of(name)?
         }
         Move::Expand => moves::expand(x, float_shape()?).of(name)?,
-        Move::Split { axis, sizes } => return moves::split(x, *axis as i64, sizes).of(name),
+        Move::Split { axis, parts } => {
+            let length = x.shape().get(*axis).copied().unwrap_or_default();
+            let lengths = parts.of(length).ok_or_else(|| Error::FloatRun {
+                node: node.name.clone(),
+                reason: format!("an axis of length {length} cannot be cut into {parts:?}"),
+            })?;
+            return moves::split(x, *axis as i64, &lengths).of(name);
+        }
     };
     Ok(vec![one])
 }

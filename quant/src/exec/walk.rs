@@ -15,6 +15,15 @@ use crate::{
 /// and the non-float operands of islands.
 pub type Capture = HashMap<String, Datum>;
 
+/// A value that a walk has: of its machine, or integers and booleans as they are.
+#[derive(Debug, Clone)]
+pub enum Carried<V> {
+    /// A float tensor, in whatever form the machine has it.
+    Value(V),
+    /// Integers or booleans.
+    Exact(Datum),
+}
+
 /// One way to compute: float, fake-quantized or integer.
 pub trait Machine {
     /// What flows between operations.
@@ -46,24 +55,46 @@ pub trait Machine {
     }
 }
 
+/// How a walk treats integers and booleans that follow from activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Integers {
+    /// They are computed from the values of this run.
+    Computed,
+    /// They are the float run's.
+    Frozen,
+}
+
 /// Runs a batch through a machine. `visit` sees every input and every output of a node once.
+///
+/// An island whose results have another shape than in the float run, as a NonZero of other values
+/// may, has the float run's: what follows could not be compared otherwise.
+///
+/// # Errors
+/// Whatever the machine, an island or `visit` says.
 pub fn walk<M: Machine>(
     graph: &Graph,
     float: &FloatModel,
     capture: &Capture,
+    integers: Integers,
     machine: &mut M,
-    mut visit: impl FnMut(ValueId, &M::Value) -> Result<()>,
+    mut visit: impl FnMut(ValueId, &Carried<M::Value>) -> Result<()>,
 ) -> Result<()> {
     let last_uses = last_uses(graph);
-    let mut live: HashMap<ValueId, M::Value> = HashMap::new();
+    let mut live: HashMap<ValueId, Carried<M::Value>> = HashMap::new();
     for &input in &graph.inputs {
         let tensor = captured(graph, capture, input)?;
-        let value = machine.enter(input, tensor)?;
+        let value = Carried::Value(machine.enter(input, tensor)?);
         visit(input, &value)?;
         live.insert(input, value);
     }
     for (index, node) in graph.nodes.iter().enumerate() {
-        let outputs = match run_node(graph, float, capture, machine, index, &mut live) {
+        let walk = Walk {
+            graph,
+            float,
+            capture,
+            integers,
+        };
+        let outputs = match walk.node(machine, index, &mut live) {
             Ok(outputs) => outputs,
             Err(error) => {
                 machine.failed(node, error)?;
@@ -79,42 +110,6 @@ pub fn walk<M: Machine>(
         }
     }
     Ok(())
-}
-
-/// One node, its constants entered before.
-fn run_node<M: Machine>(
-    graph: &Graph,
-    float: &FloatModel,
-    capture: &Capture,
-    machine: &mut M,
-    index: usize,
-    live: &mut HashMap<ValueId, M::Value>,
-) -> Result<Vec<M::Value>> {
-    let node = graph.node(NodeId(index));
-    for &input in &node.inputs {
-        if let ValueKind::Constant(tensor) = &graph.value(input).kind
-            && !live.contains_key(&input)
-        {
-            let value = machine.enter(input, tensor)?;
-            live.insert(input, value);
-        }
-    }
-    let inputs = node
-        .inputs
-        .iter()
-        .map(|id| live.get(id).ok_or_else(|| not_made(graph, node, *id)))
-        .collect::<Result<Vec<_>>>()?;
-    match &node.op {
-        Op::Island(island) => run_island(graph, float, capture, machine, node, island, &inputs),
-        _ => {
-            let shapes: Vec<_> = node
-                .outputs
-                .iter()
-                .map(|id| shape(graph, capture, *id))
-                .collect();
-            machine.run(NodeId(index), node, &inputs, &shapes)
-        }
-    }
 }
 
 /// Elements that a walk holds at once, at most, in the shapes of the probe batch.
@@ -138,37 +133,127 @@ pub(crate) fn peak_elements(graph: &Graph) -> u64 {
     peak
 }
 
-/// Dequantize, run in float, quantize.
-fn run_island<M: Machine>(
-    graph: &Graph,
-    float: &FloatModel,
-    capture: &Capture,
-    machine: &mut M,
-    node: &Node,
-    island: &Island,
-    inputs: &[&M::Value],
-) -> Result<Vec<M::Value>> {
-    // Shapes, indices and masks come from the float run; quantization never touches them.
-    let mut operands: HashMap<String, Datum> = island
-        .from_float_run
-        .iter()
-        .filter_map(|name| Some((name.clone(), capture.get(name)?.clone())))
-        .collect();
-    for (id, value) in node.inputs.iter().zip(inputs) {
-        if let Some(name) = &graph.value(*id).onnx {
-            operands.insert(name.clone(), Datum::F32(machine.leave(value)));
+/// What a walk works on.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    graph: &'a Graph,
+    float: &'a FloatModel,
+    capture: &'a Capture,
+    integers: Integers,
+}
+
+impl<'a> Walk<'a> {
+    /// The outputs of one node. Constants that it needs enter first.
+    fn node<M: Machine>(
+        self,
+        machine: &mut M,
+        index: usize,
+        live: &mut HashMap<ValueId, Carried<M::Value>>,
+    ) -> Result<Vec<Carried<M::Value>>> {
+        let Walk { graph, capture, .. } = self;
+        let node = &graph.nodes[index];
+        for &input in &node.inputs {
+            if let ValueKind::Constant(tensor) = &graph.value(input).kind
+                && !live.contains_key(&input)
+            {
+                let value = machine.enter(input, tensor)?;
+                live.insert(input, Carried::Value(value));
+            }
         }
+        let inputs = node
+            .inputs
+            .iter()
+            .map(|id| live.get(id).ok_or_else(|| not_made(graph, node, *id)))
+            .collect::<Result<Vec<_>>>()?;
+        if let Op::Island(island) = &node.op {
+            return self.island(machine, node, island, &inputs);
+        }
+        let shapes: Vec<_> = node
+            .outputs
+            .iter()
+            .map(|id| shape(graph, capture, *id))
+            .collect();
+        let inputs = inputs
+            .iter()
+            .zip(&node.inputs)
+            .map(|(input, &id)| match input {
+                Carried::Value(value) => Ok(value),
+                Carried::Exact(_) => Err(not_made(graph, node, id)),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let outputs = machine.run(NodeId(index), node, &inputs, &shapes)?;
+        Ok(outputs.into_iter().map(Carried::Value).collect())
     }
-    let results = float.run_node(island.onnx_node, &operands)?;
-    machine.island_ran(node, &operands, &results);
-    let mut floats = results.iter().filter_map(Datum::as_f32);
-    node.outputs
-        .iter()
-        .map(|&id| {
-            let tensor = floats.next().ok_or_else(|| not_made(graph, node, id))?;
-            machine.enter(id, tensor)
-        })
-        .collect()
+
+    /// Dequantize, run in float, quantize.
+    fn island<M: Machine>(
+        self,
+        machine: &mut M,
+        node: &Node,
+        island: &Island,
+        inputs: &[&Carried<M::Value>],
+    ) -> Result<Vec<Carried<M::Value>>> {
+        let is_exact = |id: &ValueId| !self.graph.value(*id).kind.is_float();
+        let frozen = self.integers == Integers::Frozen || self.graph.answered_in_float(node);
+        let results = match frozen && node.outputs.iter().all(is_exact) {
+            true => None,
+            false => Some(self.run(machine, node, island, inputs)?),
+        };
+        let outputs = node.outputs.iter().zip(&island.made);
+        outputs
+            .map(|(&id, &place)| {
+                let made = results.as_ref().and_then(|results| results.get(place));
+                let datum = match (made, self.reference(id)) {
+                    (Some(made), Some(reference))
+                        if frozen && is_exact(&id) || made.shape() != reference.shape() =>
+                    {
+                        reference
+                    }
+                    (Some(made), _) => made,
+                    (None, Some(reference)) => reference,
+                    (None, None) => return Err(not_made(self.graph, node, id)),
+                };
+                match datum {
+                    Datum::F32(tensor) if !is_exact(&id) => {
+                        machine.enter(id, tensor).map(Carried::Value)
+                    }
+                    exact => Ok(Carried::Exact(exact.clone())),
+                }
+            })
+            .collect()
+    }
+
+    /// What the ONNX node makes of these operands.
+    fn run<M: Machine>(
+        self,
+        machine: &mut M,
+        node: &Node,
+        island: &Island,
+        inputs: &[&Carried<M::Value>],
+    ) -> Result<Vec<Datum>> {
+        let mut operands: HashMap<String, Datum> = island
+            .from_float_run
+            .iter()
+            .filter_map(|name| Some((name.clone(), self.capture.get(name)?.clone())))
+            .collect();
+        for (id, value) in node.inputs.iter().zip(inputs) {
+            if let Some(name) = &self.graph.value(*id).onnx {
+                let datum = match value {
+                    Carried::Value(value) => Datum::F32(machine.leave(value)),
+                    Carried::Exact(datum) => datum.clone(),
+                };
+                operands.insert(name.clone(), datum);
+            }
+        }
+        let results = self.float.run_node(island.onnx_node, &operands)?;
+        machine.island_ran(node, &operands, &results);
+        Ok(results)
+    }
+
+    /// The value in the float run, where that was kept.
+    fn reference(&self, id: ValueId) -> Option<&'a Datum> {
+        self.capture.get(self.graph.value(id).onnx.as_ref()?)
+    }
 }
 
 /// By node, the values that nothing needs once it has run.

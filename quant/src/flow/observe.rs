@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Result,
     error::KernelContext,
-    exec::{Capture, captured, gemm_f32, walk},
+    exec::{Capture, Carried, Integers, captured, gemm_f32, walk},
     flow::Blobs,
     graph::{Linear, NodeId, Side},
     observe::{Masked, Sketch, SketchBuilder, Statistics, Wants},
@@ -103,10 +103,13 @@ fn observe_batch(session: &Session, capture: &Capture) -> Result<Vec<(Key, Sketc
         graph,
         &session.float,
         capture,
+        Integers::Computed,
         &mut machine,
-        |id, value: &Tensor| {
-            // A moved tensor shares the scale of what it was moved from.
-            if graph.origin(id) == id {
+        |id, value| {
+            // A moved tensor shares the scale of what it was moved from; integers have none.
+            if let Carried::Value(value) = value
+                && graph.origin(id) == id
+            {
                 let sketch = sketch(value, session.wants(id), graph.mask_side(id));
                 sketches.push((Key::Value(id.0), sketch));
             }

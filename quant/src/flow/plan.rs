@@ -1,7 +1,7 @@
 //! Stage plan: the model is loaded, the request bound to its names, every batch file checked, and
 //! what cannot run said, before any work is queued. With `plan_only` it is all that is done.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dual16_nash::legality::Rules;
 use serde::Serialize;
@@ -9,7 +9,13 @@ use serde::Serialize;
 use super::{
     Blobs, Event, Next, Notice, TaskOutput, convert::Files, evaluate, observe, session::Session,
 };
-use crate::{Result, artifact::plan_json::RequestJson, error::json_error, flow::ModelInput};
+use crate::{
+    Result,
+    artifact::plan_json::RequestJson,
+    error::json_error,
+    flow::ModelInput,
+    graph::{Graph, Node, Op},
+};
 
 /// Checks everything and starts the first stage.
 pub(super) fn reduce(session: &Session, blobs: &dyn Blobs) -> Result<TaskOutput> {
@@ -46,6 +52,8 @@ struct DryRun<'a> {
     model: &'a str,
     request: RequestJson,
     layers: Vec<LayerJson<'a>>,
+    /// What settings may call each operation of the file, Linears first.
+    names: Vec<NamesJson<'a>>,
     /// Tasks of each stage, its reduce included.
     tasks: BTreeMap<&'static str, usize>,
     bytes: BytesJson,
@@ -67,6 +75,23 @@ struct LayerJson<'a> {
     legal: Vec<String>,
     /// Way and the rule it breaks.
     illegal: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct NamesJson<'a> {
+    name: &'a str,
+    op: &'a str,
+    /// PyTorch module; it is a name of the operation where `is_module`.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    module: &'a str,
+    is_module: bool,
+    /// ONNX nodes.
+    nodes: &'a [String],
+    /// Values those nodes make.
+    outputs: &'a [String],
+    /// Name by module and running number, where it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scoped: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -125,6 +150,7 @@ fn dry_run(session: &Session) -> Result<String> {
         model,
         request: RequestJson::of(settings),
         layers: layers.collect(),
+        names: names(&session.graph),
         tasks,
         bytes: BytesJson {
             model: model_bytes,
@@ -136,4 +162,27 @@ fn dry_run(session: &Session) -> Result<String> {
     let mut text = serde_json::to_string_pretty(&plan).map_err(|e| json_error("plan.json", &e))?;
     text.push('\n');
     Ok(text)
+}
+
+fn names(graph: &Graph) -> Vec<NamesJson<'_>> {
+    // The nodes that one operation became follow each other and share its names.
+    let operations = graph
+        .nodes
+        .chunk_by(|a, b| Arc::ptr_eq(&a.names, &b.names))
+        .filter_map(<[Node]>::first);
+    let (mut linears, others): (Vec<&Node>, Vec<&Node>) =
+        operations.partition(|node| matches!(node.op, Op::Linear(_)));
+    linears.extend(others);
+    linears
+        .into_iter()
+        .map(|node| NamesJson {
+            name: &node.names.name,
+            op: &node.names.op,
+            module: &node.names.module,
+            is_module: node.names.is_module,
+            nodes: &node.names.nodes,
+            outputs: &node.names.outputs,
+            scoped: node.names.scoped.as_deref(),
+        })
+        .collect()
 }

@@ -12,9 +12,9 @@ use super::{Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice, foot
 use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
-    exec::{Capture, Prepared},
+    exec::{Capture, Integers, Prepared},
     float::FloatModel,
-    graph::{Graph, Move, NodeId, Op, ValueId, lower},
+    graph::{Graph, Move, Node, NodeId, Op, ValueId, lower},
     layers,
     limits::InputLimits,
     memory::{MemoryBudget, Reservation},
@@ -209,6 +209,7 @@ impl Session {
     /// ONNX names of everything a walk in CALIBRATION takes from the float run.
     pub(super) fn all_values(&self) -> Vec<&str> {
         let float = self.graph.nodes.iter().flat_map(|node| &node.outputs);
+        let float = float.chain(&self.graph.inputs);
         let float = float.filter_map(|id| self.graph.value(*id).onnx.as_deref());
         unique(float.chain(self.island_operands()))
     }
@@ -216,13 +217,36 @@ impl Session {
     /// ONNX names of what VALIDATION and CONVERTED compare with and need: outputs of Linears and of
     /// the model, shapes of moves, non-float operands of islands.
     pub(super) fn reference_values(&self) -> Vec<&str> {
-        let shaped = |op: &Op| matches!(op, Op::Move(Move::Reshape | Move::Expand) | Op::Linear(_));
-        let nodes = self.graph.nodes.iter().filter(|node| shaped(&node.op));
+        let nodes = self
+            .graph
+            .nodes
+            .iter()
+            .filter(|node| self.needs_reference(node));
         let ids = nodes
             .flat_map(|node| &node.outputs)
+            .chain(&self.graph.inputs)
             .chain(&self.graph.outputs);
         let names = ids.filter_map(|id| self.graph.value(*id).onnx.as_deref());
         unique(names.chain(self.island_operands()))
+    }
+
+    /// Whether a walk needs a node's outputs in the float run: their errors, their shapes, or, of an
+    /// island around integers, what stands in for them where the shapes differ.
+    fn needs_reference(&self, node: &Node) -> bool {
+        let exact = |id: &ValueId| !self.graph.value(*id).kind.is_float();
+        match &node.op {
+            Op::Move(Move::Reshape | Move::Expand) | Op::Linear(_) => true,
+            Op::Island(_) => node.inputs.iter().chain(&node.outputs).any(exact),
+            _ => false,
+        }
+    }
+
+    /// Whose integers follow from activations in a quantized run.
+    pub(super) fn integers(&self) -> Integers {
+        match self.job.settings.freeze_integers {
+            true => Integers::Frozen,
+            false => Integers::Computed,
+        }
     }
 
     /// ONNX names of some values.
@@ -337,12 +361,43 @@ impl Session {
             }),
             _ => None,
         });
+        let left_out = self.graph.left_out.iter().map(|left_out| Notice {
+            warning: true,
+            code: "NOT_A_LINEAR".to_owned(),
+            subject: left_out.name.clone(),
+            message: format!("it is not quantized as a Linear: {}", left_out.reason),
+        });
         self.request
             .notices
             .iter()
             .cloned()
             .chain(islands)
+            .chain(left_out)
+            .chain(self.frozen())
             .collect()
+    }
+
+    /// Says whose integers a quantized run has, where there are any that follow from activations.
+    fn frozen(&self) -> Option<Notice> {
+        let values = self.graph.values.iter();
+        let exact: Vec<&str> = values
+            .filter(|value| !value.kind.is_float())
+            .map(|value| value.name.as_str())
+            .collect();
+        let first = exact.first()?;
+        let count = exact.len();
+        let whose = match self.integers() {
+            Integers::Computed => "are computed from the quantized values",
+            Integers::Frozen => "are the float run's (freeze_integers)",
+        };
+        Some(Notice {
+            warning: false,
+            code: "INTEGERS".to_owned(),
+            subject: (*first).to_owned(),
+            message: format!(
+                "{count} tensors of integers or booleans follow from activations and {whose}"
+            ),
+        })
     }
 
     /// Multiply-accumulates of every Linear over one batch of the probe's shape, by node index.

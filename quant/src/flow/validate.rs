@@ -15,11 +15,11 @@ use super::{
 use crate::{
     Error, Result,
     artifact::outputs::{SavedOutput, save_batch},
-    exec::{Capture, Converted, Flow, Prepared, Trouble, Validation, captured, walk},
+    exec::{Capture, Carried, Converted, Prepared, Trouble, Validation, captured, walk},
     graph::{NodeId, ValueId},
     measured::{Measured, PairedSums, Planned, linear_scale},
     plan::Plan,
-    tensor::Tensor,
+    tensor::{Datum, Tensor},
     ways::isolated::add_errors,
 };
 
@@ -241,8 +241,12 @@ impl<'a> BatchRun<'a> {
             graph,
             float,
             self.capture,
+            self.session.integers(),
             &mut machine,
-            |id, value: &Tensor| self.compare(id, value, false),
+            |id, value| match value {
+                Carried::Value(tensor) => self.compare(id, tensor, false),
+                Carried::Exact(datum) => self.save_exact(id, datum, false),
+            },
         )?;
         self.keep(machine.trouble, false);
         Ok(())
@@ -255,10 +259,14 @@ impl<'a> BatchRun<'a> {
             graph,
             float,
             self.capture,
+            self.session.integers(),
             &mut machine,
-            |id, value: &Flow| match self.is_compared(id) {
-                true => self.compare(id, &value.to_float(), true),
-                false => Ok(()),
+            |id, value| match value {
+                Carried::Value(value) if self.is_compared(id) => {
+                    self.compare(id, &value.to_float(), true)
+                }
+                Carried::Value(_) => Ok(()),
+                Carried::Exact(datum) => self.save_exact(id, datum, true),
             },
         )?;
         for (id, _, counts) in &mut self.errors.linears {
@@ -270,6 +278,22 @@ impl<'a> BatchRun<'a> {
             .filter(|(_, peak)| peak.max_abs() > 0);
         self.errors.matmuls = peaks.map(|(id, peak)| (id, peak.max_abs())).collect();
         self.keep(machine.trouble, true);
+        Ok(())
+    }
+
+    /// An output that is integers or booleans: saved, for it has no error in dB.
+    fn save_exact(&mut self, id: ValueId, datum: &Datum, converted: bool) -> Result<()> {
+        let graph = &self.session.graph;
+        if !self.session.job.settings.save_outputs || !graph.exact_outputs.contains(&id) {
+            return Ok(());
+        }
+        let name = self.session.output_name(id);
+        let kind = if converted { "converted" } else { "validation" };
+        self.saved.push(SavedOutput::exact(&name, kind, datum));
+        if !converted && let Some(reference) = self.capture.get(&name) {
+            self.saved
+                .push(SavedOutput::exact(&name, "float", reference));
+        }
         Ok(())
     }
 

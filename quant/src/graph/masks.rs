@@ -12,6 +12,11 @@ use super::{Graph, Island, Node, Op, ReduceKind, ValueId, ValueKind};
 /// 10, e^-1000 is 0 in any format, and -1e4, the smallest mask in use, is below with any score added.
 const MASKED: f32 = 1000.0;
 
+/// Whether a number masks, on one side of 0 or the other.
+pub(super) fn is_masking(x: f32) -> bool {
+    x.abs() >= MASKED
+}
+
 /// Where masked elements lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -24,7 +29,7 @@ pub enum Side {
 impl Side {
     /// Whether an element is masked.
     pub fn is_masked(self, element: f32) -> bool {
-        self.sign() * element <= -MASKED
+        self.sign() * element < 0.0 && is_masking(element)
     }
 
     /// What brings masked elements below 0.
@@ -168,7 +173,7 @@ impl Graph {
         let ValueKind::Constant(tensor) = &self.value(factor).kind else {
             return Some(side);
         };
-        if tensor.iter().any(|x| x.abs() >= MASKED) {
+        if tensor.iter().copied().any(is_masking) {
             None
         } else if tensor.iter().all(|&x| x > 0.0) {
             Some(side)
@@ -185,13 +190,14 @@ impl Graph {
             side,
             passage: Passage::Same,
         };
+        let float = |id: &&ValueId| self.value(**id).kind.is_float();
         match (island.op_type.as_str(), inputs) {
             (
                 "Where" | "Max" | "Min" | "Clip" | "Trilu" | "Pad" | "Tile" | "Expand" | "Reshape"
                 | "Slice" | "Split" | "Gather" | "GatherElements" | "GatherND" | "ScatterElements"
                 | "ScatterND" | "Compress" | "Cast",
                 inputs,
-            ) => inputs.iter().map(same).collect(),
+            ) => inputs.iter().filter(float).map(same).collect(),
             ("Neg", &[x]) => vec![Brought {
                 side: side.other(),
                 ..same(&x)
@@ -204,11 +210,35 @@ impl Graph {
         }
     }
 
+    /// Whether the integers that an island makes are the float run's, whatever a quantized run has:
+    /// what is asked is whether a number is NaN, infinite or a mask, which no integer is, or what an
+    /// input of the model is exactly.
+    pub fn answered_in_float(&self, node: &Node) -> bool {
+        let Op::Island(island) = &node.op else {
+            return false;
+        };
+        let exact = |id: &ValueId| !self.value(*id).kind.is_float();
+        if !node.outputs.iter().all(exact) {
+            return false;
+        }
+        let masked = |id: &ValueId| self.mask_side(*id).is_some();
+        let input = |id: &ValueId| matches!(self.value(self.origin(*id)).kind, ValueKind::Input);
+        match island.op_type.as_str() {
+            "IsNaN" | "IsInf" => true,
+            "Cast" => node.inputs.iter().all(input),
+            "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => {
+                let mask = island.beside_mask && node.inputs.iter().any(masked);
+                mask || node.inputs.iter().all(input)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a node makes masked elements of what holds none: by a factor of -1e9, or by choosing
     /// between a score and a constant.
     pub(crate) fn makes_mask(&self, node: &Node) -> bool {
         let huge = |id: &ValueId| match &self.value(*id).kind {
-            ValueKind::Constant(tensor) => tensor.iter().any(|x| x.abs() >= MASKED),
+            ValueKind::Constant(tensor) => tensor.iter().copied().any(is_masking),
             _ => false,
         };
         match &node.op {

@@ -7,6 +7,7 @@
 mod links;
 mod lower;
 mod masks;
+mod names;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use masks::Masks;
 
 pub use lower::lower;
 pub use masks::Side;
+pub use names::Names;
 
 pub(crate) use masks::{Brought, Passage};
 
@@ -40,13 +42,26 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// The model's float inputs.
     pub inputs: Vec<ValueId>,
-    /// The model's float outputs.
+    /// The model's float outputs, and the float values that its other outputs are computed from.
     pub outputs: Vec<ValueId>,
+    /// The model's outputs that are integers or booleans and follow from activations.
+    pub exact_outputs: Vec<ValueId>,
+    /// Products with constant weights that are no [`Op::Linear`] here, and why.
+    pub left_out: Vec<LeftOut>,
     links: Links,
     masks: Masks,
 }
 
-/// One float tensor of the model.
+/// A MatMul or Gemm with a constant weight that is not run as a Linear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// What the file calls it.
+    pub name: String,
+    /// Why it is none.
+    pub reason: String,
+}
+
+/// One tensor of the model that flows between operations.
 #[derive(Debug, Clone)]
 pub struct Value {
     /// Unique; what a person types and the tables print. The output of a node has the node's name
@@ -63,22 +78,31 @@ pub struct Value {
 /// Where a value comes from.
 #[derive(Debug, Clone)]
 pub enum ValueKind {
-    /// An input of the model.
+    /// Floats that the float run has: an input of the model, or what follows from shapes and integers
+    /// alone.
     Input,
     /// A parameter or literal; quantized per tensor where an operation consumes it.
     Constant(Arc<Tensor>),
-    /// Output of a node.
+    /// Floats that a node makes.
     Activation,
+    /// Integers or booleans that an island makes of activations. They have no scale.
+    Exact,
+}
+
+impl ValueKind {
+    /// Whether a value is a float tensor, which has a dtype and a scale.
+    pub const fn is_float(&self) -> bool {
+        !matches!(self, ValueKind::Exact)
+    }
 }
 
 /// One operation.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Unique; the PyTorch module name where the node is all there is of its module, the module
-    /// name and the function's name otherwise, the ONNX node name where there is no metadata.
+    /// Unique; see [`Names::name`].
     pub name: String,
-    /// PyTorch module path, shared by the nodes of one module; empty at the root.
-    pub module: String,
+    /// What the operation that it is of is called elsewhere.
+    pub names: Arc<Names>,
     /// What it does.
     pub op: Op,
     /// Activations and constants consumed, in the operation's order.
@@ -171,8 +195,9 @@ pub enum Move {
     Gather {
         /// In [0, rank).
         axis: usize,
-        /// Each in [0, length of the axis), in row-major order.
-        indices: Vec<usize>,
+        /// In row-major order; negative counts from the back, for the length of the axis may differ
+        /// between batches.
+        indices: Vec<i64>,
         /// Shape of the indices.
         shape: Vec<usize>,
     },
@@ -182,13 +207,42 @@ pub enum Move {
     Split {
         /// In [0, rank).
         axis: usize,
-        /// Length of each part.
-        sizes: Vec<usize>,
+        /// How long they are.
+        parts: Parts,
     },
 }
 
-/// A node that runs in float. Its node's inputs are the activations among what it consumes, its
-/// outputs all its float outputs in order.
+/// Lengths of the parts of a Split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parts {
+    /// Stated.
+    Lengths(Vec<usize>),
+    /// So many of one length, the last with what is left (ONNX, Split-18).
+    Equal(usize),
+}
+
+impl Parts {
+    /// The lengths for an axis; None where it cannot be cut so.
+    pub fn of(&self, length: usize) -> Option<Vec<usize>> {
+        match self {
+            Parts::Lengths(lengths) => {
+                (lengths.iter().sum::<usize>() == length).then(|| lengths.clone())
+            }
+            &Parts::Equal(count) => {
+                let part = length.div_ceil(count.max(1));
+                let start = |index: usize| (index * part).min(length);
+                Some(
+                    (0..count)
+                        .map(|index| start(index + 1) - start(index))
+                        .collect(),
+                )
+            }
+        }
+    }
+}
+
+/// A node that runs in float, or on integers as they are. Its node's inputs are the values of the
+/// graph among what it consumes, its outputs those that follow from activations, in order.
 #[derive(Debug, Clone)]
 pub struct Island {
     /// Index of the node in the ONNX graph.
@@ -198,6 +252,10 @@ pub struct Island {
     /// ONNX names of everything else it must be fed: shapes, indices, masks, folded constants.
     /// They are no values of the graph; the float run of the same batch has them.
     pub from_float_run: Vec<String>,
+    /// For each output of the node, where it is among what the ONNX node makes.
+    pub made: Vec<usize>,
+    /// One of its constants is a number that masks, such as -inf.
+    pub beside_mask: bool,
 }
 
 impl Graph {
@@ -207,6 +265,7 @@ impl Graph {
         nodes: Vec<Node>,
         inputs: Vec<ValueId>,
         outputs: Vec<ValueId>,
+        exact_outputs: Vec<ValueId>,
     ) -> Self {
         let mut graph = Self {
             links: Links::of(&values, &nodes, &outputs),
@@ -215,6 +274,8 @@ impl Graph {
             nodes,
             inputs,
             outputs,
+            exact_outputs,
+            left_out: Vec::new(),
         };
         graph.masks = Masks::of(&graph);
         graph

@@ -43,6 +43,7 @@ impl From<NodeProto> for OnnxNode {
         OnnxNode {
             scope: scopes
                 .and_then(|entry| Scope::parse(&entry.value))
+                .or_else(|| Scope::of_node(&proto.name))
                 .unwrap_or_default(),
             captures: BTreeSet::into_iter(captures).collect(),
             domain: if proto.domain == "ai.onnx" {
@@ -110,14 +111,25 @@ impl OnnxNode {
             .filter(|name| !name.is_empty())
     }
 
+    /// The graphs inside the node, each with the attribute that it is.
+    pub(crate) fn bodies(&self) -> impl Iterator<Item = (&str, &GraphProto)> {
+        let attributes = self.attributes.iter();
+        attributes.flat_map(|attribute| {
+            subgraphs(attribute).map(|graph| (attribute.name.as_str(), graph))
+        })
+    }
+
     /// Integer attribute.
     pub fn int(&self, name: &str) -> Option<i64> {
-        self.attribute(name)?.i
+        // A value of 0 may be left out on the wire.
+        self.attribute(name)
+            .map(|attribute| attribute.i.unwrap_or_default())
     }
 
     /// Float attribute.
     pub fn float(&self, name: &str) -> Option<f32> {
-        self.attribute(name)?.f
+        self.attribute(name)
+            .map(|attribute| attribute.f.unwrap_or_default())
     }
 
     /// List of integers.

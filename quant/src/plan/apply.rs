@@ -7,7 +7,7 @@ use dual16_nash::legality::Rules;
 
 use super::{
     LinearRequest, Request, Slot, ValueRequest,
-    names::{Pattern, unknown},
+    known::{Found, Known, Target},
     request::{SlotRequest, feeds_only_outputs},
 };
 use crate::{
@@ -24,14 +24,15 @@ impl Request {
     pub(super) fn apply(
         &mut self,
         graph: &Graph,
+        known: &Known<'_>,
         settings: &Settings,
         name: &str,
         value: &SettingValue,
     ) -> Result<()> {
         match *value {
-            SettingValue::Way(choice) => self.set_way(graph, settings, name, choice),
+            SettingValue::Way(choice) => self.set_way(graph, known, settings, name, choice),
             SettingValue::HighPrecision(keep) => {
-                self.each_linear(graph, "high_precision", name, |request, node| {
+                self.each_linear(graph, known, "high_precision", name, |request, node| {
                     if keep && !feeds_only_outputs(graph, node.outputs[0]) {
                         return Err(Error::Setting {
                             setting: format!("high_precision of '{}'", node.name),
@@ -45,7 +46,7 @@ impl Request {
                     Ok(())
                 })
             }
-            SettingValue::Dtype(dtype) => self.each_value(graph, "dtype", name, |value| {
+            SettingValue::Dtype(dtype) => self.each_value(graph, known, "dtype", name, |value| {
                 value.dtype = dtype;
                 value.explicit = true;
             }),
@@ -53,6 +54,7 @@ impl Request {
                 let scale = checked_scale(name, scale)?;
                 self.each_tensor(
                     graph,
+                    known,
                     "fixed_scale",
                     name,
                     |value| value.fixed_scale = Some(scale),
@@ -61,6 +63,7 @@ impl Request {
             }
             SettingValue::Observer(observer) => self.each_tensor(
                 graph,
+                known,
                 OBSERVER,
                 name,
                 |value| value.observer = observer,
@@ -72,13 +75,14 @@ impl Request {
     fn set_way(
         &mut self,
         graph: &Graph,
+        known: &Known<'_>,
         settings: &Settings,
         name: &str,
         choice: WayChoice,
     ) -> Result<()> {
         let rules = Rules::of(settings.march, settings.toolchain);
         let template = settings.template.way();
-        self.each_linear(graph, "way", name, |request, node| {
+        self.each_linear(graph, known, "way", name, |request, node| {
             request.requested = choice;
             request.explicit = true;
             request.reason = String::new();
@@ -113,100 +117,90 @@ impl Request {
     fn each_linear(
         &mut self,
         graph: &Graph,
+        known: &Known<'_>,
         setting: &str,
         name: &str,
         mut set: impl FnMut(&mut LinearRequest, &Node) -> Result<()>,
     ) -> Result<()> {
-        let pattern = Pattern::new(setting, name)?;
-        let mut found = false;
-        for (&id, request) in &mut self.linears {
-            let node = &graph.nodes[id];
-            if pattern.matches(&node.name) {
-                found = true;
-                set(request, node)?;
+        let found = known.linears(setting, name)?;
+        for target in found.targets {
+            let Target::Linear(id) = target else { continue };
+            if let Some(request) = self.linears.get_mut(&id) {
+                set(request, &graph.nodes[id])?;
             }
         }
-        if found {
-            return Ok(());
-        }
-        let known = graph.linears().map(|(_, node, _)| node.name.as_str());
-        Err(unknown("Linear layer", name, known))
+        self.notices.extend(found.notice);
+        Ok(())
     }
 
-    /// Values with a scale of their own. One that was moved shares its source's: to name it is an
-    /// error, to match it by a glob does nothing.
     fn each_value(
         &mut self,
         graph: &Graph,
+        known: &Known<'_>,
         setting: &str,
         name: &str,
-        mut set: impl FnMut(&mut ValueRequest),
+        set: impl FnMut(&mut ValueRequest),
     ) -> Result<()> {
-        let pattern = Pattern::new(setting, name)?;
-        let mut found = false;
-        for (index, (value, request)) in graph.values.iter().zip(&mut self.values).enumerate() {
-            if !pattern.matches(&value.name) {
-                continue;
-            }
-            found = true;
-            let source = graph.origin(ValueId(index));
-            if source.0 == index {
-                set(request);
-            } else if !pattern.is_glob() {
-                return Err(Error::Setting {
-                    setting: format!("{setting} of '{name}'"),
-                    reason: format!(
-                        "it has the dtype and scale of '{}', which it is moved from; set that one",
-                        graph.value(source).name
-                    ),
-                });
-            }
-        }
-        if found {
-            return Ok(());
-        }
-        Err(unknown(
-            "tensor",
-            name,
-            graph.values.iter().map(|value| value.name.as_str()),
-        ))
+        let found = known.values(setting, name)?;
+        self.set_tensors(graph, setting, name, found, set, |_| {})
     }
 
     /// Values and the inner tensors of Linears alike.
     fn each_tensor(
         &mut self,
         graph: &Graph,
+        known: &Known<'_>,
         setting: &str,
         name: &str,
         set_value: impl FnMut(&mut ValueRequest),
+        set_slot: impl FnMut(&mut SlotRequest),
+    ) -> Result<()> {
+        let found = known.tensors(setting, name)?;
+        self.set_tensors(graph, setting, name, found, set_value, set_slot)
+    }
+
+    /// A value that was moved shares its source's scale, and a parameter is not observed: to name
+    /// such a one is an error, to match it by a glob does nothing.
+    fn set_tensors(
+        &mut self,
+        graph: &Graph,
+        setting: &str,
+        name: &str,
+        found: Found,
+        mut set_value: impl FnMut(&mut ValueRequest),
         mut set_slot: impl FnMut(&mut SlotRequest),
     ) -> Result<()> {
-        let pattern = Pattern::new(setting, name)?;
-        let mut found = false;
-        for (id, node, _) in graph.linears() {
-            for slot in Slot::ALL {
-                if !pattern.matches(&format!("{}.{}", node.name, slot.suffix())) {
-                    continue;
+        let refused = |reason: String| match found.is_glob {
+            true => Ok(()),
+            false => Err(Error::Setting {
+                setting: format!("{setting} of '{name}'"),
+                reason,
+            }),
+        };
+        for target in found.targets {
+            match target {
+                Target::Slot(_, Slot::Weight | Slot::Bias) if setting == OBSERVER => refused(
+                    "a parameter is not observed, its range is exact; a fixed scale can be given \
+                     instead"
+                        .to_owned(),
+                )?,
+                Target::Slot(id, slot) => set_slot(self.slots.entry((id, slot)).or_default()),
+                Target::Value(index) => {
+                    let source = graph.origin(ValueId(index));
+                    match source.0 == index {
+                        true => set_value(&mut self.values[index]),
+                        false => refused(format!(
+                            "it has the dtype and scale of '{}', which it is moved from; set that \
+                             one",
+                            graph.value(source).name
+                        ))?,
+                    }
                 }
-                found = true;
-                let parameter = matches!(slot, Slot::Weight | Slot::Bias);
-                if !(parameter && setting == OBSERVER) {
-                    set_slot(self.slots.entry((id.0, slot)).or_default());
-                } else if !pattern.is_glob() {
-                    return Err(Error::Setting {
-                        setting: format!("{setting} of '{name}'"),
-                        reason:
-                            "a parameter is not observed, its range is exact; a fixed scale can \
-                                 be given instead"
-                                .to_owned(),
-                    });
-                }
+                Target::Linear(_) => {}
             }
         }
-        match self.each_value(graph, setting, name, set_value) {
-            Err(Error::UnknownName { .. }) if found => Ok(()),
-            result => result,
-        }
+        self.notices.extend(found.notice);
+        Ok(())
     }
 }
 

@@ -265,7 +265,7 @@ fn raised_to_int16(
 
 /// Whether a value has a scale of its own, rather than that of what it was moved from.
 fn observed_own_scale(graph: &Graph, id: ValueId) -> bool {
-    graph.origin(id) == id
+    graph.origin(id) == id && graph.value(id).kind.is_float()
 }
 
 /// Scales of the tensors inside a way.

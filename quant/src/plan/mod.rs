@@ -7,10 +7,12 @@ mod apply;
 mod build;
 mod choose;
 mod floors;
+mod known;
 mod names;
 mod request;
 pub(crate) mod saturation;
 mod scales;
+mod siblings;
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
 
-use super::Slot;
+use super::{Slot, known::Known};
 use crate::{
     Result,
     graph::{Graph, Op, ValueId, ValueKind},
@@ -78,8 +78,9 @@ impl Request {
             notices: Vec::new(),
         };
         request.start_linears(graph, settings, layer_mode);
+        let known = Known::of(graph);
         for setting in &settings.by_name {
-            request.apply(graph, settings, &setting.name, &setting.value)?;
+            request.apply(graph, &known, settings, &setting.name, &setting.value)?;
         }
         request.notices.extend(request.kl_fallback(graph));
         Ok(request)
@@ -182,6 +183,11 @@ pub(super) fn feeds_only_outputs(graph: &Graph, id: ValueId) -> bool {
         }
         for &consumer in consumers {
             let node = graph.node(consumer);
+            // An argmax reads floats whatever the way of what it is of.
+            let exact = |output: &ValueId| !graph.value(*output).kind.is_float();
+            if matches!(node.op, Op::Island(_)) && node.outputs.iter().all(exact) {
+                continue;
+            }
             if !matches!(node.op, Op::Move(_)) {
                 return false;
             }

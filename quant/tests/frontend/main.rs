@@ -16,6 +16,7 @@ mod layers;
 mod limits;
 mod lists;
 mod model;
+mod names;
 mod npy;
 mod patterns;
 mod reading;

@@ -112,3 +112,32 @@ fn a_glob_reaches_every_layer_and_a_later_setting_wins() {
     }
     assert_eq!(layer(&result, "linear3")["effective"], "mul_sum");
 }
+
+#[test]
+fn plan_lists_the_names_that_settings_accept() {
+    let plan = |more: &[&str]| {
+        Dual16::new(["plan", "--names"])
+            .arg(smallmodel().join("model.onnx"))
+            .arg("--calib")
+            .arg(smallmodel().join("calib"))
+            .args(more)
+            .run()
+            .success()
+            .stdout
+    };
+    let table = plan(&[]);
+    let row = table.lines().find(|line| line.contains("linear2")).unwrap();
+    for name in ["node_MatMul_3, node_linear_1", "val_5, linear_1"] {
+        assert!(row.contains(name), "{name}: {table}");
+    }
+    let json: Value = serde_json::from_str(&plan(&["--output", "json"])).unwrap();
+    let linear2 = &json["names"][1];
+    assert_eq!(linear2["name"], "linear2");
+    for list in ["nodes", "outputs"] {
+        for alias in linear2[list].as_array().unwrap() {
+            let alias = alias.as_str().unwrap();
+            let result = quantize(&["--linear", &format!("{alias}=mul_sum")]).result();
+            assert_eq!(layer(&result, "linear2")["effective"], "mul_sum", "{alias}");
+        }
+    }
+}

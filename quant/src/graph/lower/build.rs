@@ -11,7 +11,7 @@ use ndarray::{Array2, Dimension as _, Ix2};
 use super::{facts::Facts, names::Unique, units::LiveUnit, units::Pattern};
 use crate::{
     error::{Error, Result},
-    graph::{Graph, Island, Node, Op, Value, ValueId, ValueKind},
+    graph::{Graph, Island, Names, Node, Op, Value, ValueId, ValueKind, masks::is_masking},
     model::OnnxNode,
     tensor::Tensor,
 };
@@ -26,17 +26,20 @@ pub(super) struct Unit<'a> {
     pub(super) pattern: &'a Pattern<'a>,
     /// Unique name.
     pub(super) name: String,
+    /// The same and what else it is called.
+    names: Arc<Names>,
 }
 
 impl<'a> Unit<'a> {
-    pub(super) fn new(facts: &Facts<'a>, unit: &'a LiveUnit<'a>, name: String) -> Unit<'a> {
+    pub(super) fn new(facts: &Facts<'a>, unit: &'a LiveUnit<'a>, names: Names) -> Unit<'a> {
         // The index was taken from the same list.
         let node = &facts.model.nodes()[unit.last];
         Unit {
             index: unit.last,
             node,
             pattern: &unit.pattern,
-            name,
+            name: names.name.clone(),
+            names: Arc::new(names),
         }
     }
 
@@ -82,20 +85,26 @@ impl<'a> Build<'a> {
     }
 
     /// Ends with the model's float outputs.
-    pub(super) fn finish(self, outputs: &[&str]) -> Result<Graph> {
-        let made = |name: &&str| self.by_onnx.get(name).copied();
-        let outputs = outputs
-            .iter()
-            .map(|name| made(name).ok_or_else(|| self.lost(name)))
-            .collect::<Result<_>>()?;
-        let graph = Graph::new(self.values, self.nodes, self.inputs, outputs);
+    pub(super) fn finish(mut self, outputs: &[&'a str], exact: &[&'a str]) -> Result<Graph> {
+        let mut all = |names: &[&'a str]| -> Result<Vec<ValueId>> {
+            names.iter().map(|name| self.input(name)).collect()
+        };
+        let (outputs, exact) = (all(outputs)?, all(exact)?);
+        let graph = Graph::new(self.values, self.nodes, self.inputs, outputs, exact);
         check_constants(self.facts, &graph)?;
         Ok(graph)
     }
 
-    /// The value of an ONNX name: made by an earlier unit, or a constant.
+    /// The value of an ONNX name: made by an earlier unit, a constant, or what the float run has.
     pub(super) fn input(&mut self, name: &'a str) -> Result<ValueId> {
         if let Some(&id) = self.by_onnx.get(name) {
+            return Ok(id);
+        }
+        if self.facts.is_given(name) {
+            let shape = self.facts.shape(name)?.to_vec();
+            let id = self.value(name, Some(name), ValueKind::Input, shape);
+            self.by_onnx.insert(name, id);
+            self.inputs.push(id);
             return Ok(id);
         }
         let tensor = self.facts.f32_constant(name);
@@ -191,7 +200,11 @@ impl<'a> Build<'a> {
                 _ => format!("{}.{index}", unit.name),
             };
             let shape = self.facts.shape(onnx_name)?.to_vec();
-            let id = self.value(&name, Some(onnx_name), ValueKind::Activation, shape);
+            let kind = match self.facts.is_exact(onnx_name) {
+                true => ValueKind::Exact,
+                false => ValueKind::Activation,
+            };
+            let id = self.value(&name, Some(onnx_name), kind, shape);
             self.by_onnx.insert(onnx_name, id);
             ids.push(id);
         }
@@ -206,23 +219,46 @@ impl<'a> Build<'a> {
         let mut from_float_run: Vec<String> = Vec::new();
         let mut seen = HashSet::new();
         for name in unit.node.uses().filter(|name| seen.insert(*name)) {
-            if facts.is_activation(name) {
+            if facts.is_carried(name) {
+                if !facts.is_tensor(name) {
+                    return Err(self.sequence(unit, name));
+                }
                 inputs.push(self.input(name)?);
             } else if !facts.model.is_constant(name) {
                 from_float_run.push(name.to_owned());
             }
         }
+        let carried = |name: &str| facts.is_carried(name) && facts.is_tensor(name);
+        let places = unit.node.made().enumerate();
+        let (places, made): (Vec<usize>, Vec<&str>) =
+            places.filter(|(_, name)| carried(name)).unzip();
+        if made.is_empty() {
+            return Err(self.sequence(unit, unit.output()));
+        }
         let island = Island {
             onnx_node: unit.index,
             op_type: unit.node.op_type.clone(),
             from_float_run,
+            made: places,
+            beside_mask: unit
+                .node
+                .uses()
+                .filter_map(|name| facts.scalar(name))
+                .any(is_masking),
         };
-        let made: Vec<&str> = unit
-            .node
-            .made()
-            .filter(|name| facts.is_activation(name))
-            .collect();
         self.outputs(unit, Op::Island(island), inputs, &made)
+    }
+
+    fn sequence(&self, unit: &Unit<'a>, name: &str) -> Error {
+        Error::Model {
+            file: self.facts.model.file().to_owned(),
+            reason: format!(
+                "node '{}' (operator {}): value '{name}' is a sequence, and only tensors can be \
+                 quantized; write it with Split and Concat",
+                unit.node.label(),
+                unit.node.op_type
+            ),
+        }
     }
 
     /// Shape of a value already in the graph.
@@ -256,10 +292,9 @@ impl<'a> Build<'a> {
         outputs: Vec<ValueId>,
     ) {
         let name = self.node_names.take(name);
-        let module = unit.node.scope.module.clone();
         self.nodes.push(Node {
             name,
-            module,
+            names: Arc::clone(&unit.names),
             op,
             inputs,
             outputs,

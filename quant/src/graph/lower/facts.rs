@@ -29,6 +29,10 @@ pub(super) struct Facts<'a> {
     producers: HashMap<&'a str, usize>,
     uses: HashMap<&'a str, usize>,
     folded: HashSet<&'a str>,
+    /// What follows from shapes and constants alone.
+    of_shapes: HashSet<&'a str>,
+    /// Integers and booleans that follow from activations.
+    exact: HashSet<&'a str>,
     /// Shapes of constants.
     shapes: HashMap<&'a str, Vec<usize>>,
     /// Float constants of one element.
@@ -45,6 +49,8 @@ impl<'a> Facts<'a> {
             producers: HashMap::new(),
             uses: HashMap::new(),
             folded: HashSet::new(),
+            of_shapes: HashSet::new(),
+            exact: HashSet::new(),
             shapes: HashMap::new(),
             scalars: HashMap::new(),
             integers: HashMap::new(),
@@ -52,10 +58,17 @@ impl<'a> Facts<'a> {
         for (index, node) in model.nodes().iter().enumerate() {
             let constant = node.uses().all(|name| facts.is_constant(name));
             let foldable = constant && !RANDOM.contains(&node.op_type.as_str());
+            let measures = matches!(node.standard_op(), "Shape" | "Size");
+            let of_shapes = measures || node.uses().all(|name| facts.is_known(name));
+            let follows = !measures && node.uses().any(|name| facts.is_carried(name));
             for name in node.made() {
                 facts.producers.insert(name, index);
                 if foldable && probe.contains_key(name) {
                     facts.folded.insert(name);
+                } else if of_shapes {
+                    facts.of_shapes.insert(name);
+                } else if follows && !matches!(probe.get(name), Some(Datum::F32(_))) {
+                    facts.exact.insert(name);
                 }
             }
             for name in node.uses() {
@@ -102,9 +115,35 @@ impl<'a> Facts<'a> {
         self.model.is_constant(name) || self.folded.contains(name)
     }
 
-    /// Whether a value is a float tensor that changes with the input.
+    /// Whether a value depends on no element of an input: it is constant, or follows from shapes.
+    fn is_known(&self, name: &str) -> bool {
+        self.is_constant(name) || self.of_shapes.contains(name)
+    }
+
+    /// Whether a value is a float tensor that changes with the elements of an input. What follows
+    /// from shapes alone is none: it belongs to a batch, and nothing quantizes it.
     pub(super) fn is_activation(&self, name: &str) -> bool {
+        !self.is_known(name) && matches!(self.probe.get(name), Some(Datum::F32(_)))
+    }
+
+    /// Whether a value holds integers or booleans that follow from activations.
+    pub(super) fn is_exact(&self, name: &str) -> bool {
+        self.exact.contains(name)
+    }
+
+    /// Whether a value flows between operations: an activation, or exact.
+    pub(super) fn is_carried(&self, name: &str) -> bool {
+        self.is_activation(name) || self.is_exact(name)
+    }
+
+    /// Whether a value is a float tensor that the float run has beside the graph.
+    pub(super) fn is_given(&self, name: &str) -> bool {
         !self.is_constant(name) && matches!(self.probe.get(name), Some(Datum::F32(_)))
+    }
+
+    /// Whether the probe has a value as a tensor.
+    pub(super) fn is_tensor(&self, name: &str) -> bool {
+        self.probe.contains_key(name)
     }
 
     /// A float constant; None where the value is not constant or not float.
@@ -221,6 +260,14 @@ impl<'a> Facts<'a> {
             open.extend(self.producer(name).into_iter().flat_map(OnnxNode::uses));
         }
         found
+    }
+
+    /// The model's outputs that are exact.
+    pub(super) fn exact_outputs(&self) -> Vec<&'a str> {
+        let outputs = self.model.outputs().iter().map(String::as_str);
+        outputs
+            .filter(|name| self.is_exact(name) && self.is_tensor(name))
+            .collect()
     }
 
     /// `(node, constant)` of a node with two inputs of which one is a scalar constant.

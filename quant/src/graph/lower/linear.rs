@@ -23,11 +23,11 @@ pub(super) struct LinearParts<'a> {
     /// `[.., K]`.
     pub(super) x: &'a str,
     /// Constant of rank 2.
-    weight: &'a str,
+    pub(super) weight: &'a str,
     /// `[K, O]` rather than `[O, K]`.
     turned: bool,
     /// Constant that broadcasts to `[O]`.
-    bias: Option<&'a str>,
+    pub(super) bias: Option<&'a str>,
 }
 
 /// The Linear whose last node this is.

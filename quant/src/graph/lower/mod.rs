@@ -3,12 +3,13 @@
 //! [`units`] goes backwards from the outputs and decides what each needed node is part of: a node
 //! alone, or the last of several that are one operation (a Linear, a gelu). [`names`] names those
 //! units, then each is lowered in order through [`Build`], by its own module. What has no integer
-//! kernel becomes an island. Values that are not float are no part of the graph.
+//! kernel becomes an island. Integers and booleans are part of the graph where they follow from activations.
 
 mod activation;
 mod build;
 mod elementwise;
 mod facts;
+mod left_out;
 mod linear;
 mod movement;
 mod names;
@@ -45,14 +46,18 @@ pub fn lower(model: &Model, probe: &HashMap<String, Datum>) -> Result<Graph> {
             reason: "no output depends on float values; there is nothing to quantize".to_owned(),
         });
     }
-    let units = units::live(&facts, &outputs);
+    let exact = facts.exact_outputs();
+    let wanted: Vec<&str> = outputs.iter().chain(&exact).copied().collect();
+    let units = units::live(&facts, &wanted);
     let names = names::assign(&facts, &units);
     let mut build = Build::new(&facts)?;
-    for (unit, name) in units.iter().zip(names) {
-        let unit = Unit::new(&facts, unit, name);
+    for (unit, names) in units.iter().zip(names) {
+        let unit = Unit::new(&facts, unit, names);
         lower_unit(&mut build, &unit)?;
     }
-    build.finish(&outputs)
+    let mut graph = build.finish(&outputs, &exact)?;
+    graph.left_out = left_out::found(&facts, &units);
+    Ok(graph)
 }
 
 fn lower_unit<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<()> {

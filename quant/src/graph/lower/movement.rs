@@ -3,7 +3,7 @@
 use super::build::{Build, Unit};
 use crate::{
     error::Result,
-    graph::{Move, Op, ValueId},
+    graph::{Move, Op, Parts, ValueId},
     model::OnnxNode,
 };
 
@@ -25,7 +25,7 @@ pub(super) fn lower<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<bool> 
         "Slice" => slice(build, node, x),
         "Gather" => gather(build, node, x),
         "Expand" => Some(Move::Expand),
-        "Split" => split(build, node, x)?,
+        "Split" => split(build, node, x),
         _ => None,
     };
     let Some(movement) = movement else {
@@ -105,36 +105,29 @@ fn gather(build: &Build<'_>, node: &OnnxNode, x: &str) -> Option<Move> {
     let facts = build.facts;
     let axis = facts.axis(x, node.int("axis").unwrap_or(0))?;
     let name = node.input(1)?;
-    let length = i64::try_from(*facts.shape(x).ok()?.get(axis)?).ok()?;
-    let from_front = |&index: &i64| {
-        let index = if index < 0 { index + length } else { index };
-        usize::try_from(index).ok().filter(|_| index < length)
-    };
-    let indices = facts
-        .integers(name)?
-        .iter()
-        .map(from_front)
-        .collect::<Option<Vec<usize>>>()?;
     Some(Move::Gather {
         axis,
-        indices,
+        indices: facts.integers(name)?.to_vec(),
         shape: facts.constant_shape(name)?.to_vec(),
     })
 }
 
-/// The sizes are what the float run has, unless they change with the input.
-fn split(build: &Build<'_>, node: &OnnxNode, x: &str) -> Result<Option<Move>> {
+/// Lengths that are stated and constant, or equal ones; an island cuts by any other.
+fn split(build: &Build<'_>, node: &OnnxNode, x: &str) -> Option<Move> {
     let facts = build.facts;
-    let fixed = node.input(1).is_none_or(|sizes| facts.is_constant(sizes));
-    let axis = facts
-        .axis(x, node.int("axis").unwrap_or(0))
-        .filter(|_| fixed);
-    let Some(axis) = axis else { return Ok(None) };
-    let mut sizes = Vec::new();
-    for part in node.made() {
-        sizes.extend(facts.shape(part)?.get(axis));
-    }
-    let whole = facts.shape(x)?.get(axis).copied();
-    let complete = sizes.len() == node.outputs.len() && Some(sizes.iter().sum()) == whole;
-    Ok(complete.then_some(Move::Split { axis, sizes }))
+    let axis = facts.axis(x, node.int("axis").unwrap_or(0))?;
+    let parts = match node.input(1) {
+        Some(lengths) => {
+            let lengths = facts.integers(lengths)?.iter();
+            Parts::Lengths(
+                lengths
+                    .map(|&length| usize::try_from(length).ok())
+                    .collect::<Option<_>>()?,
+            )
+        }
+        None => Parts::Equal(node.outputs.len()),
+    };
+    let complete = node.made().count() == node.outputs.len()
+        && node.made().all(|part| facts.is_activation(part));
+    complete.then_some(Move::Split { axis, parts })
 }

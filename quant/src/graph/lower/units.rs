@@ -48,10 +48,12 @@ pub(super) fn live<'a>(facts: &Facts<'a>, outputs: &[&'a str]) -> Vec<LiveUnit<'
     let mut needed: HashSet<&str> = outputs.iter().copied().collect();
     let mut units = Vec::new();
     for (last, node) in facts.model.nodes().iter().enumerate().rev() {
-        if !node
-            .made()
-            .any(|name| needed.contains(name) && facts.is_activation(name))
-        {
+        let carried = |name: &str| needed.contains(name) && facts.is_carried(name);
+        if !node.made().any(carried) {
+            continue;
+        }
+        // What is made of integers alone is the float run's, whatever is made of it.
+        if !node.uses().any(|name| facts.is_carried(name)) {
             continue;
         }
         let pattern = recognise(facts, node);
@@ -82,6 +84,6 @@ fn arguments<'a>(facts: &Facts<'a>, node: &'a OnnxNode, pattern: &Pattern<'a>) -
         Pattern::Single => node.uses().collect(),
     };
     all.into_iter()
-        .filter(|name| facts.is_activation(name))
+        .filter(|name| facts.is_carried(name))
         .collect()
 }

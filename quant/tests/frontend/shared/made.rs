@@ -77,6 +77,12 @@ impl Made {
         self
     }
 
+    /// Names the last node.
+    pub fn named(mut self, name: &str) -> Made {
+        self.last().name = name.to_owned();
+        self
+    }
+
     /// Says which module and function the last node comes from.
     pub fn scope(mut self, module: &str, function: &str) -> Made {
         let value = format!("['', '{module}', '{function}']");

@@ -38,7 +38,8 @@ pub fn kind(op: &Op) -> String {
 pub fn worst_difference(sample: &Sample) -> f64 {
     let values = run(sample);
     let mut worst = 0.0_f64;
-    for (id, value) in sample.graph.values.iter().enumerate() {
+    let floats = sample.graph.values.iter().enumerate();
+    for (id, value) in floats.filter(|(_, value)| value.kind.is_float()) {
         let got = &values[&ValueId(id)];
         assert_eq!(got.shape(), value.shape, "{}", value.name);
         let Some(name) = value
@@ -70,8 +71,12 @@ pub fn run(sample: &Sample) -> HashMap<ValueId, Array> {
                 values.insert(ValueId(id), tensor.mapv(f64::from));
             }
             ValueKind::Input => {
-                let datum = &sample.batch[value.onnx.as_ref().unwrap()];
+                let datum = &sample.probe[value.onnx.as_ref().unwrap()];
                 values.insert(ValueId(id), datum.as_f32().unwrap().mapv(f64::from));
+            }
+            // Integers are fed to whoever takes them as the float run has them.
+            ValueKind::Exact => {
+                values.insert(ValueId(id), Array::zeros(IxDyn(&value.shape)));
             }
             ValueKind::Activation => {}
         }
@@ -83,8 +88,12 @@ pub fn run(sample: &Sample) -> HashMap<ValueId, Array> {
             Op::Move(movement) => moved(graph, &node.outputs, movement, inputs[0]),
             op => vec![compute(op, &inputs)],
         };
-        assert_eq!(made.len(), node.outputs.len(), "{}", node.name);
-        values.extend(node.outputs.iter().copied().zip(made));
+        let floats = node.outputs.iter().copied();
+        let floats: Vec<ValueId> = floats
+            .filter(|id| graph.value(*id).kind.is_float())
+            .collect();
+        assert_eq!(made.len(), floats.len(), "{}", node.name);
+        values.extend(floats.into_iter().zip(made));
     }
     values
 }
@@ -183,7 +192,10 @@ fn moved(graph: &Graph, outputs: &[ValueId], movement: &Move, x: &Array) -> Vec<
             indices,
             shape,
         } => {
-            let picked = x.select(Axis(*axis), indices);
+            let length = x.shape()[*axis] as i64;
+            let from_front = |&index: &i64| if index < 0 { index + length } else { index } as usize;
+            let indices: Vec<usize> = indices.iter().map(from_front).collect();
+            let picked = x.select(Axis(*axis), &indices);
             let mut out = x.shape()[..*axis].to_vec();
             out.extend(shape);
             out.extend(&x.shape()[axis + 1..]);
@@ -204,7 +216,8 @@ fn moved(graph: &Graph, outputs: &[ValueId], movement: &Move, x: &Array) -> Vec<
             }
             y
         }
-        Move::Split { axis, sizes } => {
+        Move::Split { axis, parts } => {
+            let sizes = parts.of(x.shape()[*axis]).unwrap();
             let mut start = 0;
             let part = |size: &usize| {
                 let end = start + size;
@@ -224,7 +237,12 @@ fn island(sample: &Sample, node: &dual16_quant::graph::Node, inputs: &[&Array]) 
     };
     let mut fed: HashMap<String, Datum> = HashMap::new();
     for (id, array) in node.inputs.iter().zip(inputs) {
-        let name = sample.graph.value(*id).onnx.clone().unwrap();
+        let value = sample.graph.value(*id);
+        let name = value.onnx.clone().unwrap();
+        if !value.kind.is_float() {
+            fed.insert(name.clone(), sample.probe[&name].clone());
+            continue;
+        }
         fed.insert(
             name,
             Datum::F32(array.mapv(|x| x as f32).as_standard_layout().into_owned()),
@@ -234,8 +252,6 @@ fn island(sample: &Sample, node: &dual16_quant::graph::Node, inputs: &[&Array]) 
         fed.insert(name.clone(), sample.probe[name].clone());
     }
     let made = sample.float.run_node(island.onnx_node, &fed).unwrap();
-    made.iter()
-        .filter_map(Datum::as_f32)
-        .map(|tensor| tensor.mapv(f64::from))
-        .collect()
+    let floats = island.made.iter().filter_map(|&place| made[place].as_f32());
+    floats.map(|tensor| tensor.mapv(f64::from)).collect()
 }

@@ -1,0 +1,117 @@
+//! What settings may call each operation of a model.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Paint, new_table};
+
+const LINEAR: &str = "Linear";
+
+/// One operation.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Named {
+    name: String,
+    /// "Linear", or the ONNX operator.
+    op: String,
+    /// PyTorch module; empty at the root or where nothing tells it.
+    #[serde(default)]
+    module: String,
+    /// The module's path is a name of this operation.
+    is_module: bool,
+    /// ONNX nodes.
+    nodes: Vec<String>,
+    /// Values those nodes make.
+    outputs: Vec<String>,
+    /// Name by module and running number, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scoped: Option<String>,
+}
+
+pub(super) fn tables(names: &[Named], paint: Paint) -> String {
+    let (linears, others): (Vec<&Named>, Vec<&Named>) =
+        names.iter().partition(|named| named.op == LINEAR);
+    let tables = [(LINEAR, linears), ("other operation", others)]
+        .into_iter()
+        .filter(|(_, rows)| !rows.is_empty())
+        .map(|(heading, rows)| table(heading, &rows, paint));
+    tables.collect::<Vec<_>>().join("\n\n")
+}
+
+fn table(heading: &str, rows: &[&Named], paint: Paint) -> String {
+    // Most models have no such names.
+    let any_scoped = rows.iter().any(|named| named.scoped.is_some());
+    let mut table = new_table(paint);
+    let mut header = vec![heading, "module path", "node", "outputs"];
+    header.extend(any_scoped.then_some("also"));
+    table.set_header(header);
+    for named in rows {
+        let mut row = vec![
+            named.name.clone(),
+            named.module.clone(),
+            named.nodes.join(", "),
+            named.outputs.join(", "),
+        ];
+        row.extend(any_scoped.then(|| named.scoped.clone().unwrap_or_default()));
+        table.add_row(row);
+    }
+    table.trim_fmt()
+}
+
+pub(super) fn json(names: &[Named]) -> String {
+    format!("{:#}", serde_json::json!({ "names": names }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Terminal;
+
+    fn names() -> Vec<Named> {
+        let text = r#"[
+            {"name": "a.out_proj", "op": "Linear", "module": "a.out_proj", "is_module": true,
+             "nodes": ["node_MatMul_1", "node_linear_1"], "outputs": ["val_1", "linear_1"],
+             "scoped": "a.linear_1"},
+            {"name": "/Softmax", "op": "Softmax", "is_module": false, "nodes": ["/Softmax"],
+             "outputs": ["y"]}]"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn linears_come_first_with_every_alias() {
+        let text = tables(&names(), Terminal::plain().stdout_paint());
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| {
+                line.split('|')
+                    .map(str::trim)
+                    .filter(|cell| !cell.is_empty())
+                    .collect()
+            })
+            .collect();
+        assert_eq!(
+            lines[0],
+            ["Linear", "module path", "node", "outputs", "also"]
+        );
+        assert_eq!(
+            lines[2],
+            [
+                "a.out_proj",
+                "a.out_proj",
+                "node_MatMul_1, node_linear_1",
+                "val_1, linear_1",
+                "a.linear_1"
+            ]
+        );
+        assert_eq!(
+            lines[4],
+            ["other operation", "module path", "node", "outputs"]
+        );
+        assert_eq!(lines[6], ["/Softmax", "/Softmax", "y"]);
+    }
+
+    #[test]
+    fn json_has_what_was_read() {
+        let json: serde_json::Value = serde_json::from_str(&json(&names())).unwrap();
+        let read: Vec<Named> = serde_json::from_value(json["names"].clone()).unwrap();
+        assert_eq!(read, names());
+    }
+}
