@@ -157,6 +157,7 @@ impl Graph {
             }
             (Op::Mul, &[a, b]) => [(a, b), (b, a)]
                 .into_iter()
+                .filter(|(x, _)| !self.is_masking_factor(*x))
                 .filter_map(|(x, factor)| {
                     let side = self.times(factor, side)?;
                     Some(brought(x, side, Passage::Times(factor)))
@@ -181,6 +182,14 @@ impl Graph {
             Some(side.other())
         } else {
             None
+        }
+    }
+
+    /// Whether a constant makes a mask of whatever is not 0.
+    fn is_masking_factor(&self, id: ValueId) -> bool {
+        match &self.value(id).kind {
+            ValueKind::Constant(tensor) => tensor.iter().copied().all(is_masking),
+            _ => false,
         }
     }
 
@@ -237,12 +246,8 @@ impl Graph {
     /// Whether a node makes masked elements of what holds none: by a factor of -1e9, or by choosing
     /// between a score and a constant.
     pub(crate) fn makes_mask(&self, node: &Node) -> bool {
-        let huge = |id: &ValueId| match &self.value(*id).kind {
-            ValueKind::Constant(tensor) => tensor.iter().copied().any(is_masking),
-            _ => false,
-        };
         match &node.op {
-            Op::Mul => node.inputs.iter().any(huge),
+            Op::Mul => node.inputs.iter().any(|id| self.is_masking_factor(*id)),
             Op::Island(island) => island.op_type == "Where",
             _ => false,
         }

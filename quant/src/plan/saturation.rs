@@ -117,8 +117,9 @@ fn fate(graph: &Graph, plan: &Plan, id: NodeId, operand: usize) -> Option<Fate> 
     // A sum may be far above its terms, and what is at the smallest scale is next to 0 anyway: an
     // epsilon, for one.
     let alone = !matches!(node.op, Op::Reduce { .. }) && taken.scale > MIN_SCALE;
-    let vanishes = |rescale: Rescale| rescale.vanishes(taken.dtype);
-    (alone && (own.is_some_and(vanishes) || next.is_some_and(vanishes))).then_some(Fate::Vanishes)
+    let lost = own.is_some_and(|rescale| rescale.vanishes(made.dtype))
+        || next.is_some_and(|rescale| rescale.vanishes(taken.dtype));
+    (alone && lost).then_some(Fate::Vanishes)
 }
 
 /// The multiplier of a product of two operands.

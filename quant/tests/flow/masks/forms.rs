@@ -230,7 +230,7 @@ fn is_told(name: &str, finished: &Finished) {
     let text = mask["message"].as_str().unwrap();
     let subject = mask["subject"].as_str().unwrap();
     let scores = [text, subject].iter().any(|text| text.contains("ms"));
-    assert!(scores && text.contains("saturate at -"), "{name}: {mask}");
+    assert!(scores && text.contains("saturate at"), "{name}: {mask}");
     let warned: Vec<_> = notices
         .iter()
         .filter(|notice| ["SATURATED", "NON_FINITE"].contains(&notice["code"].as_str().unwrap()))
@@ -243,7 +243,12 @@ fn all_are_alike(settings: &Settings) {
     let without = sqnr(&run(without(), settings, None, 0.0));
     println!("without: {without:.1?}");
     let mut all = Vec::new();
+    let steps_are_as_good = settings.template == Template::A16W8;
     for (name, made, input, masked) in forms() {
+        // The steps of a Softmax are int16 only where they are known to be one.
+        if name.starts_with("in steps") && !steps_are_as_good {
+            continue;
+        }
         let finished = run(made, settings, input, masked);
         is_told(&name, &finished);
         let figures = sqnr(&finished);
