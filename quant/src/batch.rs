@@ -4,6 +4,7 @@
 //! and reported. An input with one more leading axis than the model has holds that many batches.
 //! This module knows what a batch must look like and nothing of what is done with it.
 
+mod element;
 mod npy;
 mod npz;
 mod safetensors;
@@ -73,8 +74,8 @@ impl BatchFile {
     /// [`Self::read`]. `name` is what errors call the file, and its extension tells the format.
     ///
     /// # Errors
-    /// [`Error::Batch`] for a damaged file, a missing input (with the keys there are), a shape or
-    /// type that does not fit; [`Error::Limit`] for one that holds more than `limits` allow;
+    /// [`Error::Batch`] for a damaged file, a missing input (with the keys there are), a shape that
+    /// does not fit; [`Error::Limit`] for one that holds more than `limits` allow;
     /// [`Error::Io`] where the file cannot be read.
     pub fn open(
         name: &str,
@@ -158,7 +159,8 @@ impl BatchFile {
     ///
     /// # Errors
     /// [`Error::NonFinite`] naming file, tensor and index (within the batch, the stack axis first
-    /// where there is one); [`Error::Batch`] for an integer beyond 32 bits.
+    /// where there is one); [`Error::Batch`] with the same for an element that the input's type does
+    /// not hold exactly.
     pub fn read(&mut self, index: usize) -> Result<Batch> {
         if index >= self.count {
             let reason = format!("it holds {} batches, there is none at {index}", self.count);
@@ -223,14 +225,6 @@ fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Resu
             "tensor '{key}' is empty: its shape is {shape:?}"
         )));
     }
-    if !source.readable_as(key, spec.kind) {
-        return Err(bad(format!(
-            "tensor '{key}' has dtype {}; input '{}' needs {}",
-            source.dtype(key),
-            spec.name,
-            stack::readable_dtypes(spec.kind)
-        )));
-    }
     Ok(Entry {
         spec: spec.clone(),
         key: key.to_owned(),
@@ -262,9 +256,9 @@ impl Source {
         }
     }
 
-    fn problem(&self, key: &str) -> Option<&str> {
+    fn problem(&self, key: &str) -> Option<String> {
         match self {
-            Source::Safetensors(_) => None,
+            Source::Safetensors(file) => file.problem(key),
             Source::Npz(file) => file.problem(key),
         }
     }
@@ -276,31 +270,17 @@ impl Source {
         }
     }
 
-    fn dtype(&self, key: &str) -> String {
-        match self {
-            Source::Safetensors(file) => file.dtype(key),
-            Source::Npz(file) => file.dtype(key),
-        }
-    }
-
-    fn readable_as(&self, key: &str, kind: ElementKind) -> bool {
-        match self {
-            Source::Safetensors(file) => file.readable_as(key, kind),
-            Source::Npz(file) => file.readable_as(key, kind),
-        }
-    }
-
     fn cost(&self, key: &str, kind: ElementKind, parts: Option<usize>) -> Cost {
         match self {
             Source::Safetensors(file) => file.cost(key, kind, parts),
-            Source::Npz(file) => file.cost(key, parts),
+            Source::Npz(file) => file.cost(key, kind, parts),
         }
     }
 
     fn read(&mut self, key: &str, kind: ElementKind, part: Option<usize>) -> Result<Datum> {
         match self {
             Source::Safetensors(file) => file.read(key, kind, part),
-            Source::Npz(file) => file.read(key, part),
+            Source::Npz(file) => file.read(key, kind, part),
         }
     }
 }

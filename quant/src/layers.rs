@@ -9,12 +9,13 @@ use prost::Message;
 use crate::{
     batch::{self, SafetensorsFile},
     error::{Error, Result},
-    limits::{InputLimits, listed},
+    limits::{InputLimits, listed, shown},
     model::{ElementKind, TRAILING_DIMS},
     onnx::{
         GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
         f32_initializer, f32_value, node,
     },
+    report::Notice,
     tensor::{Datum, Tensor},
 };
 
@@ -24,6 +25,13 @@ const OPSET: i64 = 18;
 
 const WEIGHT: &str = ".weight";
 const INPUT: &str = ".input";
+/// How PyTorch's MultiheadAttention calls its first Linear, or its first three.
+const PROJECTIONS: [&str; 4] = [
+    "in_proj_weight",
+    "q_proj_weight",
+    "k_proj_weight",
+    "v_proj_weight",
+];
 
 /// Layers that a file of activations has inputs for: its keys, `NAME` or `NAME.input`; sorted.
 ///
@@ -97,20 +105,71 @@ pub fn to_onnx(
     Ok(model.encode_to_vec())
 }
 
-fn linear_names(weights: &SafetensorsFile) -> Vec<String> {
-    let is_linear = |key: &String| {
-        weights
-            .shape(key)
-            .is_some_and(|shape| shape.len() == 2 && !shape.contains(&0))
-            && weights.readable_as(key, ElementKind::F32)
+/// What of a checkpoint is not measured beside the layers `layers` that have activations, and why:
+/// a capture easily misses a layer.
+///
+/// # Errors
+/// As [`to_onnx`].
+pub fn left_out(
+    file_name: &str,
+    path: &Path,
+    layers: &[String],
+    limits: &InputLimits,
+) -> Result<Vec<Notice>> {
+    let weights = SafetensorsFile::open(file_name, path, limits)?;
+    let notice = |message: String| Notice {
+        warning: true,
+        code: "NOT_MEASURED".to_owned(),
+        subject: file_name.to_owned(),
+        message,
     };
+    let mut notices = Vec::new();
+    let linears = linear_names(&weights);
+    let captured: HashSet<&String> = layers.iter().collect();
+    let missing = linears.iter().filter(|name| !captured.contains(name));
+    let missing: Vec<String> = missing.cloned().collect();
+    if !missing.is_empty() {
+        notices.push(notice(format!(
+            "{} of its {} weights of rank 2 have no captured inputs and are not measured: {}; a \
+             Linear that is called past its hooks, as MultiheadAttention calls out_proj, needs its \
+             input captured where it is made, and an embedding needs none",
+            missing.len(),
+            linears.len(),
+            listed(&missing, "none")
+        )));
+    }
+    let is_projection = |key: &String| {
+        let name = key.rsplit('.').next().unwrap_or_default();
+        PROJECTIONS.contains(&name) && is_linear(&weights, key)
+    };
+    let projections: Vec<String> = weights.keys().into_iter().filter(is_projection).collect();
+    if let Some(first) = projections.first() {
+        let renamed = first.trim_end_matches("_weight");
+        notices.push(notice(format!(
+            "a Linear is a NAME.weight, so these of MultiheadAttention are not measured: {}; save \
+             the first as '{}.weight', its bias likewise, and capture its input as '{}'",
+            listed(&projections, "none"),
+            shown(renamed.as_bytes()),
+            shown(renamed.as_bytes())
+        )));
+    }
+    Ok(notices)
+}
+
+fn linear_names(weights: &SafetensorsFile) -> Vec<String> {
     let name = |key: String| key.strip_suffix(WEIGHT).map(str::to_owned);
     weights
         .keys()
         .into_iter()
-        .filter(is_linear)
+        .filter(|key| is_linear(weights, key))
         .filter_map(name)
         .collect()
+}
+
+/// Whether a tensor can be the weight of a Linear.
+fn is_linear(weights: &SafetensorsFile, key: &str) -> bool {
+    let shape = weights.shape(key);
+    shape.is_some_and(|shape| shape.len() == 2 && !shape.contains(&0)) && weights.is_float(key)
 }
 
 fn add_linear(

@@ -9,6 +9,7 @@ mod input;
 mod node;
 mod scope;
 mod survey;
+mod what_it_is;
 
 use std::{collections::HashSet, path::Path, path::PathBuf, sync::Arc};
 
@@ -29,6 +30,7 @@ pub use input::{ElementKind, InputShape, InputSpec, TRAILING_DIMS};
 pub use node::OnnxNode;
 pub(crate) use node::{NAME_SCOPES, node_label};
 pub use scope::Scope;
+pub use what_it_is::without_linear;
 
 pub(crate) use constants::Constant;
 use constants::Constants;
@@ -112,6 +114,12 @@ impl Model {
         }
         let external = ExternalData::new(file_name, external_data);
         external.check_total(&graph)?;
+        if let Some(reason) = what_it_is::already_quantized(&graph) {
+            return Err(Error::Model {
+                file: file_name.to_owned(),
+                reason,
+            });
+        }
         let mut graph = canonical(file_name, proto, graph, &external, limits, cancelled)?;
         let constants = Constants::collect(file_name, &mut graph, &external, cancelled)?;
         let inputs = input::specs(file_name, &graph, &constants)?;

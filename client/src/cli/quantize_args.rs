@@ -21,7 +21,8 @@ pub struct InputArgs {
     /// ONNX model; external data must lie in its folder
     #[arg(env = "DUAL16_MODEL", value_name = "MODEL.onnx")]
     pub model: Option<PathBuf>,
-    /// Folder of calibration batches (.safetensors or .npz), one batch a file, one array for each input
+    /// Folder of calibration batches: .safetensors or .npz, one batch a file, one array for each input;
+    /// or .npy files, INPUT/NNN.npy
     #[arg(long, env = "DUAL16_CALIB", value_name = "DIR")]
     pub calib: Option<PathBuf>,
     /// Layer mode: checkpoint with NAME.weight and NAME.bias, instead of a model

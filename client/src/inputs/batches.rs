@@ -1,93 +1,112 @@
-//! The batches of a calibration, activation or evaluation set: one file each, in the order of
-//! their names.
+//! The batches of a calibration, activation or evaluation set, in their order: files that hold a
+//! batch each, or folders of lone arrays.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Holdings, InputError, NamedFile, safetensors};
+use super::{
+    ArrayBatch, Holdings, InputError, NamedFile, arrays,
+    arrays::{entries, is_array},
+    foreign::Wanted,
+    safetensors, seen,
+};
 
 /// The batches of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batches {
-    /// Sorted by name: the order in which order-dependent observers see them.
-    pub files: Vec<NamedFile>,
-    /// Names of files in the folder that are no batches; whoever reports to a person must say so.
+    /// The order in which order-dependent observers see them.
+    pub batches: Vec<BatchSource>,
+    /// Names in the folder that are no batches; whoever reports to a person must say so.
     pub ignored: Vec<String>,
 }
 
-/// Collects the `.safetensors` and `.npz` files of the folder `path`, not recursively; a single
-/// such file is a set of one. In the job they are called `prefix/FILE`.
+/// One batch, or a stack of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchSource {
+    /// A file, as it is.
+    File(NamedFile),
+    /// An array for each input, to be put into one file.
+    Arrays(ArrayBatch),
+}
+
+/// Which set it is.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchSet<'a> {
+    /// In errors: "the calibration folder".
+    pub what: &'static str,
+    /// Folder of its files in the job: "calib".
+    pub prefix: &'a str,
+    /// What its arrays are named after: "input of the graph".
+    pub keys: &'static str,
+    /// Names of the model's inputs; None where the batches alone know them.
+    pub inputs: Option<&'a [String]>,
+}
+
+/// Collects the `.safetensors` and `.npz` files of the folder `path`, not recursively, or where it
+/// has none its `.npy` files, `NAME/NNN.npy` and `NNN.npy`. A single such file is a set of one.
 ///
-/// `what` names the set in errors ("the calibration folder"), `keys` what its arrays are named after.
 /// What the files hold is noted in `holdings`, as far as they are looked into.
 ///
 /// # Errors
 /// [`InputError::Missing`], [`InputError::NoBatches`], [`InputError::NotSafetensors`] and the like.
 pub fn collect_batches(
     path: &Path,
-    prefix: &str,
-    what: &'static str,
-    keys: &'static str,
+    set: BatchSet<'_>,
     holdings: &mut Holdings,
 ) -> Result<Batches, InputError> {
-    let read = |source| InputError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let BatchSet {
+        what,
+        prefix,
+        inputs,
+        ..
+    } = set;
     if !path.exists() {
         return Err(InputError::Missing {
             what,
             path: path.to_owned(),
         });
     }
-    let mut batches = Batches {
-        files: Vec::new(),
-        ignored: Vec::new(),
-    };
     if path.is_file() {
-        if !is_batch(path) {
-            let expected = "a .safetensors or .npz file, or a folder of them";
-            return Err(InputError::WrongKind {
+        let batch = if is_batch(path) {
+            named(path, prefix, holdings).map(BatchSource::File)
+        } else if is_array(path) {
+            arrays::single(path, prefix, inputs, holdings).map(BatchSource::Arrays)
+        } else {
+            let expected = "a .safetensors, .npz or .npy file, or a folder of them";
+            Err(InputError::WrongKind {
                 what,
                 path: path.to_owned(),
-                expected,
-            });
-        }
-        batches.files.push(named(path, prefix)?);
-    } else {
-        for entry in std::fs::read_dir(path).map_err(read)? {
-            let entry = entry.map_err(read)?.path();
-            let hidden = entry
-                .file_name()
-                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if hidden || !entry.is_file() {
-                continue;
-            }
-            match is_batch(&entry) {
-                true => batches.files.push(named(&entry, prefix)?),
-                false => batches.ignored.push(file_name(&entry)?),
-            }
-        }
-    }
-    if batches.files.is_empty() {
-        return Err(InputError::NoBatches {
-            what,
-            path: path.to_owned(),
-            keys,
+                expected: expected.to_owned(),
+            })
+        };
+        return Ok(Batches {
+            batches: vec![batch?],
+            ignored: Vec::new(),
         });
     }
-    batches.files.sort_by(|a, b| a.name.cmp(&b.name));
-    batches.ignored.sort();
-    for file in &batches.files {
-        if file
-            .path
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-        {
-            let bytes = safetensors::check_length(&file.path, holdings)?;
-            holdings.unpacked(&file.path, bytes);
+    let mut entries = entries(path)?;
+    entries.sort();
+    let is_whole = |entry: &PathBuf| is_batch(entry) && entry.is_file();
+    let (whole, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_whole);
+    if whole.is_empty() {
+        let batches = arrays::collect(path, prefix, inputs, holdings)?;
+        if batches.is_empty() {
+            return Err(seen::no_batches(path, set));
         }
+        let unused = |entry: &PathBuf| entry.is_file() && !is_array(entry);
+        return Ok(Batches {
+            batches: batches.into_iter().map(BatchSource::Arrays).collect(),
+            ignored: names(others.into_iter().filter(unused))?,
+        });
     }
-    Ok(batches)
+    let mut files = whole
+        .iter()
+        .map(|file| named(file, prefix, holdings))
+        .collect::<Result<Vec<_>, _>>()?;
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Batches {
+        batches: files.into_iter().map(BatchSource::File).collect(),
+        ignored: names(others.into_iter().filter(|entry| entry.is_file()))?,
+    })
 }
 
 fn is_batch(path: &Path) -> bool {
@@ -95,11 +114,19 @@ fn is_batch(path: &Path) -> bool {
         .is_some_and(|extension| extension == "safetensors" || extension == "npz")
 }
 
-fn named(path: &Path, prefix: &str) -> Result<NamedFile, InputError> {
+fn named(path: &Path, prefix: &str, holdings: &mut Holdings) -> Result<NamedFile, InputError> {
+    if path.extension().is_some_and(|found| found == "safetensors") {
+        let bytes = safetensors::check_length(path, Wanted::Batch, holdings)?;
+        holdings.unpacked(path, bytes);
+    }
     Ok(NamedFile {
         name: format!("{prefix}/{}", file_name(path)?),
         path: path.to_owned(),
     })
+}
+
+fn names(paths: impl Iterator<Item = PathBuf>) -> Result<Vec<String>, InputError> {
+    paths.map(|path| file_name(&path)).collect()
 }
 
 /// The last component of `path`, as the API needs it.
@@ -117,14 +144,13 @@ mod tests {
     use super::*;
 
     fn collect(path: &Path) -> Result<Batches, InputError> {
-        let holdings = &mut Holdings::default();
-        collect_batches(
-            path,
-            "calib",
-            "the calibration folder",
-            "graph input",
-            holdings,
-        )
+        let set = BatchSet {
+            what: "the calibration folder",
+            prefix: "calib",
+            keys: "graph input",
+            inputs: None,
+        };
+        collect_batches(path, set, &mut Holdings::default())
     }
 
     #[test]
@@ -136,6 +162,7 @@ mod tests {
             "10.npz",
             "9.npz",
             "notes.txt",
+            "label.npy",
             ".hidden.npz",
         ] {
             fs::write(folder.path().join(name), b"x").unwrap();
@@ -145,15 +172,18 @@ mod tests {
         let batches = collect(folder.path()).unwrap();
 
         let names: Vec<_> = batches
-            .files
+            .batches
             .iter()
-            .map(|file| file.name.as_str())
+            .map(|batch| match batch {
+                BatchSource::File(file) => file.name.as_str(),
+                BatchSource::Arrays(batch) => panic!("{batch:?}"),
+            })
             .collect();
         assert_eq!(
             names,
             ["calib/10.npz", "calib/9.npz", "calib/a.npz", "calib/b.npz"]
         );
-        assert_eq!(batches.ignored, ["notes.txt"]);
+        assert_eq!(batches.ignored, ["label.npy", "notes.txt"]);
     }
 
     #[test]

@@ -21,12 +21,25 @@ pub enum InputError {
         /// The path as given.
         path: PathBuf,
         /// "a folder", "a file" …
-        expected: &'static str,
+        expected: String,
+    },
+    /// A file of another kind than the one wanted.
+    #[error("{}: this is {is}, not {wanted}\n  {remedy}", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// "a PyTorch file".
+        is: &'static str,
+        /// "an ONNX model".
+        wanted: &'static str,
+        /// What to do, and what else: two lines.
+        remedy: String,
     },
     /// A folder without a single batch.
     #[error(
-        "{what} {} has no batches: put .safetensors or .npz files into it, one batch a file, with \
-         one array for each {keys}", .path.display()
+        "{what} {} has no batches, but {seen}: put .safetensors or .npz files into it, one batch a \
+         file, with one array for each {keys}; or .npy files, NAME/000.npy{converter}",
+        .path.display()
     )]
     NoBatches {
         /// What it was to be.
@@ -35,6 +48,29 @@ pub enum InputError {
         path: PathBuf,
         /// What the arrays in a batch are named after.
         keys: &'static str,
+        /// What it holds instead: "12 .jpg".
+        seen: String,
+        /// Lines of Python that make batches of it, each after a line end; "" where there are none.
+        converter: String,
+    },
+    /// `.npy` files that make no batches.
+    #[error("{}: {reason}", .path.display())]
+    Arrays {
+        /// The file, or the folder.
+        path: PathBuf,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// A batch of `.npy` files could not be put together.
+    #[error(
+        "cannot write {}, where .npy files become a batch: {source}; TMPDIR names a folder with room",
+        .path.display()
+    )]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
     },
     /// The system refused to read it.
     #[error("cannot read {}: {source}", .path.display())]

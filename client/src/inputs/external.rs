@@ -1,7 +1,8 @@
-//! External data of an ONNX model: which other files it needs, and whether it may have them.
+//! What an ONNX model needs beside itself: inputs, and external data, which it may or may not have.
 //!
 //! A model comes from anywhere, and these files are read and uploaded, so a path that leaves the
-//! model's folder (absolute, `..`, or through a symbolic link) is an error.
+//! model's folder (absolute or by `..`) is an error. A symbolic link in the folder is followed: no
+//! model can make one, whoever owns the folder did, as the cache of Hugging Face does.
 
 use std::{
     collections::BTreeMap,
@@ -13,28 +14,38 @@ use prost::Message as _;
 
 use super::{
     Holdings, InputError,
+    foreign::{Wanted, refusal},
     onnx::{EXTERNAL, ModelProto, TensorProto},
 };
 
 /// A file that a model keeps tensors in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalFile {
-    /// The relative path exactly as the model names it.
+    /// The relative path that the model names, plainly written: without "./".
     pub location: String,
     /// Where it lies.
     pub path: PathBuf,
 }
 
-/// The external files of the ONNX model `model`, each once, sorted by location. What the model holds
-/// is noted in `holdings`.
+/// What a model needs to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelNeeds {
+    /// Files with its tensors, each once, sorted by location.
+    pub external: Vec<ExternalFile>,
+    /// Names of what a batch must hold, in the graph's order.
+    pub inputs: Vec<String>,
+}
+
+/// What the ONNX model `model` needs. What it holds is noted in `holdings`.
 ///
 /// # Errors
-/// [`InputError::NotOnnx`] for what is no model or only a part of one, [`InputError::ExternalData`]
-/// naming the tensor and the path for a file that is missing, too short or out of bounds.
-pub fn external_files(
-    model: &Path,
-    holdings: &mut Holdings,
-) -> Result<Vec<ExternalFile>, InputError> {
+/// [`InputError::Foreign`] for what is plainly another kind of file, [`InputError::NotOnnx`] for what
+/// is no model or only a part of one, [`InputError::ExternalData`] naming the tensor and the path for
+/// a file that is missing, too short or out of bounds.
+pub fn model_needs(model: &Path, holdings: &mut Holdings) -> Result<ModelNeeds, InputError> {
+    if let Some(refusal) = refusal(model, Wanted::Model) {
+        return Err(refusal);
+    }
     let read = |source| InputError::Read {
         path: model.to_owned(),
         source,
@@ -48,7 +59,6 @@ pub fn external_files(
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let folder = folder.canonicalize().map_err(read)?;
     let mut files = BTreeMap::new();
     let contents = decoded.contents();
     holdings.nodes(model, contents.nodes);
@@ -60,20 +70,20 @@ pub fn external_files(
             continue;
         }
         let location = entry(tensor, "location").unwrap_or_default();
-        let path = resolve(&folder, location)
-            .and_then(|path| check_range(tensor, &path).map(|()| path))
+        let file = resolve(folder, location)
+            .and_then(|file| check_range(tensor, &file.path).map(|()| file))
             .map_err(|reason| InputError::ExternalData {
                 model: model.to_owned(),
                 tensor: tensor.name.clone(),
                 location: location.to_owned(),
                 reason,
             })?;
-        files.insert(location.to_owned(), path);
+        files.insert(file.location.clone(), file);
     }
-    Ok(files
-        .into_iter()
-        .map(|(location, path)| ExternalFile { location, path })
-        .collect())
+    Ok(ModelNeeds {
+        external: files.into_values().collect(),
+        inputs: decoded.inputs(),
+    })
 }
 
 fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
@@ -91,39 +101,38 @@ fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
     found.map(|entry| entry.value.as_str())
 }
 
-/// The file at `location` under `folder` (canonical), or why it cannot be used.
-fn resolve(folder: &Path, location: &str) -> Result<PathBuf, String> {
-    if location.is_empty() {
-        return Err("is no path".to_owned());
-    }
-    // The API carries this path, so it must be in the one form that means the same everywhere.
-    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':']);
+/// The file at `location` under `folder`, or why it cannot be used.
+fn resolve(folder: &Path, location: &str) -> Result<ExternalFile, String> {
+    let mut parts = Vec::new();
     for component in Path::new(location).components() {
         match component {
-            Component::Normal(_) | Component::CurDir => {}
+            Component::Normal(part) => parts.extend(part.to_str()),
+            Component::CurDir => {}
             Component::ParentDir => return Err("leaves the folder by \"..\"".to_owned()),
             Component::RootDir | Component::Prefix(_) => {
                 return Err("is an absolute path".to_owned());
             }
         }
     }
-    if !location.split('/').all(plain) {
+    if parts.is_empty() {
+        return Err("is no path of a file".to_owned());
+    }
+    // The API carries this path, so it must be in the one form that means the same everywhere.
+    let location = parts.join("/");
+    if location.contains(['\\', ':']) {
         return Err(
             "is not written plainly, as \"weights.bin\" or \"data/weights.bin\"".to_owned(),
         );
     }
-    let path = folder.join(location);
-    let real = path.canonicalize().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("does not exist (looked for {})", path.display()),
+    let path = folder.join(&location);
+    let metadata = fs::metadata(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
         _ => format!("cannot be read ({error})"),
     })?;
-    if !real.starts_with(folder) {
-        return Err("leaves the folder by a symbolic link".to_owned());
+    match metadata.is_file() {
+        true => Ok(ExternalFile { location, path }),
+        false => Err("is not a file".to_owned()),
     }
-    if !real.is_file() {
-        return Err("is not a file".to_owned());
-    }
-    Ok(real)
 }
 
 /// The file must be long enough for the tensor's share of it.
@@ -197,15 +206,16 @@ mod tests {
 
     fn reason(inner: TensorProto) -> String {
         let (_folder, model) = folder(inner);
-        external_files(&model, &mut Holdings::default())
-            .unwrap_err()
-            .to_string()
+        let needs = model_needs(&model, &mut Holdings::default());
+        needs.unwrap_err().to_string()
     }
 
     #[test]
     fn files_named_in_subgraphs_are_found() {
         let (_folder, model) = folder(tensor("w", &[("location", "weights.bin"), ("length", "8")]));
-        let files = external_files(&model, &mut Holdings::default()).unwrap();
+        let files = model_needs(&model, &mut Holdings::default())
+            .unwrap()
+            .external;
         assert_eq!(files.len(), 1);
         assert_eq!(files[0].location, "weights.bin");
     }
@@ -217,8 +227,9 @@ mod tests {
             ("a/../../weights.bin", "\"..\""),
             ("/etc/hosts", "absolute"),
             ("nowhere.bin", "does not exist"),
-            (".", "not written plainly"),
-            ("./weights.bin", "not written plainly"),
+            ("./../weights.bin", "\"..\""),
+            ("c:weights.bin", "not written plainly"),
+            (".", "no path"),
             ("", "no path"),
         ] {
             let text = reason(tensor("w1", &[("location", location)]));
@@ -230,23 +241,44 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_changes_nothing_in_a_path_is_left_out() {
+        for location in ["./weights.bin", ".//weights.bin", "././weights.bin"] {
+            let (_folder, model) = folder(tensor("w", &[("location", location)]));
+            let files = model_needs(&model, &mut Holdings::default())
+                .unwrap()
+                .external;
+            assert_eq!(files[0].location, "weights.bin", "{location}");
+        }
+    }
+
     #[cfg(unix)]
     #[test]
-    fn a_symbolic_link_must_stay_in_the_folder() {
-        let (folder, model) = folder(tensor("w", &[("location", "link.bin")]));
-        let outside = tempfile::NamedTempFile::new().unwrap();
-        std::os::unix::fs::symlink(outside.path(), folder.path().join("link.bin")).unwrap();
-        let text = external_files(&model, &mut Holdings::default())
-            .unwrap_err()
-            .to_string();
-        assert!(text.contains("symbolic link"), "{text}");
+    fn links_beside_a_model_are_followed_as_a_cache_has_them() {
+        use std::os::unix::fs::symlink;
 
-        fs::remove_file(folder.path().join("link.bin")).unwrap();
-        std::os::unix::fs::symlink("weights.bin", folder.path().join("link.bin")).unwrap();
-        assert_eq!(
-            external_files(&model, &mut Holdings::default()).unwrap()[0].location,
-            "link.bin"
+        let (blobs, model) = folder(tensor("w", &[("location", "model.onnx_data")]));
+        let snapshot = tempfile::tempdir().unwrap();
+        let (linked, data) = (
+            snapshot.path().join("model.onnx"),
+            snapshot.path().join("model.onnx_data"),
         );
+        symlink(&model, &linked).unwrap();
+        symlink(blobs.path().join("weights.bin"), &data).unwrap();
+        let files = model_needs(&linked, &mut Holdings::default())
+            .unwrap()
+            .external;
+        assert_eq!(
+            (files[0].location.as_str(), &files[0].path),
+            ("model.onnx_data", &data)
+        );
+
+        for (target, why) in [("nowhere", "does not exist"), ("/", "is not a file")] {
+            fs::remove_file(&data).unwrap();
+            symlink(target, &data).unwrap();
+            let error = model_needs(&linked, &mut Holdings::default()).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
     }
 
     #[test]
@@ -267,14 +299,9 @@ mod tests {
     fn what_is_no_whole_model_is_told() {
         let (_folder, model) = folder(tensor("w", &[("location", "weights.bin")]));
         let whole = fs::read(&model).unwrap();
-        for bytes in [
-            &whole[..whole.len() - 3],
-            b"",
-            b"not a model",
-            b"\x89PNG\r\n",
-        ] {
+        for bytes in [&whole[..whole.len() - 3], b"", b"\x01\x02\x03\x04"] {
             fs::write(&model, bytes).unwrap();
-            let error = external_files(&model, &mut Holdings::default()).unwrap_err();
+            let error = model_needs(&model, &mut Holdings::default()).unwrap_err();
             assert!(
                 matches!(error, InputError::NotOnnx { .. }),
                 "{bytes:?}: {error}"

@@ -7,18 +7,22 @@
 //!
 //! [`JobSpec`]: dual16_proto::v1::JobSpec
 
+mod arrays;
 mod batches;
 pub mod digest;
 mod error;
 mod external;
+mod foreign;
 mod holdings;
 mod onnx;
 mod prepare;
 mod safetensors;
+mod seen;
 
-pub use batches::{Batches, collect_batches};
+pub use arrays::ArrayBatch;
+pub use batches::{BatchSet, BatchSource, Batches, collect_batches};
 pub use error::InputError;
-pub use external::{ExternalFile, external_files};
+pub use external::{ExternalFile, ModelNeeds, model_needs};
 pub use holdings::Holdings;
 pub use prepare::{ModelPath, PreparedJob, Sources, prepare};
 

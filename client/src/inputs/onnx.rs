@@ -1,7 +1,9 @@
-//! The few fields of ONNX that say where tensors keep their data. Everything else in a model is
-//! skipped unread.
+//! The few fields of ONNX that say where tensors keep their data, and what a batch must be made of.
+//! Everything else in a model is skipped unread.
 //!
 //! Field numbers: onnx.proto3 of <https://github.com/onnx/onnx>.
+
+use std::collections::HashSet;
 
 use prost::Message;
 
@@ -27,8 +29,16 @@ pub(super) struct GraphProto {
     pub(super) node: Vec<NodeProto>,
     #[prost(message, repeated, tag = "5")]
     pub(super) initializer: Vec<TensorProto>,
+    #[prost(message, repeated, tag = "11")]
+    pub(super) input: Vec<ValueInfoProto>,
     #[prost(message, repeated, tag = "15")]
     pub(super) sparse_initializer: Vec<SparseTensorProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ValueInfoProto {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -92,6 +102,23 @@ pub(super) struct Contents<'a> {
 }
 
 impl ModelProto {
+    /// Names of the inputs that are no initializers: before IR version 4 those are there too.
+    pub(super) fn inputs(&self) -> Vec<String> {
+        let Some(graph) = &self.graph else {
+            return Vec::new();
+        };
+        let constants: HashSet<&str> = graph
+            .initializer
+            .iter()
+            .map(|tensor| tensor.name.as_str())
+            .collect();
+        let names = graph.input.iter().map(|input| &input.name);
+        names
+            .filter(|name| !constants.contains(name.as_str()))
+            .cloned()
+            .collect()
+    }
+
     pub(super) fn contents(&self) -> Contents<'_> {
         let mut contents = Contents::default();
         if let Some(graph) = &self.graph {

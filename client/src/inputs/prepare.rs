@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use dual16_proto::v1::{InputFile, JobSpec, LayerModel, OnnxModel, QuantizeSpec, job_spec};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 
 use super::{
-    Holdings, InputError, NamedFile, batches::file_name, collect_batches, digest::digest_file,
-    external_files, safetensors,
+    BatchSet, BatchSource, Holdings, InputError, NamedFile,
+    batches::file_name,
+    collect_batches,
+    digest::digest_file,
+    foreign::{Wanted, of_folder},
+    model_needs, safetensors,
 };
 use crate::api::SourceBlob;
 
@@ -27,15 +32,15 @@ pub struct Sources {
     model: ModelPath,
     model_file: NamedFile,
     external: Vec<NamedFile>,
-    calibration: Vec<NamedFile>,
-    evaluation: Vec<NamedFile>,
+    calibration: Vec<BatchSource>,
+    evaluation: Vec<BatchSource>,
     /// Things a person should know, as sentences: files that are not used.
     pub remarks: Vec<String>,
     holdings: Holdings,
 }
 
 /// A spec and the files behind its digests.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct PreparedJob {
     /// What to ask for.
     pub spec: JobSpec,
@@ -45,6 +50,8 @@ pub struct PreparedJob {
     pub display_name: String,
     /// What the files hold of what a server limits.
     pub holdings: Holdings,
+    /// Blobs that were made for the job lie here, and as long as this lives.
+    _made: Option<TempDir>,
 }
 
 impl Sources {
@@ -58,92 +65,103 @@ impl Sources {
         calibration: &Path,
         evaluation: Option<&Path>,
     ) -> Result<Self, InputError> {
-        let (path, what, set, prefix, keys) = match &model {
-            ModelPath::Onnx(path) => (
-                path,
-                "the model",
-                "the calibration folder",
-                "calib",
-                "input of the graph",
-            ),
-            ModelPath::Weights(path) => (
-                path,
-                "the weights",
-                "the activations folder",
-                "activations",
-                "layer",
-            ),
+        let mut holdings = Holdings::default();
+        let (path, needs, set) = match &model {
+            ModelPath::Onnx(path) => {
+                require_file(path, "the model", Wanted::Model)?;
+                let needs = model_needs(path, &mut holdings)?;
+                let set = BatchSet {
+                    what: "the calibration folder",
+                    prefix: "calib",
+                    keys: "input of the graph",
+                    inputs: None,
+                };
+                (path, Some(needs), set)
+            }
+            ModelPath::Weights(path) => {
+                require_file(path, "the weights", Wanted::Weights)?;
+                safetensors::check_length(path, Wanted::Weights, &mut holdings)?;
+                let set = BatchSet {
+                    what: "the activations folder",
+                    prefix: "activations",
+                    keys: "layer",
+                    inputs: None,
+                };
+                (path, None, set)
+            }
         };
-        require_file(path, what)?;
+        let set = BatchSet {
+            inputs: needs.as_ref().map(|needs| needs.inputs.as_slice()),
+            ..set
+        };
         let model_file = NamedFile {
             name: file_name(path)?,
             path: path.clone(),
         };
-        let mut holdings = Holdings::default();
-        let external = match &model {
-            ModelPath::Onnx(path) => external_files(path, &mut holdings)?
-                .into_iter()
+        if calibration.is_file() {
+            return Err(InputError::WrongKind {
+                what: set.what,
+                path: calibration.to_owned(),
+                expected: "a folder of .safetensors or .npz files, one batch a file".to_owned(),
+            });
+        }
+        let calibration_set = collect_batches(calibration, set, &mut holdings)?;
+        let mut remarks: Vec<_> = remark(calibration, &calibration_set.ignored)
+            .into_iter()
+            .collect();
+        let mut evaluation_batches = Vec::new();
+        if let Some(path) = evaluation {
+            let set = BatchSet {
+                what: "the evaluation data",
+                prefix: "eval",
+                ..set
+            };
+            let found = collect_batches(path, set, &mut holdings)?;
+            remarks.extend(remark(path, &found.ignored));
+            evaluation_batches = found.batches;
+        }
+        let external = needs.into_iter().flat_map(|needs| needs.external);
+        Ok(Self {
+            model_file,
+            external: external
                 .map(|file| NamedFile {
                     name: file.location,
                     path: file.path,
                 })
                 .collect(),
-            ModelPath::Weights(path) => {
-                safetensors::check_length(path, &mut holdings)?;
-                Vec::new()
-            }
-        };
-        if calibration.is_file() {
-            return Err(InputError::WrongKind {
-                what: set,
-                path: calibration.to_owned(),
-                expected: "a folder of .safetensors or .npz files, one batch a file",
-            });
-        }
-        let calibration_set = collect_batches(calibration, prefix, set, keys, &mut holdings)?;
-        let mut remarks: Vec<_> = remark(calibration, &calibration_set.ignored)
-            .into_iter()
-            .collect();
-        let mut evaluation_files = Vec::new();
-        if let Some(path) = evaluation {
-            let what = "the evaluation data";
-            let set = collect_batches(path, "eval", what, keys, &mut holdings)?;
-            remarks.extend(remark(path, &set.ignored));
-            evaluation_files = set.files;
-        }
-        Ok(Self {
-            model,
-            model_file,
-            external,
-            calibration: calibration_set.files,
-            evaluation: evaluation_files,
+            calibration: calibration_set.batches,
+            evaluation: evaluation_batches,
             remarks,
             holdings,
+            model,
         })
     }
 
     /// Bytes of all files together, as far as the system tells.
     pub fn total_bytes(&self) -> u64 {
-        let groups = [&self.external, &self.calibration, &self.evaluation];
-        groups
-            .into_iter()
-            .flatten()
-            .chain([&self.model_file])
-            .filter_map(|file| std::fs::metadata(&file.path).ok())
-            .map(|metadata| metadata.len())
-            .sum()
+        let size = |file: &NamedFile| std::fs::metadata(&file.path).map_or(0, |found| found.len());
+        let files = self.external.iter().chain([&self.model_file]).map(size);
+        let batches = self.calibration.iter().chain(&self.evaluation);
+        let batches = batches.map(|batch| match batch {
+            BatchSource::File(file) => size(file),
+            BatchSource::Arrays(arrays) => arrays.bytes(),
+        });
+        files.chain(batches).sum()
     }
 }
 
-/// Reads and hashes every file of `sources`. Blocking: takes as long as reading them takes.
+/// Reads and hashes every file of `sources`, and makes files of batches that are none yet. Blocking:
+/// takes as long as reading them takes.
 ///
 /// # Errors
-/// [`InputError::Read`].
+/// [`InputError::Read`], [`InputError::Archive`].
 pub fn prepare(
     sources: Sources,
     quantize: QuantizeSpec,
     moved: &dyn Fn(i64),
 ) -> Result<PreparedJob, InputError> {
+    let mut made = None;
+    let display_name = sources.model_file.name.clone();
     let mut blobs = Vec::new();
     let mut hash = |file: NamedFile| -> Result<InputFile, InputError> {
         let (digest, size) = digest_file(&file.path, moved).map_err(|source| InputError::Read {
@@ -162,13 +180,30 @@ pub fn prepare(
             size,
         })
     };
-    let mut hash_all = |files: Vec<NamedFile>| -> Result<Vec<InputFile>, InputError> {
-        files.into_iter().map(&mut hash).collect()
+    let model_file = Some(hash(sources.model_file)?);
+    let external_data = sources
+        .external
+        .into_iter()
+        .map(&mut hash)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut archives = 0_usize;
+    let mut hash_batch = |batch: BatchSource| match batch {
+        BatchSource::File(file) => hash(file),
+        BatchSource::Arrays(batch) => {
+            let folder = match &mut made {
+                Some(folder) => folder,
+                none => none.insert(scratch()?),
+            };
+            let path = folder.path().join(format!("{archives}.npz"));
+            archives += 1;
+            batch.archive(&path)?;
+            let name = batch.name;
+            hash(NamedFile { name, path })
+        }
     };
-    let display_name = sources.model_file.name.clone();
-    let holdings = sources.holdings;
-    let model_file = hash_all(vec![sources.model_file])?.pop();
-    let external_data = hash_all(sources.external)?;
+    let mut hash_all = |batches: Vec<BatchSource>| -> Result<Vec<InputFile>, InputError> {
+        batches.into_iter().map(&mut hash_batch).collect()
+    };
     let model = match sources.model {
         ModelPath::Onnx(_) => job_spec::Model::Onnx(OnnxModel {
             model: model_file,
@@ -188,7 +223,17 @@ pub fn prepare(
         spec,
         blobs,
         display_name,
-        holdings,
+        holdings: sources.holdings,
+        _made: made,
+    })
+}
+
+/// A folder for what is made for one job.
+fn scratch() -> Result<TempDir, InputError> {
+    let folder = tempfile::Builder::new().prefix("dual16-batches-").tempdir();
+    folder.map_err(|source| InputError::Archive {
+        path: std::env::temp_dir(),
+        source,
     })
 }
 
@@ -205,21 +250,21 @@ impl PreparedJob {
     }
 }
 
-fn require_file(path: &Path, what: &'static str) -> Result<(), InputError> {
+fn require_file(path: &Path, what: &'static str, wanted: Wanted) -> Result<(), InputError> {
     if !path.exists() {
         return Err(InputError::Missing {
             what,
             path: path.to_owned(),
         });
     }
-    match path.is_file() {
-        true => Ok(()),
-        false => Err(InputError::WrongKind {
+    if path.is_dir() {
+        return Err(InputError::WrongKind {
             what,
             path: path.to_owned(),
-            expected: "a file",
-        }),
+            expected: of_folder(path, wanted),
+        });
     }
+    Ok(())
 }
 
 fn remark(folder: &Path, ignored: &[String]) -> Option<String> {
@@ -229,7 +274,7 @@ fn remark(folder: &Path, ignored: &[String]) -> Option<String> {
         count => format!(" and {count} more"),
     };
     Some(format!(
-        "{}: {first}{others} not used: neither .safetensors nor .npz",
+        "{}: {first}{others} not used as a batch",
         folder.display()
     ))
 }

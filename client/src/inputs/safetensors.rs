@@ -10,7 +10,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Holdings, InputError};
+use super::{
+    Holdings, InputError,
+    foreign::{Wanted, refusal},
+};
 
 /// The format's own limit for the header.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -27,7 +30,14 @@ const METADATA: &str = "__metadata__";
 
 /// Checks that the file has all the bytes that its header promises, and notes what it holds. Gives
 /// the bytes of its tensors.
-pub(super) fn check_length(path: &Path, holdings: &mut Holdings) -> Result<u64, InputError> {
+pub(super) fn check_length(
+    path: &Path,
+    wanted: Wanted,
+    holdings: &mut Holdings,
+) -> Result<u64, InputError> {
+    if let Some(refusal) = refusal(path, wanted) {
+        return Err(refusal);
+    }
     let read = |source| InputError::Read {
         path: path.to_owned(),
         source,
@@ -86,7 +96,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         std::fs::write(&path, bytes).unwrap();
-        check_length(&path, &mut Holdings::default())
+        check_length(&path, Wanted::Batch, &mut Holdings::default())
     }
 
     fn file(header: &str, data: usize) -> Vec<u8> {
@@ -114,7 +124,7 @@ mod tests {
         for bytes in [
             &b""[..],
             b"\x01",
-            b"PK\x03\x04 and some more",
+            b"\xff\xfe\xfd\xfc and some more",
             &file("not json", 0),
         ] {
             assert!(

@@ -3,9 +3,11 @@
 //!
 //! Tensors are `OUTPUT.float`, `OUTPUT.validation`, `OUTPUT.converted`, stacked over the batches
 //! along a new first axis; where batches differ in shape each has its own, `OUTPUT.float.0003`.
+//! Integers and booleans keep the type that the float run has them in.
 
 use std::{collections::BTreeMap, path::Path};
 
+use ndarray::ArrayD;
 use safetensors::{Dtype, SafeTensors, serialize, serialize_to_file, tensor::TensorView};
 
 use super::weights::failed;
@@ -20,38 +22,55 @@ const WHAT: &str = "outputs.safetensors";
 /// One output of one batch.
 pub(crate) struct SavedOutput {
     name: String,
-    shape: Vec<usize>,
+    elements: Elements,
+}
+
+/// A tensor as it is written.
+pub(crate) struct Elements {
     dtype: Dtype,
+    shape: Vec<usize>,
+    /// Little-endian, row-major.
     bytes: Vec<u8>,
 }
 
 impl SavedOutput {
     /// `kind` is "float", "validation" or "converted".
-    pub(crate) fn new(output: &str, kind: &str, tensor: &Tensor) -> Self {
-        let standard = tensor.as_standard_layout();
+    pub(crate) fn new(output: &str, kind: &str, elements: impl Into<Elements>) -> Self {
         SavedOutput {
             name: format!("{output}.{kind}"),
-            shape: tensor.shape().to_vec(),
-            dtype: Dtype::F32,
-            bytes: standard.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            elements: elements.into(),
         }
     }
 }
 
-impl SavedOutput {
-    /// The same for integers and booleans, which float execution has in 32 bits.
-    pub(crate) fn exact(output: &str, kind: &str, datum: &Datum) -> Self {
-        let (dtype, bytes) = match datum {
-            Datum::F32(tensor) => return Self::new(output, kind, tensor),
-            Datum::I32(x) => (Dtype::I32, x.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            Datum::I8(x) => (Dtype::I8, x.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            Datum::U8(x) => (Dtype::U8, x.iter().copied().collect()),
-        };
-        SavedOutput {
-            name: format!("{output}.{kind}"),
-            shape: datum.shape().to_vec(),
+impl Elements {
+    fn of<T: Copy, const N: usize>(
+        dtype: Dtype,
+        array: &ArrayD<T>,
+        to_le: impl Fn(T) -> [u8; N],
+    ) -> Self {
+        Elements {
             dtype,
-            bytes,
+            shape: array.shape().to_vec(),
+            // In logical order, whatever the layout.
+            bytes: array.iter().flat_map(|&x| to_le(x)).collect(),
+        }
+    }
+}
+
+impl From<&Tensor> for Elements {
+    fn from(tensor: &Tensor) -> Self {
+        Elements::of(Dtype::F32, tensor, f32::to_le_bytes)
+    }
+}
+
+impl From<&Datum> for Elements {
+    fn from(datum: &Datum) -> Self {
+        match datum {
+            Datum::F32(array) => array.into(),
+            Datum::I32(array) => Elements::of(Dtype::I32, array, i32::to_le_bytes),
+            Datum::I8(array) => Elements::of(Dtype::I8, array, i8::to_le_bytes),
+            Datum::U8(array) => Elements::of(Dtype::U8, array, u8::to_le_bytes),
         }
     }
 }
@@ -77,9 +96,11 @@ pub(crate) fn join(batches: &[String], blobs: &dyn Blobs, path: &Path) -> Result
                 .or_default()
                 .push(SavedOutput {
                     name: name.to_owned(),
-                    shape: tensor.shape().to_vec(),
-                    dtype: tensor.dtype(),
-                    bytes: tensor.data().to_vec(),
+                    elements: Elements {
+                        dtype: tensor.dtype(),
+                        shape: tensor.shape().to_vec(),
+                        bytes: tensor.data().to_vec(),
+                    },
                 });
         }
     }
@@ -91,8 +112,13 @@ pub(crate) fn join(batches: &[String], blobs: &dyn Blobs, path: &Path) -> Result
 fn views(outputs: &[SavedOutput]) -> Result<BTreeMap<&str, TensorView<'_>>> {
     let mut views = BTreeMap::new();
     for output in outputs {
-        let view = TensorView::new(output.dtype, output.shape.clone(), &output.bytes)
-            .map_err(|error| failed(WHAT, &error))?;
+        let Elements {
+            dtype,
+            shape,
+            bytes,
+        } = &output.elements;
+        let view = TensorView::new(*dtype, shape.clone(), bytes);
+        let view = view.map_err(|error| failed(WHAT, &error))?;
         views.insert(output.name.as_str(), view);
     }
     Ok(views)
@@ -100,20 +126,24 @@ fn views(outputs: &[SavedOutput]) -> Result<BTreeMap<&str, TensorView<'_>>> {
 
 /// One output of all batches: stacked where the shapes are the same, else each by itself.
 fn stack(mut batches: Vec<SavedOutput>) -> Vec<SavedOutput> {
-    let Some(first) = batches.first() else {
+    let Some(SavedOutput { name, elements }) = batches.first() else {
         return batches;
     };
-    if batches.iter().all(|batch| batch.shape == first.shape) {
+    let like_first = |batch: &SavedOutput| {
+        let Elements { dtype, shape, .. } = &batch.elements;
+        (dtype, shape) == (&elements.dtype, &elements.shape)
+    };
+    if batches.iter().all(like_first) {
         let mut shape = vec![batches.len()];
-        shape.extend(&first.shape);
-        let (name, dtype) = (first.name.clone(), first.dtype);
-        let bytes = batches.into_iter().flat_map(|batch| batch.bytes).collect();
-        return vec![SavedOutput {
-            name,
-            shape,
+        shape.extend(&elements.shape);
+        let (name, dtype) = (name.clone(), elements.dtype);
+        let bytes = batches.into_iter().flat_map(|batch| batch.elements.bytes);
+        let elements = Elements {
             dtype,
-            bytes,
-        }];
+            shape,
+            bytes: bytes.collect(),
+        };
+        return vec![SavedOutput { name, elements }];
     }
     for (index, batch) in batches.iter_mut().enumerate() {
         batch.name = format!("{}.{index:04}", batch.name);
@@ -125,23 +155,44 @@ fn stack(mut batches: Vec<SavedOutput>) -> Vec<SavedOutput> {
 mod tests {
     use super::*;
 
-    fn output(elements: usize) -> SavedOutput {
-        SavedOutput {
-            name: "y".to_owned(),
-            shape: vec![elements],
-            dtype: Dtype::F32,
-            bytes: vec![0; 4 * elements],
-        }
+    fn output(length: usize) -> SavedOutput {
+        SavedOutput::new("y", "float", &Tensor::zeros(vec![length]))
     }
 
     #[test]
     fn batches_of_one_shape_are_stacked_and_others_keep_their_own() {
         let same = stack(vec![output(2), output(2)]);
         assert_eq!(same.len(), 1);
-        assert_eq!((same[0].name.as_str(), same[0].bytes.len()), ("y", 16));
-        assert_eq!(same[0].shape, [2, 2]);
+        assert_eq!(same[0].name, "y.float");
+        let elements = &same[0].elements;
+        assert_eq!(
+            (elements.shape.as_slice(), elements.bytes.len()),
+            (&[2, 2][..], 16)
+        );
         let ragged = stack(vec![output(2), output(1)]);
         let names: Vec<&str> = ragged.iter().map(|output| output.name.as_str()).collect();
-        assert_eq!(names, ["y.0000", "y.0001"]);
+        assert_eq!(names, ["y.float.0000", "y.float.0001"]);
+    }
+
+    #[test]
+    fn integers_are_saved_in_their_own_type() {
+        let turned = ndarray::arr2(&[[1, 3], [2, -4]]).reversed_axes();
+        let outputs = [
+            SavedOutput::new("top", "float", &Datum::I32(turned.into_dyn())),
+            SavedOutput::new(
+                "mask",
+                "float",
+                &Datum::U8(ndarray::arr1(&[1, 0]).into_dyn()),
+            ),
+            SavedOutput::new("sign", "float", &Datum::I8(ndarray::arr1(&[-1]).into_dyn())),
+        ];
+        let bytes = save_batch(&outputs).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let top = file.tensor("top.float").unwrap();
+        assert_eq!((top.dtype(), top.shape()), (Dtype::I32, &[2, 2][..]));
+        let elements: Vec<u8> = [1_i32, 2, 3, -4].map(i32::to_le_bytes).concat();
+        assert_eq!(top.data(), elements);
+        assert_eq!(file.tensor("mask.float").unwrap().dtype(), Dtype::U8);
+        assert_eq!(file.tensor("sign.float").unwrap().data(), [0xff]);
     }
 }

@@ -6,10 +6,7 @@
 
 use std::io::Read;
 
-use half::f16;
-use ndarray::{ArrayD, IxDyn, ShapeBuilder as _};
-
-use super::safetensors::narrowed;
+use super::element::{Element, Encoded};
 use crate::{model::ElementKind, tensor::Datum};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -25,19 +22,6 @@ pub(super) struct Header {
     big_endian: bool,
     fortran: bool,
     pub(super) shape: Vec<usize>,
-}
-
-/// Element types that are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Element {
-    F16,
-    F32,
-    F64,
-    I64,
-    I32,
-    Bool,
-    I8,
-    U8,
 }
 
 impl Header {
@@ -76,18 +60,12 @@ impl Header {
         }
     }
 
-    /// Kind of the elements once they are read.
-    pub(super) fn kind(&self) -> ElementKind {
-        match self.element {
-            Element::F16 | Element::F32 | Element::F64 => ElementKind::F32,
-            Element::I64 | Element::I32 | Element::Bool => ElementKind::I32,
-            Element::I8 => ElementKind::I8,
-            Element::U8 => ElementKind::U8,
-        }
-    }
-
     /// Reads the elements, of which there must be exactly as many as the shape has.
-    pub(super) fn elements(&self, file: &mut impl Read) -> Result<Datum, String> {
+    pub(super) fn elements(
+        &self,
+        file: &mut impl Read,
+        kind: ElementKind,
+    ) -> Result<Datum, String> {
         let damaged = |error: std::io::Error| format!("damaged: {error}");
         let shape = &self.shape;
         let wanted = self
@@ -106,16 +84,15 @@ impl Header {
                 "damaged: it has more than the {wanted} bytes of shape {shape:?}"
             ));
         }
-        Ok(match self.element {
-            Element::F16 => Datum::F32(self.array(&bytes, |b| f16::from_le_bytes(b).to_f32())?),
-            Element::F32 => Datum::F32(self.array(&bytes, f32::from_le_bytes)?),
-            Element::F64 => Datum::F32(self.array(&bytes, |b| f64::from_le_bytes(b) as f32)?),
-            Element::I64 => Datum::I32(narrowed(&self.array(&bytes, i64::from_le_bytes)?)?),
-            Element::I32 => Datum::I32(self.array(&bytes, i32::from_le_bytes)?),
-            Element::Bool => Datum::I32(self.array(&bytes, |[b]: [u8; 1]| i32::from(b != 0))?),
-            Element::I8 => Datum::I8(self.array(&bytes, i8::from_le_bytes)?),
-            Element::U8 => Datum::U8(self.array(&bytes, u8::from_le_bytes)?),
-        })
+        Encoded {
+            element: self.element,
+            bytes: &bytes,
+            big_endian: self.big_endian,
+            fortran: self.fortran,
+            shape,
+            part: None,
+        }
+        .decode(kind)
     }
 
     /// Bytes of the elements; none where there cannot be so many.
@@ -128,75 +105,20 @@ impl Header {
     }
 
     /// What [`Self::elements`] holds while it reads, the result included.
-    pub(super) fn reading(&self) -> u64 {
+    pub(super) fn reading(&self, kind: ElementKind) -> u64 {
         let encoded = self.bytes().unwrap_or(u64::MAX);
-        let decoded = self.decoded();
-        // As they are in the file, or again in their order in memory.
-        let wide = match self.element {
-            Element::I64 => encoded,
-            _ => decoded,
-        };
-        let copies = u64::from(self.element == Element::I64) + u64::from(self.fortran);
-        let converting = encoded
-            .saturating_add(decoded)
-            .saturating_add(wide.saturating_mul(copies));
+        let decoded = self.decoded(kind);
+        // Again in its order in memory, where that is another.
+        let turned = if self.fortran { decoded } else { 0 };
+        let converting = encoded.saturating_add(decoded).saturating_add(turned);
         // Room that grows is there twice for a moment.
         converting.max(encoded.saturating_mul(2))
     }
 
     /// Bytes of the result.
-    pub(super) fn decoded(&self) -> u64 {
+    pub(super) fn decoded(&self, kind: ElementKind) -> u64 {
         let count = self.bytes().unwrap_or(u64::MAX) / self.element.bytes() as u64;
-        count.saturating_mul(self.kind().bytes())
-    }
-
-    /// Row-major, whatever the order in the file.
-    fn array<T: Clone, const N: usize>(
-        &self,
-        bytes: &[u8],
-        from_le: impl Fn([u8; N]) -> T,
-    ) -> Result<ArrayD<T>, String> {
-        let convert = |&chunk: &[u8; N]| {
-            let mut chunk = chunk;
-            if self.big_endian {
-                chunk.reverse();
-            }
-            from_le(chunk)
-        };
-        let elements = bytes.as_chunks::<N>().0.iter().map(convert).collect();
-        let shape = IxDyn(&self.shape).set_f(self.fortran);
-        let array = ArrayD::from_shape_vec(shape, elements);
-        let array = array.map_err(|_| format!("shape {:?} is impossible", self.shape))?;
-        Ok(match self.fortran {
-            true => array.as_standard_layout().into_owned(),
-            false => array,
-        })
-    }
-}
-
-impl Element {
-    fn bytes(self) -> usize {
-        match self {
-            Element::F64 | Element::I64 => 8,
-            Element::F32 | Element::I32 => 4,
-            Element::F16 => 2,
-            Element::Bool | Element::I8 | Element::U8 => 1,
-        }
-    }
-
-    /// From NumPy's code without the byte order.
-    fn of(code: &str) -> Option<Element> {
-        match code {
-            "f2" => Some(Element::F16),
-            "f4" => Some(Element::F32),
-            "f8" => Some(Element::F64),
-            "i8" => Some(Element::I64),
-            "i4" => Some(Element::I32),
-            "b1" => Some(Element::Bool),
-            "i1" => Some(Element::I8),
-            "u1" => Some(Element::U8),
-            _ => None,
-        }
+        count.saturating_mul(kind.bytes())
     }
 }
 
@@ -220,15 +142,15 @@ fn header(text: &str) -> Option<Result<Header, String>> {
         }
         if descr == Some("a record") {
             // A list of fields: no array of numbers, and nothing that has to be understood.
-            return Some(Err(unreadable("a record")));
+            return Some(Err(Element::unreadable("a record")));
         }
         // The last one has a comma too, as NumPy writes it, or has none.
         scan.take(",");
     }
     let (descr, fortran, shape) = (descr?, fortran?, shape?);
     let code = descr.trim_start_matches(['<', '>', '|', '=']);
-    Some(Element::of(code).map_or_else(
-        || Err(unreadable(descr)),
+    Some(Element::of_numpy(code).map_or_else(
+        || Err(Element::unreadable(descr)),
         |element| {
             Ok(Header {
                 element,
@@ -238,14 +160,6 @@ fn header(text: &str) -> Option<Result<Header, String>> {
             })
         },
     ))
-}
-
-fn unreadable(descr: &str) -> String {
-    let shown: String = descr.chars().take(32).collect();
-    format!(
-        "its dtype is none of float32, float64, float16, int64, int32, bool, int8, uint8: it is \
-         {shown}"
-    )
 }
 
 fn not_understood() -> String {

@@ -24,7 +24,7 @@ pub(super) struct NpzFile {
     archive: ZipArchive<BufReader<File>>,
     arrays: BTreeMap<String, Array>,
     /// Stacks of batches that have been unpacked: each part would unpack all before it again.
-    stacks: BTreeMap<String, Datum>,
+    stacks: BTreeMap<(String, ElementKind), Datum>,
 }
 
 /// One array. One that cannot be read is an error only for whoever wants it: files often hold
@@ -83,58 +83,44 @@ impl NpzFile {
     }
 
     /// Why an array cannot be read.
-    pub(super) fn problem(&self, key: &str) -> Option<&str> {
-        self.arrays
-            .get(key)?
-            .header
-            .as_ref()
-            .err()
-            .map(String::as_str)
+    pub(super) fn problem(&self, key: &str) -> Option<String> {
+        self.arrays.get(key)?.header.clone().err()
     }
 
     pub(super) fn shape(&self, key: &str) -> Option<Vec<usize>> {
         self.header(key).map(|header| header.shape.clone())
     }
 
-    pub(super) fn dtype(&self, key: &str) -> String {
-        let name = match self.header(key).map(Header::kind) {
-            Some(ElementKind::F32) => "float",
-            Some(ElementKind::I32) => "integer",
-            Some(ElementKind::I8) => "int8",
-            Some(ElementKind::U8) => "uint8",
-            None => "none",
-        };
-        name.to_owned()
-    }
-
-    pub(super) fn readable_as(&self, key: &str, kind: ElementKind) -> bool {
-        self.header(key).is_some_and(|header| header.kind() == kind)
-    }
-
     /// What reading one of `parts` parts of an array holds, and what stays of it.
-    pub(super) fn cost(&self, key: &str, parts: Option<usize>) -> Cost {
+    pub(super) fn cost(&self, key: &str, kind: ElementKind, parts: Option<usize>) -> Cost {
         let Some(header) = self.header(key) else {
             return Cost::default();
         };
-        let decoded = header.decoded();
+        let decoded = header.decoded(kind);
         // The stack stays, beside the part that is cut out.
         let part = parts.map_or(0, |parts| decoded / parts.max(1) as u64);
         Cost {
-            passing: header.reading().saturating_sub(decoded),
+            passing: header.reading(kind).saturating_sub(decoded),
             kept: decoded.saturating_add(part),
         }
     }
 
     /// An array, or part `part` along its leading axis.
-    pub(super) fn read(&mut self, key: &str, part: Option<usize>) -> Result<Datum> {
+    pub(super) fn read(
+        &mut self,
+        key: &str,
+        kind: ElementKind,
+        part: Option<usize>,
+    ) -> Result<Datum> {
         let Some(part) = part else {
-            return self.unpack(key);
+            return self.unpack(key, kind);
         };
-        if !self.stacks.contains_key(key) {
-            let stack = self.unpack(key)?;
-            self.stacks.insert(key.to_owned(), stack);
+        let of = (key.to_owned(), kind);
+        if !self.stacks.contains_key(&of) {
+            let stack = self.unpack(key, kind)?;
+            self.stacks.insert(of.clone(), stack);
         }
-        let cut = self.stacks.get(key).and_then(|stack| match stack {
+        let cut = self.stacks.get(&of).and_then(|stack| match stack {
             Datum::F32(array) => cut(array, part).map(Datum::F32),
             Datum::I32(array) => cut(array, part).map(Datum::I32),
             Datum::I8(array) => cut(array, part).map(Datum::I8),
@@ -143,14 +129,14 @@ impl NpzFile {
         cut.ok_or_else(|| self.bad(key, &format!("it has no part {part}")))
     }
 
-    fn unpack(&mut self, key: &str) -> Result<Datum> {
+    fn unpack(&mut self, key: &str, kind: ElementKind) -> Result<Datum> {
         let Some(Array { index, .. }) = self.arrays.get(key) else {
             return Err(self.bad(key, "it is not in the file"));
         };
         let unpacked = match self.archive.by_index(*index) {
             // The header is read again, for the elements begin where it ends.
             Ok(mut entry) => {
-                Header::read(&mut entry).and_then(|header| header.elements(&mut entry))
+                Header::read(&mut entry).and_then(|header| header.elements(&mut entry, kind))
             }
             Err(error) => Err(format!("damaged: {error}")),
         };

@@ -8,11 +8,12 @@ use std::{
     path::Path,
 };
 
-use half::{bf16, f16};
-use ndarray::ArrayD;
-use safetensors::{Dtype, tensor::Metadata, tensor::TensorInfo};
+use safetensors::{tensor::Metadata, tensor::TensorInfo};
 
-use super::Cost;
+use super::{
+    Cost,
+    element::{Element, Encoded},
+};
 use crate::{
     error::{Error, Result},
     limits::{InputLimits, cut, shown},
@@ -116,28 +117,16 @@ impl SafetensorsFile {
         self.header.info(key).map(|info| info.shape.clone())
     }
 
-    pub(super) fn dtype(&self, key: &str) -> String {
-        self.header
-            .info(key)
-            .map_or_else(String::new, |info| info.dtype.to_string())
+    /// Why a tensor cannot be read.
+    pub(super) fn problem(&self, key: &str) -> Option<String> {
+        element(self.header.info(key)?).err()
     }
 
-    /// Whether a tensor's type converts without losing its meaning.
-    pub(crate) fn readable_as(&self, key: &str, kind: ElementKind) -> bool {
-        let Some(info) = self.header.info(key) else {
-            return false;
-        };
-        match kind {
-            ElementKind::F32 => {
-                matches!(
-                    info.dtype,
-                    Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64
-                )
-            }
-            ElementKind::I32 => matches!(info.dtype, Dtype::I64 | Dtype::I32 | Dtype::BOOL),
-            ElementKind::I8 => info.dtype == Dtype::I8,
-            ElementKind::U8 => info.dtype == Dtype::U8,
-        }
+    /// Whether a tensor holds floats, of whatever width.
+    pub(crate) fn is_float(&self, key: &str) -> bool {
+        let info = self.header.info(key);
+        info.and_then(|info| element(info).ok())
+            .is_some_and(Element::is_float)
     }
 
     /// What reading one of `parts` parts of a tensor holds, and what stays of it.
@@ -153,12 +142,8 @@ impl SafetensorsFile {
             .iter()
             .fold(1, |n: usize, &d| n.saturating_mul(d))
             / parts;
-        let wide = match info.dtype {
-            Dtype::I64 => encoded,
-            _ => 0,
-        };
         Cost {
-            passing: encoded.saturating_add(wide),
+            passing: encoded,
             kept: (elements as u64).saturating_mul(kind.bytes()),
         }
     }
@@ -173,37 +158,15 @@ impl SafetensorsFile {
         let info = self.header.info(key).cloned();
         let info = info.ok_or_else(|| self.bad(key, "it is not in the file".to_owned()))?;
         let (bytes, shape) = self.bytes(key, &info, part)?;
-        let datum = match (kind, info.dtype) {
-            (ElementKind::F32, Dtype::F32) => {
-                array(&shape, &bytes, f32::from_le_bytes).map(Datum::F32)
-            }
-            (ElementKind::F32, Dtype::F16) => {
-                array(&shape, &bytes, |b| f16::from_le_bytes(b).to_f32()).map(Datum::F32)
-            }
-            (ElementKind::F32, Dtype::BF16) => {
-                array(&shape, &bytes, |b| bf16::from_le_bytes(b).to_f32()).map(Datum::F32)
-            }
-            (ElementKind::F32, Dtype::F64) => {
-                array(&shape, &bytes, |b| f64::from_le_bytes(b) as f32).map(Datum::F32)
-            }
-            (ElementKind::I32, Dtype::I32) => {
-                array(&shape, &bytes, i32::from_le_bytes).map(Datum::I32)
-            }
-            (ElementKind::I32, Dtype::BOOL) => {
-                array(&shape, &bytes, |[b]: [u8; 1]| i32::from(b != 0)).map(Datum::I32)
-            }
-            (ElementKind::I32, Dtype::I64) => match array(&shape, &bytes, i64::from_le_bytes) {
-                Some(wide) => {
-                    let narrow = narrowed(&wide).map_err(|reason| self.bad(key, reason))?;
-                    Some(Datum::I32(narrow))
-                }
-                None => None,
-            },
-            (ElementKind::I8, Dtype::I8) => array(&shape, &bytes, i8::from_le_bytes).map(Datum::I8),
-            (ElementKind::U8, Dtype::U8) => array(&shape, &bytes, u8::from_le_bytes).map(Datum::U8),
-            (_, dtype) => return Err(self.bad(key, format!("dtype {dtype} does not fit"))),
+        let encoded = Encoded {
+            element: element(&info).map_err(|reason| self.bad(key, reason))?,
+            bytes: &bytes,
+            big_endian: false,
+            fortran: false,
+            shape: &shape,
+            part,
         };
-        datum.ok_or_else(|| self.bad(key, "its data does not fill its shape".to_owned()))
+        encoded.decode(kind).map_err(|reason| self.bad(key, reason))
     }
 
     fn bytes(
@@ -242,24 +205,6 @@ impl SafetensorsFile {
     }
 }
 
-fn array<T, const N: usize>(
-    shape: &[usize],
-    bytes: &[u8],
-    convert: impl Fn([u8; N]) -> T,
-) -> Option<ArrayD<T>> {
-    let elements = bytes
-        .as_chunks::<N>()
-        .0
-        .iter()
-        .map(|&chunk| convert(chunk))
-        .collect();
-    ArrayD::from_shape_vec(shape, elements).ok()
-}
-
-/// Integers as float execution has them, 32 bits wide.
-pub(super) fn narrowed(wide: &ArrayD<i64>) -> Result<ArrayD<i32>, String> {
-    match wide.iter().find(|&&value| i32::try_from(value).is_err()) {
-        Some(value) => Err(format!("it holds {value}, which does not fit 32 bits")),
-        None => Ok(wide.mapv(|value| value as i32)),
-    }
+fn element(info: &TensorInfo) -> Result<Element, String> {
+    Element::of_safetensors(info.dtype).ok_or_else(|| Element::unreadable(&info.dtype.to_string()))
 }

@@ -5,7 +5,7 @@ use ndarray::Dimension as _;
 use super::Entry;
 use crate::{
     error::{Error, Result},
-    model::{ElementKind, InputShape},
+    model::InputShape,
     tensor::Datum,
 };
 
@@ -94,15 +94,5 @@ pub(crate) fn check_finite(
                 .chain(index.as_array_view().to_vec())
                 .collect(),
         }),
-    }
-}
-
-/// What a file may hold for an input of this kind, for messages.
-pub(super) fn readable_dtypes(kind: ElementKind) -> &'static str {
-    match kind {
-        ElementKind::F32 => "F32, F16, BF16 or F64",
-        ElementKind::I32 => "I64, I32 or BOOL",
-        ElementKind::I8 => "I8",
-        ElementKind::U8 => "U8",
     }
 }

@@ -12,6 +12,7 @@
 mod convert;
 mod evaluate;
 mod footprint;
+mod left_out;
 mod observe;
 mod payload;
 mod plan;

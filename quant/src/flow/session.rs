@@ -8,7 +8,7 @@ use std::{
 
 use dual16_nash::{IntDtype, ways::Way};
 
-use super::{Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice, footprint};
+use super::{Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice, footprint, left_out};
 use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
@@ -18,7 +18,7 @@ use crate::{
     layers,
     limits::InputLimits,
     memory::{MemoryBudget, Reservation},
-    model::{InputSpec, Model},
+    model::{InputSpec, Model, without_linear},
     observe::{ObserverKind, Wants},
     plan::{Calibration, Plan, Request, ScaleSource, Slot},
     settings::WayChoice,
@@ -31,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) float: FloatModel,
     pub(crate) graph: Graph,
     pub(crate) request: Request,
+    /// What of the weights is not measured, in layer mode.
+    left_out: Vec<Notice>,
     /// What a batch must hold.
     inputs: Vec<InputSpec>,
     /// Which of it masks, and may be infinite.
@@ -106,10 +108,7 @@ impl Session {
         if graph.linears().next().is_none() {
             return Err(Error::Model {
                 file: model.file().to_owned(),
-                reason:
-                    "it has no Linear layer (a MatMul or Gemm with a constant weight), so there \
-                         is nothing to quantize"
-                        .to_owned(),
+                reason: no_linear(&model, &graph),
             });
         }
         let masks = masks(&graph);
@@ -121,6 +120,7 @@ impl Session {
             float,
             graph,
             request,
+            left_out: left_out::notices(job, blobs)?,
             inputs: model.inputs().to_vec(),
             masks,
             gemm_inputs,
@@ -371,6 +371,7 @@ impl Session {
             .notices
             .iter()
             .cloned()
+            .chain(self.left_out.iter().cloned())
             .chain(islands)
             .chain(left_out)
             .chain(self.frozen())
@@ -408,6 +409,18 @@ impl Session {
             (id.0, (rows * linear.weight.len()) as u64)
         };
         self.graph.linears().map(of).collect()
+    }
+}
+
+/// Why there is nothing to quantize: what each product with a constant is instead, where there are
+/// any.
+fn no_linear(model: &Model, graph: &Graph) -> String {
+    match graph.left_out.as_slice() {
+        [] => without_linear(model.nodes()),
+        [first, ..] => format!(
+            "it has no Linear layer (a MatMul or Gemm with a constant weight): '{}' is none, for {}",
+            first.name, first.reason
+        ),
     }
 }
 

@@ -289,10 +289,9 @@ impl<'a> BatchRun<'a> {
         }
         let name = self.session.output_name(id);
         let kind = if converted { "converted" } else { "validation" };
-        self.saved.push(SavedOutput::exact(&name, kind, datum));
+        self.saved.push(SavedOutput::new(&name, kind, datum));
         if !converted && let Some(reference) = self.capture.get(&name) {
-            self.saved
-                .push(SavedOutput::exact(&name, "float", reference));
+            self.saved.push(SavedOutput::new(&name, "float", reference));
         }
         Ok(())
     }

@@ -34,7 +34,10 @@ impl ExternalData {
     pub(super) fn new(model: &str, files: &[(String, PathBuf)]) -> ExternalData {
         ExternalData {
             model: model.to_owned(),
-            files: files.iter().cloned().collect(),
+            files: files
+                .iter()
+                .map(|(location, path)| (plain(location), path.clone()))
+                .collect(),
         }
     }
 
@@ -93,7 +96,7 @@ impl ExternalData {
             reason: format!("tensor '{name}': {reason}"),
         };
         let location = location(tensor).map_err(bad)?;
-        let path = self.files.get(location).ok_or_else(|| {
+        let (location, path) = self.files.get_key_value(&location).ok_or_else(|| {
             let known: Vec<String> = self.files.keys().cloned().collect();
             bad(format!(
                 "its data is in '{}', which is not among the files given: {}",
@@ -134,7 +137,7 @@ struct Range<'a> {
     length: u64,
 }
 
-/// The files a model needs beside itself, as it names them: relative, below its own folder, sorted.
+/// The files a model needs beside itself: relative, below its own folder, plainly written, sorted.
 /// Whoever submits a model uses this to find them.
 ///
 /// # Errors
@@ -165,7 +168,7 @@ pub fn external_locations(
     {
         let location = location(tensor)
             .map_err(|reason| bad(format!("tensor '{}': {reason}", tensor.name)))?;
-        locations.insert(location.to_owned());
+        locations.insert(location);
     }
     Ok(locations.into_iter().collect())
 }
@@ -189,21 +192,27 @@ fn tensors(graph: &GraphProto) -> Vec<&TensorProto> {
     all
 }
 
-/// The location, if it is one that cannot lead out of the model's folder.
-fn location(tensor: &TensorProto) -> Result<&str, String> {
+/// The location, plainly written, if it is one that cannot lead out of the model's folder.
+fn location(tensor: &TensorProto) -> Result<String, String> {
     let location = entry(tensor, "location")
         .ok_or("its data is external, but no location is given; export the model again")?;
     let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
-    let safe = !location.is_empty()
-        && !location.contains('\\')
-        && Path::new(location).components().all(inside);
-    if !safe {
-        return Err(format!(
+    let safe = !location.contains('\\') && Path::new(location).components().all(inside);
+    match plain(location) {
+        plain if safe && !plain.is_empty() => Ok(plain),
+        _ => Err(format!(
             "its data is in '{}', outside the model's folder; only relative paths below it are read",
             shown(location.as_bytes())
-        ));
+        )),
     }
-    Ok(location)
+}
+
+/// A relative path without what changes nothing: "./a.bin", "a//./b.bin".
+fn plain(location: &str) -> String {
+    let parts = location
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."));
+    parts.collect::<Vec<_>>().join("/")
 }
 
 fn number(tensor: &TensorProto, key: &str) -> Result<Option<u64>, String> {

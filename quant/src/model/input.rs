@@ -1,5 +1,7 @@
 //! What a model's inputs must look like.
 
+use std::{fmt, ops::RangeInclusive};
+
 use super::constants::Constants;
 use crate::{
     error::{Error, Result},
@@ -10,26 +12,65 @@ use crate::{
 /// Layer mode writes it, since ONNX itself cannot say `[.., K]`.
 pub const TRAILING_DIMS: &str = "dual16.trailing_dims";
 
-/// Element kind of an input, in the types that float execution has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Element kind of an input: what it may hold, as float execution has it. All but the bytes and the
+/// floats are `i32` there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ElementKind {
     /// f32; also the narrower and wider floats, which are converted.
     F32,
-    /// i32; also i64 and bool.
+    /// int32 and int64, in 32 bits.
     I32,
+    /// uint32 and uint64, in 31 bits.
+    U32,
+    /// int16.
+    I16,
+    /// uint16.
+    U16,
     /// i8.
     I8,
     /// u8.
     U8,
+    /// 0 and 1.
+    Bool,
 }
 
 impl ElementKind {
     /// Bytes of an element.
     pub const fn bytes(self) -> u64 {
         match self {
-            Self::F32 | Self::I32 => 4,
             Self::I8 | Self::U8 => 1,
+            _ => 4,
         }
+    }
+
+    /// The integers that it holds; floats are held to no range.
+    pub(crate) const fn range(self) -> RangeInclusive<i128> {
+        let (least, most) = match self {
+            Self::F32 | Self::I32 => (i32::MIN, i32::MAX),
+            Self::U32 => (0, i32::MAX),
+            Self::I16 => (i16::MIN as i32, i16::MAX as i32),
+            Self::U16 => (0, u16::MAX as i32),
+            Self::I8 => (i8::MIN as i32, i8::MAX as i32),
+            Self::U8 => (0, u8::MAX as i32),
+            Self::Bool => (0, 1),
+        };
+        least as i128..=most as i128
+    }
+}
+
+impl fmt::Display for ElementKind {
+    /// As ONNX and NumPy call it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "float",
+            Self::I32 => "int32 or int64",
+            Self::U32 => "uint32 or uint64",
+            Self::I16 => "int16",
+            Self::U16 => "uint16",
+            Self::I8 => "int8",
+            Self::U8 => "uint8",
+            Self::Bool => "bool",
+        })
     }
 }
 
@@ -79,10 +120,16 @@ fn spec(value: &ValueInfoProto) -> Result<InputSpec, String> {
         .and_then(|value_type| value_type.tensor_type.as_ref());
     let tensor = tensor.ok_or("it is no tensor; only tensors can be given in a batch")?;
     let kind = match DataType::try_from(tensor.elem_type) {
-        Ok(DataType::Float | DataType::Float16 | DataType::Double) => ElementKind::F32,
-        Ok(DataType::Int64 | DataType::Int32 | DataType::Bool) => ElementKind::I32,
+        Ok(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double) => {
+            ElementKind::F32
+        }
+        Ok(DataType::Int64 | DataType::Int32) => ElementKind::I32,
+        Ok(DataType::Uint64 | DataType::Uint32) => ElementKind::U32,
+        Ok(DataType::Int16) => ElementKind::I16,
+        Ok(DataType::Uint16) => ElementKind::U16,
         Ok(DataType::Int8) => ElementKind::I8,
         Ok(DataType::Uint8) => ElementKind::U8,
+        Ok(DataType::Bool) => ElementKind::Bool,
         Ok(other) => return Err(format!("data type {other:?} is not supported")),
         Err(_) => return Err(format!("data type number {} is unknown", tensor.elem_type)),
     };
@@ -130,9 +177,9 @@ impl InputShape {
     }
 }
 
-impl std::fmt::Display for InputShape {
+impl fmt::Display for InputShape {
     /// `[2, *, 256]`, `[.., 256]`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts: Vec<String> = match self {
             InputShape::Ranked(dims) => dims
                 .iter()

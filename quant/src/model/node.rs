@@ -143,6 +143,11 @@ impl OnnxNode {
         std::str::from_utf8(self.attribute(name)?.s.as_ref()?).ok()
     }
 
+    /// Bodies and branches.
+    pub(crate) fn subgraphs(&self) -> impl Iterator<Item = &GraphProto> {
+        self.attributes.iter().flat_map(subgraphs)
+    }
+
     fn attribute(&self, name: &str) -> Option<&AttributeProto> {
         self.attributes
             .iter()

@@ -120,8 +120,16 @@ impl Survey<'_> {
     fn function(&mut self, function: &[u8]) -> Result<()> {
         for (number, bytes) in Fields::of(function) {
             match number {
-                1 | 4 | 5 => self.limits.check_name(self.file, "function", bytes)?,
+                1 | 4 | 5 | 6 => {
+                    self.entries += 1;
+                    self.limits.check_name(self.file, "function", bytes)?;
+                }
                 7 => self.node(bytes, 0)?,
+                9 => self.entries += 1,
+                11 => {
+                    self.parts += 1;
+                    self.attribute(function, bytes, 0)?;
+                }
                 _ => {}
             }
         }

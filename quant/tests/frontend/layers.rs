@@ -7,7 +7,7 @@ use dual16_quant::{
     batch::{Batch, BatchFile},
     float::FloatModel,
     graph,
-    layers::{layers_in, to_onnx},
+    layers::{layers_in, left_out, to_onnx},
     model::Model,
     tensor::Datum,
 };
@@ -121,6 +121,48 @@ fn all_layers_of_rank_two_without_a_choice() {
     .unwrap();
     let model = Model::from_bytes("float.safetensors", onnx.into(), &[], LIMITS).unwrap();
     assert_eq!(model.inputs().len(), 14);
+}
+
+#[test]
+fn what_a_capture_missed_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensor = |shape: &[usize]| Datum::F32(ndarray::ArrayD::ones(shape));
+    let (weight, projection, norm) = (tensor(&[3, 4]), tensor(&[12, 4]), tensor(&[4]));
+    let path = save(
+        &folder,
+        "w.safetensors",
+        &[
+            ("attn.in_proj_weight", &projection),
+            ("attn.out_proj.weight", &weight),
+            ("fc.weight", &weight),
+            ("norm.weight", &norm),
+        ],
+    );
+    let of = |layers: &[&str]| {
+        let layers: Vec<String> = layers.iter().map(|&layer| layer.to_owned()).collect();
+        left_out("w.safetensors", &path, &layers, LIMITS).unwrap()
+    };
+    let [missed, projection] = &of(&["fc"])[..] else {
+        panic!("{:?}", of(&["fc"]))
+    };
+    let codes = (missed.code.as_str(), projection.code.as_str());
+    assert_eq!(codes, ("NOT_MEASURED", "NOT_MEASURED"));
+    let says = "1 of its 2 weights of rank 2 have no captured inputs and are not measured: \
+                'attn.out_proj'";
+    assert!(missed.message.starts_with(says), "{}", missed.message);
+    let says = "save the first as 'attn.in_proj.weight'";
+    assert!(projection.message.contains(says), "{}", projection.message);
+    assert_eq!(of(&["fc", "attn.out_proj"]).len(), 1);
+    assert!(
+        left_out(
+            "float.safetensors",
+            &weights(),
+            &["linear1", "linear2", "linear3"].map(String::from),
+            LIMITS
+        )
+        .unwrap()
+        .is_empty()
+    );
 }
 
 #[test]

@@ -15,8 +15,8 @@ use dual16_quant::{
     limits::InputLimit,
     model::{ElementKind, InputShape, InputSpec, Model},
     onnx::{
-        AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-        f32_initializer, f32_value, node,
+        AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+        TensorProto, f32_initializer, f32_value, node,
     },
 };
 use ndarray::arr1;
@@ -131,7 +131,7 @@ fn nodes_of_a_model_subgraphs_and_functions_included() {
     // FunctionProto.node is field 7.
     let function = [0x3a, 0, 0x3a, 0, 0x3a, 0];
     let with_function = ModelProto {
-        functions: vec![function.to_vec().into()],
+        functions: vec![FunctionProto::decode(function.as_slice()).unwrap()],
         ..ModelProto::decode(plain.as_slice()).unwrap()
     };
     let bytes = with_function.encode_to_vec();

@@ -6,8 +6,8 @@ use dual16_quant::{
     InputLimits,
     limits::InputLimit,
     onnx::{
-        GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-        f32_initializer, f32_value,
+        FunctionProto, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto,
+        TensorProto, f32_initializer, f32_value,
     },
 };
 use ndarray::arr1;
@@ -36,7 +36,7 @@ fn lists_of_any_kind_are_no_way_around_the_nodes() {
             model.opset_import.extend(sets);
         }),
         ("functions", &|model, n| {
-            model.functions = vec![Vec::new().into(); n];
+            model.functions = vec![FunctionProto::default(); n];
         }),
         ("notes of a graph", &|model, n| {
             graph(model).metadata_props = vec![note.clone(); n];

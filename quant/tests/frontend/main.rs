@@ -9,6 +9,7 @@
 )]
 
 mod batch;
+mod elements;
 mod float;
 mod functions;
 mod graph;

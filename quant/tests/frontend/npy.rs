@@ -106,7 +106,7 @@ fn what_numpy_does_not_write_is_said() {
             "truncated: shape [2] needs 8 bytes, it has 7",
         ),
         (of("'<f4'", "(2,)"), 9, "more than the 8 bytes of shape [2]"),
-        (of("'<u2'", "(2,)"), 4, "none of float32"),
+        (of("'<c8'", "(2,)"), 16, "none of float32"),
         (of("[('a', '<f4')]", "(2,)"), 8, "it is a record"),
         (of("'<f4'", "(-1,)"), 8, "not one that NumPy writes"),
         (of("'<f4'", "(2"), 8, "not one that NumPy writes"),

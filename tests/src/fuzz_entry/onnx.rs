@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use dual16::inputs::{Holdings, external_files};
+use dual16::inputs::{Holdings, model_needs};
 use dual16_quant::{
     InputLimits,
     graph::lower,
@@ -23,7 +23,7 @@ const ALL_ELEMENTS: usize = 1 << 12;
 pub(super) fn read(data: &[u8]) {
     with_file("model.onnx", data, |path| {
         // Refusing it is right as often as not; only that it comes back matters here.
-        let _ = external_files(path, &mut Holdings::default());
+        let _ = model_needs(path, &mut Holdings::default());
         let _ = external_locations("model.onnx", path, &InputLimits::DEFAULT);
     });
     let Ok(model) = Model::from_bytes(

@@ -9,6 +9,7 @@
 
 mod access;
 mod accuracy;
+mod arrays;
 mod article;
 mod bad_input;
 mod deploy;

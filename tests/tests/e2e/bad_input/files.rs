@@ -26,7 +26,48 @@ pub(super) const FILES: &[Case] = &[
         spoil: |copy| fs::write(copy.file("model.onnx"), "dear diary, today ").unwrap(),
         arguments: &[],
         code: BAD_INPUT,
-        says: &["model.onnx", "not a whole ONNX model"],
+        says: &[
+            "model.onnx",
+            "a text file, not an ONNX model",
+            "torch.onnx.export",
+        ],
+    },
+    Case {
+        name: "the model is a checkpoint",
+        spoil: |copy| {
+            let start = b"PK\x03\x04\0\0\x08\x08archive/data.pkl";
+            fs::write(copy.file("model.onnx"), start).unwrap();
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "model.onnx",
+            "a PyTorch file",
+            "torch.onnx.export",
+            "save_file",
+        ],
+    },
+    Case {
+        name: "the calibration folder holds images",
+        spoil: |copy| {
+            fs::remove_dir_all(copy.file("calib")).unwrap();
+            fs::create_dir(copy.file("calib")).unwrap();
+            fs::write(copy.file("calib/a.jpg"), b"\xff\xd8\xff").unwrap();
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &["calib", "no batches", "1 .jpg", "PIL", "np.savez", "\"x\""],
+    },
+    Case {
+        name: "an input without its arrays",
+        spoil: |copy| {
+            fs::remove_dir_all(copy.file("calib")).unwrap();
+            fs::create_dir_all(copy.file("calib/pixels")).unwrap();
+            fs::write(copy.file("calib/pixels/0.npy"), b"\x93NUMPY").unwrap();
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &["calib", "input 'x'", "'pixels'", "NAME/000.npy"],
     },
     Case {
         name: "the model is empty",
@@ -67,7 +108,7 @@ pub(super) const FILES: &[Case] = &[
         },
         arguments: &[],
         code: BAD_INPUT,
-        says: &["model.onnx", "expected a file"],
+        says: &["model.onnx", "expected a file", "it is a folder"],
     },
     Case {
         name: "the calibration folder is a file",

@@ -1,0 +1,1 @@
+"""Models with inputs and the outputs that onnxruntime gives, for the comparison of float execution."""
