@@ -477,12 +477,19 @@ fn open_batches(
 
 /// Inputs of the model that a Softmax is masked with, by their name in a batch.
 fn masks(graph: &Graph) -> BTreeSet<String> {
-    let masks = graph.inputs.iter().filter(|id| graph.mask_side(**id).is_some());
-    masks.filter_map(|id| graph.value(*id).onnx.clone()).collect()
+    let masks = graph
+        .inputs
+        .iter()
+        .filter(|id| graph.mask_side(**id).is_some());
+    masks
+        .filter_map(|id| graph.value(*id).onnx.clone())
+        .collect()
 }
 
 fn is_infinite(datum: &Datum) -> bool {
-    datum.as_f32().is_some_and(|tensor| tensor.iter().any(|x| x.is_infinite()))
+    datum
+        .as_f32()
+        .is_some_and(|tensor| tensor.iter().any(|x| x.is_infinite()))
 }
 
 fn no_calibration() -> Error {

@@ -96,8 +96,10 @@ impl Masks {
     pub(super) fn of(graph: &Graph) -> Self {
         let makers = makers(graph);
         let sinks = sinks(graph, &makers);
-        let mut sides: BTreeMap<ValueId, Side> =
-            sinks.iter().map(|sink| (sink.shifted, Side::Below)).collect();
+        let mut sides: BTreeMap<ValueId, Side> = sinks
+            .iter()
+            .map(|sink| (sink.shifted, Side::Below))
+            .collect();
         // Every consumer of a value comes after its maker, so one pass backwards finds all.
         for node in graph.nodes.iter().rev() {
             for output in &node.outputs {

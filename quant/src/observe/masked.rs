@@ -24,7 +24,9 @@ impl Masked {
         let masked = values.iter().filter(|&&x| is_masked(x));
         let masked = Masked {
             count: count as u64,
-            range: masked.filter_map(|&x| Range::new(x, x)).reduce(Range::union),
+            range: masked
+                .filter_map(|&x| Range::new(x, x))
+                .reduce(Range::union),
         };
         let rest = values.iter().copied().filter(|&x| !is_masked(x));
         (rest.collect(), Some(masked))

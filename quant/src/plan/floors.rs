@@ -97,7 +97,9 @@ impl Floors<'_> {
                     continue;
                 };
                 let brought = graph.brought(node, side);
-                let brought = brought.iter().any(|b| self.entered.contains_key(&b.operand));
+                let brought = brought
+                    .iter()
+                    .any(|b| self.entered.contains_key(&b.operand));
                 if brought || graph.makes_mask(node) {
                     self.entered.insert(output, !brought);
                 }

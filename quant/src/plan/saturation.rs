@@ -18,11 +18,7 @@ use crate::{
 
 /// One notice for each operand that saturates or is lost. A product that holds masked elements has a
 /// floor: saturating is what it is to do.
-pub(crate) fn notices(
-    graph: &Graph,
-    plan: &Plan,
-    floors: &BTreeMap<usize, Floor>,
-) -> Vec<Notice> {
+pub(crate) fn notices(graph: &Graph, plan: &Plan, floors: &BTreeMap<usize, Floor>) -> Vec<Notice> {
     let mut notices = Vec::new();
     for (index, node) in graph.nodes.iter().enumerate() {
         for operand in 0..node.inputs.len() {

@@ -143,12 +143,7 @@ pub fn quantize(made: Made, settings: Settings, extras: Extras<'_>) -> Finished 
 }
 
 /// Calibrates on the first of the three batches, measures on the others.
-pub fn calibrated_on(
-    first: usize,
-    made: Made,
-    settings: Settings,
-    extras: Extras<'_>,
-) -> Finished {
+pub fn calibrated_on(first: usize, made: Made, settings: Settings, extras: Extras<'_>) -> Finished {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     std::fs::write(path.join("model.onnx"), made.encode()).unwrap();

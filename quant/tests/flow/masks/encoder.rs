@@ -35,7 +35,11 @@ fn heads(made: Made, x: &str, to: &str, perm: [i64; 4]) -> Made {
 fn layer(made: Made, x: &str, at: usize) -> (Made, String) {
     let of = |name: &str| format!("l{at}.{name}");
     let mut made = made;
-    for (name, perm) in [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])] {
+    for (name, perm) in [
+        ("q", [0, 2, 1, 3]),
+        ("k", [0, 2, 3, 1]),
+        ("v", [0, 2, 1, 3]),
+    ] {
         made = linear(made, x, &of(name), [WIDTH, WIDTH]);
         made = heads(made, &of(name), &of(&format!("{name}h")), perm);
     }

@@ -6,8 +6,8 @@ use dual16_quant::{
 };
 
 use super::attention::{
-    Extra, Extras, SHAPE, Seen, attend, calibrated_on, float_value, input, mask, quantize, scores, seen, sqnr,
-    to_float, weigh,
+    Extra, Extras, SHAPE, Seen, attend, calibrated_on, float_value, input, mask, quantize, scores,
+    seen, sqnr, to_float, weigh,
 };
 use crate::{
     made::Made,
@@ -199,13 +199,23 @@ fn forms() -> Vec<(String, Made, Option<fn(f32) -> Extra>, f32)> {
             forms.push((format!("{name} {masked}"), form(masked), None, masked));
         }
         let input: fn(f32) -> Extra = |masked| floats(masked, 0.0);
-        forms.push((format!("given {masked}"), given(masked), Some(input), masked));
+        forms.push((
+            format!("given {masked}"),
+            given(masked),
+            Some(input),
+            masked,
+        ));
     }
     // 0 times infinity is no mask.
     for masked in all.into_iter().skip(1) {
         let input: fn(f32) -> Extra = |_| floats(0.0, 1.0);
         for (name, form) in [("computed", computed as Form), ("subtracted", subtracted)] {
-            forms.push((format!("{name} {masked}"), form(masked), Some(input), masked));
+            forms.push((
+                format!("{name} {masked}"),
+                form(masked),
+                Some(input),
+                masked,
+            ));
         }
         let name = format!("computed from integers {masked}");
         let input: fn(f32) -> Extra = |_| integers();
@@ -261,7 +271,10 @@ fn all_are_alike(settings: &Settings) {
         }
         for (_, others) in &all {
             for (figure, other) in figures.iter().zip(others) {
-                assert!((figure - other).abs() <= 1.0, "{name}: {figures:?}, {others:?}");
+                assert!(
+                    (figure - other).abs() <= 1.0,
+                    "{name}: {figures:?}, {others:?}"
+                );
             }
         }
     }

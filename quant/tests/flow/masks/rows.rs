@@ -1,7 +1,7 @@
 //! Rows that are masked whole are what they are in float: even weights where the mask drowns the
 //! scores, the scores' own where it does not, and 0 behind a guard against NaN.
 
-use super::attention::{Seen, attend, mask, quantize, scores, seen, sqnr, weigh, SHAPE};
+use super::attention::{SHAPE, Seen, attend, mask, quantize, scores, seen, sqnr, weigh};
 use crate::{
     made::Made,
     support::{Finished, settings},
@@ -34,7 +34,10 @@ fn is_good(name: &str, made: Made) {
     let finished = run(made);
     let figures = sqnr(&finished);
     println!("{name}: {figures:.1?}");
-    assert!(figures.iter().all(|&figure| figure > 28.0), "{name}: {figures:?}");
+    assert!(
+        figures.iter().all(|&figure| figure > 28.0),
+        "{name}: {figures:?}"
+    );
     assert_eq!(finished.result()["outputs"][0]["converted"]["left_out"], 0);
 }
 
