@@ -8,7 +8,11 @@ use std::{
 
 use dual16_nash::{IntDtype, ways::Way};
 
-use super::{Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice, footprint, left_out};
+use super::{
+    Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice,
+    files::{go_on, is_infinite, load_model, masks, no_calibration, open_batches},
+    footprint, left_out,
+};
 use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
@@ -16,13 +20,11 @@ use crate::{
     float::FloatModel,
     graph::{Graph, Move, Node, NodeId, Op, ValueId, lower},
     layers,
-    limits::InputLimits,
     memory::{MemoryBudget, Reservation},
     model::{InputSpec, Model, without_linear},
     observe::{ObserverKind, Wants},
     plan::{Calibration, Plan, Request, ScaleSource, Slot},
     settings::WayChoice,
-    tensor::Datum,
 };
 
 /// A job's model, ready.
@@ -421,81 +423,6 @@ fn no_linear(model: &Model, graph: &Graph) -> String {
             "it has no Linear layer (a MatMul or Gemm with a constant weight): '{}' is none, for {}",
             first.name, first.reason
         ),
-    }
-}
-
-/// Ends here where the job was cancelled.
-fn go_on(control: &dyn Control) -> Result<()> {
-    match control.cancelled() {
-        true => Err(Error::Cancelled),
-        false => Ok(()),
-    }
-}
-
-fn load_model(job: &JobInput, blobs: &dyn Blobs, control: &dyn Control) -> Result<Model> {
-    let path = |file: &FileRef| {
-        blobs.path(&file.digest).map_err(|source| Error::Io {
-            what: file.name.clone(),
-            source,
-        })
-    };
-    let limits = &job.limits;
-    match &job.model {
-        ModelInput::Onnx {
-            model,
-            external_data,
-        } => {
-            let external: Result<Vec<_>> = external_data
-                .iter()
-                .map(|file| Ok((file.name.clone(), path(file)?)))
-                .collect();
-            let (path, cancelled) = (path(model)?, || control.cancelled());
-            Model::load_unless(&model.name, &path, &external?, limits, &cancelled)
-        }
-        ModelInput::Layers { weights } => {
-            let first = job.calibration.first().ok_or_else(no_calibration)?;
-            let names = layers::layers_in(&first.name, &path(first)?, limits)?;
-            let bytes = layers::to_onnx(&weights.name, &path(weights)?, Some(&names), limits)?;
-            Model::from_bytes(&weights.name, bytes.into(), &[], &InputLimits::NONE)
-        }
-    }
-}
-
-fn open_batches(
-    file: &FileRef,
-    blobs: &dyn Blobs,
-    inputs: &[InputSpec],
-    limits: &InputLimits,
-) -> Result<BatchFile> {
-    let io = |source| Error::Io {
-        what: file.name.clone(),
-        source,
-    };
-    let path = blobs.path(&file.digest).map_err(io)?;
-    BatchFile::open(&file.name, &path, inputs, limits)
-}
-
-/// Inputs of the model that a Softmax is masked with, by their name in a batch.
-fn masks(graph: &Graph) -> BTreeSet<String> {
-    let masks = graph
-        .inputs
-        .iter()
-        .filter(|id| graph.mask_side(**id).is_some());
-    masks
-        .filter_map(|id| graph.value(*id).onnx.clone())
-        .collect()
-}
-
-fn is_infinite(datum: &Datum) -> bool {
-    datum
-        .as_f32()
-        .is_some_and(|tensor| tensor.iter().any(|x| x.is_infinite()))
-}
-
-fn no_calibration() -> Error {
-    Error::Setting {
-        setting: "calibration".to_owned(),
-        reason: "there is no batch; give at least one .safetensors or .npz file".to_owned(),
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) const NON_FINITE: &str = "NON_FINITE";
 pub(super) fn in_calibration(graph: &Graph, calibration: &Calibration) -> Vec<Notice> {
     let left_out = calibration.statistics.iter().filter_map(|(key, seen)| {
         let subject = match *key {
+            // A row that is masked whole is NaN from there on; one notice says so.
+            Key::Value(id) if graph.is_inside_softmax(ValueId(id)) => return None,
             Key::Value(id) => graph.value(ValueId(id)).name.clone(),
             Key::Slot(node, slot) => format!("{}.{}", graph.nodes[node].name, slot.suffix()),
         };

@@ -2,7 +2,7 @@
 //! -1e9 or -1e4. Found here is which values may hold some and on which side of 0: backwards from
 //! each Softmax through whatever passes such an element on. Whether one does is seen in the data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dual16_nash::lut::LutFunction;
 
@@ -89,6 +89,8 @@ pub(crate) struct Sink {
 pub(crate) struct Masks {
     sides: BTreeMap<ValueId, Side>,
     sinks: Vec<Sink>,
+    /// Values inside a Softmax, which the model does not have.
+    inside: BTreeSet<ValueId>,
 }
 
 impl Masks {
@@ -106,12 +108,28 @@ impl Masks {
                 let Some(&side) = sides.get(output) else {
                     continue;
                 };
-                for brought in graph.brought(node, side) {
+                let brought = graph.brought(node, side);
+                if brought.is_empty() && !graph.may_hold_mask(node) {
+                    sides.remove(output);
+                }
+                for brought in brought {
                     sides.entry(brought.operand).or_insert(brought.side);
                 }
             }
         }
-        Masks { sides, sinks }
+        let ends = sinks.iter().flat_map(|sink| [sink.shifted, sink.exp]);
+        let unnamed = |id: &ValueId| graph.value(*id).onnx.is_none();
+        let mut inside: BTreeSet<ValueId> = ends.filter(unnamed).collect();
+        for node in &graph.nodes {
+            if node.inputs.iter().any(|id| inside.contains(id)) {
+                inside.extend(node.outputs.iter().copied().filter(unnamed));
+            }
+        }
+        Masks {
+            sides,
+            sinks,
+            inside,
+        }
     }
 }
 
@@ -119,6 +137,11 @@ impl Graph {
     /// Where masked elements of a value lie, if it may hold any.
     pub fn mask_side(&self, id: ValueId) -> Option<Side> {
         self.masks.sides.get(&id).copied()
+    }
+
+    /// Whether a value lies inside a Softmax, whose output tells of what is NaN in it.
+    pub(crate) fn is_inside_softmax(&self, id: ValueId) -> bool {
+        self.masks.inside.contains(&id)
     }
 
     /// Every value that may hold masked elements.
@@ -242,6 +265,16 @@ impl Graph {
                 mask || node.inputs.iter().all(input)
             }
             _ => false,
+        }
+    }
+
+    /// Whether elements of a node's output that look masked are so, where no operand has brought
+    /// them: what arithmetic makes is a score, however far below 0.
+    pub(crate) fn may_hold_mask(&self, node: &Node) -> bool {
+        match &node.op {
+            Op::Island(island) => !matches!(island.op_type.as_str(), "Div" | "Neg"),
+            Op::Lut(function) => *function == LutFunction::Log,
+            _ => self.makes_mask(node),
         }
     }
 

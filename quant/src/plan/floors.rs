@@ -86,7 +86,8 @@ impl Floors<'_> {
         let graph = self.source.graph;
         let never_used = self.masks_never_used();
         for (id, _) in graph.maskable() {
-            let seen = graph.origin(id) == id && self.source.masked(id).is_some();
+            let made = matches!(graph.value(id).kind, ValueKind::Activation);
+            let seen = !made && self.source.masked(id).is_some();
             if seen || never_used.contains(&id) {
                 self.entered.insert(id, true);
             }
@@ -100,7 +101,8 @@ impl Floors<'_> {
                 let brought = brought
                     .iter()
                     .any(|b| self.entered.contains_key(&b.operand));
-                if brought || graph.makes_mask(node) {
+                let seen = || graph.may_hold_mask(node) && self.source.masked(output).is_some();
+                if brought || graph.makes_mask(node) || seen() {
                     self.entered.insert(output, !brought);
                 }
             }

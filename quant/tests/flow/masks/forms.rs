@@ -180,8 +180,11 @@ fn filled(masked: f32) -> Made {
 
 type Form = fn(f32) -> Made;
 
+/// What a model is given beside x, by the number that masks.
+type Given = fn(f32) -> Extra;
+
 /// Name, form, what it masks with, the input that it has.
-fn forms() -> Vec<(String, Made, Option<fn(f32) -> Extra>, f32)> {
+fn forms() -> Vec<(String, Made, Option<Given>, f32)> {
     let none: [(&str, Form); 8] = [
         ("added", added),
         ("chosen", chosen),
@@ -198,7 +201,7 @@ fn forms() -> Vec<(String, Made, Option<fn(f32) -> Extra>, f32)> {
         for (name, form) in none {
             forms.push((format!("{name} {masked}"), form(masked), None, masked));
         }
-        let input: fn(f32) -> Extra = |masked| floats(masked, 0.0);
+        let input: Given = |masked| floats(masked, 0.0);
         forms.push((
             format!("given {masked}"),
             given(masked),
@@ -208,7 +211,7 @@ fn forms() -> Vec<(String, Made, Option<fn(f32) -> Extra>, f32)> {
     }
     // 0 times infinity is no mask.
     for masked in all.into_iter().skip(1) {
-        let input: fn(f32) -> Extra = |_| floats(0.0, 1.0);
+        let input: Given = |_| floats(0.0, 1.0);
         for (name, form) in [("computed", computed as Form), ("subtracted", subtracted)] {
             forms.push((
                 format!("{name} {masked}"),
@@ -218,13 +221,13 @@ fn forms() -> Vec<(String, Made, Option<fn(f32) -> Extra>, f32)> {
             ));
         }
         let name = format!("computed from integers {masked}");
-        let input: fn(f32) -> Extra = |_| integers();
+        let input: Given = |_| integers();
         forms.push((name, computed_from_integers(masked), Some(input), masked));
     }
     forms
 }
 
-fn run(made: Made, settings: &Settings, input: Option<fn(f32) -> Extra>, masked: f32) -> Finished {
+fn run(made: Made, settings: &Settings, input: Option<Given>, masked: f32) -> Finished {
     let extras: Extras<'_> = &|_| {
         let given = input.map(|input| ("given", input(masked)));
         given.into_iter().collect()
