@@ -6,6 +6,8 @@
 //! on its own first, so that an error names the file and the key. Keys are the long flags, with '-'
 //! or '_'; paths are relative to where the command runs, exactly as they are on the command line.
 
+mod names;
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -13,11 +15,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{
-    Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, builder::Resettable,
-};
+use clap::{Arg, ArgAction, Command, FromArgMatches as _, ValueEnum as _, builder::Resettable};
 
-use crate::cli::Cli;
+pub use self::names::unknown_variables;
+use self::names::{did_you_mean, nearest};
+use crate::cli::{self, Cli, OutputFormat};
 
 /// A command line that cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -42,13 +44,15 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that is no flag.
-    #[error("{}: unknown key {key:?}; known keys are {}", .path.display(), .known.join(", "))]
+    #[error("{}: unknown key {key:?}{}; keys here are {}", .path.display(), did_you_mean(.near.as_deref()), .known.join(", "))]
     UnknownKey {
         /// The file.
         path: PathBuf,
         /// The key.
         key: String,
-        /// All keys there are, sorted.
+        /// The key that may have been meant.
+        near: Option<String>,
+        /// The keys that this command reads, sorted.
         known: Vec<String>,
     },
     /// A value that the flag would not take either.
@@ -69,9 +73,9 @@ pub enum ConfigError {
 /// # Errors
 /// [`ConfigError`], naming the flag, or the file and the key.
 pub fn parse(arguments: &[OsString]) -> Result<Cli, ConfigError> {
-    let mut command = hide_environment(Cli::command());
-    if let Some(path) = config_path(arguments) {
-        let values = read_file(&path, &command)?;
+    let mut command = hide_environment(cli::command());
+    if let Some(path) = flag_value(arguments, "--config", "DUAL16_CONFIG").map(PathBuf::from) {
+        let values = read_file(&path, &command, subcommand_of(arguments, &command))?;
         command = with_defaults(command, &values);
     }
     Ok(Cli::from_arg_matches(
@@ -87,29 +91,43 @@ fn hide_environment(command: Command) -> Command {
         .mut_subcommands(|subcommand| subcommand.mut_args(hide))
 }
 
-/// The file is needed before clap can run, so the flag is looked for by hand.
-fn config_path(arguments: &[OsString]) -> Option<PathBuf> {
+/// What stdout was to carry, where the command line cannot be parsed.
+pub fn output_of(arguments: &[OsString]) -> OutputFormat {
+    flag_value(arguments, "--output", "DUAL16_OUTPUT")
+        .and_then(|value| OutputFormat::from_str(value.to_str()?, false).ok())
+        .unwrap_or(OutputFormat::Table)
+}
+
+/// A flag that is needed before clap can run, so it is looked for by hand.
+fn flag_value(arguments: &[OsString], flag: &str, variable: &str) -> Option<OsString> {
     let mut rest = arguments.iter().take_while(|argument| *argument != "--");
     while let Some(argument) = rest.next() {
-        if argument == "--config" {
-            return rest.next().map(PathBuf::from);
+        if argument == flag {
+            return rest.next().cloned();
         }
-        if let Some(path) = argument
-            .to_str()
-            .and_then(|text| text.strip_prefix("--config="))
-        {
-            return Some(path.into());
+        let joined = argument.to_str().and_then(|text| text.strip_prefix(flag));
+        if let Some(value) = joined.and_then(|text| text.strip_prefix('=')) {
+            return Some(value.into());
         }
     }
-    std::env::var_os("DUAL16_CONFIG")
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
+    std::env::var_os(variable).filter(|value| !value.is_empty())
+}
+
+/// The command that is going to run, as far as can be told of a line that may be wrong.
+fn subcommand_of<'a>(arguments: &[OsString], command: &'a Command) -> Option<&'a Command> {
+    let lenient = command.clone().ignore_errors(true);
+    let matches = lenient.try_get_matches_from(arguments).ok()?;
+    command.find_subcommand(matches.subcommand_name()?)
 }
 
 /// Values by argument id, each already known to parse.
 type Values = BTreeMap<String, Vec<String>>;
 
-fn read_file(path: &Path, command: &Command) -> Result<Values, ConfigError> {
+fn read_file(
+    path: &Path,
+    command: &Command,
+    subcommand: Option<&Command>,
+) -> Result<Values, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
@@ -120,6 +138,7 @@ fn read_file(path: &Path, command: &Command) -> Result<Values, ConfigError> {
                 path: path.to_owned(),
                 message: error.to_string().trim_end().to_owned(),
             })?;
+    // One file serves all commands, and an error lists what this one reads.
     let known = known_arguments(command);
     let mut values = Values::new();
     for (key, value) in table {
@@ -127,7 +146,8 @@ fn read_file(path: &Path, command: &Command) -> Result<Values, ConfigError> {
         let argument = known.get(&name).ok_or_else(|| ConfigError::UnknownKey {
             path: path.to_owned(),
             key: key.clone(),
-            known: known.keys().cloned().collect(),
+            near: nearest(&name, known.keys().map(String::as_str)).map(str::to_owned),
+            known: read_by(command, subcommand).into_keys().collect(),
         })?;
         let texts = texts(&value)
             .and_then(|texts| check(argument, texts))
@@ -141,9 +161,20 @@ fn read_file(path: &Path, command: &Command) -> Result<Values, ConfigError> {
     Ok(values)
 }
 
-/// Every settable argument of every command, by its key: one file serves all commands.
+/// Every settable argument of every command, by its key.
 fn known_arguments(command: &Command) -> BTreeMap<String, &Arg> {
-    let commands = std::iter::once(command).chain(command.get_subcommands());
+    by_key(std::iter::once(command).chain(command.get_subcommands()))
+}
+
+/// Those that one command has, beside those of all.
+fn read_by<'a>(command: &'a Command, subcommand: Option<&'a Command>) -> BTreeMap<String, &'a Arg> {
+    match subcommand {
+        Some(subcommand) => by_key([command, subcommand].into_iter()),
+        None => known_arguments(command),
+    }
+}
+
+fn by_key<'a>(commands: impl Iterator<Item = &'a Command>) -> BTreeMap<String, &'a Arg> {
     commands
         .flat_map(Command::get_arguments)
         .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version" | "config"))
@@ -240,6 +271,7 @@ fn with_defaults(command: Command, values: &Values) -> Command {
 mod tests {
     use std::io::Write as _;
 
+    use clap::CommandFactory as _;
     use dual16_proto::v1::layer_setting::Value;
 
     use super::*;
@@ -300,14 +332,35 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_lists_the_known_ones() {
-        let error = parse_with("observr = \"mse\"", &["info"])
+    fn an_unknown_key_is_told_the_nearest_and_those_of_its_command() {
+        let error = parse_with("tempalte = \"a8w8\"", &["quantize", "m.onnx"])
             .unwrap_err()
             .to_string();
-        assert!(error.contains("unknown key \"observr\""), "{error}");
+        assert!(
+            error.contains("unknown key \"tempalte\", is it template?"),
+            "{error}"
+        );
         for known in ["observer", "fixed-scale", "server", "model"] {
             assert!(error.contains(known), "{error}");
         }
+        for other in ["job,", "limit", "state", "deadline"] {
+            assert!(!error.contains(other), "{other}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_stdout_carries_is_known_even_of_a_wrong_line() {
+        let line = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let json = line("dual16 quantize --linear x --output json");
+        assert_eq!(output_of(&json), OutputFormat::Json);
+        assert_eq!(
+            output_of(&line("dual16 --output=jsonl nope")),
+            OutputFormat::Jsonl
+        );
+        assert_eq!(
+            output_of(&line("dual16 --output nope")),
+            OutputFormat::Table
+        );
     }
 
     #[test]

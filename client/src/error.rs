@@ -50,10 +50,12 @@ pub enum Error {
     #[error("the local cluster: {0}")]
     Local(String),
     /// The job ended as FAILED.
-    #[error("{}", failure(.job, .error))]
+    #[error("{}", failure(.job, *.local, .error))]
     JobFailed {
         /// The job's name.
         job: String,
+        /// It ran in this process, where names of jobs, tasks and workers mean nothing to anybody.
+        local: bool,
         /// Its error.
         error: Box<JobError>,
     },
@@ -112,6 +114,43 @@ impl Error {
         }
     }
 
+    /// What kind of error it is: stable, for programs. That of a failed job or of a refusal is the
+    /// server's.
+    pub fn code(&self) -> String {
+        let code = match self {
+            Self::JobFailed { error, .. } if !error.code.is_empty() => &error.code,
+            Self::JobFailed { .. } => "JOB_FAILED",
+            Self::Config(ConfigError::Arguments(_)) | Self::Usage { .. } => "USAGE",
+            Self::Config(_) => "INVALID_CONFIG",
+            Self::Input(_) => "INVALID_INPUT",
+            Self::Api(error) => return error.reason(),
+            Self::Local(_) => "LOCAL_CLUSTER",
+            Self::Cancelled { .. } => "CANCELLED",
+            Self::NoResults { .. } => "NO_RESULTS",
+            Self::Interrupted(_) => "INTERRUPTED",
+            Self::Write { .. } => "WRITE_FAILED",
+            Self::Artifact { .. } => "INVALID_ARTIFACT",
+            Self::Unhealthy { .. } => "UNHEALTHY",
+            Self::Stdout(_) => "STDOUT",
+        };
+        code.to_owned()
+    }
+
+    /// The job that it is about, where there is one.
+    pub fn job(&self) -> Option<&str> {
+        match self {
+            Self::JobFailed { job, .. } | Self::Cancelled { job } | Self::NoResults { job, .. } => {
+                Some(job)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether stdout is to tell it to a program: it is there, and has told nothing else.
+    pub fn is_for_stdout(&self) -> bool {
+        !matches!(self, Self::Stdout(_) | Self::Unhealthy { .. })
+    }
+
     /// Whether the same job can never succeed, because what it was given is wrong.
     fn is_bad_input(&self) -> bool {
         matches!(self, Self::JobFailed { error, .. } if BAD_INPUT_CODES.contains(&error.code.as_str()))
@@ -162,16 +201,28 @@ fn api_exit_code(error: &ApiError) -> u8 {
     }
 }
 
-fn failure(job: &str, error: &JobError) -> String {
-    let mut text = format!("{job} failed: {} [{}]", error.message, error.code);
-    if !error.task.is_empty() {
+/// The error once: attempts are told where they say something else, and names where somebody can use
+/// them.
+fn failure(job: &str, local: bool, error: &JobError) -> String {
+    let what = format!("{} [{}]", error.message, error.code);
+    let mut text = match local {
+        true => what,
+        false => format!("{job} failed: {what}"),
+    };
+    let others: Vec<_> = error
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.message != error.message)
+        .collect();
+    if !(local || others.is_empty() || error.task.is_empty()) {
         text += &format!("\n  in task {}", error.task);
     }
-    for attempt in &error.attempts {
-        text += &format!(
-            "\n  attempt {} on {}: {}",
-            attempt.attempt, attempt.worker, attempt.message
-        );
+    for attempt in others {
+        let on = match local {
+            true => String::new(),
+            false => format!(" on {}", attempt.worker),
+        };
+        text += &format!("\n  attempt {}{on}: {}", attempt.attempt, attempt.message);
     }
     text
 }
@@ -215,6 +266,7 @@ mod tests {
             (
                 Error::JobFailed {
                     job: "jobs/x".to_owned(),
+                    local: false,
                     error: Box::default(),
                 },
                 1,
@@ -222,6 +274,7 @@ mod tests {
             (
                 Error::JobFailed {
                     job: "jobs/x".to_owned(),
+                    local: false,
                     error: Box::new(JobError {
                         code: "NON_FINITE".to_owned(),
                         ..JobError::default()
@@ -235,8 +288,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_failed_job_tells_code_message_task_and_attempts() {
+    fn failed(local: bool, attempt: &str) -> String {
         let error = JobError {
             code: "INVALID_MODEL".to_owned(),
             message: "node \"x\": no such op".to_owned(),
@@ -244,22 +296,42 @@ mod tests {
             attempts: vec![AttemptError {
                 attempt: 2,
                 worker: "w1".to_owned(),
-                message: "lease ran out".to_owned(),
+                message: attempt.to_owned(),
                 time: None,
             }],
         };
-        let text = Error::JobFailed {
+        Error::JobFailed {
             job: "jobs/1".to_owned(),
+            local,
             error: Box::new(error),
         }
-        .to_string();
-        for part in [
-            "INVALID_MODEL",
-            "no such op",
-            "jobs/1/tasks/0-0",
-            "attempt 2 on w1: lease",
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
+        .to_string()
+    }
+
+    #[test]
+    fn a_failed_job_tells_code_message_task_and_attempts() {
+        assert_eq!(
+            failed(false, "lease ran out"),
+            "jobs/1 failed: node \"x\": no such op [INVALID_MODEL]\n  in task jobs/1/tasks/0-0\n  \
+             attempt 2 on w1: lease ran out"
+        );
+    }
+
+    #[test]
+    fn an_error_is_told_once_and_a_local_one_without_names_of_this_process() {
+        let same = "node \"x\": no such op";
+        assert_eq!(
+            failed(false, same),
+            format!("jobs/1 failed: {same} [INVALID_MODEL]")
+        );
+        assert_eq!(failed(true, same), format!("{same} [INVALID_MODEL]"));
+        assert!(failed(true, "it crashed").ends_with("\n  attempt 2: it crashed"));
+    }
+
+    #[test]
+    fn programs_get_a_code_of_every_error() {
+        let refused = Error::Api(ApiError::refused("GetJob", &Status::not_found("jobs/x")));
+        assert_eq!(refused.code(), "NOT_FOUND");
+        assert_eq!(Error::usage("a", "b").code(), "USAGE");
     }
 }

@@ -4,10 +4,10 @@
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use dual16::{
-    cli::{self, Signals},
+    cli::{self, ColorWhen, OutputFormat, Signals},
     config::{self, ConfigError},
     error::Error,
-    render::Terminal,
+    render::{Terminal, error_json},
 };
 use dual16_telemetry::{logs::LogArgs, trace};
 use tracing::Instrument as _;
@@ -16,10 +16,13 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match config::parse(&arguments) {
         Ok(cli) => cli,
-        // clap has its own way of printing, help and version to stdout among it.
-        Err(ConfigError::Arguments(error)) => error.exit(),
-        Err(error) => return end(&Terminal::plain(), Err(error.into())),
+        Err(ConfigError::Arguments(error)) => return refuse(error, &arguments),
+        Err(error) => {
+            let terminal = Terminal::detect(ColorWhen::Auto);
+            return end(&terminal, config::output_of(&arguments), Err(error.into()));
+        }
     };
+    let output = cli.global.output;
     // Logs are for those who ask: DUAL16_LOG=info, or a filter for each module.
     let logs = LogArgs::from_env();
     let terminal = Terminal::detect(cli.global.color);
@@ -28,8 +31,11 @@ fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return end(&terminal, Err(Error::Local(error.to_string()))),
+        Err(error) => return end(&terminal, output, Err(Error::Local(error.to_string()))),
     };
+    for warning in config::unknown_variables() {
+        terminal.warn(warning);
+    }
     let result = runtime.block_on(async {
         // A command without them does its work all the same.
         let logs = logs.start("dual16");
@@ -48,15 +54,32 @@ fn main() -> ExitCode {
     });
     // A blocked read of an input file must not keep a finished command.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    end(&terminal, result)
+    end(&terminal, output, result)
 }
 
-fn end(terminal: &Terminal, result: Result<(), Error>) -> ExitCode {
+/// clap has its own way of printing, help and version to stdout among it.
+fn refuse(error: clap::Error, arguments: &[OsString]) -> ExitCode {
+    let output = config::output_of(arguments);
+    if !error.use_stderr() || output == OutputFormat::Table {
+        error.exit();
+    }
+    // What clap says on stderr is for people.
+    let _ = error.print();
+    let error = Error::from(ConfigError::Arguments(error));
+    let _ = Terminal::plain().result(&error_json(&error).to_string());
+    ExitCode::from(error.exit_code())
+}
+
+fn end(terminal: &Terminal, output: OutputFormat, result: Result<(), Error>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
     let code = error.exit_code();
     if code != 0 {
+        if output != OutputFormat::Table && error.is_for_stdout() {
+            // Stdout may be gone; stderr and the exit code say the same.
+            let _ = terminal.result(&error_json(&error).to_string());
+        }
         terminal.report(&error);
     }
     ExitCode::from(code)

@@ -29,6 +29,10 @@
 //! is chosen at run time by [`simd`], and must be equal to it bit for bit. Only [`linear`] and what
 //! is made of it use more than the caller's thread. `docs/kernels.md` has their figures.
 
+/// The version of what is computed: it grows with every change after which the same job may give other
+/// bytes (`docs/numerics.md`). Results of one version can be compared.
+pub const NUMERICS_VERSION: u32 = 1;
+
 pub mod cost;
 pub mod decompose;
 pub mod dtype;

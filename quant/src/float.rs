@@ -11,7 +11,7 @@ mod own;
 mod pieces;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -36,8 +36,6 @@ pub struct FloatModel {
     constants: BTreeSet<String>,
     /// Constants that rten is shown in each run.
     weights: HashMap<String, Arc<Tensor>>,
-    /// What the nodes make.
-    made: HashSet<String>,
     pieces: Vec<Piece>,
 }
 
@@ -70,12 +68,6 @@ impl FloatModel {
             value_names: model.value_names().into_iter().map(str::to_owned).collect(),
             constants,
             weights: executable.weights,
-            made: model
-                .nodes()
-                .iter()
-                .flat_map(OnnxNode::made)
-                .map(str::to_owned)
-                .collect(),
             pieces: pieces::cut(model.nodes()),
         })
     }
@@ -162,15 +154,18 @@ impl FloatModel {
         })?;
         let label = node.label();
         if own::is_own(node) {
-            let operands: Vec<&Datum> = node
+            let constants = node
                 .uses()
-                .map(|name| {
-                    let missing =
-                        || failed(label.clone(), format!("its input '{name}' is missing"));
-                    inputs.get(name).ok_or_else(missing)
-                })
-                .collect::<Result<_>>()?;
-            return own::run(node, &operands).map(|datum| vec![datum]);
+                .filter(|name| !inputs.contains_key(*name))
+                .map(|name| Ok((name, self.operand(name, &Batch::new(), &HashMap::new())?)))
+                .collect::<Result<HashMap<&str, Datum>>>()?;
+            let operand = |name: &String| inputs.get(name).or_else(|| constants.get(name.as_str()));
+            let operands: Vec<Option<&Datum>> = node.inputs.iter().map(operand).collect();
+            let made = own::run(node, &operands)?.into_iter().zip(&node.outputs);
+            return Ok(made
+                .filter(|(_, name)| !name.is_empty())
+                .map(|(datum, _)| datum)
+                .collect());
         }
         let mut given: BTreeMap<&str, ValueOrView<'_>> = BTreeMap::new();
         for name in self.feeds(onnx_node) {

@@ -41,5 +41,6 @@ pub mod settings;
 pub mod tensor;
 pub mod ways;
 
+pub use dual16_nash::NUMERICS_VERSION;
 pub use error::{Error, Result};
 pub use limits::InputLimits;

@@ -106,7 +106,12 @@ fn time(text: &str) -> Result<String, String> {
 pub fn parse(
     arguments: impl IntoIterator<Item = std::ffi::OsString>,
 ) -> Result<Invocation, clap::Error> {
-    let command = Command::augment_subcommands(Config::command())
+    let serving = Config::command();
+    // Commands are added with a text about them, which would take the place of the program's own.
+    let about = serving.get_about().cloned().unwrap_or_default();
+    let command = Command::augment_subcommands(serving)
+        .about(about)
+        .long_about(None)
         .subcommand_required(false)
         .arg_required_else_help(false)
         .subcommand_negates_reqs(true)
@@ -134,7 +139,8 @@ pub fn new_token(
     let roles: Vec<_> = asked.role.iter().map(|role| role.name()).collect();
     writeln!(
         notes,
-        "# The line above is the token, shown this once. This is its entry for the file of --tokens:"
+        "# An entry for the file of --tokens. It holds a hash; the token itself was written to stdout, this \
+         once. Keep both files to their owner (chmod 600)."
     )?;
     writeln!(notes, "[[token]]")?;
     writeln!(notes, "principal = \"{}\"", asked.principal)?;
@@ -184,6 +190,17 @@ mod tests {
         assert_eq!(caller.principal.as_str(), "ci");
         assert!(caller.roles.has(Role::Submit) && caller.roles.has(Role::Admin));
         assert!(!notes.contains(secret.trim()));
+        // Appended to the tokens file, it stands above another entry and below nothing.
+        assert!(
+            !notes.contains("above") && notes.contains("chmod 600"),
+            "{notes}"
+        );
+    }
+
+    #[test]
+    fn help_begins_with_what_the_program_does() {
+        let help = parsed(&["--help"]).unwrap_err().to_string();
+        assert!(help.starts_with("Keeps dual16 jobs and blobs"), "{help}");
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod transfer;
 mod worker;
 
 use dual16_proto::digest;
+pub use dual16_quant::NUMERICS_VERSION;
 
 pub use connect::StartError;
 pub use convert_spec::{SpecError, job_input};

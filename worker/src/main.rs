@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, builder::BoolishValueParser};
 use dual16_proto::credentials::{ClientIdentity, Credentials, TokenSource};
 use dual16_telemetry::{exit, logs::LogArgs, ops::OpsArgs};
-use dual16_worker::{DEFAULT_CACHE_BYTES, MemoryLimit, WorkerOptions, start};
+use dual16_worker::{DEFAULT_CACHE_BYTES, MemoryLimit, NUMERICS_VERSION, WorkerOptions, start};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A dual16 worker: leases tasks from a server, runs them, hands in their results.
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// SIGTERM or SIGINT drains it: it takes nothing new, lets running tasks end for --drain-seconds,
 /// and gives the rest back to the server. A second signal skips the wait.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = version())]
 struct Args {
     /// The server's URL.
     #[arg(long, env = "DUAL16_SERVER", default_value = "http://127.0.0.1:7016")]
@@ -95,6 +95,14 @@ struct Args {
 
     #[command(flatten)]
     logs: LogArgs,
+}
+
+/// What --version prints behind the name: figures of one numerics version can be compared.
+fn version() -> String {
+    format!(
+        "{} (numerics {NUMERICS_VERSION})",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 fn main() -> ExitCode {

@@ -112,6 +112,17 @@ pub enum ApiError {
     },
 }
 
+fn upper_snake(camel: &str) -> String {
+    let mut snake = String::new();
+    for letter in camel.chars() {
+        if letter.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_uppercase());
+    }
+    snake
+}
+
 /// One field or precondition that the server found wanting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -122,6 +133,26 @@ pub struct Violation {
 }
 
 impl ApiError {
+    /// What kind of error it is, in upper snake case: the server's own reason, where it gave one.
+    pub fn reason(&self) -> String {
+        let reason = match self {
+            Self::Refused { reason, .. } if !reason.is_empty() => reason,
+            // "NotFound" is NOT_FOUND where it comes from.
+            Self::Refused { code, .. } => return upper_snake(&format!("{code:?}")),
+            Self::InvalidUrl { .. } => "INVALID_URL",
+            Self::Unreachable { .. } => "UNREACHABLE",
+            Self::Credentials(_) => "CREDENTIALS",
+            Self::Tls { .. } => "TLS",
+            Self::NotDual16 { .. } => "NOT_DUAL16",
+            Self::Protocol { .. } => "PROTOCOL",
+            Self::Corrupt { .. } => "CORRUPT",
+            Self::InputChanged { .. } => "INPUT_CHANGED",
+            Self::Read { .. } => "READ_FAILED",
+            Self::Write { .. } => "WRITE_FAILED",
+        };
+        reason.to_owned()
+    }
+
     /// Reads a final (not retried) status of `call`.
     pub fn refused(call: &'static str, status: &Status) -> Self {
         let details = status.get_error_details();

@@ -2,14 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use clap_complete::Shell;
 use dual16_proto::{
     credentials::{ClientIdentity, Credentials, CredentialsError, TokenSource},
     v1::JobState,
 };
+use terminal_size::{Width, terminal_size};
 
 use super::quantize_args::{InputArgs, SettingArgs};
-use crate::api::JobName;
+use crate::{
+    api::JobName,
+    render::{Terminal, wrapped},
+};
 
 const LONG_ABOUT: &str = "\
 Quantizes the Linear layers of a float model for Horizon J6E/M (NASH_M), each in the way that costs \
@@ -22,52 +27,76 @@ EXAMPLES
   A model, its calibration batches, results in out/:
     dual16 quantize model.onnx --calib calib/ --out out/
   One layer by a chosen way, every attention layer by the best one:
-    dual16 quantize model.onnx --calib calib/ --out out/ --linear head=split --linear '*.attn.*=auto'
+    dual16 quantize model.onnx --calib calib/ --out out/ \\
+      --linear head=split --linear '*.attn.*=auto'
   What would be done, without doing it, and what each layer can be called:
     dual16 plan model.onnx --calib calib/
     dual16 plan model.onnx --calib calib/ --names
   On a server: submit, leave, come back:
-    export DUAL16_SERVER=https://quant.example:7016 DUAL16_TOKEN_FILE=~/.dual16-token
+    export DUAL16_SERVER=https://quant.example:7016
+    export DUAL16_TOKEN_FILE=~/.dual16-token
     dual16 quantize model.onnx --calib calib/ --detach
     dual16 watch JOB
     dual16 fetch JOB --out out/
 
 SETTINGS
-  Every flag is also an environment variable (--fixed-scale is DUAL16_FIXED_SCALE; several values
-  are separated by ';') and a key of the file --config names (fixed-scale = [\"mul=7/32767\"]).
-  A flag wins over the environment, the environment over the file.
+  Every flag is also an environment variable, which its help names (--fixed-scale is DUAL16_FIXED_SCALE; several values are separated by ';'), and a key of the file --config names (fixed-scale = [\"mul=7/32767\"]). A flag wins over the environment, the environment over the file.
+
+JOBS
+  A JOB is named by its id or by any beginning of it that no other job has.
 
 EXIT CODES
-  0  done                          3  the server could not be reached
-  1  the job or a check failed              4  the job was cancelled
-  2  wrong usage or bad input    130  interrupted
+    0  done
+    1  the job or a check failed
+    2  wrong usage or bad input
+    3  the server could not be reached
+    4  the job was cancelled
+  130  interrupted
 
-`dual16 help ways` explains the five ways of a Linear.";
+`dual16 help ways` explains the five ways of a Linear, `dual16 completion SHELL` completes this command line, `dual16 man` is its manual page.";
 
-/// The five ways, for someone who has never seen them.
-pub(super) const WAYS: &str = "\
+/// The five ways, for someone who has never seen them. A line a paragraph, for whatever width.
+const WAYS: &str = "\
 A Linear multiplies an activation x by a weight W and adds a bias. The chip multiplies int8 by int8 \
 cheaply; where that loses too much, a layer can run in one of these ways:
 
-  a16w8    int16 activation, int8 weight, one matrix product. Right where the activation has outliers:
-           int16 steps are 256 times finer. The usual start.
-  a8w16    int8 activation, int16 weight, one matrix product. Right where the weight is the
-           difficult half.
-  mul_sum  both int16, but as a multiplication followed by a sum, on the vector unit. Works on every
-           toolchain; slow, and where products are small against the largest one, many round to 0.
-  split    the int16 weight as two int8 halves (W = 256 hi + lo): two matrix products and an addition.
-           As exact as a16w16 in practice, on every toolchain, at twice the product's cost.
+  a16w8    int16 activation, int8 weight, one matrix product. Right where the activation has outliers: int16 steps are 256 times finer. The usual start.
+  a8w16    int8 activation, int16 weight, one matrix product. Right where the weight is the difficult half.
+  mul_sum  both int16, but as a multiplication followed by a sum, on the vector unit. Works on every toolchain; slow, and where products are small against the largest one, many round to 0.
+  split    the int16 weight as two int8 halves (W = 256 hi + lo): two matrix products and an addition. As exact as a16w16 in practice, on every toolchain, at twice the product's cost.
   a16w16   both int16, one matrix product. Only toolchains from OE 3.2 on can compile it.
 
 Without --linear, a layer keeps its template's way while its error alone stays above \
---min-layer-sqnr (30 dB); below that, every way is measured and the best legal one is taken (within \
-0.5 dB, the one with fewer multiplications). --linear NAME=auto does so for a layer in any case, \
---linear NAME=WAY decides. A way that the toolchain cannot compile is an error when asked for by \
-name; everywhere else it is measured, shown and marked as not legal.";
+--min-layer-sqnr (30 dB); below that, every way is measured and the best legal one is taken. Within \
+0.5 dB that is one on the matrix unit, then the one with fewer multiplications. --linear NAME=auto \
+does so for a layer in any case, --linear NAME=WAY decides. A way that the toolchain cannot compile is \
+an error when asked for by name; everywhere else it is measured, shown and marked as not legal.";
+
+/// Columns of prose, where the terminal has more.
+const READABLE: usize = 100;
+
+/// The command line with its long texts laid out for the terminal: clap's own wrapping would lose their
+/// indentation.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+        .after_long_help(prose(AFTER_HELP))
+        .mut_subcommand("ways", |ways| ways.long_about(ways_text()))
+}
+
+/// What `dual16 ways` prints.
+pub(super) fn ways_text() -> String {
+    prose(WAYS)
+}
+
+/// In the width that clap takes as well: that of whichever stream is a terminal.
+fn prose(text: &str) -> String {
+    let width = terminal_size().map_or(READABLE, |(Width(width), _)| usize::from(width));
+    wrapped(text, Some(width.min(READABLE)), 0)
+}
 
 /// Quantization as a service for Linear layers on Horizon J6E/M
 #[derive(Debug, Clone, Parser)]
-#[command(name = "dual16", version, long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
+#[command(name = "dual16", version = version(), long_about = LONG_ABOUT)]
 #[command(propagate_version = false, max_term_width = 110)]
 pub struct Cli {
     /// Flags of every command.
@@ -78,6 +107,17 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// What --version prints behind the name: whence this program is, and what its figures can be compared
+/// with.
+fn version() -> String {
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("DUAL16_BUILT_FROM"));
+    #[cfg(feature = "local")]
+    let numerics = format!("numerics {}", dual16_worker::NUMERICS_VERSION);
+    #[cfg(not(feature = "local"))]
+    let numerics = "no numerics: a client alone";
+    format!("{version} (commit {commit}, {numerics})")
+}
+
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
@@ -85,11 +125,11 @@ pub struct GlobalArgs {
     /// Server to use; "local" = this machine [default: local]
     #[arg(long, global = true, env = "DUAL16_SERVER", value_name = "URL")]
     pub server: Option<String>,
-    /// State of local jobs; kept [default: OUT/.dual16, removed after success]
-    #[arg(long, global = true, env = "DUAL16_DATA", value_name = "DIR")]
+    /// State of local jobs; kept [default: OUT/.dual16, removed once no job in it is unfinished]
+    #[arg(long, global = true, env = "DUAL16_LOCAL_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Tasks that run at the same time on this machine [default: its cores]
-    #[arg(long, global = true, env = "DUAL16_WORKERS", value_name = "N",
+    #[arg(long, global = true, env = "DUAL16_LOCAL_WORKERS", value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub workers: Option<u32>,
     /// What to print on stdout
@@ -177,7 +217,7 @@ pub enum Command {
     /// Show one job
     Show(JobArgs),
     /// Follow a job until it ends
-    Watch(JobArgs),
+    Watch(WatchArgs),
     /// Bring the results of a job
     Fetch(FetchArgs),
     /// Stop a job
@@ -191,8 +231,11 @@ pub enum Command {
     /// Show the server's version, limits and load
     Info,
     /// Explain the five ways of a Linear
-    #[command(long_about = WAYS)]
     Ways,
+    /// Print what completes this command line in a shell
+    Completion(CompletionArgs),
+    /// Print the manual page, or that of one command, in roff
+    Man(ManArgs),
 }
 
 /// Arguments of `quantize`.
@@ -207,6 +250,9 @@ pub struct QuantizeArgs {
     /// Submit to the server, print the job's name and leave
     #[arg(long, env = "DUAL16_DETACH", value_parser = BoolishValueParser::new())]
     pub detach: bool,
+    /// How much to show.
+    #[command(flatten)]
+    pub table: TableArgs,
     /// How to quantize.
     #[command(flatten)]
     pub settings: SettingArgs,
@@ -224,9 +270,32 @@ pub struct PlanArgs {
     /// Show instead what settings may call each layer: name, module path, ONNX nodes and outputs
     #[arg(long, env = "DUAL16_NAMES", value_parser = BoolishValueParser::new())]
     pub names: bool,
+    /// How much to show.
+    #[command(flatten)]
+    pub table: TableArgs,
     /// How to quantize.
     #[command(flatten)]
     pub settings: SettingArgs,
+}
+
+/// How much of a table is shown.
+#[derive(Debug, Clone, Args)]
+pub struct TableArgs {
+    /// Rows of a table, the worst layers first; 0 = all [default: 20 on a terminal, elsewhere all]
+    #[arg(long, env = "DUAL16_TOP", value_name = "N")]
+    pub top: Option<usize>,
+}
+
+impl TableArgs {
+    /// Rows to show, 0 = all.
+    pub(super) fn rows(&self, terminal: &Terminal) -> usize {
+        // What goes to a file or to grep is wanted whole.
+        let default = match terminal.stdout_paint().width() {
+            Some(_) => 20,
+            None => 0,
+        };
+        self.top.unwrap_or(default)
+    }
 }
 
 /// Arguments of `jobs`.
@@ -266,9 +335,35 @@ impl From<StateFilter> for JobState {
 /// Arguments of the commands on one job.
 #[derive(Debug, Clone, Args)]
 pub struct JobArgs {
-    /// The job's name, as `dual16 jobs` prints it
+    /// The job's id, as `dual16 jobs` prints it, or a beginning of it that no other job has
     #[arg(env = "DUAL16_JOB")]
     pub job: JobName,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    /// Which job.
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// How much to show.
+    #[command(flatten)]
+    pub table: TableArgs,
+}
+
+/// Arguments of `completion`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// The command [default: the whole]
+    pub command: Option<String>,
 }
 
 /// Arguments of `doctor`.
@@ -283,7 +378,7 @@ pub struct DoctorArgs {
 /// Arguments of `fetch`.
 #[derive(Debug, Clone, Args)]
 pub struct FetchArgs {
-    /// The job's name, as `dual16 jobs` prints it
+    /// The job's id, as `dual16 jobs` prints it, or a beginning of it that no other job has
     #[arg(env = "DUAL16_JOB")]
     pub job: JobName,
     /// Folder for the results

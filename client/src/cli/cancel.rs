@@ -4,6 +4,7 @@ use dual16_proto::v1::JobState;
 
 use super::{
     Context, JobArgs, OutputFormat,
+    find::find,
     session::{Target, Work, with_session},
     show::print_job,
 };
@@ -12,7 +13,7 @@ use crate::error::Error;
 pub(super) async fn run(args: &JobArgs, mut context: Context<'_>) -> Result<(), Error> {
     let target = Target::of_existing_job(context.global)?;
     let job = with_session(&target, Work::StateOnly, &mut context, async |client, _| {
-        Ok(client.cancel_job(&args.job).await?)
+        Ok(client.cancel_job(&find(client, &args.job).await?).await?)
     })
     .await?;
     match (context.global.output, job.state()) {

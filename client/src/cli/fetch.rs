@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     Context, FetchArgs, OutputFormat,
+    find::find,
     session::{Target, Work, with_session},
 };
 use crate::{api::Fetched, error::Error};
@@ -23,7 +24,7 @@ pub(super) async fn run(args: &FetchArgs, mut context: Context<'_>) -> Result<()
         Work::StateOnly,
         &mut context,
         async |client, progress| {
-            let job = client.get_job(&args.job).await?;
+            let job = client.get_job(&find(client, &args.job).await?).await?;
             require_results(&job)?;
             make_folder(out)?;
             let bytes = job.artifacts.iter().map(|artifact| artifact.size).sum();

@@ -8,8 +8,14 @@ use super::{Context, OutputFormat, Signal, Signals, session::Target};
 use crate::{
     api::{ApiError, Client, JobName},
     error::Error,
-    render::{Progress, Report, event_json},
+    render::{Report, event_json},
 };
+
+/// What Ctrl-C asks. Enter alone is the answer that loses nothing.
+const QUESTION: &str =
+    "\nc cancels the job; l, or Enter alone, leaves it running and ends this command [c/L]:";
+/// Any number but 0: a failed job's notices are told in short.
+const SOME: usize = 1;
 
 /// How a job ended that was followed.
 pub(super) struct Ended {
@@ -34,12 +40,20 @@ pub(super) async fn follow(
     context.progress.end();
     result?;
     let job = client.get_job(name).await?;
+    if job.state() == JobState::Failed && context.global.output == OutputFormat::Table {
+        // No table will hold them, and they may say why.
+        let notices = report.notices(SOME, context.progress.paint());
+        if !notices.is_empty() {
+            context.progress.line(&notices);
+        }
+    }
     match job.state() {
         JobState::Cancelled => Err(Error::Cancelled {
             job: name.to_string(),
         }),
         JobState::Failed => Err(Error::JobFailed {
             job: name.to_string(),
+            local: target.is_local(),
             error: Box::new(job.error.unwrap_or_default()),
         }),
         _ => Ok(Ended { job, report }),
@@ -111,12 +125,14 @@ async fn wants_to_cancel(signal: Signal, context: &mut Context<'_>) -> bool {
     if signal == Signal::Terminate || !context.terminal.is_interactive() {
         return false;
     }
-    let question = "cancel the job, or leave it running? [c/L]";
-    let answer = ask(question, &context.progress);
-    tokio::select! {
-        answer = answer => answer.is_some_and(|text| is_cancel(&text)),
+    context.progress.hide(true);
+    context.progress.question(QUESTION);
+    let cancels = tokio::select! {
+        answer = answer() => answer.is_some_and(|text| is_cancel(&text)),
         _ = context.signals.next() => false,
-    }
+    };
+    context.progress.hide(false);
+    cancels
 }
 
 fn is_cancel(answer: &str) -> bool {
@@ -125,8 +141,7 @@ fn is_cancel(answer: &str) -> bool {
 
 /// Reads a line on a thread of its own: a read of stdin cannot be called off, and the runtime
 /// would wait for one of its own threads.
-async fn ask(question: &str, progress: &Progress) -> Option<String> {
-    progress.line(question);
+async fn answer() -> Option<String> {
     let (sender, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut line = String::new();

@@ -5,12 +5,15 @@
 
 mod args;
 mod cancel;
+mod completion;
 mod delete;
 mod doctor;
 mod fetch;
+mod find;
 mod follow;
 mod info;
 mod jobs;
+mod man;
 mod plan;
 mod quantize;
 mod quantize_args;
@@ -23,9 +26,10 @@ mod values;
 mod watch;
 mod ways;
 
+pub(crate) use args::command;
 pub use args::{
-    Cli, ColorWhen, Command, DoctorArgs, FetchArgs, GlobalArgs, JobArgs, JobsArgs, OutputFormat,
-    PlanArgs, QuantizeArgs, StateFilter,
+    Cli, ColorWhen, Command, CompletionArgs, DoctorArgs, FetchArgs, GlobalArgs, JobArgs, JobsArgs,
+    ManArgs, OutputFormat, PlanArgs, QuantizeArgs, StateFilter, TableArgs, WatchArgs,
 };
 pub use quantize_args::{InputArgs, SettingArgs};
 pub use signals::{Signal, Signals};
@@ -68,5 +72,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, signals: Signals) -> Result<(), 
         Command::Doctor(args) => doctor::run(args, context).await,
         Command::Info => info::run(context).await,
         Command::Ways => ways::run(context),
+        Command::Completion(args) => completion::run(args, context),
+        Command::Man(args) => man::run(args, context),
     }
 }

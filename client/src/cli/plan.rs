@@ -24,6 +24,7 @@ pub(super) async fn run(args: &PlanArgs, mut context: Context<'_>) -> Result<(),
             source,
         })?;
     let target = Target::of_new_job(context.global, || Ok(state.path().to_owned()))?;
+    args.inputs.require("plan", &[])?;
     let spec = args.settings.spec(true);
     let prepare = submit::prepare(&args.inputs, spec, &context.progress);
     let job = context
@@ -50,7 +51,7 @@ async fn in_session(
     target: &Target,
     context: &mut Context<'_>,
 ) -> Result<(), Error> {
-    let job = submit_or_resume(client, prepared, target, context).await?;
+    let job = submit_or_resume(client, prepared, target, true, context).await?;
     let ended = follow(client, &job_name(&job)?, target, context).await?;
     let artifact = plan_artifact(&ended.job)?;
     let read = async {
@@ -72,7 +73,7 @@ async fn in_session(
     if !files.is_empty() {
         context.progress.line(&files_text(&files));
     }
-    present(&bytes, &ended, args.names, context)
+    present(&bytes, &ended, args, context)
 }
 
 fn plan_artifact(job: &Job) -> Result<&Artifact, Error> {
@@ -88,7 +89,12 @@ fn plan_artifact(job: &Job) -> Result<&Artifact, Error> {
         })
 }
 
-fn present(bytes: &[u8], ended: &Ended, names: bool, context: &Context<'_>) -> Result<(), Error> {
+fn present(
+    bytes: &[u8],
+    ended: &Ended,
+    args: &PlanArgs,
+    context: &Context<'_>,
+) -> Result<(), Error> {
     let terminal = context.terminal;
     let plan = || {
         Plan::parse(bytes).map_err(|error| Error::Artifact {
@@ -99,15 +105,16 @@ fn present(bytes: &[u8], ended: &Ended, names: bool, context: &Context<'_>) -> R
     match context.global.output {
         OutputFormat::Table => {
             let paint = terminal.stdout_paint();
+            let rows = args.table.rows(terminal);
             let plan = plan()?;
-            let tables = match names {
+            let tables = match args.names {
                 true => plan.names_tables(paint),
-                false => plan.tables(paint),
+                false => plan.tables(rows, paint),
             };
-            let notices = ended.report.notices(paint);
+            let notices = ended.report.notices(rows, paint);
             terminal.result(&format!("{tables}\n{notices}"))
         }
-        OutputFormat::Json if names => terminal.result(&plan()?.names_json()),
+        OutputFormat::Json if args.names => terminal.result(&plan()?.names_json()),
         OutputFormat::Json => terminal.result(&String::from_utf8_lossy(bytes)),
         OutputFormat::Jsonl => Ok(()),
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dual16_proto::v1::{Job, JobState};
+use indicatif::HumanBytes;
 
 use super::{
     Context, OutputFormat, QuantizeArgs,
@@ -15,7 +16,7 @@ use crate::{
     api::{Client, Fetched, JobName},
     error::{BAD_INPUT, Error},
     inputs::PreparedJob,
-    render::job_json,
+    render::{job_json, submitted_json},
 };
 
 /// The folder of local state inside `--out`.
@@ -23,6 +24,11 @@ pub(super) const STATE_FOLDER: &str = ".dual16";
 const RESULT: &str = "result.json";
 
 pub(super) async fn run(args: &QuantizeArgs, mut context: Context<'_>) -> Result<(), Error> {
+    let missing = match (&args.out, args.detach) {
+        (None, false) => &["--out DIR"][..],
+        _ => &[],
+    };
+    args.inputs.require("quantize", missing)?;
     let target = Target::of_new_job(context.global, || Ok(out_of(args)?.join(STATE_FOLDER)))?;
     if args.detach && target.is_local() {
         return Err(Error::usage(
@@ -50,11 +56,20 @@ pub(super) async fn run(args: &QuantizeArgs, mut context: Context<'_>) -> Result
         .or_interrupted("nothing was submitted", open)
         .await?;
     let result = in_session(&session.client, job, out, &target, &mut context).await;
-    let finished = is_over(&result) && !has_more_to_do(&session.client, &target).await;
+    let left = match is_over(&result) {
+        true => unfinished(&session.client, &target).await,
+        false => Left::ThisJob,
+    };
     session.close().await;
-    clean_up(&target, finished, &context);
-    result
+    clean_up(&target, left, &context);
+    match (result?, out) {
+        (Some((ended, files)), Some(out)) => present(&ended, &files, out, args, &context),
+        _ => Ok(()),
+    }
 }
+
+/// What a job brought, unless it was only submitted.
+type Brought = Option<(Ended, Vec<Fetched>)>;
 
 async fn in_session(
     client: &Client,
@@ -62,8 +77,8 @@ async fn in_session(
     out: Option<&Path>,
     target: &Target,
     context: &mut Context<'_>,
-) -> Result<(), Error> {
-    let job = submit_or_resume(client, prepared, target, context).await?;
+) -> Result<Brought, Error> {
+    let job = submit_or_resume(client, prepared, target, out.is_some(), context).await?;
     let result = to_results(client, &job, out, target, context).await;
     if target.is_local() && context.global.data.is_none() && is_over(&result) {
         // Should it stay, so does the state, which costs room and no more.
@@ -74,9 +89,9 @@ async fn in_session(
 
 /// Whether a command leaves nothing to go on with. Bad input does not either: put right, it is
 /// another job.
-fn is_over(result: &Result<(), Error>) -> bool {
+fn is_over(result: &Result<Brought, Error>) -> bool {
     match result {
-        Ok(()) => true,
+        Ok(_) => true,
         Err(error) => error.exit_code() == BAD_INPUT,
     }
 }
@@ -87,12 +102,13 @@ async fn to_results(
     out: Option<&Path>,
     target: &Target,
     context: &mut Context<'_>,
-) -> Result<(), Error> {
+) -> Result<Brought, Error> {
     let Some(out) = out else {
-        return match context.global.output {
-            OutputFormat::Table => context.terminal.result(&job.name),
-            _ => context.terminal.result(&job_json(job).to_string()),
-        };
+        match context.global.output {
+            OutputFormat::Table => context.terminal.result(&job.name)?,
+            _ => context.terminal.result(&job_json(job).to_string())?,
+        }
+        return Ok(None);
     };
     let name = job_name(job)?;
     let ended = follow(client, &name, target, context).await?;
@@ -117,28 +133,35 @@ async fn to_results(
         };
         context.signals.or_interrupted(&advice, fetch).await?
     };
-    present(&ended, &files, out, context)
+    Ok(Some((ended, files)))
 }
 
-/// A local command that is run again finds the job it began; on a server each command is a new job.
+/// A local command that is run again finds the job it began; on a server each command is a new job,
+/// whose name is told first of all to whoever is going to follow it: that finds it again, whatever
+/// becomes of this command.
 pub(super) async fn submit_or_resume(
     client: &Client,
     prepared: PreparedJob,
     target: &Target,
+    followed: bool,
     context: &mut Context<'_>,
 ) -> Result<Job, Error> {
     let request_id = match target.is_local() {
         true => prepared.request_id(),
         false => uuid::Uuid::new_v4().to_string(),
     };
-    let progress = context.progress.clone();
+    let (progress, terminal) = (context.progress.clone(), context.terminal);
+    let output = context.global.output;
     let work = async {
         let job = submit::submit(client, prepared, request_id, &progress).await?;
+        if !target.is_local() && followed {
+            progress.line(&format!("submitted {}", job.name));
+            if output == OutputFormat::Jsonl {
+                terminal.result(&submitted_json(&job, client.url()).to_string())?;
+            }
+        }
         if job.stages.iter().any(|stage| stage.done > 0) {
-            progress.line(&format!(
-                "going on with {}, which an earlier run began",
-                job.name
-            ));
+            progress.line("going on with what an earlier run of this command began");
         }
         match job.state() {
             JobState::Failed | JobState::Cancelled => {
@@ -164,11 +187,13 @@ fn present(
     ended: &Ended,
     files: &[Fetched],
     out: &Path,
+    args: &QuantizeArgs,
     context: &Context<'_>,
 ) -> Result<(), Error> {
     match context.global.output {
         OutputFormat::Table => {
-            let tables = ended.report.tables(context.terminal.stdout_paint());
+            let rows = args.table.rows(context.terminal);
+            let tables = ended.report.tables(rows, context.terminal.stdout_paint());
             context
                 .terminal
                 .result(&format!("{tables}\n\n{}", files_text(files)))
@@ -188,28 +213,63 @@ fn present(
     }
 }
 
-/// Whether the state inside --out holds another job: that of a command with other settings, which was
-/// interrupted or whose results are not fetched. Where nobody knows, it may.
-async fn has_more_to_do(client: &Client, target: &Target) -> bool {
+/// Why the state inside --out is of use still.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// It is not.
+    Nothing,
+    /// This command's job is not done.
+    ThisJob,
+    /// A job of a command with other settings was interrupted, or its results were not fetched.
+    OtherJobs,
+}
+
+/// What is left when this command's job is over. Where nobody knows, there may be another.
+async fn unfinished(client: &Client, target: &Target) -> Left {
     if !target.is_local() {
-        return false;
+        return Left::Nothing;
     }
-    let listed = client.list_jobs(&[], 1).await;
-    listed.map_or(true, |jobs| !jobs.is_empty())
+    match client.list_jobs(&[], 1).await {
+        Ok(jobs) if jobs.is_empty() => Left::Nothing,
+        _ => Left::OtherJobs,
+    }
 }
 
 /// The state inside --out goes once it is of no more use; a folder that the user named stays.
-fn clean_up(target: &Target, finished: bool, context: &Context<'_>) {
+fn clean_up(target: &Target, left: Left, context: &Context<'_>) {
     let Target::Local(state) = target else { return };
-    if !finished || context.global.data.is_some() {
+    if context.global.data.is_some() {
         return;
     }
-    if let Err(error) = std::fs::remove_dir_all(state) {
-        let state = state.display();
-        context
-            .progress
-            .warning(&format!("cannot remove {state}, it can go: {error}"));
+    match left {
+        Left::ThisJob => {}
+        Left::OtherJobs => context.progress.line(&format!(
+            "{} ({}) stays: a run with other settings was interrupted, and the same command would go \
+             on with it; remove the folder if nobody will",
+            state.display(),
+            HumanBytes(size_of(state)),
+        )),
+        Left::Nothing => {
+            if let Err(error) = std::fs::remove_dir_all(state) {
+                let state = state.display();
+                context
+                    .progress
+                    .warning(&format!("cannot remove {state}, it can go: {error}"));
+            }
+        }
     }
+}
+
+/// Bytes of the files in a folder; what cannot be read counts nothing.
+fn size_of(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(data) if data.is_dir() => size_of(&entry.path()),
+            Ok(data) => data.len(),
+            Err(_) => 0,
+        })
+        .sum()
 }
 
 fn out_of(args: &QuantizeArgs) -> Result<&Path, Error> {

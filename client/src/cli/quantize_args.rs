@@ -104,6 +104,37 @@ pub struct SettingArgs {
 }
 
 impl InputArgs {
+    /// Tells all that `command` misses at once; `also` is what it needs beside the inputs.
+    ///
+    /// # Errors
+    /// A usage error that ends with the usage.
+    pub(super) fn require(&self, command: &str, also: &[&'static str]) -> Result<(), Error> {
+        let mut missing = self.missing();
+        missing.extend(also);
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(incomplete(command, &missing)),
+        }
+    }
+
+    fn missing(&self) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        let layers = self.model.is_none() && (self.weights.is_some() || self.activations.is_some());
+        match layers {
+            true if self.weights.is_none() => missing.push("--weights CKPT.safetensors"),
+            false if self.model.is_none() => missing.push("MODEL.onnx"),
+            _ => {}
+        }
+        if self.calib.is_none() && self.activations.is_none() {
+            missing.push(if layers {
+                "--activations DIR"
+            } else {
+                "--calib DIR"
+            });
+        }
+        missing
+    }
+
     /// Finds the files.
     ///
     /// # Errors
@@ -121,13 +152,7 @@ impl InputArgs {
                 ModelPath::Weights(weights.clone()),
                 self.batches_of_layers()?,
             ),
-            (None, None) => {
-                return Err(Error::usage(
-                    "no model was given",
-                    "give MODEL.onnx with --calib DIR, or --weights CKPT.safetensors with \
-                     --activations DIR",
-                ));
-            }
+            (None, None) => return Err(incomplete("quantize", &self.missing())),
         };
         Ok(Sources::find(model, batches, self.eval.as_deref())?)
     }
@@ -139,10 +164,7 @@ impl InputArgs {
                 "--activations belongs to --weights",
                 "calibrate a model with --calib DIR",
             )),
-            (None, None) => Err(Error::usage(
-                "no calibration batches were given",
-                "add --calib DIR, a folder of .safetensors or .npz files",
-            )),
+            (None, None) => Err(incomplete("quantize", &self.missing())),
         }
     }
 
@@ -153,13 +175,24 @@ impl InputArgs {
                 "--calib belongs to a model",
                 "give the inputs of the layers with --activations DIR",
             )),
-            (None, None) => Err(Error::usage(
-                "no activations were given",
-                "add --activations DIR, a folder of .safetensors or .npz files with one array for \
-                 each layer",
-            )),
+            (None, None) => Err(incomplete("quantize", &self.missing())),
         }
     }
+}
+
+fn incomplete(command: &str, missing: &[&str]) -> Error {
+    let out = match command {
+        "quantize" => " --out DIR",
+        _ => "",
+    };
+    Error::usage(
+        format!("not given: {}", missing.join(", ")),
+        format!(
+            "the usage is\n  dual16 {command} MODEL.onnx --calib DIR{out}\nor, without a graph,\n  \
+             dual16 {command} --weights CKPT.safetensors --activations DIR{out}\nand `dual16 {command} \
+             --help` has the rest"
+        ),
+    )
 }
 
 impl SettingArgs {

@@ -85,7 +85,7 @@ fn remote(global: &GlobalArgs) -> Option<&str> {
 
 fn both() -> Error {
     Error::usage(
-        "both a server (--server or DUAL16_SERVER) and local state (--data or DUAL16_DATA) were given",
+        "both a server (--server or DUAL16_SERVER) and local state (--data or DUAL16_LOCAL_DATA) were given",
         "leave one out, or add --server local to use this machine",
     )
 }

@@ -4,6 +4,7 @@ use dual16_proto::v1::Job;
 
 use super::{
     Context, JobArgs, OutputFormat,
+    find::find,
     session::{Target, Work, with_session},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 pub(super) async fn run(args: &JobArgs, mut context: Context<'_>) -> Result<(), Error> {
     let target = Target::of_existing_job(context.global)?;
     let job = with_session(&target, Work::StateOnly, &mut context, async |client, _| {
-        Ok(client.get_job(&args.job).await?)
+        Ok(client.get_job(&find(client, &args.job).await?).await?)
     })
     .await?;
     print_job(&job, &context)

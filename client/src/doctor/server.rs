@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 use prost_types::Timestamp;
 
 use super::{Finding, network::millis};
-use crate::api::Client;
+use crate::{api::Client, render::counted};
 
 /// Calls whose median is the latency.
 const CALLS: usize = 5;
@@ -61,7 +61,10 @@ fn clock(server: Option<&Timestamp>, here: SystemTime, took: Duration) -> Findin
     let seconds = |time: &Timestamp| time.seconds as f64 + f64::from(time.nanos) / 1e9;
     let here = here.duration_since(UNIX_EPOCH).unwrap_or_default();
     let offset = seconds(server) - here.as_secs_f64();
-    let found = format!("the server's is {offset:+.2} s off this machine's");
+    let found = match offset.abs() < 0.005 {
+        true => "the server's is this machine's".to_owned(),
+        false => format!("the server's is {offset:+.2} s off this machine's"),
+    };
     // Half a round trip is what the comparison itself may be wrong by.
     match offset.abs() <= (CLOCK_OFFSET + took / 2).as_secs_f64() {
         true => Finding::ok("clock", found),
@@ -91,9 +94,11 @@ fn limits(info: &GetInfoResponse) -> Finding {
     let blob = limit("blob_bytes").map_or_else(String::new, |bytes| {
         format!(", files up to {}", HumanBytes(bytes))
     });
+    let queued = usize::try_from(info.queued_tasks).unwrap_or(usize::MAX);
     let found = format!(
-        "{} tasks queued, {} with workers{blob}",
-        info.queued_tasks, info.leased_tasks
+        "{} queued, {} with workers{blob}",
+        counted(queued, "task", "tasks"),
+        info.leased_tasks
     );
     match limit("blob_bytes") {
         Some(0) => Finding::fail(
@@ -133,6 +138,8 @@ mod tests {
             clock(Some(&at(1003)), here, Duration::from_secs(4)).verdict,
             Verdict::Ok
         );
+        let same = at(1000);
+        assert!(!clock(Some(&same), here, brief).found.contains("0.00"));
         assert_eq!(clock(None, here, brief).verdict, Verdict::Skipped);
     }
 

@@ -1,54 +1,49 @@
 //! The examination of a server, for people and for programs.
 
-use comfy_table::{Cell, Color};
+use anstyle::Style;
 use serde_json::{Value, json};
 
-use super::{table::new_table, terminal::Paint};
+use super::{
+    counted,
+    grid::{Cell, Grid, text, word},
+    terminal::{BAD, FAINT, GOOD, Paint, WARN},
+};
 use crate::doctor::{Examination, Verdict};
 
 /// A row for each step, the remedy below what was found, and a line that sums up.
 pub fn doctor_table(examination: &Examination, paint: Paint) -> String {
-    let mut table = new_table(paint);
-    table.set_header(vec!["check", "verdict", &examination.url]);
+    let mut grid = Grid::new([word("check"), word("verdict"), text(&examination.url)]);
     for finding in &examination.findings {
-        let colour = match finding.verdict {
-            Verdict::Ok => Color::Green,
-            Verdict::Warn => Color::Yellow,
-            Verdict::Fail => Color::Red,
-            Verdict::Skipped => Color::DarkGrey,
+        let style: Style = match finding.verdict {
+            Verdict::Ok => GOOD,
+            Verdict::Warn => WARN,
+            Verdict::Fail => BAD,
+            Verdict::Skipped => FAINT,
         };
-        let text = match finding.remedy.as_str() {
+        let found = match finding.remedy.as_str() {
             "" => finding.found.clone(),
             remedy => format!("{}\n→ {remedy}", finding.found),
         };
-        let verdict = Cell::new(finding.verdict.name());
-        let verdict = match paint.is_on() {
-            true => verdict.fg(colour),
-            false => verdict,
-        };
-        table.add_row(vec![
-            Cell::new(finding.check),
-            verdict,
-            Cell::new_owned(text),
+        grid.row([
+            finding.check.into(),
+            Cell::from(finding.verdict.name()).styled(style),
+            found.into(),
         ]);
     }
-    format!("{}\n\n{}", table.trim_fmt(), summary(examination, paint))
+    format!("{}\n\n{}", grid.render(paint), summary(examination, paint))
 }
 
 fn summary(examination: &Examination, paint: Paint) -> String {
-    let counted = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        many => format!("{many} {what}s"),
-    };
-    let warnings = counted(examination.count(Verdict::Warn), "warning");
+    let failures = |count| counted(count, "failure", "failures");
+    let warnings = counted(examination.count(Verdict::Warn), "warning", "warnings");
     match (
         examination.count(Verdict::Fail),
         examination.count(Verdict::Warn),
     ) {
         (0, 0) => paint.good("all is well"),
         (0, _) => paint.warn(&format!("it works, with {warnings}")),
-        (failed, 0) => paint.bad(&counted(failed, "failure")),
-        (failed, _) => paint.bad(&format!("{}, {warnings}", counted(failed, "failure"))),
+        (failed, 0) => paint.bad(&failures(failed)),
+        (failed, _) => paint.bad(&format!("{}, {warnings}", failures(failed))),
     }
 }
 

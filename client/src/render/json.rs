@@ -7,6 +7,26 @@ use dual16_proto::v1::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::error::Error;
+
+/// An error that ended a command: its code, which is stable, its message, and the exit code.
+pub fn error_json(error: &Error) -> Value {
+    let mut told = json!({
+        "code": error.code(),
+        "message": error.to_string(),
+        "exit_code": error.exit_code(),
+    });
+    if let Some(job) = error.job() {
+        told["job"] = json!(job);
+    }
+    json!({"error": told})
+}
+
+/// The first line of what is told of a job on a server: where it can be found again.
+pub fn submitted_json(job: &Job, url: &str) -> Value {
+    json!({"submitted": {"job": job.name, "server": url}})
+}
+
 /// A job.
 pub fn job_json(job: &Job) -> Value {
     let spec = job.spec.as_ref().map(|spec| {
@@ -44,7 +64,7 @@ pub fn job_json(job: &Job) -> Value {
         "start_time": time(job.start_time.as_ref()),
         "end_time": time(job.end_time.as_ref()),
         "stages": stages,
-        "error": job.error.as_ref().map(error_json),
+        "error": job.error.as_ref().map(job_error_json),
         "artifacts": artifacts(&job.artifacts),
         "last_sequence": job.last_sequence,
         "trace_id": job.trace_id,
@@ -83,7 +103,7 @@ fn detail_json(detail: &Detail) -> (&'static str, Value) {
             "state_changed",
             compact(json!({
                 "state": change.state().as_str_name(),
-                "error": change.error.as_ref().map(error_json),
+                "error": change.error.as_ref().map(job_error_json),
                 "artifacts": artifacts(&change.artifacts),
             })),
         ),
@@ -199,7 +219,7 @@ fn quantize_json(spec: &QuantizeSpec) -> Value {
     })
 }
 
-fn error_json(error: &JobError) -> Value {
+fn job_error_json(error: &JobError) -> Value {
     json!({
         "code": error.code,
         "message": error.message,

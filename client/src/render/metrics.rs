@@ -21,9 +21,28 @@ pub(super) fn cosine(metrics: Option<&Metrics>) -> String {
     cosine.map_or_else(|| "-".to_owned(), |cosine| format!("{cosine:.6}"))
 }
 
-/// A magnitude in four significant digits.
+/// A magnitude in four significant digits, with an exponent only where zeros would hide them.
 pub(super) fn magnitude(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3e}"))
+    let Some(value) = value else {
+        return "-".to_owned();
+    };
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    match value.abs().log10().floor() {
+        exponent @ -3.0..4.0 => {
+            let digits = (3.0 - exponent) as usize;
+            format!("{value:.digits$}")
+        }
+        _ => format!("{value:.3e}"),
+    }
+}
+
+/// SQNR of the way that a layer runs in, alone; infinite for no error at all or no measurement.
+pub(super) fn alone(layer: &LayerMeasured) -> f64 {
+    measured(layer, &layer.effective)
+        .and_then(|way| way.metrics.as_ref()?.sqnr_db)
+        .unwrap_or(f64::INFINITY)
 }
 
 /// Every way that any of the layers tried, in the usual order.
@@ -91,6 +110,22 @@ pub(super) mod tests {
             layer("b", &[("split", 3.0)]),
         ];
         assert_eq!(ways_of(layers.iter()), ["a8w8", "split"]);
+    }
+
+    #[test]
+    fn a_magnitude_has_an_exponent_only_where_it_needs_one() {
+        for (value, text) in [
+            (0.5378, "0.5378"),
+            (0.0012346, "0.001235"),
+            (1.092e-4, "1.092e-4"),
+            (2865.7, "2866"),
+            (12346.0, "1.235e4"),
+            (0.0, "0"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(magnitude(Some(value)), text);
+        }
+        assert_eq!(magnitude(None), "-");
     }
 
     #[test]

@@ -4,15 +4,16 @@ mod names;
 
 use std::collections::BTreeMap;
 
-use comfy_table::Cell;
 use indicatif::HumanBytes;
 use serde::Deserialize;
 
 use names::Named;
 
 use super::{
-    table::{new_table, right},
-    terminal::Paint,
+    cut,
+    grid::{Grid, name, number, text, word},
+    terminal::{HANG, Paint},
+    wrap::wrapped,
 };
 
 /// The stages in the order in which they run; the file has them by name.
@@ -58,14 +59,11 @@ impl Plan {
         serde_json::from_slice(bytes)
     }
 
-    /// The plan as tables.
-    pub fn tables(&self, paint: Paint) -> String {
-        format!(
-            "{}\n{}\n{}",
-            self.layer_table(paint),
-            self.tasks_line(),
-            self.bytes_line()
-        )
+    /// The plan as tables, with the first `top` layers.
+    pub fn tables(&self, top: usize, paint: Paint) -> String {
+        let lines = format!("{}\n{}", self.tasks_line(), self.bytes_line());
+        let lines = wrapped(&lines, paint.width(), HANG);
+        format!("{}\n{lines}", self.layer_table(top, paint))
     }
 
     /// What everything can be called, as tables: Linears, then the rest.
@@ -78,40 +76,49 @@ impl Plan {
         names::json(&self.names)
     }
 
-    fn layer_table(&self, paint: Paint) -> String {
-        let mut table = new_table(paint);
-        table.set_header(vec![
-            "layer",
-            "shape",
-            "requested",
-            "starts as",
-            "legal ways",
-            "MACs a batch",
+    fn layer_table(&self, top: usize, paint: Paint) -> String {
+        let mut grid = Grid::new([
+            name("layer"),
+            number("shape").may_go(3),
+            word("requested").may_go(1),
+            word("starts as"),
+            text("legal ways"),
+            number("MACs a batch").may_go(2),
         ]);
-        for layer in &self.layers {
+        let (layers, more) = cut(&self.layers, top);
+        for layer in layers {
             let [outputs, inputs] = layer.shape;
-            table.add_row(vec![
-                Cell::new(&layer.name),
-                right(format!("{outputs}x{inputs}")),
-                Cell::new(&layer.requested),
-                Cell::new(&layer.way),
-                Cell::new(layer.legal.join(" ")),
-                right(layer.macs.to_string()),
+            grid.row([
+                layer.name.as_str().into(),
+                format!("{outputs}x{inputs}").into(),
+                layer.requested.as_str().into(),
+                layer.way.as_str().into(),
+                layer.legal.join(" ").into(),
+                layer.macs.to_string().into(),
             ]);
         }
-        let mut text = table.trim_fmt();
-        for layer in self.layers.iter().filter(|layer| !layer.reason.is_empty()) {
-            text += &format!("\n{} starts as {}: {}", layer.name, layer.way, layer.reason);
-        }
+        let mut lines = vec![grid.render(paint)];
+        lines.extend(more);
+        let reasons = layers.iter().filter(|layer| !layer.reason.is_empty());
+        lines.extend(
+            reasons
+                .map(|layer| format!("{} starts as {}: {}", layer.name, layer.way, layer.reason)),
+        );
         let illegal: BTreeMap<_, _> = self
             .layers
             .iter()
             .flat_map(|layer| &layer.illegal)
             .collect();
-        for reason in illegal.values() {
-            text += &format!("\nnot legal: {reason}");
+        lines.extend(
+            illegal
+                .values()
+                .map(|reason| format!("not legal: {reason}")),
+        );
+        let remarks = wrapped(&lines.split_off(1).join("\n"), paint.width(), HANG);
+        match remarks.is_empty() {
+            true => lines.join("\n"),
+            false => format!("{}\n{remarks}", lines.join("\n")),
         }
-        text
     }
 
     fn tasks_line(&self) -> String {
@@ -152,7 +159,7 @@ mod tests {
             "bytes": {"model": 2048, "calibration": 1024, "evaluation": 0}}"#;
         let text = Plan::parse(json)
             .unwrap()
-            .tables(Terminal::plain().stdout_paint());
+            .tables(0, Terminal::plain().stdout_paint());
         for part in [
             "linear2",
             "60x256",

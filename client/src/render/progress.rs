@@ -10,12 +10,29 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::{
-    terminal::{Paint, Terminal},
+    terminal::{HANG, Paint, Terminal},
     visible::visible,
+    wrap::wrapped,
 };
 
-const STAGE: &str = "{prefix:>10} [{bar:32}] {pos}/{len}  {rate}  {eta} left";
-const BYTES: &str = "{prefix:>10} [{bar:32}] {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+/// Columns of a bar, where there is room.
+const BAR: usize = 32;
+/// Columns of all that stands beside a bar, the longest figures taken.
+const BESIDE_STAGE: usize = 44;
+const BESIDE_BYTES: usize = 66;
+
+/// A line of a terminal that must not be longer than the terminal is wide: the bar gives way first, then
+/// the speed.
+fn template(what: &str, speed: &str, beside: usize, width: Option<usize>) -> String {
+    let room = width.map_or(BAR, |width| width.saturating_sub(beside));
+    match room {
+        0..8 => format!("{{prefix:>10}} {what}  {{eta}} left"),
+        room => format!(
+            "{{prefix:>10}} [{{bar:{}}}] {what}  {speed}  {{eta}} left",
+            room.min(BAR)
+        ),
+    }
+}
 
 /// The progress display of a command. Clones draw on the same one.
 #[derive(Debug, Clone)]
@@ -50,9 +67,35 @@ impl Progress {
         self.paint
     }
 
+    /// Whether somebody watches, rather than a log.
+    pub fn is_drawn(&self) -> bool {
+        self.bars.is_some()
+    }
+
+    /// Takes the bars away while somebody is asked, or brings them back.
+    pub fn hide(&self, hide: bool) {
+        let Some(bars) = &self.bars else { return };
+        if hide {
+            // A bar that cannot be cleared stays above the question.
+            let _ = bars.clear();
+        }
+        bars.set_draw_target(match hide {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr(),
+        });
+    }
+
+    /// Writes a question, and leaves the cursor behind it.
+    pub fn question(&self, text: &str) {
+        let text = wrapped(text, self.paint.width(), 0);
+        let _ = write!(io::stderr(), "{text} ");
+        let _ = io::stderr().flush();
+    }
+
     /// Prints a line, above the bars where there are any.
     pub fn line(&self, text: &str) {
         let text = visible(text, self.paint.is_on());
+        let text = wrapped(&text, self.paint.width(), HANG);
         // Progress is a courtesy: when stderr is gone the work goes on.
         let _ = match &self.bars {
             Some(bars) => bars.suspend(|| writeln!(io::stderr(), "{text}")),
@@ -72,7 +115,8 @@ impl Progress {
             if let Some(old) = current.take() {
                 old.bar.abandon();
             }
-            let bar = self.bar(name, u64::from(tasks), STAGE);
+            let template = template("{pos}/{len}", "{rate}", BESIDE_STAGE, self.paint.width());
+            let bar = self.bar(name, u64::from(tasks), &template);
             *current = Some(Stage {
                 name: name.to_owned(),
                 bar,
@@ -112,8 +156,13 @@ impl Progress {
             self.line(&format!("{name} {}", indicatif::HumanBytes(bytes)));
         }
         Transfer {
-            bar: self.bar(name, bytes, BYTES),
+            bar: self.bar(name, bytes, &self.bytes_template()),
         }
+    }
+
+    fn bytes_template(&self) -> String {
+        let what = "{bytes}/{total_bytes}";
+        template(what, "{bytes_per_sec}", BESIDE_BYTES, self.paint.width())
     }
 
     fn bar(&self, name: &str, length: u64, template: &str) -> ProgressBar {
@@ -156,5 +205,19 @@ impl Transfer {
 impl Drop for Transfer {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_gives_way_to_the_terminal() {
+        let bytes = |width| template("{bytes}", "{bytes_per_sec}", BESIDE_BYTES, width);
+        assert!(bytes(None).contains("{bar:32}"));
+        assert!(bytes(Some(120)).contains("{bar:32}"));
+        assert!(bytes(Some(80)).contains("{bar:14}"));
+        assert!(!bytes(Some(60)).contains("bar"));
     }
 }

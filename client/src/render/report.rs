@@ -1,16 +1,20 @@
 //! A job's results as its events bring them: lines while it runs, tables at its end.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color};
+use anstyle::Style;
 use dual16_proto::v1::{
     JobEvent, LayerAccumulated, LayerMeasured, Notice, OutputMeasured, event_detail::Detail,
+    notice::Severity,
 };
 
 use super::{
-    metrics::{cosine, magnitude, measured, sqnr, ways_of},
+    cut,
+    grid::{Cell, Grid, name, number, word},
+    layer_line::layer_line,
+    metrics::{alone, cosine, magnitude, measured, sqnr, ways_of},
     notices,
     progress::Progress,
-    table::{new_table, right},
-    terminal::Paint,
+    terminal::{FAINT, GOOD, HANG, Paint},
+    wrap::wrapped,
 };
 
 /// What is known of a job's results. Events may repeat themselves after a retry: the newest counts.
@@ -44,7 +48,15 @@ impl Report {
                 ));
             }
             Detail::Notice(notice) => {
-                progress.line(&notices::line(notice, paint));
+                // Where somebody watches, a warning is shown at once; of its kind the first is enough,
+                // since all stand at the end. A log has them there alone.
+                let told = |other: &Notice| {
+                    (&other.code, other.severity) == (&notice.code, notice.severity)
+                };
+                let warns = notice.severity() == Severity::Warning;
+                if progress.is_drawn() && warns && !self.notices.iter().any(told) {
+                    progress.line(&notices::line(notice, paint));
+                }
                 self.notices.push(notice.clone());
             }
             Detail::LayerMeasured(layer) => {
@@ -62,84 +74,104 @@ impl Report {
         }
     }
 
-    /// Everything, as tables; empty when nothing was measured.
-    pub fn tables(&self, paint: Paint) -> String {
+    /// Everything, as tables of at most `top` rows (0 = all); empty when nothing was measured.
+    pub fn tables(&self, top: usize, paint: Paint) -> String {
         let mut parts = Vec::new();
         if !self.layers.is_empty() || !self.accumulated.is_empty() {
-            parts.push(self.layer_table(paint));
+            parts.push(self.layer_table(top, paint));
         }
         if !self.outputs.is_empty() {
-            parts.push(self.output_table(paint));
+            parts.push(self.output_table(top, paint));
         }
         if !self.notices.is_empty() {
-            parts.push(notices::summary(&self.notices, paint));
+            parts.push(self.notices(top, paint));
         }
         parts.join("\n\n")
     }
 
-    /// The notices alone, for a plan.
-    pub fn notices(&self, paint: Paint) -> String {
-        notices::summary(&self.notices, paint)
+    /// The notices alone, for a plan and for a job that failed.
+    pub fn notices(&self, top: usize, paint: Paint) -> String {
+        notices::summary(&self.notices, top == 0, paint)
     }
 
-    fn layer_table(&self, paint: Paint) -> String {
+    fn layer_table(&self, top: usize, paint: Paint) -> String {
         let ways = ways_of(self.layers.iter());
-        let mut table = new_table(paint);
-        let mut header = vec!["layer", "requested", "effective"];
-        header.extend(ways.iter().map(String::as_str));
-        header.extend(["validation", "converted", "bits"]);
-        table.set_header(header);
-        for layer in self.in_model_order() {
-            let whole = self
-                .accumulated
-                .iter()
-                .find(|whole| whole.layer == layer.layer);
-            let replaced = layer.requested != layer.effective;
-            let effective = Cell::new(&layer.effective);
-            let mut row = vec![
-                Cell::new(&layer.layer),
-                Cell::new(&layer.requested),
-                if replaced {
-                    effective.fg(Color::Green)
-                } else {
-                    effective
-                },
-            ];
-            row.extend(ways.iter().map(|way| way_cell(layer, way)));
-            row.push(right(sqnr(
-                whole.and_then(|whole| whole.validation.as_ref()),
-            )));
-            row.push(right(sqnr(
-                whole.and_then(|whole| whole.converted.as_ref()),
-            )));
-            let bits = measured(layer, &layer.effective).map(|way| way.accumulator_bits);
-            row.push(right(
-                bits.map_or_else(|| "-".to_owned(), |bits| bits.to_string()),
-            ));
-            table.add_row(row);
+        let mut columns = vec![
+            name("layer"),
+            word("requested").may_go(3),
+            word("effective"),
+            number("alone"),
+        ];
+        columns.extend(ways.iter().map(|way| number(way).may_go(2)));
+        columns.extend([
+            number("validation").may_go(4),
+            number("converted"),
+            number("bits").may_go(1),
+        ]);
+        let mut grid = Grid::new(columns);
+        let layers = self.worst_first();
+        let (shown, more) = cut(&layers, top);
+        for layer in shown {
+            grid.row(self.layer_row(layer, &ways));
         }
-        let illegal = self
-            .layers
+        let title = "Layers, the worst first: SQNR in dB of the effective way alone, of each way tried, and \
+                     in the whole quantized model";
+        let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
+        let mut remarks: Vec<String> = more.into_iter().collect();
+        let mut tried = self.layers.iter().flat_map(|layer| &layer.ways);
+        if tried.any(|way| !way.legal && sqnr(way.metrics.as_ref()) != "-") {
+            remarks.push("* not legal for this toolchain".to_owned());
+        }
+        let reasons: Vec<_> = layers
             .iter()
-            .flat_map(|layer| &layer.ways)
-            .any(|way| !way.legal && sqnr(way.metrics.as_ref()) != "-");
-        let mut text = format!(
-            "Layers: SQNR in dB, each way alone, then in the whole quantized model\n{}",
-            table.trim_fmt()
-        );
-        if illegal {
-            text += "\n* not legal for this toolchain";
-        }
-        for layer in self.layers.iter().filter(|layer| !layer.reason.is_empty()) {
-            text += &format!(
-                "\n{} runs as {}: {}",
+            .filter(|layer| !layer.reason.is_empty())
+            .collect();
+        let (told, more) = cut(&reasons, top);
+        remarks.extend(told.iter().map(|layer| {
+            format!(
+                "{} runs as {}: {}",
                 layer.layer, layer.effective, layer.reason
-            );
-        }
-        text
+            )
+        }));
+        remarks.extend(more);
+        lines.extend(
+            remarks
+                .iter()
+                .map(|remark| wrapped(remark, paint.width(), HANG)),
+        );
+        lines.join("\n")
     }
 
-    /// Measurements arrive as workers finish them; the whole model's come in the model's order.
+    fn layer_row(&self, layer: &LayerMeasured, ways: &[String]) -> Vec<Cell> {
+        let mut all = self.accumulated.iter();
+        let whole = all.find(|whole| whole.layer == layer.layer);
+        let effective = Cell::from(layer.effective.as_str());
+        let runs = measured(layer, &layer.effective);
+        let mut row = vec![
+            layer.layer.as_str().into(),
+            layer.requested.as_str().into(),
+            match layer.requested == layer.effective {
+                true => effective,
+                false => effective.styled(GOOD),
+            },
+            sqnr(runs.and_then(|way| way.metrics.as_ref())).into(),
+        ];
+        row.extend(ways.iter().map(|way| way_cell(layer, way)));
+        row.push(sqnr(whole.and_then(|whole| whole.validation.as_ref())).into());
+        row.push(sqnr(whole.and_then(|whole| whole.converted.as_ref())).into());
+        let bits = runs.map(|way| way.accumulator_bits.to_string());
+        row.push(bits.unwrap_or_else(|| "-".to_owned()).into());
+        row
+    }
+
+    /// By the error of the effective way alone, which is the layer's own doing. Measurements arrive as
+    /// workers finish them; layers of the same error come in the model's order.
+    fn worst_first(&self) -> Vec<&LayerMeasured> {
+        let mut layers = self.in_model_order();
+        layers.sort_by(|a, b| alone(a).total_cmp(&alone(b)));
+        layers
+    }
+
     fn in_model_order(&self) -> Vec<&LayerMeasured> {
         let position = |layer: &LayerMeasured| {
             let mut whole = self.accumulated.iter();
@@ -152,80 +184,57 @@ impl Report {
         layers
     }
 
-    fn output_table(&self, paint: Paint) -> String {
-        let mut table = new_table(paint);
-        table.set_header(vec![
-            "output",
-            "run",
-            "SQNR dB",
-            "cosine",
-            "MSE",
-            "max error",
-            "LSB",
+    fn output_table(&self, top: usize, paint: Paint) -> String {
+        let mut grid = Grid::new([
+            name("output"),
+            word("run"),
+            number("SQNR dB"),
+            number("cosine"),
+            number("MSE").may_go(1),
+            number("max error").may_go(3),
+            number("LSB").may_go(2),
         ]);
-        for output in &self.outputs {
+        let (shown, more) = cut(&self.outputs, top);
+        for output in shown {
             for (run, metrics) in [
                 ("validation", &output.validation),
                 ("converted", &output.converted),
             ] {
                 let metrics = metrics.as_ref();
-                table.add_row(vec![
-                    Cell::new(&output.output),
-                    Cell::new(run),
-                    right(sqnr(metrics)),
-                    right(cosine(metrics)),
-                    right(magnitude(metrics.and_then(|metrics| metrics.mse))),
-                    right(magnitude(metrics.and_then(|metrics| metrics.atol))),
-                    right(
-                        metrics
-                            .and_then(|metrics| metrics.lsb)
-                            .map_or_else(|| "-".to_owned(), |lsb| format!("{lsb:.1}")),
-                    ),
+                let lsb = metrics.and_then(|metrics| metrics.lsb);
+                grid.row([
+                    output.output.as_str().into(),
+                    run.into(),
+                    sqnr(metrics).into(),
+                    cosine(metrics).into(),
+                    magnitude(metrics.and_then(|metrics| metrics.mse)).into(),
+                    magnitude(metrics.and_then(|metrics| metrics.atol)).into(),
+                    lsb.map_or_else(|| "-".to_owned(), |lsb| format!("{lsb:.1}"))
+                        .into(),
                 ]);
             }
         }
-        format!("Outputs of the whole quantized model\n{}", table.trim_fmt())
+        let mut lines = vec![
+            "Outputs of the whole quantized model".to_owned(),
+            grid.render(paint),
+        ];
+        lines.extend(more);
+        lines.join("\n")
     }
 }
 
 fn way_cell(layer: &LayerMeasured, way: &str) -> Cell {
     let Some(way) = measured(layer, way) else {
-        return right("-".to_owned());
+        return "-".into();
     };
     let text = sqnr(way.metrics.as_ref());
     if !way.legal && text != "-" {
-        return right(format!("{text}*")).fg(Color::DarkGrey);
+        return Cell::from(format!("{text}*")).styled(FAINT);
     }
-    let cell = Cell::new(text).set_alignment(CellAlignment::Right);
     match way.way == layer.effective {
-        true => cell.add_attribute(Attribute::Bold),
-        false => cell,
+        true => Cell::from(text).styled(Style::new().bold()),
+        false => text.into(),
     }
-}
-
-/// One line for one layer, shown the moment it is known.
-fn layer_line(layer: &LayerMeasured, paint: Paint) -> String {
-    let ways: Vec<_> = ways_of(std::iter::once(layer))
-        .iter()
-        .filter_map(|way| measured(layer, way))
-        .map(|way| {
-            let text = format!("{} {}", way.way, sqnr(way.metrics.as_ref()));
-            match (way.legal, way.way == layer.effective) {
-                (false, _) => paint.faint(&format!("{text}*")),
-                (true, true) => paint.good(&text),
-                (true, false) => text,
-            }
-        })
-        .collect();
-    let chosen = match layer.requested == layer.effective {
-        true => layer.effective.clone(),
-        false => format!("{} -> {}", layer.requested, layer.effective),
-    };
-    format!(
-        "layer {:<24} {chosen:<18} dB: {}",
-        layer.layer,
-        ways.join("  ")
-    )
 }
 
 fn keep<T: Clone>(all: &mut Vec<T>, new: &T, name: impl Fn(&T) -> &String) {
@@ -259,7 +268,7 @@ mod tests {
             };
             report.event(&event, &Progress::new(&terminal));
         }
-        report.tables(terminal.stdout_paint())
+        report.tables(20, terminal.stdout_paint())
     }
 
     #[test]
@@ -282,7 +291,7 @@ mod tests {
         assert_eq!(
             words,
             [
-                "linear2", "a16w8", "split", "13.4", "48.7", "48.8*", "48.7", "48.2", "28"
+                "linear2", "a16w8", "split", "48.7", "13.4", "48.7", "48.8*", "48.7", "48.2", "28"
             ]
         );
         assert!(text.contains("* not legal for this toolchain"), "{text}");
@@ -302,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_stand_in_the_order_of_the_model() {
+    fn the_worst_layer_stands_first_and_equal_ones_as_in_the_model() {
         let whole = |name: &str| {
             let layer = name.to_owned();
             Detail::LayerAccumulated(LayerAccumulated {
@@ -310,14 +319,52 @@ mod tests {
                 ..LayerAccumulated::default()
             })
         };
-        let alone = |name: &str| Detail::LayerMeasured(layer(name, &[("a16w8", 1.0)]));
+        let alone = |name: &str, db| Detail::LayerMeasured(layer(name, &[("split", db)]));
         let text = report(vec![
-            alone("second"),
-            alone("first"),
+            alone("second", 2.0),
+            alone("first", 2.0),
+            alone("worst", 1.0),
             whole("first"),
             whole("second"),
+            whole("worst"),
         ]);
-        assert!(text.find("| first") < text.find("| second"), "{text}");
+        let at = |name: &str| text.find(&format!("| {name}"));
+        assert!(
+            at("worst") < at("first") && at("first") < at("second"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn beyond_the_top_rows_are_counted() {
+        let layers = (0..36).map(|index| layer(&format!("layer{index:02}"), &[("split", 40.0)]));
+        let text = report(layers.map(Detail::LayerMeasured).collect());
+        assert!(
+            text.contains("layer19") && !text.contains("layer20"),
+            "{text}"
+        );
+        assert!(text.contains("and 16 more; --top 0 for all"), "{text}");
+    }
+
+    #[test]
+    fn sixty_columns_hold_the_tables_with_whole_numbers() {
+        let mut report = Report::default();
+        let name = "encoder.layer.0.attention.self.query";
+        let ways = ["a16w8", "a8w16", "mul_sum", "split", "a16w16"].map(|way| (way, 43.62));
+        report.layers.push(layer(name, &ways));
+        report.outputs.push(OutputMeasured {
+            output: "last_hidden_state_of_the_encoder".to_owned(),
+            validation: metrics(20.8),
+            converted: metrics(20.8),
+        });
+        let text = report.tables(20, Paint::plain(Some(60)));
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 60),
+            "{text}"
+        );
+        for whole in ["43.6", "0.999000", "20.8", "no room here for:"] {
+            assert!(text.contains(whole), "{whole}: {text}");
+        }
     }
 
     #[test]

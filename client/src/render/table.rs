@@ -1,63 +1,54 @@
 //! Tables of jobs and of the server.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use dual16_proto::v1::{GetInfoResponse, Job, JobState, job_spec::Model};
 use indicatif::HumanBytes;
 use prost_types::Timestamp;
 
-use super::terminal::Paint;
-
-/// An empty table in the common style; wraps only on a terminal.
-pub(super) fn new_table(paint: Paint) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::ASCII_MARKDOWN)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    match paint.is_on() {
-        true => table.enforce_styling(),
-        false => table.force_no_tty(),
-    };
-    table
-}
-
-/// A cell for a number.
-pub(super) fn right(text: String) -> Cell {
-    Cell::new_owned(text).set_alignment(CellAlignment::Right)
-}
+use super::{
+    counted,
+    grid::{Grid, text, word},
+    terminal::Paint,
+};
 
 /// One row for each job.
 pub fn jobs_table(jobs: &[Job], paint: Paint) -> String {
-    let mut table = new_table(paint);
-    table.set_header(vec!["job", "name", "state", "stage", "created", "took"]);
+    let mut grid = Grid::new([
+        word("job"),
+        text("name").may_go(4),
+        word("state"),
+        word("stage").may_go(3),
+        word("created").may_go(1),
+        word("took").may_go(2),
+    ]);
     for job in jobs {
-        table.add_row(vec![
-            job.name.clone(),
-            job.display_name.clone(),
-            state_name(job.state()).to_owned(),
-            stage_text(job),
-            time_text(job.create_time.as_ref()),
-            took(job),
+        grid.row([
+            job.name.as_str().into(),
+            job.display_name.as_str().into(),
+            state_name(job.state()).into(),
+            stage_text(job).into(),
+            time_text(job.create_time.as_ref()).into(),
+            took(job).into(),
         ]);
     }
-    table.trim_fmt()
+    grid.render(paint)
 }
 
 /// Everything about one job, a line each.
 pub fn job_table(job: &Job, paint: Paint) -> String {
-    let mut table = new_table(paint);
-    table.set_header(vec!["job", &job.name]);
+    let mut grid = Grid::new([word("job"), text(&job.name)]);
     let mut row = |key: &str, value: String| {
         if !value.is_empty() {
-            table.add_row(vec![key.to_owned(), value]);
+            grid.row([key.into(), value.into()]);
         }
     };
     row("name", job.display_name.clone());
     row("state", state_name(job.state()).to_owned());
     if let Some(spec) = &job.spec {
         row("model", model_text(spec.model.as_ref()));
-        row("calibration", format!("{} batches", spec.calibration.len()));
+        let batches = |count: usize| counted(count, "batch", "batches");
+        row("calibration", batches(spec.calibration.len()));
         if !spec.evaluation.is_empty() {
-            row("evaluation", format!("{} batches", spec.evaluation.len()));
+            row("evaluation", batches(spec.evaluation.len()));
         }
         if let Some(quantize) = &spec.quantize {
             row("template", quantize.template.clone());
@@ -99,27 +90,28 @@ pub fn job_table(job: &Job, paint: Paint) -> String {
             format!("{} ({})", artifact.name, HumanBytes(artifact.size)),
         );
     }
-    table.trim_fmt()
+    grid.render(paint)
 }
 
 /// Version, load and limits of a server.
 pub fn info_table(url: &str, info: &GetInfoResponse, paint: Paint) -> String {
-    let mut table = new_table(paint);
-    table.set_header(vec!["server", url]);
-    let mut row = |key: &str, value: String| {
-        table.add_row(vec![key.to_owned(), value]);
-    };
+    let mut grid = Grid::new([word("server"), text(url)]);
+    let mut row = |key: &str, value: String| grid.row([key.into(), value.into()]);
     row("version", info.version.clone());
     row("queued tasks", info.queued_tasks.to_string());
     row("leased tasks", info.leased_tasks.to_string());
     row("quarantined workers", info.quarantined_workers.to_string());
-    row("stored bytes", info.stored_bytes.to_string());
+    row("stored", HumanBytes(info.stored_bytes).to_string());
     let mut limits: Vec<_> = info.limits.iter().collect();
     limits.sort();
-    for (name, limit) in limits {
-        row(&format!("limit {name}"), limit.to_string());
+    for (name, &limit) in limits {
+        let value = match name.ends_with("bytes") {
+            true => HumanBytes(limit).to_string(),
+            false => limit.to_string(),
+        };
+        row(&format!("limit {name}"), value);
     }
-    table.trim_fmt()
+    grid.render(paint)
 }
 
 /// The state as people read it.
@@ -213,5 +205,54 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(jobs_table(&[job], paint).contains("failed"));
+    }
+
+    #[test]
+    fn counts_and_sizes_are_told_as_people_say_them() {
+        use dual16_proto::v1::{InputFile, JobSpec};
+
+        let paint = Terminal::plain().stdout_paint();
+        let job = Job {
+            spec: Some(JobSpec {
+                calibration: vec![InputFile::default()],
+                ..JobSpec::default()
+            }),
+            ..Job::default()
+        };
+        assert!(job_table(&job, paint).contains("1 batch "));
+        let info = GetInfoResponse {
+            stored_bytes: 112_794_518,
+            limits: [
+                ("blob_bytes".to_owned(), 1 << 34),
+                ("attempts".to_owned(), 3),
+            ]
+            .into(),
+            ..GetInfoResponse::default()
+        };
+        let text = info_table("http://h:1", &info, paint);
+        for part in ["107.57 MiB", "16.00 GiB", "| 3 "] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn sixty_columns_hold_a_job_and_its_whole_id() {
+        let id = "jobs/01a21e55-0000-7000-8000-000000000000";
+        let job = Job {
+            name: id.to_owned(),
+            display_name: "a model of a long name".to_owned(),
+            state: JobState::Succeeded.into(),
+            ..Job::default()
+        };
+        for text in [
+            jobs_table(std::slice::from_ref(&job), Paint::plain(Some(60))),
+            job_table(&job, Paint::plain(Some(60))),
+        ] {
+            assert!(text.contains(id) && text.contains("succeeded"), "{text}");
+            assert!(
+                text.lines().all(|line| line.chars().count() <= 60),
+                "{text}"
+            );
+        }
     }
 }

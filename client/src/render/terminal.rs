@@ -6,15 +6,31 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
+use terminal_size::{Height, Width, terminal_size_of};
 
-use super::visible::visible;
+use super::{visible::visible, wrap::wrapped};
 use crate::{cli::ColorWhen, error::Error};
+
+/// How far what follows a break is indented.
+pub(super) const HANG: usize = 2;
+
+/// Below this nothing can be laid out, and a terminal that says so does not mean it.
+const NARROWEST: usize = 20;
+
+/// What went well or was chosen.
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+/// What needs attention.
+pub(super) const WARN: Style = AnsiColor::Yellow.on_default();
+/// What failed.
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What matters less.
+pub(super) const FAINT: Style = Style::new().dimmed();
 
 /// The standard streams of this process.
 #[derive(Debug, Clone, Copy)]
 pub struct Terminal {
-    stdout_colour: bool,
-    stderr_colour: bool,
+    stdout: Paint,
+    stderr: Paint,
     stderr_terminal: bool,
     stdin_terminal: bool,
 }
@@ -30,11 +46,17 @@ impl Terminal {
                 terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             }
         };
-        let stderr_terminal = io::stderr().is_terminal();
+        let paint = |terminal: bool, size: Option<(Width, Height)>| Paint {
+            on: wanted(terminal),
+            width: size
+                .filter(|_| terminal)
+                .map(|(Width(width), _)| usize::from(width).max(NARROWEST)),
+        };
+        let (stdout, stderr) = (io::stdout(), io::stderr());
         Self {
-            stdout_colour: wanted(io::stdout().is_terminal()),
-            stderr_colour: wanted(stderr_terminal),
-            stderr_terminal,
+            stdout: paint(stdout.is_terminal(), terminal_size_of(&stdout)),
+            stderr: paint(stderr.is_terminal(), terminal_size_of(&stderr)),
+            stderr_terminal: stderr.is_terminal(),
             stdin_terminal: io::stdin().is_terminal(),
         }
     }
@@ -42,8 +64,8 @@ impl Terminal {
     /// No terminal at all.
     pub fn plain() -> Self {
         Self {
-            stdout_colour: false,
-            stderr_colour: false,
+            stdout: Paint::default(),
+            stderr: Paint::default(),
             stderr_terminal: false,
             stdin_terminal: false,
         }
@@ -59,18 +81,14 @@ impl Terminal {
         self.stderr_terminal
     }
 
-    /// Colours for results.
+    /// Colours and width of results.
     pub fn stdout_paint(&self) -> Paint {
-        Paint {
-            on: self.stdout_colour,
-        }
+        self.stdout
     }
 
-    /// Colours for progress.
+    /// Colours and width of progress.
     pub fn stderr_paint(&self) -> Paint {
-        Paint {
-            on: self.stderr_colour,
-        }
+        self.stderr
     }
 
     /// Writes a result and a line end to stdout, at once.
@@ -78,35 +96,46 @@ impl Terminal {
     /// # Errors
     /// [`Error::Stdout`], also for a closed pipe.
     pub fn result(&self, text: &str) -> Result<(), Error> {
-        let text = visible(text.trim_end(), self.stdout_colour);
+        let text = visible(text.trim_end(), self.stdout.on);
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.write_all(b"\n")?;
         Ok(stdout.flush()?)
     }
 
+    /// Writes bytes that the program made itself to stdout, as they are.
+    ///
+    /// # Errors
+    /// As [`Terminal::result`].
+    pub fn raw(&self, bytes: &[u8]) -> Result<(), Error> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        Ok(stdout.flush()?)
+    }
+
     /// Writes the final error to stderr.
     pub fn report(&self, error: &Error) {
-        let label = self.stderr_paint().bad("error:");
-        let error = error.to_string();
-        let error = visible(&error, false);
-        // Nobody is left to tell when stderr is gone.
-        let _ = writeln!(io::stderr(), "{label} {error}");
+        self.tell(&self.stderr.bad("error:"), error);
     }
 
     /// Writes what the command does without to stderr.
     pub fn warn(&self, problem: impl Display) {
-        let label = self.stderr_paint().warn("warning:");
-        let problem = problem.to_string();
-        let problem = visible(&problem, false);
-        let _ = writeln!(io::stderr(), "{label} {problem}");
+        self.tell(&self.stderr.warn("warning:"), problem);
+    }
+
+    fn tell(&self, label: &str, what: impl Display) {
+        let what = what.to_string();
+        let text = format!("{label} {}", visible(&what, false));
+        // Nobody is left to tell when stderr is gone.
+        let _ = writeln!(io::stderr(), "{}", wrapped(&text, self.stderr.width, HANG));
     }
 }
 
-/// Colours, or their absence.
-#[derive(Debug, Clone, Copy)]
+/// How a stream may be written to: its colours, or their absence, and its width.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Paint {
     on: bool,
+    width: Option<usize>,
 }
 
 impl Paint {
@@ -115,28 +144,40 @@ impl Paint {
         self.on
     }
 
+    /// The columns of the terminal; `None` where there is none, and lines may be of any length.
+    pub fn width(self) -> Option<usize> {
+        self.width
+    }
+
+    /// No colours.
+    #[cfg(test)]
+    pub(super) fn plain(width: Option<usize>) -> Self {
+        Self { on: false, width }
+    }
+
     /// What went well or was chosen.
     pub fn good(self, text: &str) -> String {
-        self.paint(AnsiColor::Green.on_default(), text)
+        self.styled(GOOD, text)
     }
 
     /// What needs attention.
     pub fn warn(self, text: &str) -> String {
-        self.paint(AnsiColor::Yellow.on_default(), text)
+        self.styled(WARN, text)
     }
 
     /// What failed.
     pub fn bad(self, text: &str) -> String {
-        self.paint(AnsiColor::Red.on_default().bold(), text)
+        self.styled(BAD, text)
     }
 
     /// What matters less.
     pub fn faint(self, text: &str) -> String {
-        self.paint(Style::new().dimmed(), text)
+        self.styled(FAINT, text)
     }
 
-    fn paint(self, style: Style, text: &str) -> String {
-        match self.on {
+    /// Text in a style of one's own.
+    pub(super) fn styled(self, style: Style, text: &str) -> String {
+        match self.on && style != Style::new() {
             true => format!("{style}{text}{style:#}"),
             false => text.to_owned(),
         }
@@ -150,6 +191,10 @@ mod tests {
     #[test]
     fn colour_is_added_only_where_wanted() {
         assert_eq!(Terminal::plain().stderr_paint().bad("error:"), "error:");
-        assert_eq!(Paint { on: true }.good("ok"), "\u{1b}[32mok\u{1b}[0m");
+        let paint = Paint {
+            on: true,
+            width: None,
+        };
+        assert_eq!(paint.good("ok"), "\u{1b}[32mok\u{1b}[0m");
     }
 }

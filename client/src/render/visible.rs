@@ -39,7 +39,7 @@ fn is_order(character: char) -> bool {
 }
 
 /// The length of a sequence that sets a colour or a weight and nothing else, if one begins here.
-fn colour(text: &str) -> Option<usize> {
+pub(super) fn colour(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
     parameters[end..].starts_with('m').then_some(end + 3)

@@ -205,9 +205,98 @@ async fn json_is_the_result_and_jsonl_every_event() {
         .lines()
         .map(serde_json::from_str::<serde_json::Value>);
     let events: Vec<_> = lines.collect::<Result<_, _>>().unwrap();
-    assert_eq!(events.len(), 6);
-    assert_eq!(events[2]["layer_measured"]["layer"], "linear2");
-    assert_eq!(events[5]["state_changed"]["state"], "SUCCEEDED");
+    assert_eq!(events.len(), 7);
+    assert_eq!(events[0]["submitted"]["job"], "jobs/1");
+    assert_eq!(events[3]["layer_measured"]["layer"], "linear2");
+    assert_eq!(events[6]["state_changed"]["state"], "SUCCEEDED");
+}
+
+#[tokio::test]
+async fn the_name_of_a_job_on_a_server_is_told_before_anything_of_it() {
+    let fake = succeeded().await;
+    let out = tempfile::tempdir().unwrap();
+    let (_, _, stderr) = run(quantize(&fake, out.path(), &[])).await;
+    let told = stderr.find("submitted jobs/1").unwrap();
+    assert!(told < stderr.find("observe 3/8").unwrap(), "{stderr}");
+}
+
+#[tokio::test]
+async fn programs_are_told_of_errors_where_they_read() {
+    let fake = succeeded().await;
+    fake.script(Vec::new(), JobState::Failed);
+    fake.state().job.error = Some(JobError {
+        code: "UNKNOWN_NAME".to_owned(),
+        message: "no Linear layer is named 'nope'".to_owned(),
+        ..JobError::default()
+    });
+    let url = fake.url();
+    for (arguments, code, exit) in [
+        (&["watch", "1", "--server", &url][..], "UNKNOWN_NAME", 2),
+        (&["show", "2", "--server", &url], "USAGE", 2),
+        (&["quantize"], "USAGE", 2),
+        (&["quantize", "--linear", "nope"], "USAGE", 2),
+        (
+            &["show", "1", "--config", "nowhere.toml"],
+            "INVALID_CONFIG",
+            2,
+        ),
+    ] {
+        let (status, stdout, stderr) =
+            run(dual16(&[arguments, &["--output", "json"]].concat())).await;
+        assert_eq!(status, exit, "{arguments:?}: {stderr}");
+        let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(told["error"]["code"], code, "{arguments:?}: {stdout}");
+        assert_eq!(told["error"]["exit_code"], exit);
+        assert!(told["error"]["message"].is_string() && !stderr.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn all_that_is_missing_is_told_at_once_and_how_it_goes() {
+    let (code, _, stderr) = run(dual16(&["quantize"])).await;
+    assert_eq!(code, 2);
+    for part in [
+        "not given: MODEL.onnx, --calib DIR, --out DIR",
+        "dual16 quantize MODEL.onnx --calib DIR --out DIR",
+    ] {
+        assert!(stderr.contains(part), "{part}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_mistyped_variable_is_told_and_that_of_another_program_is_not() {
+    let mut command = dual16(&["ways"]);
+    command.env("DUAL16_TEMPALTE", "a8w8");
+    command.env("DUAL16_DATA", "d").env("DUAL16_WORKERS", "2");
+    let (code, _, stderr) = run(command).await;
+    assert_eq!(code, 0);
+    assert_eq!(
+        stderr,
+        "warning: the variable DUAL16_TEMPALTE means nothing here, is it DUAL16_TEMPLATE?\n"
+    );
+}
+
+#[tokio::test]
+async fn completion_manual_and_version_are_there() {
+    let (_, bash, _) = run(dual16(&["completion", "bash"])).await;
+    assert!(
+        bash.contains("--fixed-scale") && bash.contains("complete -F"),
+        "{bash}"
+    );
+    let (_, page, _) = run(dual16(&["man"])).await;
+    assert!(
+        page.contains(".TH dual16 1") && page.contains("EXIT CODES"),
+        "{page}"
+    );
+    let (_, page, _) = run(dual16(&["man", "quantize"])).await;
+    assert!(
+        page.contains(".TH dual16-quantize 1") && page.contains("layer\\-observer"),
+        "{page}"
+    );
+    let (code, _, _) = run(dual16(&["man", "nope"])).await;
+    assert_eq!(code, 2);
+    let (_, version, _) = run(dual16(&["--version"])).await;
+    assert!(version.starts_with("dual16 0.1.0 (commit "), "{version}");
 }
 
 #[tokio::test]
@@ -322,8 +411,11 @@ async fn bad_input_is_told_before_anything_is_sent() {
             vec![&path("cut.onnx"), "--calib", &calib],
             "not a whole ONNX model",
         ),
-        (vec![&model], "add --calib DIR"),
-        (vec!["--calib", &calib], "no model was given"),
+        (vec![&model], "not given: --calib DIR; the usage is"),
+        (
+            vec!["--calib", &calib],
+            "not given: MODEL.onnx; the usage is",
+        ),
         (
             vec![&model, "--calib", &calib, "--weights", &model],
             "both a model and --weights",

@@ -146,6 +146,53 @@ async fn an_interrupted_local_job_goes_on_and_then_cleans_up() {
     let (code, _, stderr) = run(again).await;
 
     assert_eq!(code, 0, "{stderr}");
-    assert!(stderr.contains("going on with jobs/"), "{stderr}");
+    assert!(
+        stderr.contains("going on with what an earlier run"),
+        "{stderr}"
+    );
     assert!(out.join("result.json").is_file() && !state.exists());
+}
+
+#[cfg(feature = "local")]
+#[tokio::test]
+async fn the_state_of_another_run_stays_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let outs = (0..10).map(|index| folder.path().join(index.to_string()));
+    let out = outs.into_iter().find(|out| interrupt_local(out)).unwrap();
+
+    let mut other = dual16(&["quantize", "--template", "a8w8", "--out"]);
+    other
+        .arg(&out)
+        .arg(data("model.onnx"))
+        .arg("--calib")
+        .arg(data("calib"));
+    let (code, _, stderr) = run(other).await;
+
+    assert_eq!(code, 0, "{stderr}");
+    let state = out.join(".dual16");
+    let said = format!("{} (", state.display());
+    assert!(
+        state.is_dir() && stderr.contains(&said) && stderr.contains(" stays: "),
+        "{stderr}"
+    );
+}
+
+#[cfg(feature = "local")]
+#[tokio::test]
+async fn a_reader_that_goes_away_leaves_no_state_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let mut command = dual16(&["quantize", "--out"]);
+    command
+        .arg(&out)
+        .arg(data("model.onnx"))
+        .arg("--calib")
+        .arg(data("calib"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code());
+    assert_eq!(code.await.unwrap(), Some(0));
+    assert!(out.join("result.json").is_file() && !out.join(".dual16").exists());
 }

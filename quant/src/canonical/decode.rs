@@ -234,14 +234,18 @@ fn value(attribute: &AttributeProto) -> Option<Result<TensorProto, Refusal>> {
 }
 
 /// The nearest number that a narrower float type has; ties to even, beyond its range as ONNX's Cast
-/// with `saturate` does. None for a type that is no float narrower than f32.
-pub(crate) fn narrowed(x: f32, elem: DataType) -> Option<f32> {
+/// does with `saturate` or without. None for a type that is no float narrower than f32.
+pub(crate) fn narrowed(x: f32, elem: DataType, saturate: bool) -> Option<f32> {
     use DataType as T;
-    let grid = |exponent_bits: i32, bias: i32, mantissa_bits: i32, largest: f32| {
+    // What a number beyond the largest becomes where it does not saturate.
+    let infinity = match elem {
+        T::Float8e5m2 => f32::INFINITY,
+        _ => f32::NAN,
+    };
+    let grid = |bias: i32, mantissa_bits: i32, largest: f32| {
         if x.is_nan() {
             return x;
         }
-        let _ = exponent_bits;
         let magnitude = x.abs();
         if magnitude == 0.0 {
             return 0.0_f32.copysign(x);
@@ -254,16 +258,20 @@ pub(crate) fn narrowed(x: f32, elem: DataType) -> Option<f32> {
         };
         let step = 2_f64.powi(exponent - mantissa_bits);
         let rounded = (f64::from(magnitude) / step).round_ties_even() * step;
-        (rounded as f32).min(largest).copysign(x)
+        match rounded as f32 {
+            rounded if rounded <= largest => rounded.copysign(x),
+            _ if saturate => largest.copysign(x),
+            _ => infinity.copysign(x),
+        }
     };
     Some(match elem {
         T::Float16 => f16::from_f32(x).to_f32(),
         T::Bfloat16 => bf16::from_f32(x).to_f32(),
-        T::Float8e4m3fn => grid(4, 7, 3, 448.0),
-        T::Float8e4m3fnuz => grid(4, 8, 3, 240.0),
-        T::Float8e5m2 => grid(5, 15, 2, 57344.0),
-        T::Float8e5m2fnuz => grid(5, 16, 2, 57344.0),
-        T::Float4e2m1 => grid(2, 1, 1, 6.0),
+        T::Float8e4m3fn => grid(7, 3, 448.0),
+        T::Float8e4m3fnuz => grid(8, 3, 240.0),
+        T::Float8e5m2 => grid(15, 2, 57344.0),
+        T::Float8e5m2fnuz => grid(16, 2, 57344.0),
+        T::Float4e2m1 => grid(1, 1, 6.0),
         _ => return None,
     })
 }
@@ -288,10 +296,10 @@ mod tests {
     fn narrowing_gives_numbers_of_the_type_and_keeps_those() {
         for code in 0..=0x7e {
             let x = float8(code, 4, 7, Special::Finite);
-            assert_eq!(narrowed(x, DataType::Float8e4m3fn), Some(x), "{code}");
+            assert_eq!(narrowed(x, DataType::Float8e4m3fn, true), Some(x), "{code}");
         }
-        assert_eq!(narrowed(1.0625, DataType::Float8e4m3fn), Some(1.0));
-        assert_eq!(narrowed(-1e9, DataType::Float8e4m3fn), Some(-448.0));
-        assert_eq!(narrowed(2.5, DataType::Float4e2m1), Some(2.0));
+        assert_eq!(narrowed(1.0625, DataType::Float8e4m3fn, true), Some(1.0));
+        assert_eq!(narrowed(-1e9, DataType::Float8e4m3fn, true), Some(-448.0));
+        assert_eq!(narrowed(2.5, DataType::Float4e2m1, true), Some(2.0));
     }
 }

@@ -1,5 +1,7 @@
 //! The walk that brings a graph into canonical form.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{
     OPSET, branches, decode, fold, functions::Functions, known::Known, operators, refusal::Refusal,
     replacement::encoded_len, rewrites, sparse, types,
@@ -40,6 +42,7 @@ pub(crate) fn canonical(
         nodes: 0,
         budget: GROWTH_OF_ANY
             .saturating_add(graph.node.iter().map(encoded_len).sum::<usize>() * GROWTH),
+        named: HashSet::new(),
     };
     let known = Known::new(opset, external);
     form.graph(graph, known)
@@ -61,6 +64,8 @@ struct Form<'m> {
     nodes: u64,
     /// Bytes of nodes that may still be made.
     budget: usize,
+    /// Names that rewrites gave to values.
+    named: HashSet<String>,
 }
 
 impl Form<'_> {
@@ -100,6 +105,7 @@ impl Form<'_> {
     }
 
     fn constant(&self, known: &mut Known<'_>, tensor: TensorProto) -> Result<()> {
+        let elem = tensor.element_type();
         let mut tensor = decode::plain(tensor, known).map_err(|refusal| self.bad(refusal.0))?;
         if known.nested && tensor.is_external() {
             // Float execution takes the body of a node whole.
@@ -108,6 +114,14 @@ impl Form<'_> {
             tensor.data_location = 0;
         }
         if !tensor.name.is_empty() {
+            if !known.nested && known.is_constant(&tensor.name) {
+                let name = &tensor.name;
+                let reason = format!("tensor '{name}' is there twice; names of values are unique");
+                return Err(self.bad(reason));
+            }
+            if tensor.element_type() != elem {
+                known.was(&tensor.name, elem);
+            }
             known.constant(tensor);
         }
         Ok(())
@@ -145,9 +159,12 @@ impl Form<'_> {
             let step = self.step(&mut node, known);
             known.opset = outer;
             match step.map_err(|refusal| self.refused(&node, &refusal))? {
-                Step::Constant(tensor) => self.constant(known, tensor)?,
-                Step::Replaced(nodes, meaning) => {
+                Step::Constant(tensor) => self.constant(known, *tensor)?,
+                Step::Replaced(mut nodes, meaning) => {
                     self.spend(&node, &nodes)?;
+                    if meaning == Meaning::Canonical {
+                        self.name_apart(&node, &mut nodes);
+                    }
                     let opset = if meaning == Meaning::Canonical {
                         OPSET
                     } else {
@@ -168,9 +185,36 @@ impl Form<'_> {
         Ok(())
     }
 
+    /// Gives the values inside a replacement names that no other has: a rewrite names them after
+    /// what the node makes, which several rewrites in turn may do.
+    fn name_apart(&mut self, node: &NodeProto, nodes: &mut [NodeProto]) {
+        let mut renamed: HashMap<String, String> = HashMap::new();
+        for made in nodes {
+            for name in &mut made.input {
+                if let Some(new) = renamed.get(name) {
+                    name.clone_from(new);
+                }
+            }
+            for name in &mut made.output {
+                if name.is_empty() || node.output.contains(name) {
+                    continue;
+                }
+                let mut new = name.clone();
+                let mut number = 1;
+                while !self.named.insert(new.clone()) {
+                    number += 1;
+                    new = format!("{name}.{number}");
+                }
+                if new != *name {
+                    renamed.insert(std::mem::replace(name, new.clone()), new);
+                }
+            }
+        }
+    }
+
     fn step(&self, node: &mut NodeProto, known: &Known<'_>) -> Result<Step, Refusal> {
         if let Some(tensor) = decode::constant_node(node)? {
-            return Ok(Step::Constant(tensor));
+            return Ok(Step::Constant(Box::new(tensor)));
         }
         if let Some(nodes) = branches::inlined(node, known)? {
             return Ok(Step::Replaced(nodes, Meaning::AsWritten));
@@ -234,7 +278,7 @@ impl Form<'_> {
 /// What became of a node.
 enum Step {
     /// It is a constant.
-    Constant(TensorProto),
+    Constant(Box<TensorProto>),
     /// Others stand in for it.
     Replaced(Vec<NodeProto>, Meaning),
     /// It is in the form.

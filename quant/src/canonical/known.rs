@@ -1,7 +1,10 @@
 //! What is known of a graph while its nodes are rewritten in order: types and shapes of the values
 //! made so far, and the constants. Rewrites read it and nothing else.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use ndarray::ArrayD;
 
@@ -31,11 +34,6 @@ impl ValueType {
         shape: None,
     };
 
-    /// Of this element type, whatever its shape.
-    pub(super) fn of(elem: DataType) -> ValueType {
-        ValueType { elem, shape: None }
-    }
-
     /// What a file declares; None where it declares no tensor.
     pub(super) fn declared(value: &ValueInfoProto) -> Option<ValueType> {
         let tensor = value.r#type.as_ref()?.tensor_type.as_ref()?;
@@ -60,6 +58,10 @@ pub(super) struct Known<'a> {
     /// What the file says about values, believed only where nothing else is known.
     declared: HashMap<String, ValueType>,
     constants: HashMap<String, Arc<TensorProto>>,
+    /// Types that constants had in the file, where the form has a wider one.
+    narrow: HashMap<String, DataType>,
+    /// Values that follow from the lengths of tensors and small constants alone.
+    lengths: HashSet<String>,
     /// Names of those that are the graph's own, not those around it.
     own: Vec<String>,
     pub(super) external: &'a ExternalData,
@@ -73,6 +75,8 @@ impl<'a> Known<'a> {
             values: HashMap::new(),
             declared: HashMap::new(),
             constants: HashMap::new(),
+            narrow: HashMap::new(),
+            lengths: HashSet::new(),
             own: Vec::new(),
             external,
         }
@@ -97,11 +101,13 @@ impl<'a> Known<'a> {
     pub(super) fn given(&mut self, value: &ValueInfoProto) {
         let of = ValueType::declared(value).unwrap_or(ValueType::UNKNOWN);
         self.constants.remove(&value.name);
+        self.lengths.remove(&value.name);
         self.values.insert(value.name.clone(), of);
     }
 
     pub(super) fn made(&mut self, name: &str, of: ValueType) {
         self.constants.remove(name);
+        self.lengths.remove(name);
         self.values.insert(name.to_owned(), of);
     }
 
@@ -114,6 +120,35 @@ impl<'a> Known<'a> {
         self.values.insert(tensor.name.clone(), of);
         self.own.push(tensor.name.clone());
         self.constants.insert(tensor.name.clone(), Arc::new(tensor));
+    }
+
+    /// Notes which type a constant had in the file.
+    pub(super) fn was(&mut self, name: &str, elem: DataType) {
+        self.narrow.insert(name.to_owned(), elem);
+    }
+
+    /// Element type, for a constant the one it had in the file.
+    pub(super) fn narrow(&self, name: &str) -> DataType {
+        let narrow = self.narrow.get(name).copied();
+        narrow.unwrap_or_else(|| self.elem(name))
+    }
+
+    pub(super) fn is_length_now(&mut self, name: &str) {
+        self.lengths.insert(name.to_owned());
+    }
+
+    /// Whether a value follows from lengths of tensors and small constants alone, so that calculating
+    /// with it does not leave 32 bits.
+    pub(super) fn is_length(&self, name: &str) -> bool {
+        const LARGE: i64 = 1 << 30;
+        if self.elem(name) == DataType::Bool || self.lengths.contains(name) {
+            return true;
+        }
+        if let Some(ints) = self.ints(name) {
+            return ints.iter().all(|x| (-LARGE..LARGE).contains(x));
+        }
+        let floats = self.floats(name);
+        floats.is_some_and(|floats| floats.iter().all(|x| x.abs() < LARGE as f32))
     }
 
     /// The constants of the graph, once it is done, in the order they were met.

@@ -13,7 +13,8 @@
 //! - [`functions`], [`branches`]: model-local functions, and If with a constant condition, inlined;
 //! - [`fold`]: what needs to be known of who consumes a value: BatchNormalization into the Linear or
 //!   Conv before it;
-//! - [`operators`]: the table of operators.
+//! - [`operators`]: the table of operators;
+//! - [`written`]: the form as a file.
 
 mod branches;
 mod decode;
@@ -27,11 +28,14 @@ mod replacement;
 mod rewrites;
 mod sparse;
 mod types;
+mod written;
 
 pub use operators::{Fate, Operator, operators};
+pub use written::written;
 
 pub(crate) use decode::narrowed;
 pub(crate) use form::canonical;
+pub(crate) use written::{file, named};
 
 /// Version of the standard operator set whose meaning the form has. From it on axes, bounds and
 /// sizes are inputs, Softmax works along one axis and Resize is what it is today.

@@ -3,7 +3,14 @@
 
 use prost::Message as _;
 
-use crate::onnx::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto, attribute_int};
+use super::known::Known;
+use crate::{
+    onnx::{
+        AttributeProto, AttributeType, DataType, NodeProto, TensorProto, attribute_int,
+        f32_initializer,
+    },
+    tensor::Tensor,
+};
 
 /// Nodes under construction, in order.
 #[derive(Debug)]
@@ -66,26 +73,22 @@ impl<'n> Replacement<'n> {
         names
     }
 
-    /// A node of one of our own kernels.
-    pub(super) fn own(
-        &mut self,
-        op: &str,
-        inputs: &[&str],
-        attributes: Vec<AttributeProto>,
-    ) -> String {
-        let name = self.node_with(op, inputs, attributes);
-        if let Some(node) = self.nodes.last_mut() {
-            node.domain = super::OWN_DOMAIN.to_owned();
-        }
-        name
-    }
-
     /// A vector of INT64.
     pub(super) fn ints(&mut self, elements: &[i64]) -> String {
         self.constant(TensorProto {
             dims: vec![elements.len() as i64],
             int64_data: elements.to_vec(),
             data_type: DataType::Int64.into(),
+            ..TensorProto::default()
+        })
+    }
+
+    /// A vector of FLOAT.
+    pub(super) fn floats(&mut self, elements: &[f32]) -> String {
+        self.constant(TensorProto {
+            dims: vec![elements.len() as i64],
+            float_data: elements.to_vec(),
+            data_type: DataType::Float.into(),
             ..TensorProto::default()
         })
     }
@@ -125,6 +128,26 @@ impl<'n> Replacement<'n> {
     /// Any constant; its name is set here.
     pub(super) fn constant(&mut self, tensor: TensorProto) -> String {
         let name = self.fresh("const");
+        self.constant_called(name, tensor)
+    }
+
+    /// A constant that is made of another, whose name it begins with: modules are told by it.
+    pub(super) fn constant_of(&mut self, base: &str, tensor: TensorProto) -> String {
+        let name = format!("{base}/{}", self.fresh("const"));
+        self.constant_called(name, tensor)
+    }
+
+    /// A matrix turned, once for all nodes that need it.
+    pub(super) fn turned(&mut self, known: &Known<'_>, base: &str, matrix: &Tensor) -> String {
+        let name = format!("{base}/canonical.turned");
+        if known.is_constant(&name) {
+            return name;
+        }
+        let turned = matrix.t().as_standard_layout().into_owned();
+        self.constant_called(name, f32_initializer("", turned.view()))
+    }
+
+    fn constant_called(&mut self, name: String, tensor: TensorProto) -> String {
         let value = AttributeProto {
             name: "value".to_owned(),
             r#type: AttributeType::Tensor.into(),
@@ -183,11 +206,6 @@ impl<'n> Replacement<'n> {
             let node = self.make(op, &inputs, vec![output.clone()], attributes);
             self.nodes.push(node);
         }
-        self.nodes
-    }
-
-    /// What has been built, for a source whose outputs are made already.
-    pub(super) fn finish(self) -> Vec<NodeProto> {
         self.nodes
     }
 

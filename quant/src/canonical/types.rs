@@ -14,10 +14,32 @@ pub(super) fn infer(node: &NodeProto, known: &mut Known<'_>) {
             shape: shape(node, known, index),
         })
         .collect();
+    let lengths = makes_lengths(node, known);
     for (name, of) in node.output.iter().zip(types) {
         if !name.is_empty() {
             known.made(name, of);
+            if lengths {
+                known.is_length_now(name);
+            }
         }
+    }
+}
+
+/// Whether what a node makes follows from lengths and small constants alone.
+fn makes_lengths(node: &NodeProto, known: &Known<'_>) -> bool {
+    match node.op_type.as_str() {
+        "Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero" | "NonMaxSuppression"
+        | "ConstantOfShape" | "EyeLike" | "SequenceLength" => true,
+        "Identity" | "Cast" | "Gather" | "Slice" | "Concat" | "Squeeze" | "Unsqueeze"
+        | "Reshape" | "Flatten" | "Transpose" | "Expand" | "Tile" | "Split" | "Add" | "Sub"
+        | "Mul" | "Div" | "Mod" | "Neg" | "Abs" | "Min" | "Max" | "Clip" | "Floor" | "Ceil"
+        | "Round" | "Sqrt" | "Where" | "Range" | "ReduceProd" | "ReduceSum" | "ReduceMax"
+        | "ReduceMin" | "ReduceMean" | "CumSum" | "GatherElements" | "GatherND"
+        | "ScatterElements" | "ScatterND" | "Trilu" | "OneHot" | "Pad" | "Relu" => {
+            let mut inputs = node.input.iter().filter(|name| !name.is_empty());
+            inputs.all(|name| known.is_length(name))
+        }
+        _ => false,
     }
 }
 
@@ -27,9 +49,26 @@ fn elem(node: &NodeProto, known: &Known<'_>, output: usize) -> DataType {
             .get(index)
             .map_or(DataType::Undefined, |name| known.elem(name))
     };
+    let first = output == 0 && !node.op_type.starts_with("Arg");
+    if node.domain == super::OWN_DOMAIN && first {
+        let stated = attribute_elem(node, "elem");
+        if !matches!(node.op_type.as_str(), "DequantizeLinear" | "Narrow")
+            && stated != DataType::Undefined
+        {
+            return stated;
+        }
+    }
     match node.op_type.as_str() {
         "Shape" | "Size" | "NonZero" | "ArgMax" | "ArgMin" | "NonMaxSuppression" => DataType::Int64,
         "TopK" if output == 1 => DataType::Int64,
+        "Unique" if output > 0 => DataType::Int64,
+        "SequenceLength" => DataType::Int64,
+        "HannWindow" | "HammingWindow" | "BlackmanWindow" | "MelWeightMatrix" => {
+            match attribute_elem(node, "output_datatype") {
+                DataType::Undefined => DataType::Float,
+                of => of,
+            }
+        }
         "MaxPool" if output == 1 => DataType::Int64,
         "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor"
         | "Not" | "IsNaN" | "IsInf" => DataType::Bool,
@@ -55,10 +94,21 @@ fn elem(node: &NodeProto, known: &Known<'_>, output: usize) -> DataType {
         },
         "DequantizeLinear" => DataType::Float,
         "MatMulInteger" | "ConvInteger" => DataType::Int32,
-        "If" | "Loop" | "Scan" | "SequenceAt" => DataType::Undefined,
-        op if node.domain == super::OWN_DOMAIN && op == "Compare" => DataType::Bool,
+        "If" | "Loop" => of_body(node, output),
+        "Scan" | "SequenceAt" => DataType::Undefined,
         _ => input(0),
     }
+}
+
+/// What the body of a node declares its output to be; the first a Loop's body makes is its condition.
+fn of_body(node: &NodeProto, output: usize) -> DataType {
+    let place = output + usize::from(node.op_type == "Loop");
+    let declared = node
+        .attribute
+        .iter()
+        .find_map(|attribute| attribute.g.as_ref())
+        .and_then(|body| ValueType::declared(body.output.get(place)?));
+    declared.map_or(DataType::Undefined, |of| of.elem)
 }
 
 fn attribute_elem(node: &NodeProto, name: &str) -> DataType {

@@ -7,18 +7,14 @@ use prost::Message as _;
 
 use super::own;
 use crate::{
-    canonical::OPSET,
+    canonical::{file, named},
     model::{Constant, Model},
-    onnx::{
-        GraphProto, ModelProto, OperatorSetIdProto, TensorProto, ValueInfoProto, f32_initializer,
-    },
+    onnx::{GraphProto, TensorProto, f32_initializer},
     tensor::Tensor,
 };
 
 /// Floats of at most so many elements are loaded with the model.
 const SMALL: usize = 1024;
-/// Version of the file format written.
-const IR_VERSION: i64 = 10;
 
 /// A model as rten loads it.
 pub(super) struct Executable {
@@ -33,10 +29,6 @@ pub(super) fn executable(model: &Model) -> Executable {
     let mut graph = GraphProto {
         name: "model".to_owned(),
         ..GraphProto::default()
-    };
-    let named = |name: &str| ValueInfoProto {
-        name: name.to_owned(),
-        ..ValueInfoProto::default()
     };
     graph
         .input
@@ -67,19 +59,8 @@ pub(super) fn executable(model: &Model) -> Executable {
     graph
         .output
         .extend(model.outputs().iter().map(|name| named(name)));
-    let proto = ModelProto {
-        ir_version: IR_VERSION,
-        opset_import: ["", "com.microsoft"]
-            .map(|domain| OperatorSetIdProto {
-                domain: domain.to_owned(),
-                version: if domain.is_empty() { OPSET } else { 1 },
-            })
-            .to_vec(),
-        graph: Some(graph),
-        ..ModelProto::default()
-    };
     Executable {
-        model: proto.encode_to_vec(),
+        model: file(graph).encode_to_vec(),
         weights,
     }
 }

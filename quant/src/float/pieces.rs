@@ -99,13 +99,22 @@ impl FloatModel {
                 Piece::Own(index) if live[*index] => {
                     let node = &self.nodes[*index];
                     let operands = node
-                        .uses()
-                        .map(|name| self.operand(name, given, &made))
-                        .collect::<Result<Vec<Datum>>>()?;
-                    let result = own::run(node, &operands.iter().collect::<Vec<_>>())?;
-                    if let Some(name) = node.made().next() {
-                        made.insert(name, convert::into_rten(result));
-                    }
+                        .inputs
+                        .iter()
+                        .map(|name| match name.as_str() {
+                            "" => Ok(None),
+                            name => self.operand(name, given, &made).map(Some),
+                        })
+                        .collect::<Result<Vec<Option<Datum>>>>()?;
+                    let operands: Vec<Option<&Datum>> =
+                        operands.iter().map(Option::as_ref).collect();
+                    let results = own::run(node, &operands)?;
+                    let named = node.outputs.iter().zip(results);
+                    made.extend(
+                        named
+                            .filter(|(name, _)| !name.is_empty())
+                            .map(|(name, result)| (name.as_str(), convert::into_rten(result))),
+                    );
                 }
                 Piece::Own(_) => {}
                 Piece::Rten(nodes) => {
@@ -165,7 +174,7 @@ impl FloatModel {
     }
 
     /// A value that a run is given, has as a constant or has made.
-    fn operand(
+    pub(super) fn operand(
         &self,
         name: &str,
         given: &Batch,

@@ -26,6 +26,8 @@ use crate::{
 /// Tasks that the layers are cut into, at most. More would repeat the float runs, fewer would
 /// leave workers idle; it must not depend on the number of workers.
 const GROUPS: usize = 16;
+/// A share of saturated values above which somebody should look at the layer's scales.
+const MUCH_CLIPPED: f64 = 0.01;
 
 /// The stage: groups of consecutive layers.
 pub(super) fn stage(session: &Session, calibration: &str) -> Result<Stage> {
@@ -106,6 +108,7 @@ pub(super) fn map(
         ways.sort_by_key(|measured| measured.way);
         let layer = group.decide(id, ways)?;
         group.tell_saturations(id, &layer);
+        group.notices.extend(clipped(&layer));
         layers.push((id, layer));
     }
     let mut events: Vec<Event> = group.notices.iter().cloned().map(Event::Notice).collect();
@@ -395,4 +398,25 @@ impl Group<'_> {
             ways,
         })
     }
+}
+
+/// The warning that much of what the layer's way makes saturates.
+fn clipped(layer: &LayerMeasured) -> Option<Notice> {
+    let runs = |way: &&WayMeasured| way.way == layer.effective;
+    let share = layer.ways.iter().find(runs)?.clip_fraction;
+    let what = match layer.effective {
+        Way::MulSum => "products",
+        _ => "outputs",
+    };
+    (share > MUCH_CLIPPED).then(|| Notice {
+        warning: true,
+        code: "CLIPPED".to_owned(),
+        subject: layer.layer.clone(),
+        message: format!(
+            "{:.1} % of its {what} saturate as {}: its scale is too small for them; look at its fixed \
+             scale and observer",
+            share * 100.0,
+            layer.effective
+        ),
+    })
 }

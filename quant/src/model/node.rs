@@ -143,6 +143,22 @@ impl OnnxNode {
         std::str::from_utf8(self.attribute(name)?.s.as_ref()?).ok()
     }
 
+    /// List of floats; empty where there is none.
+    pub(crate) fn floats(&self, name: &str) -> &[f32] {
+        self.attribute(name)
+            .map_or(&[], |attribute| attribute.floats.as_slice())
+    }
+
+    /// List of texts; empty where there is none.
+    pub(crate) fn texts(&self, name: &str) -> Vec<&str> {
+        let texts = self.attribute(name).map(|attribute| &attribute.strings);
+        texts
+            .into_iter()
+            .flatten()
+            .filter_map(|text| std::str::from_utf8(text).ok())
+            .collect()
+    }
+
     /// Bodies and branches.
     pub(crate) fn subgraphs(&self) -> impl Iterator<Item = &GraphProto> {
         self.attributes.iter().flat_map(subgraphs)

@@ -184,7 +184,11 @@ impl Request {
                      instead"
                         .to_owned(),
                 )?,
-                Target::Slot(id, slot) => set_slot(self.slots.entry((id, slot)).or_default()),
+                Target::Slot(id, slot) => {
+                    let request = self.slots.entry((id, slot)).or_default();
+                    request.named |= !found.is_glob;
+                    set_slot(request);
+                }
                 Target::Value(index) => {
                     let source = graph.origin(ValueId(index));
                     match source.0 == index {

@@ -179,8 +179,10 @@ impl Builder<'_> {
                 "{} allows {} int16 operand in a GEMM",
                 settings.toolchain, rules.max_int16_gemm_operands
             );
+            // Where nobody asked for int16 by name, it is how such a GEMM runs there and no news.
+            let asked = self.source.graph.origin(node.inputs[1]);
             self.notices.push(Notice {
-                warning: true,
+                warning: self.source.request.values[asked.0].explicit,
                 code: "DTYPE_FALLBACK".to_owned(),
                 subject: node.name.clone(),
                 message: format!("its second operand was requested int16 and runs int8: {reason}"),
@@ -202,9 +204,11 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Settings of inner tensors that the chosen way does not have.
+    /// Settings of inner tensors that the chosen way does not have. A glob means what is there: that it
+    /// also matches the inner tensors of other ways is nothing that anybody asked for.
     fn unused_settings(&mut self) {
-        for &(index, slot) in self.source.request.slots.keys() {
+        let slots = self.source.request.slots.iter();
+        for (&(index, slot), _) in slots.filter(|(_, request)| request.named) {
             let (Some(linear), Some(node)) = (
                 self.plan.linears.get(&index),
                 self.source.graph.nodes.get(index),

@@ -2,7 +2,8 @@
 
 use dual16_nash::ways::Way;
 
-/// Ways within this many dB of the best are equally good; the cheaper one is taken.
+/// Ways within this many dB of the best are equally good; the cheaper one is taken, and one on the
+/// matrix unit before one on the vector unit.
 pub const SQNR_TIE_DB: f64 = 0.5;
 
 /// What the choice needs to know of a way.
@@ -18,9 +19,10 @@ pub struct Candidate {
     pub macs: u64,
 }
 
-/// The legal way with the best SQNR; among those within [`SQNR_TIE_DB`] of it the one with the
-/// fewest multiply-accumulates, then the higher SQNR, then the earlier in the list. `None` if no
-/// candidate is legal.
+/// The legal way with the best SQNR; among those within [`SQNR_TIE_DB`] of it one that the matrix
+/// unit runs, whatever it multiplies: a multiplication on the vector unit is no cheap one. Among
+/// those the one with the fewest multiply-accumulates, then the higher SQNR, then the earlier in the
+/// list. `None` if no candidate is legal.
 pub fn choose(candidates: &[Candidate]) -> Option<Way> {
     let legal = || candidates.iter().filter(|candidate| candidate.legal);
     let best = legal()
@@ -28,8 +30,9 @@ pub fn choose(candidates: &[Candidate]) -> Option<Way> {
         .fold(f64::NEG_INFINITY, f64::max);
     let good = legal().filter(|candidate| candidate.sqnr_db >= best - SQNR_TIE_DB);
     let order = |a: &&Candidate, b: &&Candidate| {
-        a.macs
-            .cmp(&b.macs)
+        let vector_unit = |candidate: &Candidate| candidate.way.int16_gemm_operands().is_none();
+        (vector_unit(a), a.macs)
+            .cmp(&(vector_unit(b), b.macs))
             .then_with(|| b.sqnr_db.total_cmp(&a.sqnr_db))
     };
     good.min_by(order).map(|candidate| candidate.way)
@@ -61,14 +64,34 @@ mod tests {
     fn within_half_a_decibel_the_cheaper_way_wins() {
         let near = [
             candidate(Way::Split, true, 48.7, 2),
-            candidate(Way::MulSum, true, 48.3, 1),
+            candidate(Way::A16W8, true, 48.3, 1),
         ];
-        assert_eq!(choose(&near), Some(Way::MulSum));
+        assert_eq!(choose(&near), Some(Way::A16W8));
         let far = [
             candidate(Way::Split, true, 48.7, 2),
             candidate(Way::MulSum, true, 39.3, 1),
         ];
         assert_eq!(choose(&far), Some(Way::Split));
+    }
+
+    #[test]
+    fn a_tie_never_goes_to_the_vector_unit() {
+        let poor = [
+            candidate(Way::MulSum, true, 0.28, 1),
+            candidate(Way::A8W8, true, 0.27, 1),
+            candidate(Way::Split, true, 0.27, 2),
+        ];
+        assert_eq!(choose(&poor), Some(Way::A8W8));
+        let near = [
+            candidate(Way::MulSum, true, 48.7, 1),
+            candidate(Way::Split, true, 48.3, 2),
+        ];
+        assert_eq!(choose(&near), Some(Way::Split));
+        let alone = [
+            candidate(Way::MulSum, true, 39.3, 1),
+            candidate(Way::A16W8, true, 13.4, 1),
+        ];
+        assert_eq!(choose(&alone), Some(Way::MulSum));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct SlotRequest {
     pub observer: Option<ObserverKind>,
     /// Scale given outright.
     pub fixed_scale: Option<f32>,
+    /// Named itself, rather than only matched by a glob that means other tensors as well.
+    pub named: bool,
 }
 
 impl Request {

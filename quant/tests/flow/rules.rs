@@ -9,6 +9,7 @@ use dual16_quant::{
     Error, InputLimits,
     flow::{Control, Event, Executor, Part, TaskInput},
     memory::MemoryBudget,
+    report::Notice,
     settings::{SettingValue, Settings, Template, WayChoice},
 };
 
@@ -230,6 +231,47 @@ fn a_setting_that_can_have_no_effect_is_said() {
             if notice.code == "UNUSED_SETTING" && notice.subject == "linear2.mul")
     };
     assert!(finished.events.iter().any(unused));
+
+    // A glob over all of a layer means the tensors that are there.
+    let by_glob = [("linear2*", observer)];
+    let finished = run(&job("smallmodel", settings(&by_glob))).unwrap();
+    let unused = notices(&finished.events, "UNUSED_SETTING");
+    assert!(unused.is_empty(), "{unused:?}");
+}
+
+fn notices<'a>(events: &'a [Event], code: &str) -> Vec<&'a Notice> {
+    let notices = events.iter().filter_map(|event| match event {
+        Event::Notice(notice) => Some(notice),
+        _ => None,
+    });
+    notices.filter(|notice| notice.code == code).collect()
+}
+
+#[test]
+fn what_nobody_asked_for_by_name_is_no_warning() {
+    let finished = run(&job("digits", settings(&[]))).unwrap();
+    let told = notices(&finished.events, "DTYPE_FALLBACK");
+    assert!(
+        !told.is_empty() && told.iter().all(|notice| !notice.warning),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_scale_that_clips_much_is_warned_of_and_moves_nothing_to_the_vector_unit() {
+    let mut asked = settings(&[("linear1", SettingValue::FixedScale(7.0 / 32767.0))]);
+    asked.template = Template::A8W8;
+    let finished = run(&job("smallmodel", asked)).unwrap();
+    let told = notices(&finished.events, "CLIPPED");
+    let warned = told
+        .iter()
+        .any(|notice| notice.warning && notice.subject == "linear1");
+    assert!(warned, "{told:?}");
+    let vector = |event: &Event| {
+        matches!(event, Event::Layer(layer)
+            if layer.layer == "linear1" && layer.effective == Way::MulSum)
+    };
+    assert!(!finished.events.iter().any(vector));
 }
 
 #[test]

@@ -124,8 +124,8 @@ fn what_cannot_run_says_so() {
     let no_node = sample.float.run_node(99, &HashMap::new()).unwrap_err();
     assert!(no_node.to_string().contains("it has 8 nodes, not 99"));
 
-    let model = Made::new(&[2]).node("Frobnicate", &["x"], &["y"]).model();
-    let refused = FloatModel::load(&model, 1).unwrap_err();
+    let bytes = Made::new(&[2]).node("Frobnicate", &["x"], &["y"]).encode();
+    let refused = Model::from_bytes("made.onnx", bytes.into(), &[], LIMITS).unwrap_err();
     let text = refused.to_string();
     assert_eq!(refused.code(), "INVALID_MODEL");
     assert!(

@@ -212,7 +212,11 @@ fn names_of_everything_in_a_model() {
             "n".repeat(64)
         );
         holds(InputLimit::TensorNameBytes, 100, &[&says], |limits| {
-            load(&bytes, limits)
+            match load(&bytes, limits) {
+                // Nothing runs an operator of this name, however long it may be.
+                Err(error) if error.code() == "INVALID_MODEL" && of == "operator" => Ok(()),
+                other => other,
+            }
         });
     }
     for (of, module, function) in [
@@ -254,7 +258,7 @@ fn subgraphs_within_subgraphs() {
 fn a_subgraph_larger_than_can_be_run() {
     let branch = |nodes| AttributeProto {
         g: Some(GraphProto {
-            node: vec![NodeProto::default(); nodes],
+            node: vec![node("Identity", &["x"], &["again"]); nodes],
             ..GraphProto::default()
         }),
         ..AttributeProto::default()

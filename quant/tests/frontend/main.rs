@@ -19,6 +19,7 @@ mod lists;
 mod model;
 mod names;
 mod npy;
+mod operators;
 mod patterns;
 mod reading;
 mod robust;

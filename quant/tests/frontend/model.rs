@@ -107,15 +107,13 @@ fn what_is_wrong_is_named() {
 
 #[test]
 fn a_weight_that_is_not_finite_is_named_with_its_index() {
-    for (value, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
-        let made = Made::new(&[1, 2])
-            .constant("w", &[2, 2], &[1.0, 2.0, value, 4.0])
-            .node("MatMul", &["x", "w"], &["y"]);
-        let error = load(made.encode()).unwrap_err();
-        assert_eq!(error.code(), "NON_FINITE");
-        let wanted = format!("m.onnx: tensor 'w' has {shown} at index [1, 0]");
-        assert!(error.to_string().starts_with(&wanted), "{error}");
-    }
+    let made = Made::new(&[1, 2])
+        .constant("w", &[2, 2], &[1.0, 2.0, f32::NAN, 4.0])
+        .node("MatMul", &["x", "w"], &["y"]);
+    let error = load(made.encode()).unwrap_err();
+    assert_eq!(error.code(), "NON_FINITE");
+    let wanted = "m.onnx: tensor 'w' has NaN at index [1, 0]";
+    assert!(error.to_string().starts_with(wanted), "{error}");
 }
 
 #[test]

@@ -81,8 +81,8 @@ fn element_by_element() {
             "island Div",
         ),
         (
-            constants().node("HardSwish", &["x"], &["y"]),
-            "island HardSwish",
+            constants().node("Softsign", &["x"], &["y"]),
+            "island Softsign",
         ),
     ];
     for (made, wanted) in cases {

@@ -33,11 +33,8 @@ pub fn generate() -> Folder {
         None => Folder::Passing(tempfile::tempdir().unwrap()),
     };
     let given = |name: &str, otherwise: &str| env::var(name).unwrap_or(otherwise.to_owned());
-    let mut command = Command::new(interpreter());
+    let mut command = python("reference_models");
     command
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python"))
-        .args(["-m", "reference_models"])
         .arg(folder.path())
         .args(["--sample", &given("DUAL16_REFERENCE_SAMPLE", SAMPLE)])
         .args(["--seed", &given("PROPTEST_RNG_SEED", SEED)]);
@@ -47,6 +44,16 @@ pub fn generate() -> Folder {
     let status = command.status().unwrap();
     assert!(status.success(), "the generator of cases: {status}");
     folder
+}
+
+/// A module of `tests/python`, to be run.
+pub fn python(module: &str) -> Command {
+    let mut command = Command::new(interpreter());
+    command
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python"))
+        .args(["-m", module]);
+    command
 }
 
 /// The interpreter that `./test` has set up, or the one that is named.

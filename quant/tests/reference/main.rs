@@ -14,6 +14,7 @@
     reason = "a test fails by panicking and shows what it measured"
 )]
 
+mod canonical;
 mod case;
 mod compare;
 mod generator;
@@ -52,6 +53,7 @@ fn the_same_numbers_as_onnxruntime_or_a_refusal_that_names_the_node() {
             ));
         }
     }
+    wrong.extend(canonical::check(folder.path(), &cases));
     let failed = outcomes.iter().filter(|one| one.class.fails());
     wrong.extend(failed.map(Outcome::to_string));
     assert!(

@@ -49,7 +49,7 @@ pub enum Refusal {
         max: u32,
     },
     /// Only jobs that failed or were cancelled can be retried.
-    #[error("{job} is {state:?}: only a failed or cancelled job can be retried")]
+    #[error("{job} is {}: only a failed or cancelled job can be retried", .state.name())]
     NotRetryable {
         /// The job.
         job: super::JobId,

@@ -139,6 +139,19 @@ pub enum State {
     Cancelled,
 }
 
+impl State {
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 impl Phase {
     /// The phase without its details.
     pub fn state(&self) -> State {

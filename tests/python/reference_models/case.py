@@ -87,10 +87,12 @@ def all_nodes(model):
 
 
 def names(model):
-    """What a refusal may name: nodes (one without a name goes by its output), operators, inputs."""
-    found = {value.name for value in model.graph.input}
+    """What a refusal may name: nodes (one without a name goes by its output), operators, inputs, constants."""
+    found = {value.name for value in [*model.graph.input, *model.graph.initializer]}
     for node in all_nodes(model):
         found.update([node.op_type, node.name or "node_" + node.output[0]])
+        if node.op_type == "Constant":
+            found.add(node.output[0])
     return sorted(found)
 
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Paint, new_table};
+use super::{Grid, Paint, name, text};
 
 const LINEAR: &str = "Linear";
 
@@ -39,21 +39,25 @@ pub(super) fn tables(names: &[Named], paint: Paint) -> String {
 fn table(heading: &str, rows: &[&Named], paint: Paint) -> String {
     // Most models have no such names.
     let any_scoped = rows.iter().any(|named| named.scoped.is_some());
-    let mut table = new_table(paint);
-    let mut header = vec![heading, "module path", "node", "outputs"];
-    header.extend(any_scoped.then_some("also"));
-    table.set_header(header);
+    let mut columns = vec![
+        name(heading),
+        text("module path"),
+        text("node"),
+        text("outputs"),
+    ];
+    columns.extend(any_scoped.then(|| text("also")));
+    let mut grid = Grid::new(columns);
     for named in rows {
         let mut row = vec![
-            named.name.clone(),
-            named.module.clone(),
-            named.nodes.join(", "),
-            named.outputs.join(", "),
+            named.name.as_str().into(),
+            named.module.as_str().into(),
+            named.nodes.join(", ").into(),
+            named.outputs.join(", ").into(),
         ];
-        row.extend(any_scoped.then(|| named.scoped.clone().unwrap_or_default()));
-        table.add_row(row);
+        row.extend(any_scoped.then(|| named.scoped.clone().unwrap_or_default().into()));
+        grid.row(row);
     }
-    table.trim_fmt()
+    grid.render(paint)
 }
 
 pub(super) fn json(names: &[Named]) -> String {

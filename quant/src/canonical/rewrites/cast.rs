@@ -1,7 +1,7 @@
 //! Cast between the types of the form. Every float is computed in f32, so a Cast between floats
 //! rounds where the type is narrower than float16; a boolean is 0 or 1; CastLike is a Cast.
 
-use super::{Node, Rewritten};
+use super::{Node, Rewritten, integers};
 use crate::{
     canonical::{
         known::{Known, is_float},
@@ -59,12 +59,21 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
             true => x.to_owned(),
             false => new.node_with("Cast", &[x], plain(T::Float)),
         };
-        return Ok(Some(new.last_own("Narrow", &[&x], plain(to))));
+        let saturate = int_attribute("saturate", node.int("saturate").unwrap_or(1));
+        let attributes = [plain(to), vec![saturate]].concat();
+        return Ok(Some(new.last_own("Narrow", &[&x], attributes)));
+    }
+    if matches!(to, T::Int4 | T::Uint4) && is_float(from) {
+        return Err(Refusal::new(format!(
+            "it casts floats to {to:?}; quantize them instead"
+        )));
+    }
+    if integers::exact_cast(known, x, to) {
+        return integers::to_integer(known, node, x, to);
     }
     let target = match to {
         T::Float | T::Double | T::Float16 => T::Float,
         T::Int8 | T::Uint8 | T::Int32 | T::Int64 => to,
-        // Held in 32 bits, which every value of theirs fits that anyone has in a model.
         T::Int16 | T::Uint16 | T::Uint32 | T::Uint64 => T::Int64,
         _ => {
             return Err(Refusal::new(format!(

@@ -3,16 +3,44 @@
 
 use super::{Node, Rewritten};
 use crate::{
-    canonical::{known::Known, refusal::Refusal, replacement::Replacement},
+    canonical::{
+        known::Known,
+        refusal::Refusal,
+        replacement::{Replacement, int_attribute},
+    },
     onnx::{AttributeProto, AttributeType, DataType, TensorProto},
 };
 
 pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     match node.op() {
         "Dropout" => dropout(known, node),
+        "OneHot" => one_hot(known, node),
+        "BatchNormalization" if node.int("training_mode").unwrap_or(0) != 0 => Err(Refusal::new(
+            "it is in training mode (training_mode); export the model for inference",
+        )),
         "Sum" | "Mean" => variadic(known, node),
         _ => Ok(None),
     }
+}
+
+/// Indices and depth may be floats.
+fn one_hot(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
+    let (indices, depth) = (node.needs(0)?, node.needs(1)?);
+    if !known.is_float(indices) && !known.is_float(depth) {
+        return Ok(None);
+    }
+    let mut new = Replacement::of(node.proto);
+    let mut whole = |name: &str| match known.is_float(name) {
+        true => {
+            let to = int_attribute("to", i32::from(DataType::Int64).into());
+            new.node_with("Cast", &[name], vec![to])
+        }
+        false => name.to_owned(),
+    };
+    let (indices, depth) = (whole(indices), whole(depth));
+    let attributes = node.attributes_but(&[]);
+    let inputs = [&indices, &depth, node.needs(2)?];
+    Ok(Some(new.last_with("OneHot", &inputs, attributes)))
 }
 
 fn dropout(known: &Known<'_>, node: &Node<'_>) -> Rewritten {

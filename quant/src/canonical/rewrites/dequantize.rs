@@ -60,7 +60,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         y[&index] = (q - zero) * scale;
     }
     let mut new = Replacement::of(node.proto);
-    let folded = new.constant(f32_initializer("", y.view()));
+    let folded = new.constant_of(x, f32_initializer("", y.view()));
     Ok(Some(new.last("Identity", &[&folded])))
 }
 

@@ -59,6 +59,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let plain = trans_b && alpha == 1.0;
     let weight = match plain {
         true => b.to_owned(),
+        false if alpha == 1.0 => new.turned(known, b, &weight),
         false => {
             let weight = if trans_b {
                 weight
@@ -71,16 +72,16 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
                     "its constant '{b}' times alpha {alpha} is not finite"
                 )));
             }
-            new.constant(f32_initializer("", scaled.view()))
+            new.constant_of(b, f32_initializer("", scaled.view()))
         }
     };
     let form = || vec![int_attribute("transB", 1)];
     match (c, vector) {
-        (Some(_), Some(Some(vector))) => {
+        (Some(c), Some(Some(vector))) => {
             let bias =
                 Tensor::from_shape_vec(vec![outputs], vector.iter().map(|b| beta * b).collect())
                     .map_err(|error| Refusal::new(error.to_string()))?;
-            let bias = new.constant(f32_initializer("", bias.view()));
+            let bias = new.constant_of(c, f32_initializer("", bias.view()));
             Ok(Some(new.last_with("Gemm", &[&a, &weight, &bias], form())))
         }
         (Some(c), _) => {

@@ -83,7 +83,7 @@ fn single_matrix(
     let weight = known.all_floats(b)?;
     let matrix = weight.into_shape_with_order(vec![*k, *n]).ok()?;
     let mut new = Replacement::of(node.proto);
-    let matrix = new.constant(f32_initializer("", matrix.view()));
+    let matrix = new.constant_of(b, f32_initializer("", matrix.view()));
     Some(new.last("MatMul", &[a, &matrix]))
 }
 
@@ -99,13 +99,12 @@ fn transposed(
         .all_floats(a)?
         .into_shape_with_order(vec![m, k])
         .ok()?;
-    let turned = weight.reversed_axes().as_standard_layout().into_owned();
     let mut perm: Vec<i64> = (0..rank as i64).collect();
     perm.swap(rank - 1, rank - 2);
     let mut new = Replacement::of(node.proto);
     let turn = || vec![ints_attribute("perm", &perm)];
     let x = new.node_with("Transpose", &[b], turn());
-    let weight = new.constant(f32_initializer("", turned.view()));
+    let weight = new.turned(known, a, &weight);
     let y = new.node("MatMul", &[&x, &weight]);
     Some(new.last_with("Transpose", &[&y], turn()))
 }

@@ -2,16 +2,25 @@
 //! They are tried in the order of [`ALL`], again on what they made, until none applies; a rewrite
 //! that applies must leave nothing that it applies to.
 
+mod activations;
+mod attention;
 mod broadcast_axis;
 mod cast;
 mod defaults;
 mod dequantize;
+mod einsum;
 mod gemm;
+mod integers;
+mod kernels;
 mod matmul;
+mod norms;
 mod older;
 mod pow;
+mod quantized;
+mod rotary;
 mod sign;
 mod softmax;
+mod windowed;
 mod windows;
 
 use super::{known::Known, refusal::Refusal};
@@ -29,13 +38,22 @@ const ALL: &[Rewrite] = &[
     broadcast_axis::rewrite,
     defaults::rewrite,
     windows::rewrite,
+    windowed::rewrite,
     softmax::rewrite,
+    activations::rewrite,
+    norms::rewrite,
+    attention::rewrite,
+    rotary::rewrite,
+    einsum::rewrite,
     pow::rewrite,
     gemm::rewrite,
     matmul::rewrite,
     cast::rewrite,
     sign::rewrite,
     dequantize::rewrite,
+    quantized::rewrite,
+    integers::rewrite,
+    kernels::rewrite,
 ];
 
 /// The first rewrite that applies to a node of the standard operators.

@@ -19,6 +19,11 @@ pub(super) fn rewrite(_: &Known<'_>, node: &Node<'_>) -> Rewritten {
         "Pad" => pad(node),
         "TopK" => top_k(node),
         "Upsample" => upsample(node),
+        "Scatter" => Ok(Some(Replacement::of(node.proto).last_with(
+            "ScatterElements",
+            &node.inputs(),
+            node.attributes_but(&[]),
+        ))),
         "Resize" if node.proto.input.len() == 2 => resize(node),
         _ => Ok(None),
     }

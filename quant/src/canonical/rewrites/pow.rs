@@ -1,5 +1,5 @@
-//! Pow with an exponent of another type than its base: the exponent in the base's type. An integer
-//! base with a float exponent is a float power, rounded toward zero (ONNX, Pow-15).
+//! Pow of floats with an exponent of integers: the exponent as floats. Powers of integers are
+//! `integers`' concern.
 
 use super::{Node, Rewritten};
 use crate::{
@@ -20,12 +20,6 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     if known.is_integer(exponent) && (known.is_float(x) || known.elem(x) == DataType::Undefined) {
         let exponent = new.node_with("Cast", &[exponent], to(DataType::Float));
         return Ok(Some(new.last("Pow", &[x, &exponent])));
-    }
-    if known.is_integer(x) {
-        let base = new.node_with("Cast", &[x], to(DataType::Float));
-        let exponent = new.node_with("Cast", &[exponent], to(DataType::Float));
-        let power = new.node("Pow", &[&base, &exponent]);
-        return Ok(Some(new.last_with("Cast", &[&power], to(known.elem(x)))));
     }
     Ok(None)
 }

@@ -2,7 +2,7 @@
 //! pads (ONNX, Conv-11, ConvTranspose-11, MaxPool-12, AveragePool-19). Where the pads follow from a
 //! length that is not fixed they are computed in the graph and padded before the convolution.
 
-use super::{Node, Rewritten};
+use super::{Node, Rewritten, kernels::to_kernel};
 use crate::{
     canonical::{
         known::Known,
@@ -19,6 +19,9 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     }
     let window = Window::of(known, node)?;
     match window.auto_pad {
+        "NOTSET" | "VALID" if node.ints("output_shape").is_some() => {
+            return output_shape(known, node, &window);
+        }
         "NOTSET" | "VALID" => {}
         "SAME_UPPER" | "SAME_LOWER" if node.op() == "ConvTranspose" => {
             return transposed(known, node, &window);
@@ -163,10 +166,7 @@ fn same(known: &Known<'_>, node: &Node<'_>, window: &Window<'_>) -> Rewritten {
         return Ok(Some(new.last_with(node.op(), &node.inputs(), attributes)));
     }
     if node.op().contains("Pool") {
-        return Err(Refusal::new(format!(
-            "its auto_pad {} follows from a length of '{x}' that is not fixed; state its pads, or fix the length",
-            window.auto_pad
-        )));
+        return to_kernel(known, node, Vec::new());
     }
     let mut new = Replacement::of(node.proto);
     let pads = computed_pads(&mut new, x, window);
@@ -251,16 +251,26 @@ fn output_shape(known: &Known<'_>, node: &Node<'_>, window: &Window<'_>) -> Rewr
         .ints("output_padding")
         .map_or(vec![0; window.kernel.len()], <[i64]>::to_vec);
     let wanted = &wanted[wanted.len() - lengths.len()..];
-    let parts = (0..lengths.len()).map(|axis| {
-        let full = window.strides[axis] * (lengths[axis] - 1)
-            + extra.get(axis).copied().unwrap_or(0)
-            + window.extent(axis)
-            + 1;
+    let mut extra = extra;
+    extra.resize(lengths.len(), 0);
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    for axis in 0..lengths.len() {
+        let full =
+            window.strides[axis] * (lengths[axis] - 1) + extra[axis] + window.extent(axis) + 1;
         let total = full - wanted[axis];
-        window.parts(total.max(0))
-    });
-    let (before, after): (Vec<i64>, Vec<i64>) = parts.unzip();
-    let mut attributes = node.attributes_but(&["auto_pad", "pads", "output_shape"]);
+        // What is missing of the output is padded like any other end of it.
+        extra[axis] += (-total).max(0);
+        let (more, less) = (total.max(0) - total.max(0) / 2, total.max(0) / 2);
+        let parts = match window.auto_pad {
+            "SAME_UPPER" => (less, more),
+            _ => (more, less),
+        };
+        before.push(parts.0);
+        after.push(parts.1);
+    }
+    let mut attributes =
+        node.attributes_but(&["auto_pad", "pads", "output_shape", "output_padding"]);
+    attributes.push(ints_attribute("output_padding", &extra));
     attributes.push(ints_attribute("pads", &[before, after].concat()));
     let new = Replacement::of(node.proto);
     Ok(Some(new.last_with(node.op(), &node.inputs(), attributes)))

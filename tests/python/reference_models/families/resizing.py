@@ -83,7 +83,9 @@ def resize_three_dimensions(d):
 def resize_cropped(d):
     x = d.input([1, 1, 4, 5])
     region = np.array([0, 0, 0.2, -0.1, 1, 1, 0.8, 1.2], np.float32)
-    inputs = [x, d.operand(region), "", d.operand(np.array([1, 1, *d.ints(2, 2, 6)], np.int64))]
+    # A region as large as the image is copied by onnxruntime, whatever part of it is asked for.
+    sizes = d.operand(np.array([1, 1, d.pick([2, 3, 6]), d.pick([2, 3, 6])], np.int64))
+    inputs = [x, d.operand(region), "", sizes]
     d.output(
         d.node(
             "Resize",
