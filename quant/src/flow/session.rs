@@ -382,8 +382,11 @@ impl Session {
 
     /// Says whose integers a quantized run has, where there are any that follow from activations.
     fn frozen(&self) -> Option<Notice> {
-        let values = self.graph.values.iter();
-        let exact: Vec<&str> = values
+        let nodes = self.graph.nodes.iter();
+        let asked = nodes.filter(|node| !self.graph.answered_in_float(node));
+        let exact: Vec<&str> = asked
+            .flat_map(|node| &node.outputs)
+            .map(|id| self.graph.value(*id))
             .filter(|value| !value.kind.is_float())
             .map(|value| value.name.as_str())
             .collect();

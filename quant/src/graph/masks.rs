@@ -64,6 +64,8 @@ pub(crate) enum Passage {
     Times(ValueId),
     /// Divided by another operand.
     Over(ValueId),
+    /// Divided by what only the float run has: the root of a length, for one.
+    OverUnknown,
 }
 
 /// An operand that may bring masked elements into a node.
@@ -234,6 +236,10 @@ impl Graph {
             ) => inputs.iter().filter(float).map(same).collect(),
             ("Neg", &[x]) => vec![Brought {
                 side: side.other(),
+                ..same(&x)
+            }],
+            ("Div", &[x]) => vec![Brought {
+                passage: Passage::OverUnknown,
                 ..same(&x)
             }],
             ("Div", &[x, divisor]) => vec![Brought {

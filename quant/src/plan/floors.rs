@@ -142,7 +142,7 @@ impl Floors<'_> {
                 };
                 let side = graph.mask_side(output).unwrap_or(Side::Below);
                 for brought in graph.brought(node, side) {
-                    if let Some(bound) = self.before(brought.passage, side, bound) {
+                    if let Some(bound) = self.before(&brought, side, output, bound) {
                         self.lower(brought.operand, bound);
                     }
                 }
@@ -152,8 +152,8 @@ impl Floors<'_> {
     }
 
     /// The bound of an operand, given that of the node's output.
-    fn before(&self, passage: Passage, side: Side, bound: f32) -> Option<f32> {
-        let before = match passage {
+    fn before(&self, brought: &Brought, side: Side, output: ValueId, bound: f32) -> Option<f32> {
+        let before = match brought.passage {
             Passage::Same => bound,
             Passage::Plus { other, sign } => {
                 let other = signed(self.source.unmasked_range(other), side.sign() * sign);
@@ -167,6 +167,7 @@ impl Floors<'_> {
                 let (least, most) = self.factor(divisor)?;
                 (bound * least).min(bound * most)
             }
+            Passage::OverUnknown => bound * self.quotient(brought.operand, output),
         };
         before.is_finite().then_some(before)
     }
@@ -182,6 +183,12 @@ impl Floors<'_> {
         } else {
             None
         }
+    }
+
+    /// How much larger a value is than what was made of it.
+    fn quotient(&self, id: ValueId, made: ValueId) -> f32 {
+        let [from, to] = [id, made].map(|id| self.source.unmasked_range(id).amax());
+        from / to
     }
 
     /// Lowers a mask's bound. The range reaches as far below 0 as above: what that gives is free.
@@ -231,6 +238,7 @@ impl Floors<'_> {
                 }
                 Passage::Times(factor) => end * self.factor(factor)?.1,
                 Passage::Over(divisor) => end / self.factor(divisor)?.0,
+                Passage::OverUnknown => end / self.quotient(brought.operand, output),
             })
         };
         let ends = graph.brought(node, side).into_iter().filter_map(after);

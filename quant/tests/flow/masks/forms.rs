@@ -126,6 +126,21 @@ fn scaled_after(masked: f32) -> Made {
     attend(made.node("Mul", &["masked2", "half"], &["ms"]))
 }
 
+/// Masked first, then divided by the root of a length that only a run knows.
+fn divided_after(masked: f32) -> Made {
+    let made = mask(start(), &padded(), masked)
+        .indices("width", &[2])
+        .node("Add", &["s", "m"], &["sum"])
+        .node("Shape", &["q"], &["lengths"])
+        .node("Gather", &["lengths", "width"], &["length"]);
+    let made = to_float(made, "length", "number")
+        .node("Sqrt", &["number"], &["root"])
+        .node("Div", &["sum", "root"], &["half"])
+        .scalar("four", 4.0)
+        .node("Mul", &["half", "four"], &["ms"]);
+    attend(made)
+}
+
 /// Kept above the least number afterwards, as OPT has it.
 fn bounded(masked: f32) -> Made {
     let made = mask(start(), &padded(), masked)
@@ -185,11 +200,12 @@ type Given = fn(f32) -> Extra;
 
 /// Name, form, what it masks with, the input that it has.
 fn forms() -> Vec<(String, Made, Option<Given>, f32)> {
-    let none: [(&str, Form); 8] = [
+    let none: [(&str, Form); 9] = [
         ("added", added),
         ("chosen", chosen),
         ("chosen and added", chosen_and_added),
         ("scaled after", scaled_after),
+        ("divided after", divided_after),
         ("bounded", bounded),
         ("twice", twice),
         ("in steps", in_steps),
