@@ -19,7 +19,6 @@ use crate::{
     exec::{Capture, Integers, Prepared},
     float::FloatModel,
     graph::{Graph, Move, Node, NodeId, Op, ValueId, lower},
-    layers,
     memory::{MemoryBudget, Reservation},
     model::{InputSpec, Model, without_linear},
     observe::{ObserverKind, Wants},
