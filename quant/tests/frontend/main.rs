@@ -10,6 +10,7 @@
 
 mod batch;
 mod elements;
+mod exact;
 mod float;
 mod functions;
 mod graph;

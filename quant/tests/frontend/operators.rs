@@ -22,7 +22,7 @@ the node's name and the reason.
 
 Integers and booleans are never quantized. Float execution holds integers in 32 bits: arithmetic that
 leaves them is an error that names the node. Inside the body of a Loop or a branch only what the float
-engine runs itself is run.
+engine runs itself is run, and integers there are not watched.
 
 | operator | fate | |
 |---|---|---|

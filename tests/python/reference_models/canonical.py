@@ -16,7 +16,12 @@ from .case import TOLERANCE, session
 CLOSE = 1e-5
 # Of the forms so many of a hundred must have been run.
 LEAST_RUN = 60
-FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
+FLOATS = {
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+    onnx.TensorProto.DOUBLE,
+}
 WHOLE = {
     onnx.TensorProto.INT64,
     onnx.TensorProto.INT32,
@@ -53,7 +58,9 @@ def compare(case):
         elem = inputs[value.name]
         value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT if elem in FLOATS else elem
     plain = not FLOATS & set(inputs.values()) - {onnx.TensorProto.FLOAT}
-    close = (CLOSE, CLOSE) if plain and (about["rtol"], about["atol"]) == TOLERANCE else (about["rtol"], about["atol"])
+    close = (about["rtol"], about["atol"])
+    if plain and close == TOLERANCE:
+        close = (CLOSE, CLOSE)
     try:
         running = session(form)
         made = []

@@ -87,7 +87,7 @@ def all_nodes(model):
 
 
 def names(model):
-    """What a refusal may name: nodes (one without a name goes by its output), operators, inputs, constants."""
+    """What a refusal may name: nodes (without a name, by their output), operators, inputs, constants."""
     found = {value.name for value in [*model.graph.input, *model.graph.initializer]}
     for node in all_nodes(model):
         found.update([node.op_type, node.name or "node_" + node.output[0]])

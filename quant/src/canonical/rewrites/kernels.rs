@@ -44,6 +44,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let own = match op {
         _ if ALWAYS.contains(&op) => true,
         // rten takes neither the first of equals nor the last.
+        "ArgMax" | "ArgMin" if known.nested => return best(known, node),
         "ArgMax" | "ArgMin" => true,
         "GridSample" => {
             let linear = matches!(node.text("mode"), None | Some("linear" | "bilinear"));
@@ -127,6 +128,26 @@ pub(super) fn nowhere_nested(known: &Known<'_>) -> Result<(), Refusal> {
 /// Type of the integers that a kernel makes.
 pub(super) fn elem_attribute(elem: DataType) -> AttributeProto {
     int_attribute("elem", i32::from(elem).into())
+}
+
+/// ArgMax and ArgMin inside a body, by the first that TopK finds.
+fn best(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
+    if node.int("select_last_index").unwrap_or(0) != 0 {
+        nowhere_nested(known)?;
+    }
+    let axis = node.int("axis").unwrap_or(0);
+    let mut new = Replacement::of(node.proto);
+    let one = new.ints(&[1]);
+    let along = vec![
+        int_attribute("axis", axis),
+        int_attribute("largest", i64::from(node.op() == "ArgMax")),
+    ];
+    let found = new.node_of("TopK", &[node.needs(0)?, &one], 2, along);
+    if node.int("keepdims").unwrap_or(1) != 0 {
+        return Ok(Some(new.last("Identity", &[&found[1]])));
+    }
+    let axis = new.ints(&[axis]);
+    Ok(Some(new.last("Squeeze", &[&found[1], &axis])))
 }
 
 /// Whether a GRU or LSTM has what rten's has not.

@@ -17,6 +17,7 @@ mod norms;
 mod older;
 mod pow;
 mod quantized;
+mod reductions;
 mod rotary;
 mod sign;
 mod softmax;
@@ -52,6 +53,7 @@ const ALL: &[Rewrite] = &[
     sign::rewrite,
     dequantize::rewrite,
     quantized::rewrite,
+    reductions::rewrite,
     integers::rewrite,
     kernels::rewrite,
 ];

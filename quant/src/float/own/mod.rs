@@ -15,8 +15,10 @@ mod pooling;
 mod quantize;
 mod recurrent;
 mod reduce;
+mod regions;
 mod resize;
 mod sampling;
+mod scatter;
 mod signal;
 mod windows;
 
@@ -58,7 +60,7 @@ const KERNELS: &[(&str, Kernel)] = &[
     ("CumProd", reduce::cumulated),
     ("CumSum", reduce::cumulated),
     ("DFT", signal::dft),
-    ("DeformConv", sampling::deform_conv),
+    ("DeformConv", regions::deform_conv),
     ("DequantizeLinear", quantize::dequantize),
     ("Det", signal::det),
     ("Div", arithmetic::binary),
@@ -92,12 +94,12 @@ const KERNELS: &[(&str, Kernel)] = &[
     ("ReduceSum", reduce::integers),
     ("ReduceSumSquare", reduce::integers),
     ("Resize", resize::resize),
-    ("RoiAlign", sampling::roi_align),
-    ("ScatterElements", indexing::scatter_elements),
+    ("RoiAlign", regions::roi_align),
+    ("ScatterElements", scatter::elements),
     ("SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy),
     ("SpaceToDepth", indexing::space_to_depth),
     ("Sub", arithmetic::binary),
-    ("TensorScatter", indexing::tensor_scatter),
+    ("TensorScatter", scatter::tensor_scatter),
     ("Unique", indexing::unique),
 ];
 

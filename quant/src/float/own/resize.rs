@@ -174,8 +174,13 @@ impl<'c> Plan<'c> {
     fn source(&self, axis: usize, place: f32) -> Result<f32, String> {
         let scale = self.scales[axis];
         let (length, count) = (self.input[axis] as f32, self.output[axis] as f32);
-        // Corners are those of the output before its length is cut to a whole one.
         let exact = length * scale;
+        if self.coordinates == "align_corners" && count > 1.0 && exact.fract() != 0.0 {
+            // ONNX's own tests align those of the fractional length, its runtimes the whole one's.
+            return Err(format!(
+                "the corners of {exact} elements can be aligned in two ways; give it sizes instead of scales"
+            ));
+        }
         Ok(match self.coordinates {
             "half_pixel" => (place + 0.5) / scale - 0.5,
             "pytorch_half_pixel" if count > 1.0 => (place + 0.5) / scale - 0.5,
@@ -185,7 +190,7 @@ impl<'c> Plan<'c> {
                 let offset = length / 2.0 * (1.0 - adjustment);
                 offset + (place + 0.5) / scale - 0.5
             }
-            "align_corners" if count > 1.0 => place * (length - 1.0) / (exact - 1.0),
+            "align_corners" if count > 1.0 => place * (length - 1.0) / (count - 1.0),
             "align_corners" => 0.0,
             "asymmetric" => place / scale,
             "tf_crop_and_resize" => {

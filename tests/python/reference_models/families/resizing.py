@@ -29,7 +29,8 @@ def resize(d, **attributes):
     else:
         wanted = (lead and sizes[:2]) + d.ints(2, 1, 9)
         inputs = [x, "", "", d.operand(np.array(wanted, np.int64))]
-        if not some:
+        # onnxruntime takes the ratio of an axis that is counted from the end as 1.
+        if not some or axes == [-2, -1]:
             attributes.pop("keep_aspect_ratio_policy", None)
     mode = d.pick([None, *transforms])
     d.output(d.node("Resize", inputs, axes=axes, coordinate_transformation_mode=mode, **attributes))
