@@ -10,7 +10,10 @@ mod npz;
 mod safetensors;
 mod stack;
 
-use std::{collections::BTreeMap, collections::HashSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    path::Path,
+};
 
 use crate::{
     error::{Error, Result},
@@ -39,6 +42,8 @@ pub struct BatchFile {
     count: usize,
     stacked: bool,
     ignored: Vec<String>,
+    /// Inputs that may be infinite.
+    masks: BTreeSet<String>,
 }
 
 /// Memory that reading a tensor takes, in bytes.
@@ -94,7 +99,14 @@ impl BatchFile {
             stacked: depth.is_some(),
             source,
             entries,
+            masks: BTreeSet::new(),
         })
+    }
+
+    /// Lets infinities through in these inputs of the model, which are masks.
+    #[must_use]
+    pub fn with_masks(self, masks: BTreeSet<String>) -> Self {
+        Self { masks, ..self }
     }
 
     /// File name as the user gave it.
@@ -161,7 +173,9 @@ impl BatchFile {
         let mut batch = Batch::new();
         for entry in &self.entries {
             let datum = self.source.read(&entry.key, entry.spec.kind, part)?;
-            check_finite(&self.name, &entry.key, &datum, part)?;
+            let mask = self.masks.contains(&entry.spec.name);
+            let allowed = |x: f32| mask && x.is_infinite();
+            check_finite(&self.name, &entry.key, &datum, part, allowed)?;
             batch.insert(entry.spec.name.clone(), datum);
         }
         Ok(batch)

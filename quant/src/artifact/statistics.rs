@@ -55,7 +55,12 @@ impl Table<'_> {
         let graph: &Graph = self.report.graph;
         let value = graph.value(id);
         if let ValueKind::Constant(tensor) = &value.kind {
-            self.parameter(node, role, &value.name, tensor.iter(), tensor.shape());
+            // Masked elements are left out, as they are of what is observed.
+            let side = graph.mask_side(id);
+            let unmasked = tensor
+                .iter()
+                .filter(|&&x| side.is_none_or(|side| !side.is_masked(x)));
+            self.parameter(node, role, &value.name, unmasked, tensor.shape());
             return;
         }
         // A moved tensor has the values of what it was moved from; its shape is its own.

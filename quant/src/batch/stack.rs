@@ -66,12 +66,14 @@ fn described(depth: Option<usize>) -> String {
     }
 }
 
-/// Refuses NaN and infinity; `part` is the index along the stack axis, where there is one.
+/// Refuses NaN and infinity, but what is `allowed`; `part` is the index along the stack axis, where
+/// there is one.
 pub(crate) fn check_finite(
     file: &str,
     key: &str,
     datum: &Datum,
     part: Option<usize>,
+    allowed: impl Fn(f32) -> bool,
 ) -> Result<()> {
     let Datum::F32(tensor) = datum else {
         return Ok(());
@@ -80,7 +82,8 @@ pub(crate) fn check_finite(
     if tensor.iter().all(|x| x.is_finite()) {
         return Ok(());
     }
-    match tensor.indexed_iter().find(|(_, x)| !x.is_finite()) {
+    let mut elements = tensor.indexed_iter();
+    match elements.find(|&(_, &x)| !x.is_finite() && !allowed(x)) {
         None => Ok(()),
         Some((index, &value)) => Err(Error::NonFinite {
             file: file.to_owned(),

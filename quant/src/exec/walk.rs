@@ -194,7 +194,7 @@ impl<'a> Walk<'a> {
         inputs: &[&Carried<M::Value>],
     ) -> Result<Vec<Carried<M::Value>>> {
         let is_exact = |id: &ValueId| !self.graph.value(*id).kind.is_float();
-        let frozen = self.integers == Integers::Frozen;
+        let frozen = self.integers == Integers::Frozen || self.graph.answered_in_float(node);
         let results = match frozen && node.outputs.iter().all(is_exact) {
             true => None,
             false => Some(self.run(machine, node, island, inputs)?),

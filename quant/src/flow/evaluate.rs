@@ -18,7 +18,7 @@ use crate::{
     exec::captured,
     graph::{NodeId, Op},
     measured::Planned,
-    plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose, saturation},
+    plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose, mask_notices, saturation},
     settings::WayChoice,
     ways::isolated::{IsolatedLayer, IsolatedWay},
 };
@@ -155,7 +155,9 @@ pub(super) fn reduce(
     let chosen: BTreeMap<usize, Chosen> = layers.iter().map(chosen).collect();
     let (plan, mut found) = Plan::build(&session.scale_source(&calibration), &chosen)?;
     found.extend(trouble::in_calibration(&session.graph, &calibration));
-    found.extend(saturation::notices(&session.graph, &plan));
+    let floors = &calibration.floors;
+    found.extend(saturation::notices(&session.graph, &plan, floors));
+    found.extend(mask_notices(&session.graph, floors));
     let events = found.iter().cloned().map(Event::Notice).collect();
     notices.extend(found);
     let planned = Planned {

@@ -11,6 +11,7 @@
 
 mod convert;
 mod evaluate;
+mod files;
 mod footprint;
 mod left_out;
 mod observe;

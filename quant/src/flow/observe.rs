@@ -19,9 +19,9 @@ use crate::{
     error::KernelContext,
     exec::{Capture, Carried, Integers, captured, gemm_f32, walk},
     flow::Blobs,
-    graph::{Linear, NodeId},
-    observe::{Sketch, SketchBuilder, Statistics, Wants},
-    plan::{Calibration, Key, Slot},
+    graph::{Linear, NodeId, Side},
+    observe::{Masked, Sketch, SketchBuilder, Statistics, Wants},
+    plan::{Calibration, Key, Slot, floors},
     tensor::Tensor,
 };
 
@@ -82,7 +82,12 @@ pub(super) fn reduce(
             statistics.entry(key).or_default().push(sketch, merge);
         }
     }
-    let calibration = store("calibration", &Calibration { statistics }, blobs)?;
+    let mut calibration = Calibration {
+        statistics,
+        floors: BTreeMap::new(),
+    };
+    calibration.floors = floors(&session.scale_source(&calibration))?;
+    let calibration = store("calibration", &calibration, blobs)?;
     let next = Some(Next::Stage(evaluate::stage(session, &calibration)?));
     Ok(TaskOutput {
         next,
@@ -105,7 +110,7 @@ fn observe_batch(session: &Session, capture: &Capture) -> Result<Vec<(Key, Sketc
             if let Carried::Value(value) = value
                 && graph.origin(id) == id
             {
-                let sketch = sketch(value, session.wants(id));
+                let sketch = sketch(value, session.wants(id), graph.mask_side(id));
                 sketches.push((Key::Value(id.0), sketch));
             }
             Ok(())
@@ -209,11 +214,13 @@ impl Inside<'_> {
     }
 }
 
-fn sketch(tensor: &Tensor, wants: Wants) -> Sketch {
+/// Masked elements are left out where the value may hold some.
+fn sketch(tensor: &Tensor, wants: Wants, mask: Option<Side>) -> Sketch {
     let standard = tensor.as_standard_layout();
-    Sketch::of(
-        standard.as_slice().unwrap_or_default(),
-        tensor.shape(),
-        wants,
-    )
+    let values = standard.as_slice().unwrap_or_default();
+    let (values, masked) = match mask {
+        Some(side) => Masked::part(values, |x| side.is_masked(x)),
+        None => (values.into(), None),
+    };
+    Sketch::of(&values, tensor.shape(), wants).beside(masked)
 }

@@ -8,15 +8,17 @@ use std::{
 
 use dual16_nash::{IntDtype, ways::Way};
 
-use super::{Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice, footprint, left_out};
+use super::{
+    Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice,
+    files::{go_on, is_infinite, load_model, masks, no_calibration, open_batches},
+    footprint, left_out,
+};
 use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
     exec::{Capture, Integers, Prepared},
     float::FloatModel,
     graph::{Graph, Move, Node, NodeId, Op, ValueId, lower},
-    layers,
-    limits::InputLimits,
     memory::{MemoryBudget, Reservation},
     model::{InputSpec, Model, without_linear},
     observe::{ObserverKind, Wants},
@@ -34,6 +36,8 @@ pub(crate) struct Session {
     left_out: Vec<Notice>,
     /// What a batch must hold.
     inputs: Vec<InputSpec>,
+    /// Which of it masks, and may be infinite.
+    masks: BTreeSet<String>,
     /// Linears that read each value, moves aside, and MatMuls that may read it as int8.
     gemm_inputs: BTreeSet<usize>,
     /// Observers that were asked for by name for the inputs of Linears, by the value they are of.
@@ -69,7 +73,10 @@ impl Session {
         go_on(control)?;
         let first = job.calibration.first().ok_or_else(no_calibration)?;
         let (graph, probe_elements) = {
-            let mut batches = open_batches(first, blobs, model.inputs(), &job.limits)?;
+            // Which inputs are masks is known of the graph only.
+            let any = || model.inputs().iter().map(|input| input.name.clone());
+            let open = || open_batches(first, blobs, model.inputs(), &job.limits);
+            let mut batches = open()?.with_masks(any().collect());
             let what = format!("a float run of {}", first.name);
             let run = |bytes| {
                 if !memory.could_hold(bytes) {
@@ -86,14 +93,18 @@ impl Session {
                     // Whoever waits holds nothing that another may wait for.
                     drop((batch, batches, held));
                     held = run(reading.saturating_add(probing))?;
-                    batches = open_batches(first, blobs, model.inputs(), &job.limits)?;
+                    batches = open()?.with_masks(any().collect());
                     batch = batches.read(0)?;
                 }
             }
             go_on(control)?;
             let graph = lower(&model, &float.probe(&batch)?)?;
+            let elements = batches.elements();
+            if batch.values().any(is_infinite) {
+                batches.with_masks(masks(&graph)).read(0)?;
+            }
             drop(held);
-            (graph, batches.elements())
+            (graph, elements)
         };
         if graph.linears().next().is_none() {
             return Err(Error::Model {
@@ -101,6 +112,7 @@ impl Session {
                 reason: no_linear(&model, &graph),
             });
         }
+        let masks = masks(&graph);
         let request = Request::resolve(&graph, &job.settings, layer_mode)?;
         let gemm_inputs = gemm_inputs(&graph);
         let input_observers = input_observers(&graph, &request);
@@ -111,6 +123,7 @@ impl Session {
             request,
             left_out: left_out::notices(job, blobs)?,
             inputs: model.inputs().to_vec(),
+            masks,
             gemm_inputs,
             input_observers,
             probe_elements,
@@ -147,7 +160,8 @@ impl Session {
 
     /// A file of batches, its headers checked.
     pub(super) fn batches(&self, file: &FileRef, blobs: &dyn Blobs) -> Result<BatchFile> {
-        open_batches(file, blobs, &self.inputs, &self.job.limits)
+        let batches = open_batches(file, blobs, &self.inputs, &self.job.limits)?;
+        Ok(batches.with_masks(self.masks.clone()))
     }
 
     /// The file that a task is of, its headers checked.
@@ -295,7 +309,8 @@ impl Session {
     pub(super) fn wants(&self, id: ValueId) -> Wants {
         let request = &self.request.values[id.0];
         let mut dtypes = vec![request.dtype];
-        if self.gemm_inputs.contains(&id.0) {
+        // A mask may need the room of int16.
+        if self.gemm_inputs.contains(&id.0) || self.graph.mask_side(id).is_some() {
             dtypes = IntDtype::ALL.to_vec();
         }
         let mut observers = vec![request.observer];
@@ -366,8 +381,11 @@ impl Session {
 
     /// Says whose integers a quantized run has, where there are any that follow from activations.
     fn frozen(&self) -> Option<Notice> {
-        let values = self.graph.values.iter();
-        let exact: Vec<&str> = values
+        let nodes = self.graph.nodes.iter();
+        let asked = nodes.filter(|node| !self.graph.answered_in_float(node));
+        let exact: Vec<&str> = asked
+            .flat_map(|node| &node.outputs)
+            .map(|id| self.graph.value(*id))
             .filter(|value| !value.kind.is_float())
             .map(|value| value.name.as_str())
             .collect();
@@ -407,64 +425,6 @@ fn no_linear(model: &Model, graph: &Graph) -> String {
             "it has no Linear layer (a MatMul or Gemm with a constant weight): '{}' is none, for {}",
             first.name, first.reason
         ),
-    }
-}
-
-/// Ends here where the job was cancelled.
-fn go_on(control: &dyn Control) -> Result<()> {
-    match control.cancelled() {
-        true => Err(Error::Cancelled),
-        false => Ok(()),
-    }
-}
-
-fn load_model(job: &JobInput, blobs: &dyn Blobs, control: &dyn Control) -> Result<Model> {
-    let path = |file: &FileRef| {
-        blobs.path(&file.digest).map_err(|source| Error::Io {
-            what: file.name.clone(),
-            source,
-        })
-    };
-    let limits = &job.limits;
-    match &job.model {
-        ModelInput::Onnx {
-            model,
-            external_data,
-        } => {
-            let external: Result<Vec<_>> = external_data
-                .iter()
-                .map(|file| Ok((file.name.clone(), path(file)?)))
-                .collect();
-            let (path, cancelled) = (path(model)?, || control.cancelled());
-            Model::load_unless(&model.name, &path, &external?, limits, &cancelled)
-        }
-        ModelInput::Layers { weights } => {
-            let first = job.calibration.first().ok_or_else(no_calibration)?;
-            let names = layers::layers_in(&first.name, &path(first)?, limits)?;
-            let bytes = layers::to_onnx(&weights.name, &path(weights)?, Some(&names), limits)?;
-            Model::from_bytes(&weights.name, bytes.into(), &[], &InputLimits::NONE)
-        }
-    }
-}
-
-fn open_batches(
-    file: &FileRef,
-    blobs: &dyn Blobs,
-    inputs: &[InputSpec],
-    limits: &InputLimits,
-) -> Result<BatchFile> {
-    let io = |source| Error::Io {
-        what: file.name.clone(),
-        source,
-    };
-    let path = blobs.path(&file.digest).map_err(io)?;
-    BatchFile::open(&file.name, &path, inputs, limits)
-}
-
-fn no_calibration() -> Error {
-    Error::Setting {
-        setting: "calibration".to_owned(),
-        reason: "there is no batch; give at least one .safetensors or .npz file".to_owned(),
     }
 }
 

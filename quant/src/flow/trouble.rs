@@ -6,7 +6,7 @@ use super::Notice;
 use crate::{
     exec::Trouble,
     graph::{Graph, Node, ValueId},
-    plan::{Calibration, Key},
+    plan::{Calibration, Key, MASK},
 };
 
 /// A tensor of the float run held NaN or infinity.
@@ -16,6 +16,8 @@ pub(super) const NON_FINITE: &str = "NON_FINITE";
 pub(super) fn in_calibration(graph: &Graph, calibration: &Calibration) -> Vec<Notice> {
     let left_out = calibration.statistics.iter().filter_map(|(key, seen)| {
         let subject = match *key {
+            // A row that is masked whole is NaN from there on; one notice says so.
+            Key::Value(id) if graph.is_inside_softmax(ValueId(id)) => return None,
             Key::Value(id) => graph.value(ValueId(id)).name.clone(),
             Key::Slot(node, slot) => format!("{}.{}", graph.nodes[node].name, slot.suffix()),
         };
@@ -34,12 +36,12 @@ pub(super) fn in_calibration(graph: &Graph, calibration: &Calibration) -> Vec<No
 }
 
 /// What the runs of the whole quantized model met: VALIDATION's trouble and CONVERTED's. What was
-/// NaN or infinite in the float run is told of in `known` already.
+/// NaN, infinite or a mask in the float run is told of in `known` already.
 pub(super) fn in_runs(graph: &Graph, trouble: &[Trouble; 2], known: &[Notice]) -> Vec<Notice> {
     let [validation, converted] = trouble;
     let told: BTreeSet<&str> = known
         .iter()
-        .filter(|notice| notice.code == NON_FINITE)
+        .filter(|notice| [NON_FINITE, MASK].contains(&notice.code.as_str()))
         .map(|notice| notice.subject.as_str())
         .collect();
     let values = validation

@@ -6,6 +6,7 @@
 
 mod links;
 mod lower;
+mod masks;
 mod names;
 
 use std::sync::Arc;
@@ -16,8 +17,13 @@ use ndarray::{ArcArray2, Array1};
 use crate::tensor::Tensor;
 
 use links::Links;
+use masks::Masks;
+
 pub use lower::lower;
+pub use masks::Side;
 pub use names::Names;
+
+pub(crate) use masks::{Brought, Passage};
 
 /// Index into [`Graph::values`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +49,7 @@ pub struct Graph {
     /// Products with constant weights that are no [`Op::Linear`] here, and why.
     pub left_out: Vec<LeftOut>,
     links: Links,
+    masks: Masks,
 }
 
 /// A MatMul or Gemm with a constant weight that is not run as a Linear.
@@ -247,6 +254,8 @@ pub struct Island {
     pub from_float_run: Vec<String>,
     /// For each output of the node, where it is among what the ONNX node makes.
     pub made: Vec<usize>,
+    /// One of its constants is a number that masks, such as -inf.
+    pub beside_mask: bool,
 }
 
 impl Graph {
@@ -258,15 +267,18 @@ impl Graph {
         outputs: Vec<ValueId>,
         exact_outputs: Vec<ValueId>,
     ) -> Self {
-        Self {
+        let mut graph = Self {
             links: Links::of(&values, &nodes, &outputs),
+            masks: Masks::default(),
             values,
             nodes,
             inputs,
             outputs,
             exact_outputs,
             left_out: Vec::new(),
-        }
+        };
+        graph.masks = Masks::of(&graph);
+        graph
     }
 
     /// The value with this id.

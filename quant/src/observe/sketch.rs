@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use dual16_nash::dtype::IntDtype;
 
-use super::{Histogram, Moments, MseChoice, MseSearch, NonFiniteAt, ObserverKind, Range};
+use super::{Histogram, Masked, Moments, MseChoice, MseSearch, NonFiniteAt, ObserverKind, Range};
 
 /// Values handled at a time: small enough to stay in the L1 cache over several passes.
 const BLOCK: usize = 2048;
@@ -72,6 +72,7 @@ pub struct Sketch {
     pub(super) mse_int8: Option<MseChoice>,
     pub(super) mse_int16: Option<MseChoice>,
     pub(super) left_out: u64,
+    pub(super) masked: Option<Masked>,
 }
 
 impl Sketch {
@@ -100,6 +101,12 @@ impl Sketch {
         let end = |value: f32| value.clamp(f32::MIN, f32::MAX);
         builder.sketch.range = Range::new(end(min), end(max)).filter(|_| !shape.contains(&0));
         builder.finish()
+    }
+
+    /// The same with masked elements, which were left out of the values that it is of.
+    #[must_use]
+    pub fn beside(self, masked: Option<Masked>) -> Self {
+        Self { masked, ..self }
     }
 
     /// Shape of the value in this batch.
@@ -160,6 +167,7 @@ impl SketchBuilder {
             mse_int8: None,
             mse_int16: None,
             left_out: 0,
+            masked: None,
         };
         Self {
             sketch,

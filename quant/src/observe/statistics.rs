@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use dual16_nash::dtype::IntDtype;
 
 use super::{
-    Histogram, MergeMode, Moments, MseChoice, ObserveError, ObserverKind, Range, Sketch,
+    Histogram, Masked, MergeMode, Moments, MseChoice, ObserveError, ObserverKind, Range, Sketch,
     kl_threshold, percentile_threshold,
 };
 
@@ -26,6 +26,7 @@ const KL_IS_INT8: &str = "observer 'kl' is defined for int8 only; 'minmax' was u
 pub struct Statistics {
     /// Of the first batch.
     shape: Option<Vec<usize>>,
+    masked: Option<Masked>,
     /// Values that are NaN or infinite, in all batches.
     left_out: u64,
     moments: Moments,
@@ -69,6 +70,10 @@ impl Statistics {
         if self.shape.is_none() {
             self.shape = Some(sketch.shape);
         }
+        self.masked = match (self.masked, sketch.masked) {
+            (Some(seen), Some(masked)) => Some(seen.union(masked)),
+            (seen, masked) => seen.or(masked),
+        };
         self.left_out = self.left_out.saturating_add(sketch.left_out);
         // A batch without elements says nothing of ranges.
         let Some(range) = sketch.range else { return };
@@ -122,6 +127,11 @@ impl Statistics {
     /// [`Sketch::of_range`], whose values were never formed.
     pub const fn count(&self) -> u64 {
         self.moments.count()
+    }
+
+    /// Masked elements of all batches, of which nothing else here knows.
+    pub const fn masked(&self) -> Option<Masked> {
+        self.masked
     }
 
     /// Values that are NaN or infinite and were left out.

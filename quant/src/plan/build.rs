@@ -83,7 +83,7 @@ impl Builder<'_> {
             let request = &self.source.request.values[index];
             let id = ValueId(index);
             let (dtype, reason) = match raised.get(&index) {
-                Some(layer) => (IntDtype::Int16, format!("{layer} reads int16")),
+                Some(reason) => (IntDtype::Int16, reason.clone()),
                 None => (request.dtype, String::new()),
             };
             let effective = match observed_own_scale(graph, id) {
@@ -239,22 +239,30 @@ impl Builder<'_> {
     }
 }
 
-/// Values asked to be int8 that a Linear reads as int16, with the name of the first such layer.
-/// The producer then makes int16: requantizing its int8 could not bring back what it lost.
+/// Values asked to be int8 that are made int16, and why: a Linear reads them as int16, and
+/// requantizing int8 could not bring back what it lost; or they hold masked elements, whose distance
+/// would leave the scores a few of the 256 steps.
 fn raised_to_int16(
     source: &ScaleSource<'_>,
     chosen: &BTreeMap<usize, Chosen>,
 ) -> BTreeMap<usize, String> {
     let graph = source.graph;
+    let may = |id: usize| {
+        let request = &source.request.values[id];
+        request.dtype == IntDtype::Int8 && !request.explicit
+    };
     let mut raised = BTreeMap::new();
     for (id, node, _) in graph.linears() {
         let wants = |chosen: &Chosen| chosen.way.activation_dtype() == IntDtype::Int16;
         let from = graph.origin(node.inputs[0]);
-        let request = &source.request.values[from.0];
-        let may = request.dtype == IntDtype::Int8 && !request.explicit;
-        if may && chosen.get(&id.0).is_some_and(wants) {
-            raised.entry(from.0).or_insert_with(|| node.name.clone());
+        if may(from.0) && chosen.get(&id.0).is_some_and(wants) {
+            let reason = || format!("{} reads int16", node.name);
+            raised.entry(from.0).or_insert_with(reason);
         }
+    }
+    for &id in source.calibration.floors.keys().filter(|id| may(**id)) {
+        let reason = || "it holds masked elements".to_owned();
+        raised.entry(id).or_insert_with(reason);
     }
     raised
 }

@@ -6,6 +6,7 @@
 mod apply;
 mod build;
 mod choose;
+mod floors;
 mod known;
 mod names;
 mod request;
@@ -23,10 +24,12 @@ use crate::graph::{Graph, NodeId, ValueId};
 pub(crate) use names::{dtype_text, way_text};
 
 pub(crate) use build::inner_params;
+pub(crate) use floors::{MASK, floors, notices as mask_notices};
 pub(crate) use scales::exact_range;
 
 pub use build::Chosen;
 pub use choose::{Candidate, SQNR_TIE_DB, choose};
+pub use floors::Floor;
 pub use request::{LinearRequest, Request, ValueRequest};
 pub use scales::{Calibration, Key, ScaleSource};
 

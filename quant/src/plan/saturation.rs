@@ -2,20 +2,23 @@
 //! its node's output needs a multiplier beyond the chip's, or one that leaves nothing of it. Linears
 //! tell of themselves ([`QuantizedLinear`](crate::ways::QuantizedLinear)).
 
+use std::collections::BTreeMap;
+
 use dual16_nash::{
     reduce::reduced_count,
     requant::Rescale,
     scale::{MIN_SCALE, Scale},
 };
 
-use super::{Plan, QParams};
+use super::{Floor, Plan, QParams};
 use crate::{
     graph::{Graph, Node, NodeId, Op, ReduceKind},
     report::Notice,
 };
 
-/// One notice for each operand that saturates or is lost.
-pub(crate) fn notices(graph: &Graph, plan: &Plan) -> Vec<Notice> {
+/// One notice for each operand that saturates or is lost. A product that holds masked elements has a
+/// floor: saturating is what it is to do.
+pub(crate) fn notices(graph: &Graph, plan: &Plan, floors: &BTreeMap<usize, Floor>) -> Vec<Notice> {
     let mut notices = Vec::new();
     for (index, node) in graph.nodes.iter().enumerate() {
         for operand in 0..node.inputs.len() {
@@ -26,6 +29,7 @@ pub(crate) fn notices(graph: &Graph, plan: &Plan) -> Vec<Notice> {
         }
         if let Some(rescale) = product(graph, plan, NodeId(index))
             && rescale == Rescale::LARGEST
+            && !node.outputs.iter().any(|id| floors.contains_key(&id.0))
         {
             let operands: Vec<&str> = node
                 .inputs
@@ -109,8 +113,9 @@ fn fate(graph: &Graph, plan: &Plan, id: NodeId, operand: usize) -> Option<Fate> 
     // A sum may be far above its terms, and what is at the smallest scale is next to 0 anyway: an
     // epsilon, for one.
     let alone = !matches!(node.op, Op::Reduce { .. }) && taken.scale > MIN_SCALE;
-    let vanishes = |rescale: Rescale| rescale.vanishes(taken.dtype);
-    (alone && (own.is_some_and(vanishes) || next.is_some_and(vanishes))).then_some(Fate::Vanishes)
+    let lost = own.is_some_and(|rescale| rescale.vanishes(made.dtype))
+        || next.is_some_and(|rescale| rescale.vanishes(taken.dtype));
+    (alone && lost).then_some(Fate::Vanishes)
 }
 
 /// The multiplier of a product of two operands.

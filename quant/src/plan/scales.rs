@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use dual16_nash::{dtype::IntDtype, scale::scale_from_range};
 use serde::{Deserialize, Serialize};
 
-use super::{QParams, Request, Slot};
+use super::{Floor, QParams, Request, Slot};
 use crate::{
     Error, Result,
     error::KernelContext,
     graph::{Graph, ValueId, ValueKind},
-    observe::{ObserveError, ObserverKind, Range, Statistics},
+    observe::{Masked, ObserveError, ObserverKind, Range, Statistics},
     settings::Settings,
 };
 
@@ -28,6 +28,8 @@ pub enum Key {
 pub struct Calibration {
     /// By tensor.
     pub statistics: BTreeMap<Key, Statistics>,
+    /// Where masked elements end, by [`ValueId`] of every value that holds some.
+    pub floors: BTreeMap<usize, Floor>,
 }
 
 /// Derives scales on demand.
@@ -108,9 +110,49 @@ impl ScaleSource<'_> {
     fn value_range(&self, id: ValueId, observer: ObserverKind, dtype: IntDtype) -> Result<Range> {
         let id = self.graph.origin(id);
         let value = self.graph.value(id);
-        match &value.kind {
-            ValueKind::Constant(tensor) => Ok(exact_range(tensor.iter())),
-            _ => self.observed(&value.name, Key::Value(id.0), observer, dtype),
+        let unmasked = match &value.kind {
+            ValueKind::Constant(_) => self.unmasked_range(id),
+            _ => self.observed(&value.name, Key::Value(id.0), observer, dtype)?,
+        };
+        let end = match self.calibration.floors.get(&id.0) {
+            Some(floor) => Range::new(floor.end, floor.end),
+            // Nothing but a Softmax takes an element for a mask.
+            None => self.masked(id).and_then(|masked| masked.range()),
+        };
+        Ok(end.map_or(unmasked, |end| unmasked.union(end)))
+    }
+
+    /// Smallest and largest of a value's elements that are not masked, [0, 0] of none.
+    pub(super) fn unmasked_range(&self, id: ValueId) -> Range {
+        let id = self.graph.origin(id);
+        let masked = |x: f32| {
+            let side = self.graph.mask_side(id);
+            side.is_some_and(|side| side.is_masked(x))
+        };
+        match &self.graph.value(id).kind {
+            ValueKind::Constant(tensor) => exact_range(tensor.iter().filter(|&&x| !masked(x))),
+            _ => {
+                let statistics = self.calibration.statistics.get(&Key::Value(id.0));
+                let observed = statistics.and_then(Statistics::observed);
+                observed.unwrap_or(Range::ZERO)
+            }
+        }
+    }
+
+    /// Masked elements of a value.
+    pub(super) fn masked(&self, id: ValueId) -> Option<Masked> {
+        let id = self.graph.origin(id);
+        match &self.graph.value(id).kind {
+            ValueKind::Constant(tensor) => {
+                let side = self.graph.mask_side(id)?;
+                let tensor = tensor.as_standard_layout();
+                let elements = tensor.as_slice().unwrap_or_default();
+                Masked::part(elements, |x| side.is_masked(x)).1
+            }
+            _ => {
+                let statistics = self.calibration.statistics.get(&Key::Value(id.0))?;
+                statistics.masked()
+            }
         }
     }
 
@@ -154,7 +196,7 @@ impl ScaleSource<'_> {
     }
 }
 
-/// Smallest and largest of a parameter's values, which loading has found finite; [0, 0] of none.
+/// Smallest and largest of a parameter's finite values; [0, 0] of none.
 pub(crate) fn exact_range<'v>(values: impl Iterator<Item = &'v f32>) -> Range {
     let points = values.filter_map(|&x| Range::new(x, x));
     points.reduce(Range::union).unwrap_or(Range::ZERO)

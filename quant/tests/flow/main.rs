@@ -16,6 +16,7 @@ mod golden;
     reason = "the tests of the frontend make more kinds of models"
 )]
 mod made;
+mod masks;
 mod rules;
 mod support;
 mod trouble;

@@ -6,14 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use ndarray::{Array2, Dimension as _, Ix2};
+use ndarray::{ArcArray2, ArrayViewD, Dimension as _, Ix2};
 
 use super::{facts::Facts, names::Unique, units::LiveUnit, units::Pattern};
 use crate::{
     error::{Error, Result},
-    graph::{Graph, Island, Names, Node, Op, Value, ValueId, ValueKind},
+    graph::{Graph, Island, Names, Node, Op, Value, ValueId, ValueKind, masks::is_masking},
     model::OnnxNode,
-    tensor::Tensor,
+    tensor::{SharedTensor, Tensor},
 };
 
 /// A unit about to be lowered.
@@ -87,13 +87,9 @@ impl<'a> Build<'a> {
             names.iter().map(|name| self.input(name)).collect()
         };
         let (outputs, exact) = (all(outputs)?, all(exact)?);
-        Ok(Graph::new(
-            self.values,
-            self.nodes,
-            self.inputs,
-            outputs,
-            exact,
-        ))
+        let graph = Graph::new(self.values, self.nodes, self.inputs, outputs, exact);
+        check_constants(self.facts, &graph)?;
+        Ok(graph)
     }
 
     /// The value of an ONNX name: made by an earlier unit, a constant, or what the float run has.
@@ -110,7 +106,7 @@ impl<'a> Build<'a> {
         }
         let tensor = self.facts.f32_constant(name);
         let tensor = tensor.ok_or_else(|| self.lost(name))?;
-        let id = self.constant(name, Some(name), tensor)?;
+        let id = self.constant(name, Some(name), Arc::new(tensor.to_owned()));
         self.by_onnx.insert(name, id);
         Ok(id)
     }
@@ -120,38 +116,29 @@ impl<'a> Build<'a> {
     pub(super) fn weight(&mut self, name: &'a str, turned: bool) -> Result<ArcArray2<f32>> {
         let matrix = self.finite(name)?.into_dimensionality::<Ix2>();
         let matrix = matrix.map_err(|_| self.lost(name))?;
-        Ok(if turned { matrix.reversed_axes() } else { matrix })
+        Ok(if turned {
+            matrix.reversed_axes()
+        } else {
+            matrix
+        })
     }
 
     /// A float constant without NaN or infinity.
     pub(super) fn finite(&self, name: &str) -> Result<SharedTensor> {
         let tensor = self.facts.f32_constant(name);
         let tensor = tensor.ok_or_else(|| self.lost(name))?;
-        self.check_finite(name, &tensor)?;
+        check_finite(self.facts, name, tensor.view(), |_| false)?;
         Ok(tensor)
     }
 
-    fn check_finite(&self, name: &str, tensor: &Tensor) -> Result<()> {
-        match tensor.indexed_iter().find(|(_, x)| !x.is_finite()) {
-            None => Ok(()),
-            Some((index, &value)) => Err(Error::NonFinite {
-                file: self.facts.model.file().to_owned(),
-                tensor: name.to_owned(),
-                value,
-                index: index.as_array_view().to_vec(),
-            }),
-        }
-    }
-
     /// A constant that the model does not have as such.
-    pub(super) fn literal(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
+    pub(super) fn literal(&mut self, name: &str, tensor: Tensor) -> ValueId {
         self.constant(name, None, Arc::new(tensor))
     }
 
-    fn constant(&mut self, name: &str, onnx: Option<&str>, tensor: Arc<Tensor>) -> Result<ValueId> {
-        self.check_finite(name, &tensor)?;
+    fn constant(&mut self, name: &str, onnx: Option<&str>, tensor: Arc<Tensor>) -> ValueId {
         let shape = tensor.shape().to_vec();
-        Ok(self.value(name, onnx, ValueKind::Constant(tensor), shape))
+        self.value(name, onnx, ValueKind::Constant(tensor), shape)
     }
 
     /// Adds a node whose one output is the unit's.
@@ -246,6 +233,11 @@ impl<'a> Build<'a> {
             op_type: unit.node.op_type.clone(),
             from_float_run,
             made: places,
+            beside_mask: unit
+                .node
+                .uses()
+                .filter_map(|name| facts.scalar(name))
+                .any(is_masking),
         };
         self.outputs(unit, Op::Island(island), inputs, &made)
     }
@@ -307,5 +299,37 @@ impl<'a> Build<'a> {
             file: self.facts.model.file().to_owned(),
             reason: format!("value '{name}' is no float tensor where one is needed"),
         }
+    }
+}
+
+/// Constants of a whole graph: no NaN, and no infinity but those that mask.
+fn check_constants(facts: &Facts<'_>, graph: &Graph) -> Result<()> {
+    for (index, value) in graph.values.iter().enumerate() {
+        if let ValueKind::Constant(tensor) = &value.kind {
+            let side = graph.mask_side(ValueId(index));
+            let name = value.onnx.as_ref().unwrap_or(&value.name);
+            check_finite(facts, name, tensor.view(), |x| {
+                side.is_some_and(|side| side.is_masked(x))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn check_finite(
+    facts: &Facts<'_>,
+    name: &str,
+    tensor: ArrayViewD<'_, f32>,
+    allowed: impl Fn(f32) -> bool,
+) -> Result<()> {
+    let mut elements = tensor.indexed_iter();
+    match elements.find(|&(_, &x)| !x.is_finite() && !allowed(x)) {
+        None => Ok(()),
+        Some((index, &value)) => Err(Error::NonFinite {
+            file: facts.model.file().to_owned(),
+            tensor: name.to_owned(),
+            value,
+            index: index.as_array_view().to_vec(),
+        }),
     }
 }

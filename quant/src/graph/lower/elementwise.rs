@@ -97,7 +97,7 @@ fn by_reciprocal<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<Option<Ve
         return Ok(None);
     }
     let x = build.input(x)?;
-    let factor = build.literal(&format!("{divisor}.reciprocal"), reciprocal)?;
+    let factor = build.literal(&format!("{divisor}.reciprocal"), reciprocal);
     Ok(Some(vec![x, factor]))
 }
 

@@ -1,10 +1,7 @@
 //! What is known about a model before it is lowered: who makes and who uses a value, which values
 //! are constant, which are float.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     error::{Error, Result},
