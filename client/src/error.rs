@@ -12,13 +12,15 @@ pub const BAD_INPUT: u8 = 2;
 
 /// Codes of failed jobs whose input is at fault: found by a worker rather than here, wrong all the
 /// same, so they end a command as bad input does.
-const BAD_INPUT_CODES: [&str; 7] = [
+const BAD_INPUT_CODES: [&str; 8] = [
     "INVALID_MODEL",
     "INVALID_BATCH",
     "NON_FINITE",
     "UNKNOWN_NAME",
     "INVALID_SETTING",
     "ILLEGAL_WAY",
+    // The float run computes nothing of ours: what it cannot do is asked by the model or a batch.
+    "FLOAT_RUN_FAILED",
     LIMIT_EXCEEDED,
 ];
 

@@ -28,16 +28,16 @@ pub(crate) fn event_detail(event: Event) -> EventDetail {
             reason: layer.reason,
             ways: layer.ways.into_iter().map(way).collect(),
         }),
-        Event::Accumulated(layer) => Detail::LayerAccumulated(v1::LayerAccumulated {
+        Event::Accumulated(layer) => Detail::LayerAccumulated(Box::new(v1::LayerAccumulated {
             layer: layer.layer,
             validation: Some(metrics(&layer.validation)),
             converted: Some(metrics(&layer.converted)),
-        }),
-        Event::Output(output) => Detail::OutputMeasured(v1::OutputMeasured {
+        })),
+        Event::Output(output) => Detail::OutputMeasured(Box::new(v1::OutputMeasured {
             output: output.output,
             validation: Some(metrics(&output.validation)),
             converted: Some(metrics(&output.converted)),
-        }),
+        })),
     };
     EventDetail {
         detail: Some(detail),

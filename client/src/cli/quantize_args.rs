@@ -125,7 +125,8 @@ impl InputArgs {
             false if self.model.is_none() => missing.push("MODEL.onnx"),
             _ => {}
         }
-        if self.calib.is_none() && self.activations.is_none() {
+        let both = self.model.is_some() && self.weights.is_some();
+        if !both && self.calib.is_none() && self.activations.is_none() {
             missing.push(if layers {
                 "--activations DIR"
             } else {

@@ -283,14 +283,14 @@ mod tests {
 
     #[test]
     fn an_event_carries_its_detail_under_its_own_name() {
-        let json = event(Detail::LayerAccumulated(LayerAccumulated {
+        let json = event(Detail::LayerAccumulated(Box::new(LayerAccumulated {
             layer: "l".to_owned(),
             validation: Some(Metrics {
                 sqnr_db: Some(13.4),
                 ..Metrics::default()
             }),
             converted: None,
-        }));
+        })));
         assert_eq!(json["sequence"], 7);
         assert_eq!(json["time"], "1970-01-01T00:00:01Z");
         assert_eq!(json["layer_accumulated"]["validation"]["sqnr_db"], 13.4);

@@ -284,7 +284,7 @@ mod tests {
         };
         let text = report(vec![
             Detail::LayerMeasured(measured),
-            Detail::LayerAccumulated(whole),
+            Detail::LayerAccumulated(Box::new(whole)),
         ]);
         let row = text.lines().find(|line| line.contains("linear2")).unwrap();
         let words: Vec<_> = row.split_whitespace().filter(|word| *word != "|").collect();
@@ -314,10 +314,10 @@ mod tests {
     fn the_worst_layer_stands_first_and_equal_ones_as_in_the_model() {
         let whole = |name: &str| {
             let layer = name.to_owned();
-            Detail::LayerAccumulated(LayerAccumulated {
+            Detail::LayerAccumulated(Box::new(LayerAccumulated {
                 layer,
                 ..LayerAccumulated::default()
-            })
+            }))
         };
         let alone = |name: &str, db| Detail::LayerMeasured(layer(name, &[("split", db)]));
         let text = report(vec![
@@ -370,11 +370,11 @@ mod tests {
     #[test]
     fn outputs_and_notices_are_never_left_out() {
         let text = report(vec![
-            Detail::OutputMeasured(OutputMeasured {
+            Detail::OutputMeasured(Box::new(OutputMeasured {
                 output: "logits".to_owned(),
                 validation: metrics(40.0),
                 converted: metrics(39.5),
-            }),
+            })),
             Detail::Notice(Notice {
                 code: "WIDE_ACCUMULATOR".to_owned(),
                 subject: "linear2".to_owned(),

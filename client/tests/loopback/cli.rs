@@ -111,7 +111,7 @@ pub(crate) async fn succeeded() -> Fake {
             Detail::TaskDone(done),
             Detail::LayerMeasured(layer),
             Detail::Notice(island),
-            Detail::OutputMeasured(output),
+            Detail::OutputMeasured(Box::new(output)),
         ],
         JobState::Succeeded,
     );

@@ -39,7 +39,9 @@ fn an_interrupted_local_job_goes_on_from_where_it_was() {
 
     let resumed = job(&out).run().success();
     assert!(
-        resumed.stderr.contains("which an earlier run began"),
+        resumed
+            .stderr
+            .contains("what an earlier run of this command began"),
         "{resumed}"
     );
     let undisturbed = Results::new();

@@ -179,7 +179,7 @@ pub(super) const FILES: &[Case] = &[
         spoil: intact,
         arguments: &["--eval", "Cargo.toml"],
         code: BAD_INPUT,
-        says: &["the evaluation data", "Cargo.toml", ".safetensors or .npz"],
+        says: &["the evaluation data", "Cargo.toml", ".safetensors, .npz"],
     },
 ];
 

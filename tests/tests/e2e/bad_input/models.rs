@@ -267,7 +267,7 @@ pub(super) const MODELS: &[Case] = &[
         },
         arguments: &[],
         code: BAD_INPUT,
-        says: &["model.onnx", "no Linear layer", "nothing to quantize"],
+        says: &["model.onnx", "no Linear layer", "it has 1 Identity"],
     },
     Case {
         name: "more nodes than any model has",

@@ -38,7 +38,7 @@ pub(super) const USAGES: &[Usage] = &[
         "no model",
         ["quantize", "--calib", CALIB, "--out", "{out}"],
         BAD_INPUT,
-        ["no model was given", "--calib DIR"]
+        ["not given: MODEL.onnx", "--calib DIR"]
     ),
     usage!(
         "two models",
@@ -50,7 +50,7 @@ pub(super) const USAGES: &[Usage] = &[
         "no batches",
         ["quantize", MODEL, "--out", "{out}"],
         BAD_INPUT,
-        ["no calibration batches", "--calib DIR"]
+        ["not given: --calib DIR", "MODEL.onnx"]
     ),
     usage!(
         "activations of a model",
@@ -76,7 +76,7 @@ pub(super) const USAGES: &[Usage] = &[
         "no activations",
         ["quantize", "--weights", WEIGHTS, "--out", "{out}"],
         BAD_INPUT,
-        ["no activations", "--activations DIR"]
+        ["not given: --activations DIR", "--weights"]
     ),
     usage!(
         "activations of other layers",
