@@ -244,7 +244,10 @@ const TABLE: &[Operator] = &[
     own("RoiAlign"),
     rewritten("RotaryEmbedding", "Mul, Sub, Add and Concat"),
     float("Round"),
-    float("STFT"),
+    refused(
+        "STFT",
+        "nothing here runs it; give the model spectra, or write it as a Conv of sines and cosines",
+    ),
     refused("Scan", BODIES),
     rewritten("Scatter", "ScatterElements"),
     own("ScatterElements"),
