@@ -72,7 +72,7 @@ impl Functions {
                 function.output.len()
             )));
         }
-        let attributes = Attributes::of(function, call)?;
+        let attributes = Attributes::of(function, call);
         let names = Names::of(function, call, &prefix);
         let nodes = function
             .node
@@ -101,21 +101,14 @@ struct Attributes<'f> {
 }
 
 impl<'f> Attributes<'f> {
-    fn of(function: &'f FunctionProto, call: &'f NodeProto) -> Result<Attributes<'f>, Refusal> {
+    /// Of one that is neither given nor has a default, the body's node goes without.
+    fn of(function: &'f FunctionProto, call: &'f NodeProto) -> Attributes<'f> {
         let defaults = function.attribute_proto.iter();
-        let given = call.attribute.iter();
-        let values: HashMap<&str, &AttributeProto> = defaults
-            .chain(given)
+        let values = defaults
+            .chain(&call.attribute)
             .map(|attribute| (attribute.name.as_str(), attribute))
             .collect();
-        let missing = function
-            .attribute
-            .iter()
-            .find(|name| !values.contains_key(name.as_str()));
-        match missing {
-            // An optional attribute of the operators in the body may be left out, as in a node.
-            Some(_) | None => Ok(Attributes { values }),
-        }
+        Attributes { values }
     }
 
     fn fill(&self, node: &mut NodeProto) {
