@@ -150,6 +150,9 @@ impl Form<'_> {
                 .inlined(&node)
                 .map_err(|refusal| self.refused(&node, &refusal))?
             {
+                // Inside a call names grow with its depth.
+                self.limits
+                    .check_name(self.file, "node", node.name.as_bytes())?;
                 self.count(body.nodes.len())?;
                 self.spend(&node, &body.nodes)?;
                 open.extend(body.nodes.into_iter().rev().map(|node| (node, body.opset)));

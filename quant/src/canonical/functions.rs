@@ -1,13 +1,13 @@
-//! Model-local functions, put in place of the nodes that call them.
+//! Model-local functions, put in place of the nodes that call them. One that calls itself, which ONNX
+//! forbids, ends at the limits: of a model's nodes, which counts what is inlined, or of names, which
+//! grow inside a call.
 
 use std::collections::HashMap;
 
 use super::{OPSET, form::standard_opset, refusal::Refusal};
 use crate::onnx::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 
-/// How deep functions may call one another; ONNX forbids that one calls itself.
-const DEPTH: usize = 32;
-/// Mark in the names of values inside a call, for its depth to be seen.
+/// Between the name of a call and that of a value inside it.
 const INSIDE: char = '/';
 
 /// The functions of a model.
@@ -60,9 +60,6 @@ impl Functions {
             ("", Some(output)) => output.clone(),
             (name, _) => name.to_owned(),
         };
-        if prefix.matches(INSIDE).count() > DEPTH * 8 {
-            return Err(Refusal::new("its functions call one another too deeply"));
-        }
         if call.input.len() > function.input.len() || call.output.len() > function.output.len() {
             return Err(Refusal::new(format!(
                 "it gives {} inputs and takes {} outputs of a function that has {} and {}",

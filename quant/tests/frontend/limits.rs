@@ -142,6 +142,36 @@ fn nodes_of_a_model_subgraphs_and_functions_included() {
 }
 
 #[test]
+fn a_function_that_calls_itself_ends_at_a_limit() {
+    // A call without a name is counted; the name of one that has one grows.
+    for (name, says) in [("", "functions inlined"), ("f", "the name of node")] {
+        let call = NodeProto {
+            domain: "own".to_owned(),
+            name: name.to_owned(),
+            ..node("F", &["x"], &["y"])
+        };
+        let function = FunctionProto {
+            name: "F".to_owned(),
+            domain: "own".to_owned(),
+            input: vec!["x".to_owned()],
+            output: vec!["y".to_owned()],
+            node: vec![call.clone()],
+            ..FunctionProto::default()
+        };
+        let mut graph = nested(0);
+        graph.node = vec![call];
+        let proto = ModelProto {
+            functions: vec![function],
+            ..ModelProto::decode(model(graph).as_slice()).unwrap()
+        };
+        let error = load(&proto.encode_to_vec(), &InputLimits::DEFAULT).unwrap_err();
+        assert_eq!(error.code(), "LIMIT_EXCEEDED", "{name}");
+        let text = error.to_string();
+        assert!(text.contains(says) && text.len() < 300, "{text:.300}");
+    }
+}
+
+#[test]
 fn attributes_and_declared_values_are_no_way_around_the_nodes() {
     let mut graph = nested(0);
     graph.node[0].attribute = vec![AttributeProto::default(); 40];
