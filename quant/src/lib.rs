@@ -10,6 +10,7 @@
 //!   recognised; whatever is left is a float island.
 //! - [`observe`]: ranges and statistics of every value, merged over batches.
 //! - [`settings`], [`plan`]: what was asked, and what will run: dtypes, scales, the way of each Linear.
+//! - [`remedy`]: other ways to compute an operation, of operators the chip has.
 //! - [`exec`]: VALIDATION and CONVERTED runs of a plan; [`ways`]: one Linear alone, each way.
 //! - [`metrics`]: how far a tensor is from its reference; [`report`]: what is told while a job runs.
 //! - [`job`], [`blobs`]: what a job works on, and where its bytes are kept.
@@ -36,6 +37,7 @@ pub mod model;
 pub mod observe;
 pub mod onnx;
 pub mod plan;
+pub mod remedy;
 pub mod report;
 pub mod settings;
 pub mod tensor;

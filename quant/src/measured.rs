@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     metrics::{ErrorSums, Metrics},
     plan::Plan,
-    report::{LayerMeasured, Notice},
+    flow::{Change, Mended},
+    report::{LayerMeasured, MendStep, Notice},
     ways::RunCounts,
 };
 
@@ -21,6 +22,19 @@ pub(crate) struct Planned {
     pub(crate) notices: Vec<Notice>,
     /// Blob of the [`Calibration`](crate::plan::Calibration).
     pub(crate) calibration: String,
+    /// What was changed for the outputs' sake; `None` where nothing was tried.
+    pub(crate) mended: Option<Mended>,
+    /// The search for it, step by step.
+    pub(crate) steps: Vec<MendStep>,
+    /// What costs the outputs most where they could not be made good enough.
+    pub(crate) in_the_way: Vec<String>,
+}
+
+impl Planned {
+    /// What was changed so far.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        self.mended.as_ref().map_or_else(Vec::new, |mended| mended.changes.clone())
+    }
 }
 
 /// Errors of one tensor in both kinds of run.

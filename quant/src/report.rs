@@ -15,6 +15,33 @@ pub enum Event {
     Accumulated(LayerAccumulated),
     /// One output of the whole quantized model.
     Output(OutputMeasured),
+    /// A change that was made for the outputs' sake, and what came of it.
+    Mended(MendStep),
+}
+
+/// A change that was made for the outputs' sake, and what came of it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct MendStep {
+    /// Round of the search, from 1; the changes of a round are made together.
+    pub round: u32,
+    /// What cost the outputs: an operation or a tensor inside one.
+    pub op: String,
+    /// "activation" or "weight".
+    pub sensitive_type: String,
+    /// What ran before: a way, "plain" or "int8".
+    pub from: String,
+    /// What runs instead: a way, a remedy or "int16".
+    pub to: String,
+    /// Its share of the error at the output before, in [0, 1]; an estimate.
+    pub share: f64,
+    /// What the change left of that, 0 for nothing; an estimate.
+    pub left: f64,
+    /// The change stays; it is taken back where it did not help.
+    pub kept: bool,
+    /// SQNR of the worst output in VALIDATION on the calibration batches before the round, in dB.
+    pub before_sqnr_db: Option<f64>,
+    /// The same after the round.
+    pub output_sqnr_db: Option<f64>,
 }
 
 /// Something the user must know.
@@ -46,6 +73,14 @@ pub struct LayerMeasured {
     pub reason: String,
     /// Each way tried.
     pub ways: Vec<WayMeasured>,
+}
+
+impl LayerMeasured {
+    /// Takes the way that the outputs need.
+    pub(crate) fn mend(&mut self, way: Way) {
+        self.reason = format!("{} was not enough for the model's outputs", self.effective);
+        self.effective = way;
+    }
 }
 
 /// One way of one Linear, measured alone.

@@ -14,6 +14,9 @@ use dual16_nash::{
 /// Default of [`Settings::min_layer_sqnr`], dB.
 pub const DEFAULT_MIN_LAYER_SQNR: f64 = 30.0;
 
+/// Default of [`Settings::min_output_sqnr`], dB.
+pub const DEFAULT_MIN_OUTPUT_SQNR: f64 = 30.0;
+
 /// A whole request, defaults filled in.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -35,6 +38,9 @@ pub struct Settings {
     pub power_of_two: bool,
     /// Below this isolated SQNR, in dB, a layer of the template's way is measured every way.
     pub min_layer_sqnr: f64,
+    /// SQNR in dB that every output of the quantized model is to reach: below it, what costs it most is
+    /// mended. 0 mends nothing.
+    pub min_output_sqnr: f64,
     /// By name, later wins.
     pub by_name: Vec<NamedSetting>,
     /// Integers and booleans that follow from activations are the float run's, as the vendor's debug
@@ -58,6 +64,7 @@ impl Default for Settings {
             scale_rule: ScaleRule::default(),
             power_of_two: false,
             min_layer_sqnr: DEFAULT_MIN_LAYER_SQNR,
+            min_output_sqnr: DEFAULT_MIN_OUTPUT_SQNR,
             by_name: Vec::new(),
             freeze_integers: false,
             save_outputs: false,

@@ -10,7 +10,7 @@ use dual16_quant::{
     InputLimits,
     flow::{FileRef, JobInput, ModelInput},
     observe::{ObserverKind, Percentile},
-    settings::{DEFAULT_MIN_LAYER_SQNR, NamedSetting, SettingValue, Settings},
+    settings::{DEFAULT_MIN_LAYER_SQNR, DEFAULT_MIN_OUTPUT_SQNR, NamedSetting, SettingValue, Settings},
 };
 use thiserror::Error;
 
@@ -127,6 +127,11 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
     let named = named.map(|(index, setting)| {
         named_setting(&format!("quantize.settings[{index}]"), setting, percentile)
     });
+    let min_output_sqnr = spec.min_output_sqnr.unwrap_or(DEFAULT_MIN_OUTPUT_SQNR);
+    if !min_output_sqnr.is_finite() {
+        let reason = format!("is {min_output_sqnr}; must be a finite number of dB, 0 mends nothing");
+        return Err(SpecError::new("quantize.min_output_sqnr", reason));
+    }
     Ok(Settings {
         template: word("quantize.template", &spec.template)?,
         observer: observer("quantize.observer", &spec.observer, percentile)?,
@@ -137,6 +142,7 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
         scale_rule: word("quantize.scale_rule", &spec.scale_rule)?,
         power_of_two: spec.power_of_two,
         min_layer_sqnr,
+        min_output_sqnr,
         by_name: named.collect::<Result<_, _>>()?,
         freeze_integers: spec.freeze_integers,
         save_outputs: spec.save_outputs,

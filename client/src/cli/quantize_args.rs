@@ -94,6 +94,11 @@ pub struct SettingArgs {
     #[arg(long, env = "DUAL16_MIN_LAYER_SQNR", value_name = "DB", default_value = "30",
           allow_negative_numbers = true, value_parser = finite)]
     pub min_layer_sqnr: f64,
+    /// Every output is to reach this many dB: below it, what costs it most is mended, by a better way or a
+    /// remedy; 0 mends nothing
+    #[arg(long, env = "DUAL16_MIN_OUTPUT_SQNR", value_name = "DB", default_value = "30",
+          value_parser = finite)]
+    pub min_output_sqnr: f64,
     /// Take integers and booleans that follow from activations (an ArgMax, a mask) from the float run
     /// instead of computing them from the quantized values
     #[arg(long, env = "DUAL16_FREEZE_INTEGERS", value_parser = BoolishValueParser::new())]
@@ -217,6 +222,7 @@ impl SettingArgs {
             scale_rule: wire_name(self.scale_rule),
             power_of_two: self.power_of_two,
             min_layer_sqnr: Some(self.min_layer_sqnr),
+            min_output_sqnr: Some(self.min_output_sqnr),
             settings: settings.into_iter().flatten().cloned().collect(),
             freeze_integers: self.freeze_integers,
             save_outputs: self.save_outputs,

@@ -147,6 +147,21 @@ fn detail_json(detail: &Detail) -> (&'static str, Value) {
                 "converted": layer.converted.as_ref().map(metrics_json),
             }),
         ),
+        Detail::Mended(step) => (
+            "mended",
+            json!({
+                "round": step.round,
+                "op": step.op,
+                "sensitive_type": step.sensitive_type,
+                "from": step.from,
+                "to": step.to,
+                "share": step.share,
+                "left": step.left,
+                "kept": step.kept,
+                "before_sqnr_db": step.before_sqnr_db,
+                "output_sqnr_db": step.output_sqnr_db,
+            }),
+        ),
         Detail::OutputMeasured(output) => (
             "output_measured",
             json!({
@@ -212,6 +227,7 @@ fn quantize_json(spec: &QuantizeSpec) -> Value {
         "scale_rule": spec.scale_rule,
         "power_of_two": spec.power_of_two,
         "min_layer_sqnr": spec.min_layer_sqnr,
+        "min_output_sqnr": spec.min_output_sqnr,
         "settings": settings,
         "freeze_integers": spec.freeze_integers,
         "save_outputs": spec.save_outputs,

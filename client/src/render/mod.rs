@@ -6,6 +6,7 @@ mod doctor;
 mod grid;
 mod json;
 mod layer_line;
+mod mended;
 mod metrics;
 mod notices;
 mod plan;

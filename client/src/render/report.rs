@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use dual16_proto::v1::{
-    JobEvent, LayerAccumulated, LayerMeasured, Notice, OutputMeasured, event_detail::Detail,
+    JobEvent, LayerAccumulated, LayerMeasured, MendStep, Notice, OutputMeasured, event_detail::Detail,
     notice::Severity,
 };
 
@@ -10,6 +10,7 @@ use super::{
     cut,
     grid::{Cell, Grid, name, number, word},
     layer_line::layer_line,
+    mended,
     metrics::{alone, cosine, magnitude, measured, sqnr, ways_of},
     notices,
     progress::Progress,
@@ -23,6 +24,7 @@ pub struct Report {
     layers: Vec<LayerMeasured>,
     accumulated: Vec<LayerAccumulated>,
     outputs: Vec<OutputMeasured>,
+    mended: Vec<MendStep>,
     notices: Vec<Notice>,
 }
 
@@ -69,6 +71,13 @@ impl Report {
             Detail::OutputMeasured(output) => {
                 keep(&mut self.outputs, output, |output| &output.output);
             }
+            Detail::Mended(step) => {
+                progress.line(&mended::line(step, paint));
+                let same = |old: &MendStep| (old.round, &old.op, &old.to) == (step.round, &step.op, &step.to);
+                if !self.mended.iter().any(same) {
+                    self.mended.push(*step.clone());
+                }
+            }
             // The end of the job is told once, by whoever follows it.
             Detail::StateChanged(_) => {}
         }
@@ -79,6 +88,9 @@ impl Report {
         let mut parts = Vec::new();
         if !self.layers.is_empty() || !self.accumulated.is_empty() {
             parts.push(self.layer_table(top, paint));
+        }
+        if !self.mended.is_empty() {
+            parts.push(mended::table(&self.mended, top, paint));
         }
         if !self.outputs.is_empty() {
             parts.push(self.output_table(top, paint));

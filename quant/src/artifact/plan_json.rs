@@ -27,6 +27,7 @@ pub(crate) struct RequestJson {
     scale_rule: String,
     power_of_two: bool,
     min_layer_sqnr: f64,
+    min_output_sqnr: f64,
 }
 
 impl RequestJson {
@@ -41,6 +42,7 @@ impl RequestJson {
             scale_rule: settings.scale_rule.to_string(),
             power_of_two: settings.power_of_two,
             min_layer_sqnr: settings.min_layer_sqnr,
+            min_output_sqnr: settings.min_output_sqnr,
         }
     }
 }
@@ -112,7 +114,9 @@ struct IslandJson<'a> {
 pub(crate) fn text(report: &Report<'_>) -> Result<String> {
     let plan = &report.measured.planned.plan;
     let graph = report.graph;
-    let tensors = plan.values.iter().enumerate().map(|(index, value)| {
+    let running = plan.values.iter().enumerate();
+    let running = running.filter(|(index, _)| graph.is_running(ValueId(*index)));
+    let tensors = running.map(|(index, value)| {
         let own = graph.value(ValueId(index));
         let kind = match own.kind {
             ValueKind::Input => "input",
@@ -142,7 +146,7 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
             reason: &value.reason,
         })
     });
-    let islands = graph.nodes.iter().filter_map(|node| match &node.op {
+    let islands = graph.running().filter_map(|(_, node)| match &node.op {
         Op::Island(island) => Some(IslandJson {
             node: &node.name,
             op_type: &island.op_type,

@@ -8,7 +8,7 @@ use crate::{
     Result,
     error::json_error,
     metrics::Metrics,
-    report::{Notice, WayMeasured},
+    report::{MendStep, Notice, WayMeasured},
 };
 
 #[derive(Serialize)]
@@ -18,6 +18,12 @@ struct ResultJson<'a> {
     model: &'a str,
     outputs: Vec<OutputJson<'a>>,
     layers: Vec<LayerJson<'a>>,
+    /// What was changed for the outputs' sake, in order; absent where nothing was tried.
+    #[serde(skip_serializing_if = "<[MendStep]>::is_empty")]
+    mended: &'a [MendStep],
+    /// What costs the outputs most, where they could not be made good enough.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    in_the_way: &'a [String],
     notices: &'a [Notice],
 }
 
@@ -74,6 +80,8 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
         model: report.model_name(),
         outputs: outputs.collect(),
         layers: layers.collect(),
+        mended: &report.measured.planned.steps,
+        in_the_way: &report.measured.planned.in_the_way,
         notices: &report.measured.planned.notices,
     };
     let mut text =

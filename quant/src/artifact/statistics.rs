@@ -16,7 +16,7 @@ pub(crate) fn text(report: &Report<'_>) -> String {
         report,
         text: "op,module,tensor,role,min,max,mean,var,shape\n".to_owned(),
     };
-    for (index, node) in report.graph.nodes.iter().enumerate() {
+    for (id, node) in report.graph.running() {
         // A square reads its input twice; one line says it.
         let mut seen = HashSet::new();
         for &input in node.inputs.iter().filter(|input| seen.insert(**input)) {
@@ -32,7 +32,7 @@ pub(crate) fn text(report: &Report<'_>) -> String {
             }
             for slot in [Slot::Product, Slot::Sum, Slot::High, Slot::Low] {
                 let name = format!("{}.{}", node.name, slot.suffix());
-                let key = Key::Slot(index, slot);
+                let key = Key::Slot(id.0, slot);
                 if let Some(statistics) = report.calibration.statistics.get(&key) {
                     table.observed(node, "inner", &name, statistics, None);
                 }
@@ -160,6 +160,8 @@ pub(crate) fn op_name(op: &Op) -> &str {
             ..
         } => "ReduceMax",
         Op::Relu => "Relu",
+        Op::Clip { .. } => "Clip",
+        Op::ToInt8 { .. } => "Quantize",
         Op::Lut(function) => function.name(),
         Op::Move(_) => "Move",
         Op::Island(island) => &island.op_type,

@@ -74,6 +74,10 @@ pub(crate) fn run(
             one(reduced.of(&node.name)?)
         }
         Op::Relu => one(map(operand(node, &inputs, 0)?, |x| x.max(0.0))),
+        &Op::Clip { min, max } => one(map(operand(node, &inputs, 0)?, |x| x.max(min).min(max))),
+        &Op::ToInt8 { step } => one(map(operand(node, &inputs, 0)?, |x| {
+            (x / step).round().clamp(-128.0, 127.0) * step
+        })),
         Op::Lut(function) => one(map(operand(node, &inputs, 0)?, |x| function.eval_f32(x))),
         Op::Move(movement) => {
             let moved = moved(node, movement, operand(node, &inputs, 0)?, shapes)?;

@@ -101,6 +101,29 @@ fn compute<Y: QInt>(
                 data,
             })
         }
+        &Op::Clip { min, max } => {
+            let x = get(0)?;
+            let mut data = vec![Y::default(); x.data.len()];
+            elementwise::rescale_to(&x.data, between(x), &mut data).of(name)?;
+            let nearest = |bound: f32| (f64::from(bound) / to.to_f64()).round() as i64;
+            let (least, most) = (Y::saturate(nearest(min)), Y::saturate(nearest(max)));
+            for y in &mut data {
+                *y = (*y).max(least).min(most);
+            }
+            Ok(Raw {
+                shape: x.shape.to_vec(),
+                data,
+            })
+        }
+        Op::ToInt8 { .. } => {
+            let x = get(0)?;
+            let mut data = vec![Y::default(); x.data.len()];
+            elementwise::rescale_to(&x.data, between(x), &mut data).of(name)?;
+            Ok(Raw {
+                shape: x.shape.to_vec(),
+                data,
+            })
+        }
         Op::Concat { axis } => {
             let mut parts = Vec::with_capacity(operands.len());
             for x in &operands {

@@ -40,7 +40,8 @@ impl Prepared {
         let mut linears = BTreeMap::new();
         let mut tables = BTreeMap::new();
         let mut refused = BTreeMap::new();
-        for (index, node) in graph.nodes.iter().enumerate() {
+        for (id, node) in graph.running() {
+            let index = id.0;
             match &node.op {
                 Op::Linear(linear) => {
                     if let Some(planned) = plan.linears.get(&index) {
@@ -57,7 +58,7 @@ impl Prepared {
                     }
                 }
                 Op::Lut(function) => {
-                    let input = plan.operand(graph, NodeId(index), 0);
+                    let input = plan.operand(graph, id, 0);
                     let output = node.outputs.first().and_then(|id| plan.params(*id));
                     if let (Some(input), Some(output)) = (input, output) {
                         let spec = LutSpec {

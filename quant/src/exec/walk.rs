@@ -87,14 +87,14 @@ pub fn walk<M: Machine>(
         visit(input, &value)?;
         live.insert(input, value);
     }
-    for (index, node) in graph.nodes.iter().enumerate() {
+    for ((id, node), ended) in graph.running().zip(&last_uses) {
         let walk = Walk {
             graph,
             float,
             capture,
             integers,
         };
-        let outputs = match walk.node(machine, index, &mut live) {
+        let outputs = match walk.node(machine, id, &mut live) {
             Ok(outputs) => outputs,
             Err(error) => {
                 machine.failed(node, error)?;
@@ -105,7 +105,7 @@ pub fn walk<M: Machine>(
             visit(id, &value)?;
             live.insert(id, value);
         }
-        for id in &last_uses[index] {
+        for id in ended {
             live.remove(id);
         }
     }
@@ -119,7 +119,7 @@ pub(crate) fn peak_elements(graph: &Graph) -> u64 {
     let mut live: HashSet<ValueId> = graph.inputs.iter().copied().collect();
     let mut held: u64 = live.iter().map(|&id| elements(id)).sum();
     let mut peak = 0;
-    for (node, ended) in graph.nodes.iter().zip(&last_uses) {
+    for ((_, node), ended) in graph.running().zip(&last_uses) {
         for &id in node.inputs.iter().chain(&node.outputs) {
             if live.insert(id) {
                 held += elements(id);
@@ -147,11 +147,11 @@ impl<'a> Walk<'a> {
     fn node<M: Machine>(
         self,
         machine: &mut M,
-        index: usize,
+        id: NodeId,
         live: &mut HashMap<ValueId, Carried<M::Value>>,
     ) -> Result<Vec<Carried<M::Value>>> {
         let Walk { graph, capture, .. } = self;
-        let node = &graph.nodes[index];
+        let node = graph.node(id);
         for &input in &node.inputs {
             if let ValueKind::Constant(tensor) = &graph.value(input).kind
                 && !live.contains_key(&input)
@@ -181,7 +181,7 @@ impl<'a> Walk<'a> {
                 Carried::Exact(_) => Err(not_made(graph, node, id)),
             })
             .collect::<Result<Vec<_>>>()?;
-        let outputs = machine.run(NodeId(index), node, &inputs, &shapes)?;
+        let outputs = machine.run(id, node, &inputs, &shapes)?;
         Ok(outputs.into_iter().map(Carried::Value).collect())
     }
 
@@ -256,17 +256,17 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// By node, the values that nothing needs once it has run.
+/// By position in the order, the values that nothing needs once that node has run.
 fn last_uses(graph: &Graph) -> Vec<Vec<ValueId>> {
-    let mut last: Vec<usize> = vec![0; graph.values.len()];
-    for (index, node) in graph.nodes.iter().enumerate() {
+    let mut last: Vec<Option<usize>> = vec![None; graph.values.len()];
+    for (position, (_, node)) in graph.running().enumerate() {
         for id in node.inputs.iter().chain(&node.outputs) {
-            last[id.0] = index;
+            last[id.0] = Some(position);
         }
     }
-    let mut ended = vec![Vec::new(); graph.nodes.len()];
-    for (id, &index) in last.iter().enumerate() {
-        if let Some(ended) = ended.get_mut(index) {
+    let mut ended = vec![Vec::new(); graph.running().count()];
+    for (id, position) in last.into_iter().enumerate() {
+        if let Some(ended) = position.and_then(|position| ended.get_mut(position)) {
             ended.push(ValueId(id));
         }
     }

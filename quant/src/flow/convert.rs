@@ -47,6 +47,8 @@ pub(super) fn map(
     let ConvertMap { linears, measured } = decode("convert task", task.payload)?;
     let blobs = context.blobs;
     let Measured { planned, .. } = load("measurements", &measured, blobs)?;
+    let variant = session.of_plan(&planned, blobs)?;
+    let session = variant.as_deref().unwrap_or(session);
     let bytes = session.convert_bytes(&linears, &planned.plan);
     let _held = context.reserve(session, "converting layers", bytes)?;
     let mut made = Vec::new();
@@ -86,6 +88,8 @@ pub(super) fn reduce(
     let ConvertReduce { measured } = decode("convert reduce", task.payload)?;
     let measured: Measured = load("measurements", &measured, blobs)?;
     let calibration: Calibration = load("calibration", &measured.planned.calibration, blobs)?;
+    let variant = session.of_plan(&measured.planned, blobs)?;
+    let session = variant.as_deref().unwrap_or(session);
     let report = Report {
         graph: &session.graph,
         job: &session.job,

@@ -165,6 +165,9 @@ pub(super) fn reduce(
         layers,
         notices,
         calibration: digest,
+        mended: None,
+        steps: Vec::new(),
+        in_the_way: Vec::new(),
     };
     let planned = store("plan", &planned, blobs)?;
     let next = Some(Next::Stage(validate::stage(session, &planned)?));

@@ -59,7 +59,7 @@ pub(super) fn decoded(inputs: &[Vec<u8>]) -> u64 {
 impl Session {
     /// One batch of observe: every value of the float run, the walk over them, the widest Linear.
     pub(super) fn observe_bytes(&self, elements: usize) -> u64 {
-        let values = self.graph.nodes.iter().flat_map(|node| &node.outputs);
+        let values = self.graph.running().flat_map(|(_, node)| &node.outputs);
         let captured = self.elements_of(values.chain(&self.graph.inputs));
         let walked = peak_elements(&self.graph);
         let inside = self.graph.linears().map(|(_, node, linear)| {
@@ -110,9 +110,18 @@ impl Session {
         with_margin(weights + batch).saturating_add(largest.reading)
     }
 
+    /// One batch of mend: the float values of the whole graph twice, once as captured and once as computed,
+    /// what is pulled back over them, and a run of validate.
+    pub(super) fn mend_bytes(&self, plan: &Plan, elements: usize) -> u64 {
+        let values = self.graph.running().flat_map(|(_, node)| &node.outputs);
+        let values = self.elements_of(values.chain(&self.graph.inputs));
+        let batch = self.scaled(2 * values * F32, elements);
+        with_margin(batch).saturating_add(self.validate_bytes(plan, elements))
+    }
+
     /// One batch of validate; the plan's integers are the session's own.
     pub(super) fn validate_bytes(&self, plan: &Plan, elements: usize) -> u64 {
-        let values = self.graph.nodes.iter().flat_map(|node| &node.outputs);
+        let values = self.graph.running().flat_map(|(_, node)| &node.outputs);
         let captured = self.elements_of(values.chain(&self.graph.inputs));
         let walked = peak_elements(&self.graph);
         let weights = self.graph.linears().filter_map(|(id, _, linear)| {

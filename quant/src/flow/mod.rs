@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! plan -> observe (batches) -> evaluate (groups of layers) -> validate (batches) -> convert (layers)
+//!                                                                |       ^
+//!                              observe remedies -> mend (batches), again and again
 //! ```
 //!
 //! A task is a pure function of its payload, its inputs and the job's blobs, so a job's artifacts
@@ -14,6 +16,7 @@ mod evaluate;
 mod files;
 mod footprint;
 mod left_out;
+mod mend;
 mod observe;
 mod payload;
 mod plan;
@@ -21,15 +24,18 @@ mod session;
 mod sessions;
 mod trouble;
 mod validate;
+mod variants;
 
 pub use crate::{
     blobs::Blobs,
     job::{FileRef, JobInput, ModelInput},
-    report::{Event, LayerAccumulated, LayerMeasured, Notice, OutputMeasured, WayMeasured},
+    report::{Event, LayerAccumulated, LayerMeasured, MendStep, Notice, OutputMeasured, WayMeasured},
     ways::isolated::KernelRun,
 };
 
 use std::sync::Arc;
+
+pub(crate) use variants::{Change, Mended};
 
 use session::Session;
 use sessions::Sessions;
@@ -151,6 +157,8 @@ impl Executor {
             ("observe", Part::Reduce) => observe::reduce(session, task, blobs),
             ("evaluate", Part::Map) => evaluate::map(session, task, context),
             ("evaluate", Part::Reduce) => evaluate::reduce(session, task, blobs),
+            ("mend", Part::Map) => mend::map(session, task, context),
+            ("mend", Part::Reduce) => mend::reduce(session, task, blobs),
             ("validate", Part::Map) => validate::map(session, task, context),
             ("validate", Part::Reduce) => validate::reduce(session, task, blobs),
             ("convert", Part::Map) => convert::map(session, task, context),

@@ -11,8 +11,10 @@ use dual16_nash::{
 
 use super::{
     Context, Next, Stage, TaskInput, TaskOutput, evaluate,
-    payload::{ObserveMap, Observed, decode, encode, store},
+    mend::{self, Begin},
+    payload::{ObserveMap, Observed, decode, encode, load, store},
     session::Session,
+    variants::Variant,
 };
 use crate::{
     Result,
@@ -27,14 +29,28 @@ use crate::{
 
 /// The stage: one map a calibration file.
 pub(super) fn stage(session: &Session) -> Result<Stage> {
+    of(session, None)
+}
+
+/// The same of the remedies that the model has places for, on the way to a search among them.
+pub(super) fn remedies(session: &Session, begin: Begin) -> Result<Stage> {
+    of(session, Some(begin))
+}
+
+fn of(session: &Session, begin: Option<Begin>) -> Result<Stage> {
     let files = 0..session.job.calibration.len();
+    let remedies_of = begin.as_ref().map(|begin| &begin.plain);
+    let map = |file| ObserveMap {
+        file,
+        remedies_of: remedies_of.cloned(),
+    };
     let maps: Result<Vec<Vec<u8>>> = files
-        .map(|file| encode("observe task", &ObserveMap { file }))
+        .map(|file| encode("observe task", &map(file)))
         .collect();
     Ok(Stage {
         name: "observe",
         maps: maps?,
-        reduce: Vec::new(),
+        reduce: encode("observe reduce", &begin)?,
     })
 }
 
@@ -44,7 +60,10 @@ pub(super) fn map(
     task: &TaskInput<'_>,
     context: &Context<'_>,
 ) -> Result<TaskOutput> {
-    let ObserveMap { file } = decode("observe task", task.payload)?;
+    let ObserveMap { file, remedies_of } = decode("observe task", task.payload)?;
+    let all = |plain: String| session.variant(&plain, &Variant::All, context.blobs);
+    let variant = remedies_of.map(all).transpose()?;
+    let session = variant.as_deref().unwrap_or(session);
     let mut observed = Vec::new();
     let mut batches = session.file(&session.job.calibration, file, context.blobs)?;
     let bytes = [
@@ -74,6 +93,7 @@ pub(super) fn reduce(
     blobs: &dyn Blobs,
 ) -> Result<TaskOutput> {
     // Each map's sketches are folded before the next are decoded.
+    let begin: Option<Begin> = decode("observe reduce", task.payload)?;
     let merge = session.job.settings.merge;
     let mut statistics: BTreeMap<Key, Statistics> = BTreeMap::new();
     for input in task.inputs {
@@ -86,11 +106,23 @@ pub(super) fn reduce(
         statistics,
         floors: BTreeMap::new(),
     };
-    calibration.floors = floors(&session.scale_source(&calibration))?;
-    let calibration = store("calibration", &calibration, blobs)?;
-    let next = Some(Next::Stage(evaluate::stage(session, &calibration)?));
+    let next = match begin {
+        None => {
+            calibration.floors = floors(&session.scale_source(&calibration))?;
+            let calibration = store("calibration", &calibration, blobs)?;
+            evaluate::stage(session, &calibration)?
+        }
+        Some(begin) => {
+            // What was observed of the model as it is stays.
+            let plain: Calibration = load("calibration", &begin.plain, blobs)?;
+            calibration.statistics.extend(plain.statistics);
+            calibration.floors = plain.floors;
+            let calibration = store("calibration", &calibration, blobs)?;
+            mend::first_round(session, begin, &calibration, blobs)?
+        }
+    };
     Ok(TaskOutput {
-        next,
+        next: Some(Next::Stage(next)),
         ..TaskOutput::default()
     })
 }
@@ -109,6 +141,7 @@ fn observe_batch(session: &Session, capture: &Capture) -> Result<Vec<(Key, Sketc
             // A moved tensor shares the scale of what it was moved from; integers have none.
             if let Carried::Value(value) = value
                 && graph.origin(id) == id
+                && session.is_new(id)
             {
                 let sketch = sketch(value, session.wants(id), graph.mask_side(id));
                 sketches.push((Key::Value(id.0), sketch));
@@ -117,6 +150,9 @@ fn observe_batch(session: &Session, capture: &Capture) -> Result<Vec<(Key, Sketc
         },
     )?;
     for (id, node, linear) in graph.linears() {
+        if !session.is_new(node.outputs[0]) {
+            continue;
+        }
         let x = captured(graph, capture, node.inputs[0])?;
         let inside = Inside {
             session,

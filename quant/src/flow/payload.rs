@@ -13,6 +13,8 @@ use crate::{
 pub(super) struct ObserveMap {
     /// Index into the job's calibration files.
     pub(super) file: usize,
+    /// Blob of the calibration whose remedies are observed, and they alone.
+    pub(super) remedies_of: Option<String>,
 }
 
 /// Result of a map of observe: what each batch of the file left.
@@ -61,6 +63,8 @@ pub(super) struct ValidateMap {
 pub(super) struct ValidateReduce {
     /// Blob of the [`Planned`].
     pub(super) planned: String,
+    /// Blob of the search that it confirms.
+    pub(super) search: Option<String>,
 }
 
 /// Result of a map of validate: one for each batch of the file, in order.

@@ -12,6 +12,7 @@ use super::{
     Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice,
     files::{go_on, is_infinite, load_model, masks, no_calibration, open_batches},
     footprint, left_out,
+    variants::Variants,
 };
 use crate::{
     Error, Result,
@@ -28,14 +29,14 @@ use crate::{
 
 /// A job's model, ready.
 pub(crate) struct Session {
-    pub(crate) job: JobInput,
-    pub(crate) float: FloatModel,
+    pub(crate) job: Arc<JobInput>,
+    pub(crate) float: Arc<FloatModel>,
     pub(crate) graph: Graph,
     pub(crate) request: Request,
     /// What of the weights is not measured, in layer mode.
-    left_out: Vec<Notice>,
+    left_out: Arc<Vec<Notice>>,
     /// What a batch must hold.
-    inputs: Vec<InputSpec>,
+    inputs: Arc<Vec<InputSpec>>,
     /// Which of it masks, and may be infinite.
     masks: BTreeSet<String>,
     /// Linears that read each value, moves aside, and MatMuls that may read it as int8.
@@ -46,8 +47,12 @@ pub(crate) struct Session {
     pub(super) probe_elements: usize,
     /// The last plan that was made ready to run, by the digest of its blob.
     prepared: Mutex<Option<(String, Arc<Prepared>)>>,
+    /// Values from here on are of remedies; those before were observed with the model as it is.
+    new_values: usize,
+    /// The same model with other nodes, as mending needed it last.
+    pub(super) variants: Variants,
     /// This session's share of the worker's memory.
-    _held: Reservation,
+    held: Arc<Reservation>,
 }
 
 impl Session {
@@ -69,7 +74,7 @@ impl Session {
         let model = load_model(job, blobs, control)?;
         go_on(control)?;
         // As many threads as parallel sections have: tasks take turns on them.
-        let float = FloatModel::load(&model, rayon::current_num_threads())?;
+        let float = Arc::new(FloatModel::load(&model, rayon::current_num_threads())?);
         go_on(control)?;
         let first = job.calibration.first().ok_or_else(no_calibration)?;
         let (graph, probe_elements) = {
@@ -112,23 +117,44 @@ impl Session {
                 reason: no_linear(&model, &graph),
             });
         }
-        let masks = masks(&graph);
         let request = Request::resolve(&graph, &job.settings, layer_mode)?;
-        let gemm_inputs = gemm_inputs(&graph);
-        let input_observers = input_observers(&graph, &request);
         Ok(Session {
-            job: job.clone(),
+            job: Arc::new(job.clone()),
             float,
-            graph,
-            request,
-            left_out: left_out::notices(job, blobs)?,
-            inputs: model.inputs().to_vec(),
-            masks,
-            gemm_inputs,
-            input_observers,
+            left_out: Arc::new(left_out::notices(job, blobs)?),
+            inputs: Arc::new(model.inputs().to_vec()),
+            masks: masks(&graph),
+            gemm_inputs: gemm_inputs(&graph),
+            input_observers: input_observers(&graph, &request),
             probe_elements,
             prepared: Mutex::default(),
-            _held: held,
+            new_values: 0,
+            variants: Variants::default(),
+            held: Arc::new(held),
+            graph,
+            request,
+        })
+    }
+
+    /// The same job with another graph of its model.
+    pub(super) fn with_graph(&self, graph: Graph) -> Result<Session> {
+        let layer_mode = matches!(self.job.model, ModelInput::Layers { .. });
+        let request = Request::resolve(&graph, &self.job.settings, layer_mode)?;
+        Ok(Session {
+            job: Arc::clone(&self.job),
+            float: Arc::clone(&self.float),
+            left_out: Arc::clone(&self.left_out),
+            inputs: Arc::clone(&self.inputs),
+            masks: masks(&graph),
+            gemm_inputs: gemm_inputs(&graph),
+            input_observers: input_observers(&graph, &request),
+            probe_elements: self.probe_elements,
+            prepared: Mutex::default(),
+            new_values: self.graph.values.len(),
+            variants: Variants::default(),
+            held: Arc::clone(&self.held),
+            graph,
+            request,
         })
     }
 
@@ -198,6 +224,11 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a value is to be observed.
+    pub(super) fn is_new(&self, id: ValueId) -> bool {
+        id.0 >= self.new_values
+    }
+
     /// A float run of one batch that keeps the named values beside the batch's own.
     pub(super) fn float_run(&self, batch: &Batch, values: &[&str]) -> Result<Capture> {
         let mut capture = self.float.run(batch, values)?;
@@ -209,7 +240,7 @@ impl Session {
 
     /// ONNX names of everything a walk in CALIBRATION takes from the float run.
     pub(super) fn all_values(&self) -> Vec<&str> {
-        let float = self.graph.nodes.iter().flat_map(|node| &node.outputs);
+        let float = self.graph.running().flat_map(|(_, node)| &node.outputs);
         let float = float.chain(&self.graph.inputs);
         let float = float.filter_map(|id| self.graph.value(*id).onnx.as_deref());
         unique(float.chain(self.island_operands()))
@@ -220,8 +251,8 @@ impl Session {
     pub(super) fn reference_values(&self) -> Vec<&str> {
         let nodes = self
             .graph
-            .nodes
-            .iter()
+            .running()
+            .map(|(_, node)| node)
             .filter(|node| self.needs_reference(node));
         let ids = nodes
             .flat_map(|node| &node.outputs)
@@ -261,7 +292,7 @@ impl Session {
 
     /// Operands of islands that are no value of the graph: shapes, indices, masks.
     fn island_operands(&self) -> impl Iterator<Item = &str> {
-        let islands = self.graph.nodes.iter().filter_map(|node| match &node.op {
+        let islands = self.graph.running().filter_map(|(_, node)| match &node.op {
             Op::Island(island) => Some(&island.from_float_run),
             _ => None,
         });
@@ -330,7 +361,7 @@ impl Session {
 
     /// What is kept of each value in each sketch that observing one batch makes.
     pub(super) fn sketches(&self) -> impl Iterator<Item = Wants> {
-        let made = self.graph.nodes.iter().flat_map(|node| &node.outputs);
+        let made = self.graph.running().flat_map(|(_, node)| &node.outputs);
         let values = self.graph.inputs.iter().chain(made).copied();
         let own = values.filter(|&id| self.graph.origin(id) == id);
         let inside = self.graph.linears().flat_map(move |(linear, ..)| {
@@ -350,7 +381,7 @@ impl Session {
 
     /// What is known to be worth telling before any data is seen.
     pub(super) fn notices(&self) -> Vec<Notice> {
-        let islands = self.graph.nodes.iter().filter_map(|node| match &node.op {
+        let islands = self.graph.running().filter_map(|(_, node)| match &node.op {
             Op::Island(island) => Some(Notice {
                 warning: true,
                 code: "FLOAT_ISLAND".to_owned(),
@@ -381,7 +412,7 @@ impl Session {
 
     /// Says whose integers a quantized run has, where there are any that follow from activations.
     fn frozen(&self) -> Option<Notice> {
-        let nodes = self.graph.nodes.iter();
+        let nodes = self.graph.running().map(|(_, node)| node);
         let asked = nodes.filter(|node| !self.graph.answered_in_float(node));
         let exact: Vec<&str> = asked
             .flat_map(|node| &node.outputs)
@@ -432,10 +463,9 @@ fn no_linear(model: &Model, graph: &Graph) -> String {
 fn gemm_inputs(graph: &Graph) -> BTreeSet<usize> {
     let gemm = |op: &Op| matches!(op, Op::Linear(_) | Op::MatMul);
     let inputs = graph
-        .nodes
-        .iter()
-        .filter(|node| gemm(&node.op))
-        .flat_map(|node| &node.inputs);
+        .running()
+        .filter(|(_, node)| gemm(&node.op))
+        .flat_map(|(_, node)| &node.inputs);
     inputs.map(|&id| graph.origin(id).0).collect()
 }
 

@@ -55,7 +55,7 @@ pub(super) fn in_runs(graph: &Graph, trouble: &[Trouble; 2], known: &[Notice]) -
         .map(|id| saturated(graph, id, trouble))
         .collect();
     let mut reasons = BTreeSet::new();
-    for node in &graph.nodes {
+    for (_, node) in graph.running() {
         let lost = |trouble: &Trouble| Some(trouble.lost.get(&node.outputs.first()?.0)?.clone());
         let reason = lost(validation).or_else(|| lost(converted));
         // The first node with a reason is the one that failed; the others are made of its output.
@@ -97,7 +97,7 @@ fn saturated(graph: &Graph, id: usize, trouble: &[Trouble; 2]) -> Notice {
         ),
     };
     let made = |node: &&Node| node.outputs.contains(&ValueId(id));
-    let node = graph.nodes.iter().find(made);
+    let node = graph.running().map(|(_, node)| node).find(made);
     Notice {
         warning: true,
         code: "SATURATED".to_owned(),

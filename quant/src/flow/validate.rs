@@ -7,7 +7,7 @@ use dual16_nash::linear::AccumulatorPeak;
 
 use super::{
     Blobs, Context, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
-    TaskOutput, convert,
+    TaskOutput, convert, mend,
     payload::{BatchErrors, ValidateMap, ValidateReduce, Validated, decode, encode, load, store},
     session::Session,
     trouble,
@@ -28,6 +28,15 @@ const WIDE_ACCUMULATOR_BITS: u32 = 31;
 
 /// The stage: one map a measured file.
 pub(super) fn stage(session: &Session, planned: &str) -> Result<Stage> {
+    of(session, planned, None)
+}
+
+/// The same of what a search has come to.
+pub(super) fn confirm(session: &Session, planned: &str, search: String) -> Result<Stage> {
+    of(session, planned, Some(search))
+}
+
+fn of(session: &Session, planned: &str, search: Option<String>) -> Result<Stage> {
     let maps: Result<Vec<Vec<u8>>> = (0..session.measured_files().len())
         .map(|file| {
             encode(
@@ -41,6 +50,7 @@ pub(super) fn stage(session: &Session, planned: &str) -> Result<Stage> {
         .collect();
     let reduce = ValidateReduce {
         planned: planned.to_owned(),
+        search,
     };
     Ok(Stage {
         name: "validate",
@@ -57,7 +67,10 @@ pub(super) fn map(
 ) -> Result<TaskOutput> {
     let ValidateMap { file, planned } = decode("validate task", task.payload)?;
     let blobs = context.blobs;
-    let Planned { plan, .. } = load("plan", &planned, blobs)?;
+    let of: Planned = load("plan", &planned, blobs)?;
+    let variant = session.of_plan(&of, blobs)?;
+    let session = variant.as_deref().unwrap_or(session);
+    let plan = of.plan;
     let prepared = session.prepared(&planned, &plan)?;
     let mut validated = Validated {
         batches: Vec::new(),
@@ -96,8 +109,14 @@ pub(super) fn reduce(
     task: &TaskInput<'_>,
     blobs: &dyn Blobs,
 ) -> Result<TaskOutput> {
-    let ValidateReduce { planned } = decode("validate reduce", task.payload)?;
-    let mut planned: Planned = load("plan", &planned, blobs)?;
+    let ValidateReduce {
+        planned: digest,
+        search,
+    } = decode("validate reduce", task.payload)?;
+    let mut planned: Planned = load("plan", &digest, blobs)?;
+    let plain = session;
+    let variant = session.of_plan(&planned, blobs)?;
+    let session = variant.as_deref().unwrap_or(plain);
     let mut total: Option<BatchErrors> = None;
     let mut saved = Vec::new();
     for input in task.inputs {
@@ -111,6 +130,12 @@ pub(super) fn reduce(
         }
     }
     let total = total.unwrap_or_default();
+    if let Some(stage) = mending(plain, &digest, &planned, search.as_deref(), &total, blobs)? {
+        return Ok(TaskOutput {
+            next: Some(Next::Stage(stage)),
+            ..TaskOutput::default()
+        });
+    }
     let mut notices = wide_accumulators(session, &total);
     let met = trouble::in_runs(&session.graph, &total.trouble, &planned.notices);
     notices.extend(met);
@@ -150,6 +175,35 @@ pub(super) fn reduce(
         next,
         ..TaskOutput::default()
     })
+}
+
+/// The stage that goes on where the outputs are not as good as was asked and something may help.
+fn mending(
+    session: &Session,
+    digest: &str,
+    planned: &Planned,
+    search: Option<&str>,
+    total: &BatchErrors,
+    blobs: &dyn Blobs,
+) -> Result<Option<Stage>> {
+    let wanted = session.job.settings.min_output_sqnr;
+    let reached = |sums: &PairedSums| {
+        let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
+        validation.sqnr_rank().min(converted.sqnr_rank())
+    };
+    let worst = total.outputs.iter().map(reached).fold(f64::INFINITY, f64::min);
+    // What has no figure is no matter of precision.
+    if wanted <= 0.0 || worst >= wanted || worst == f64::NEG_INFINITY {
+        return Ok(None);
+    }
+    match search {
+        None => {
+            let plain = planned.calibration.clone();
+            mend::begin(session, digest.to_owned(), plain).map(Some)
+        }
+        Some(_) if !planned.in_the_way.is_empty() => Ok(None),
+        Some(search) => mend::again(session, search, wanted - worst, blobs),
+    }
 }
 
 fn merge(total: &mut BatchErrors, batch: &BatchErrors) {

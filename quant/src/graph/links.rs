@@ -1,6 +1,6 @@
 //! Who uses what: answers that would cost a look at every node, found once for the whole graph.
 
-use super::{Graph, Node, NodeId, Op, ReduceKind, Value, ValueId};
+use super::{Graph, NodeId, Op, ReduceKind, ValueId};
 
 /// What follows from the nodes of a graph.
 #[derive(Debug, Clone, Default)]
@@ -11,18 +11,24 @@ pub(super) struct Links {
     origins: Vec<ValueId>,
     /// By value.
     is_output: Vec<bool>,
+    /// By value: an input, made by a node that runs, or read by one.
+    is_running: Vec<bool>,
 }
 
 impl Links {
-    /// The nodes must be in execution order.
-    pub(super) fn of(values: &[Value], nodes: &[Node], outputs: &[ValueId]) -> Self {
+    /// Those of a graph.
+    pub(super) fn of(graph: &Graph) -> Self {
+        let values = graph.values.len();
         let mut links = Links {
-            consumers: vec![Vec::new(); values.len()],
-            origins: (0..values.len()).map(ValueId).collect(),
-            is_output: vec![false; values.len()],
+            consumers: vec![Vec::new(); values],
+            origins: (0..values).map(ValueId).collect(),
+            is_output: vec![false; values],
+            is_running: vec![false; values],
         };
-        for (index, node) in nodes.iter().enumerate() {
-            let id = NodeId(index);
+        for (id, node) in graph.running() {
+            for value in node.inputs.iter().chain(&node.outputs) {
+                links.is_running[value.0] = true;
+            }
             for input in &node.inputs {
                 let consumers = &mut links.consumers[input.0];
                 if consumers.last() != Some(&id) {
@@ -36,7 +42,10 @@ impl Links {
                 }
             }
         }
-        for output in outputs {
+        for input in &graph.inputs {
+            links.is_running[input.0] = true;
+        }
+        for output in &graph.outputs {
             links.is_output[output.0] = true;
         }
         links
@@ -64,6 +73,11 @@ impl Graph {
     /// The value whose scale a value shares: itself, or what a move or a maximum was made from.
     pub fn origin(&self, id: ValueId) -> ValueId {
         self.links.origins[id.0]
+    }
+
+    /// Whether a value is there when the graph runs: an input, or made or read by a node that runs.
+    pub fn is_running(&self, id: ValueId) -> bool {
+        self.links.is_running[id.0]
     }
 
     /// Whether a value is an output of the model.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dual16_nash::lut::LutFunction;
 
-use super::{Graph, Island, Node, Op, ReduceKind, ValueId, ValueKind};
+use super::{Graph, Island, Node, NodeId, Op, ReduceKind, ValueId, ValueKind};
 
 /// Magnitude from which an element is masked. Beside it no score counts: scores are of the order of
 /// 10, e^-1000 is 0 in any format, and -1e4, the smallest mask in use, is below with any score added.
@@ -105,7 +105,7 @@ impl Masks {
             .map(|sink| (sink.shifted, Side::Below))
             .collect();
         // Every consumer of a value comes after its maker, so one pass backwards finds all.
-        for node in graph.nodes.iter().rev() {
+        for (_, node) in graph.running().rev() {
             for output in &node.outputs {
                 let Some(&side) = sides.get(output) else {
                     continue;
@@ -122,7 +122,7 @@ impl Masks {
         let ends = sinks.iter().flat_map(|sink| [sink.shifted, sink.exp]);
         let unnamed = |id: &ValueId| graph.value(*id).onnx.is_none();
         let mut inside: BTreeSet<ValueId> = ends.filter(unnamed).collect();
-        for node in &graph.nodes {
+        for (_, node) in graph.running() {
             if node.inputs.iter().any(|id| inside.contains(id)) {
                 inside.extend(node.outputs.iter().copied().filter(unnamed));
             }
@@ -296,19 +296,19 @@ impl Graph {
 }
 
 /// By value, the node that makes it.
-fn makers(graph: &Graph) -> Vec<Option<usize>> {
+fn makers(graph: &Graph) -> Vec<Option<NodeId>> {
     let mut makers = vec![None; graph.values.len()];
-    for (index, node) in graph.nodes.iter().enumerate() {
+    for (id, node) in graph.running() {
         for output in &node.outputs {
-            makers[output.0] = Some(index);
+            makers[output.0] = Some(id);
         }
     }
     makers
 }
 
 /// Every exp(x - max(x)), whether it was lowered from a Softmax or written so.
-fn sinks(graph: &Graph, makers: &[Option<usize>]) -> Vec<Sink> {
-    let made_by = |id: ValueId| makers[id.0].map(|index| &graph.nodes[index]);
+fn sinks(graph: &Graph, makers: &[Option<NodeId>]) -> Vec<Sink> {
+    let made_by = |id: ValueId| makers[id.0].map(|id| graph.node(id));
     let is_maximum = |mut id: ValueId| {
         while let Some(node) = made_by(id) {
             match (&node.op, node.inputs.first()) {
@@ -328,9 +328,7 @@ fn sinks(graph: &Graph, makers: &[Option<usize>]) -> Vec<Sink> {
         let ends = graph.origin(x) == graph.origin(maximum) && is_maximum(maximum);
         ends.then_some(Sink { shifted, exp })
     };
-    let tables = graph
-        .nodes
-        .iter()
-        .filter(|node| matches!(node.op, Op::Lut(LutFunction::Exp)));
+    let nodes = graph.running().map(|(_, node)| node);
+    let tables = nodes.filter(|node| matches!(node.op, Op::Lut(LutFunction::Exp)));
     tables.filter_map(sink).collect()
 }

@@ -4,6 +4,7 @@
 //!
 //! A graph knows names, shapes and constants. It knows no scale, no dtype and no batch.
 
+mod alternatives;
 mod links;
 mod lower;
 mod masks;
@@ -11,7 +12,7 @@ mod names;
 
 use std::sync::Arc;
 
-use dual16_nash::lut::LutFunction;
+use dual16_nash::{dtype::IntDtype, lut::LutFunction};
 use ndarray::{ArcArray2, Array1};
 
 use crate::tensor::Tensor;
@@ -19,6 +20,7 @@ use crate::tensor::Tensor;
 use links::Links;
 use masks::Masks;
 
+pub use alternatives::{Alternative, Extended, Extension, Fragment};
 pub use lower::lower;
 pub use masks::Side;
 pub use names::Names;
@@ -38,8 +40,9 @@ pub struct NodeId(pub usize);
 pub struct Graph {
     /// Every float tensor that flows, constants included.
     pub values: Vec<Value>,
-    /// Every operation, in execution order.
+    /// Every operation. Which run, and in which order, is [`Graph::running`].
     pub nodes: Vec<Node>,
+    order: Vec<NodeId>,
     /// The model's float inputs.
     pub inputs: Vec<ValueId>,
     /// The model's float outputs, and the float values that its other outputs are computed from.
@@ -73,6 +76,17 @@ pub struct Value {
     pub kind: ValueKind,
     /// Shape in the probe batch.
     pub shape: Vec<usize>,
+    /// What its place in an alternative asks of its quantization.
+    pub stated: Stated,
+}
+
+/// Dtype and scale that a value must have to be what it is; nothing, for most.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Stated {
+    /// Integer type.
+    pub dtype: Option<IntDtype>,
+    /// Value of one step; finite and > 0.
+    pub scale: Option<f32>,
 }
 
 /// Where a value comes from.
@@ -140,6 +154,18 @@ pub enum Op {
     },
     /// max(x, 0).
     Relu,
+    /// x between two bounds: saturation, on the chip.
+    Clip {
+        /// Smallest value.
+        min: f32,
+        /// Largest value.
+        max: f32,
+    },
+    /// The nearest of the 256 multiples of a step that int8 has: requantization, on the chip.
+    ToInt8 {
+        /// Finite and > 0; the scale of the output.
+        step: f32,
+    },
     /// A function of one variable, by table on the chip.
     Lut(LutFunction),
     /// Values move, none changes; the scale is kept.
@@ -259,7 +285,7 @@ pub struct Island {
 }
 
 impl Graph {
-    /// A graph of nodes in execution order.
+    /// A graph of nodes in execution order, all of which run.
     fn new(
         values: Vec<Value>,
         nodes: Vec<Node>,
@@ -267,18 +293,31 @@ impl Graph {
         outputs: Vec<ValueId>,
         exact_outputs: Vec<ValueId>,
     ) -> Self {
-        let mut graph = Self {
-            links: Links::of(&values, &nodes, &outputs),
+        let order = (0..nodes.len()).map(NodeId).collect();
+        let graph = Self {
+            links: Links::default(),
             masks: Masks::default(),
             values,
             nodes,
+            order,
             inputs,
             outputs,
             exact_outputs,
             left_out: Vec::new(),
         };
-        graph.masks = Masks::of(&graph);
-        graph
+        graph.linked()
+    }
+
+    /// The graph with what follows from its nodes and their order found anew.
+    fn linked(mut self) -> Self {
+        self.links = Links::of(&self);
+        self.masks = Masks::of(&self);
+        self
+    }
+
+    /// The nodes that run, each after those that make its inputs.
+    pub fn running(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> + Clone {
+        self.order.iter().map(|&id| (id, self.node(id)))
     }
 
     /// The value with this id.
@@ -293,12 +332,9 @@ impl Graph {
 
     /// Every Linear with its node, in execution order.
     pub fn linears(&self) -> impl Iterator<Item = (NodeId, &Node, &Linear)> {
-        self.nodes
-            .iter()
-            .enumerate()
-            .filter_map(|(i, node)| match &node.op {
-                Op::Linear(linear) => Some((NodeId(i), node, linear)),
-                _ => None,
-            })
+        self.running().filter_map(|(id, node)| match &node.op {
+            Op::Linear(linear) => Some((id, node, linear)),
+            _ => None,
+        })
     }
 }

@@ -64,6 +64,16 @@ impl ErrorSums {
         }
     }
 
+    /// Sum of the squares of the reference.
+    pub fn reference_energy(&self) -> f64 {
+        self.reference_squares
+    }
+
+    /// Sum of the squares of the error.
+    pub fn error_energy(&self) -> f64 {
+        self.error_squares
+    }
+
     /// Adds the sums of other elements.
     pub fn merge(&mut self, other: &Self) {
         self.count = self.count.saturating_add(other.count);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Result,
-    graph::{Graph, Linear, Node, Op, ReduceKind, ValueId},
+    graph::{Graph, Linear, Node, NodeId, Op, ReduceKind, ValueId},
     report::Notice,
 };
 
@@ -40,7 +40,7 @@ impl Plan {
             notices: Vec::new(),
         };
         builder.start_values(chosen)?;
-        for (index, node) in graph.nodes.iter().enumerate() {
+        for (NodeId(index), node) in graph.running() {
             match &node.op {
                 Op::Linear(linear) => {
                     if let Some(chosen) = chosen.get(&index) {
@@ -267,9 +267,9 @@ fn raised_to_int16(
     raised
 }
 
-/// Whether a value has a scale of its own, rather than that of what it was moved from.
+/// Whether a value is there and has a scale of its own, rather than that of what it was moved from.
 fn observed_own_scale(graph: &Graph, id: ValueId) -> bool {
-    graph.origin(id) == id && graph.value(id).kind.is_float()
+    graph.is_running(id) && graph.origin(id) == id && graph.value(id).kind.is_float()
 }
 
 /// Scales of the tensors inside a way.

@@ -92,7 +92,7 @@ impl Floors<'_> {
                 self.entered.insert(id, true);
             }
         }
-        for node in &graph.nodes {
+        for (_, node) in graph.running() {
             for &output in &node.outputs {
                 let Some(side) = graph.mask_side(output) else {
                     continue;
@@ -113,7 +113,7 @@ impl Floors<'_> {
     fn masks_never_used(&self) -> Vec<ValueId> {
         let graph = self.source.graph;
         let mut found = Vec::new();
-        for node in &graph.nodes {
+        for (_, node) in graph.running() {
             let side = node.outputs.first().and_then(|&id| graph.mask_side(id));
             for brought in side.into_iter().flat_map(|side| graph.brought(node, side)) {
                 let origin = graph.origin(brought.operand);
@@ -135,7 +135,7 @@ impl Floors<'_> {
             let step = self.source.value(sink.exp, dtype)?.scale;
             self.lower(sink.shifted, (step / 2.0).ln().min(0.0) - MARGIN);
         }
-        for node in graph.nodes.iter().rev() {
+        for (_, node) in graph.running().rev() {
             for &output in &node.outputs {
                 let Some(bound) = self.bounds.get(&output).copied() else {
                     continue;
@@ -212,7 +212,7 @@ impl Floors<'_> {
                 self.ends.insert(id, bound);
             }
         }
-        for node in &graph.nodes {
+        for (_, node) in graph.running() {
             for &output in &node.outputs {
                 if let Some(&bound) = self.bounds.get(&output) {
                     let end = self.end_of(node, output, bound);
@@ -297,7 +297,7 @@ fn reached<'a>(
     mask: ValueId,
 ) -> impl Iterator<Item = (&'a str, &'a Floor)> {
     let mut after = BTreeSet::from([mask]);
-    for node in &graph.nodes {
+    for (_, node) in graph.running() {
         for &output in &node.outputs {
             let side = graph.mask_side(output);
             let mut brought = side.into_iter().flat_map(|side| graph.brought(node, side));

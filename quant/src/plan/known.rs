@@ -110,7 +110,7 @@ fn values(graph: &Graph) -> Vec<Entry<'_>> {
             names: vec![borrowed((0, &value.name))],
         })
         .collect();
-    for node in &graph.nodes {
+    for (_, node) in graph.running() {
         for &output in &node.outputs {
             let (value, entry) = (graph.value(output), &mut entries[output.0]);
             let suffix = value.name.strip_prefix(&node.names.name);

@@ -148,11 +148,14 @@ fn default_values(graph: &Graph, settings: &Settings) -> Vec<ValueRequest> {
     let template = settings.template.activation();
     let inner = |id: usize| is_inner(graph, ValueId(id));
     let dtype = |id: usize| if inner(id) { IntDtype::Int16 } else { template };
-    let request = |id: usize| ValueRequest {
-        dtype: dtype(id),
-        explicit: false,
-        observer: settings.observer,
-        fixed_scale: None,
+    let request = |id: usize| {
+        let stated = graph.values[id].stated;
+        ValueRequest {
+            dtype: stated.dtype.unwrap_or_else(|| dtype(id)),
+            explicit: stated.dtype.is_some(),
+            observer: settings.observer,
+            fixed_scale: stated.scale,
+        }
     };
     (0..graph.values.len()).map(request).collect()
 }

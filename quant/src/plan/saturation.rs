@@ -20,14 +20,14 @@ use crate::{
 /// floor: saturating is what it is to do.
 pub(crate) fn notices(graph: &Graph, plan: &Plan, floors: &BTreeMap<usize, Floor>) -> Vec<Notice> {
     let mut notices = Vec::new();
-    for (index, node) in graph.nodes.iter().enumerate() {
+    for (id, node) in graph.running() {
         for operand in 0..node.inputs.len() {
-            if let Some(fate) = fate(graph, plan, NodeId(index), operand) {
+            if let Some(fate) = fate(graph, plan, id, operand) {
                 let operand = &graph.value(node.inputs[operand]).name;
                 notices.push(fate.notice(node, operand));
             }
         }
-        if let Some(rescale) = product(graph, plan, NodeId(index))
+        if let Some(rescale) = product(graph, plan, id)
             && rescale == Rescale::LARGEST
             && !node.outputs.iter().any(|id| floors.contains_key(&id.0))
         {

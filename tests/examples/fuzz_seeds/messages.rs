@@ -120,6 +120,7 @@ fn spec() -> v1::JobSpec {
             scale_rule: "threshold".to_owned(),
             power_of_two: true,
             min_layer_sqnr: Some(30.0),
+            min_output_sqnr: Some(30.0),
             settings: settings.to_vec(),
             freeze_integers: true,
             save_outputs: true,

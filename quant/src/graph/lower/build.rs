@@ -11,7 +11,7 @@ use ndarray::{ArcArray2, ArrayViewD, Dimension as _, Ix2};
 use super::{facts::Facts, names::Unique, units::LiveUnit, units::Pattern};
 use crate::{
     error::{Error, Result},
-    graph::{Graph, Island, Names, Node, Op, Value, ValueId, ValueKind, masks::is_masking},
+    graph::{Graph, Island, Names, Node, Op, Stated, Value, ValueId, ValueKind, masks::is_masking},
     model::OnnxNode,
     tensor::{SharedTensor, Tensor},
 };
@@ -272,6 +272,7 @@ impl<'a> Build<'a> {
             onnx: onnx.map(str::to_owned),
             kind,
             shape,
+            stated: Stated::default(),
         });
         ValueId(self.values.len() - 1)
     }

@@ -1,0 +1,307 @@
+//! Which change next, and which helped: arithmetic over the energies of errors, with no batch in sight.
+//!
+//! Errors of independent roundings add as energies, so what one fake quant alone costs an output is its
+//! share of what all cost it together. A row's *cost* is that energy over the energy that the output
+//! may have, for the output where that is largest: all costs together should be below 1.
+
+use std::collections::BTreeMap;
+
+use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
+use serde::{Deserialize, Serialize};
+
+use super::super::{session::Session, variants::Change};
+use crate::{
+    graph::{NodeId, Op, ValueId},
+    measured::Planned,
+    metrics::ErrorSums,
+    remedy::Places,
+    report::MendStep,
+    sensitivity::Row,
+};
+
+/// A change is kept where it leaves less than this share of what its place cost.
+const HELPED: f64 = 0.9;
+/// What a change is expected to leave, when it is made together with others.
+const EXPECTED: f64 = 0.1;
+/// The next changes are to bring all costs together below this, for estimates are none to the last dB.
+const MARGIN: f64 = 0.8;
+/// Places named as standing in the way, at most.
+const NAMED: usize = 5;
+
+/// Where a change is made, before and after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Spot {
+    /// Weight and input of a Linear, by node index.
+    Linear(usize),
+    /// A place of a remedy, by its number: what it replaces or what stands there instead.
+    Place(usize),
+    /// A value.
+    Value(usize),
+}
+
+/// A change that was just made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Pending {
+    pub(super) change: Change,
+    spot: Spot,
+    /// Energy that the spot cost each output before.
+    before: Vec<f64>,
+    /// What is told of it.
+    told: MendStep,
+}
+
+/// A change that was judged.
+pub(super) struct Settled {
+    pub(super) change: Change,
+    pub(super) kept: bool,
+    pub(super) told: MendStep,
+}
+
+/// A round's figures, by place.
+pub(super) struct Ledger<'a> {
+    session: &'a Session,
+    places: &'a Places,
+    planned: &'a Planned,
+    rows: &'a [(Row, Vec<f64>)],
+    outputs: &'a [ErrorSums],
+    /// The place that a node belongs to, by node index: a remedy's own nodes and what they replace.
+    place_of: BTreeMap<usize, usize>,
+}
+
+impl<'a> Ledger<'a> {
+    pub(super) fn new(
+        session: &'a Session,
+        places: &'a Places,
+        planned: &'a Planned,
+        rows: &'a [(Row, Vec<f64>)],
+        outputs: &'a [ErrorSums],
+    ) -> Self {
+        let mut place_of = BTreeMap::new();
+        for (index, place) in places.places.iter().enumerate() {
+            let own = places.extended.alternatives().get(place.alternative);
+            let own = own.into_iter().flat_map(|alternative| &alternative.nodes);
+            let replaced = std::iter::once(&place.node).chain(&place.with);
+            place_of.extend(own.chain(replaced).map(|id| (id.0, index)));
+        }
+        Ledger {
+            session,
+            places,
+            planned,
+            rows,
+            outputs,
+            place_of,
+        }
+    }
+
+    /// Whether every output has this SQNR on the calibration batches.
+    pub(super) fn reached(&self, aim_db: f64) -> bool {
+        self.worst_db() >= aim_db
+    }
+
+    /// SQNR of the worst output, in dB.
+    fn worst_db(&self) -> f64 {
+        let of = |sums: &ErrorSums| sums.finish(None).sqnr_rank();
+        self.outputs.iter().map(of).fold(f64::INFINITY, f64::min)
+    }
+
+    /// Judges a change by what its place costs now.
+    pub(super) fn settle(&self, pending: Pending, round: u32) -> Settled {
+        let Pending {
+            change,
+            spot,
+            before,
+            mut told,
+        } = pending;
+        let after = self.energies_at(spot);
+        let left = |(before, after): (&f64, &f64)| match *before > 0.0 {
+            true => after / before,
+            false => 0.0,
+        };
+        let left = before.iter().zip(&after).map(left).fold(0.0, f64::max);
+        told.round = round;
+        told.left = left;
+        told.kept = left < HELPED;
+        told.output_sqnr_db = Some(self.worst_db()).filter(|db| db.is_finite());
+        Settled {
+            change,
+            kept: told.kept,
+            told,
+        }
+    }
+
+    /// The next changes: for what costs most first, its cheapest that was not tried, until what all of
+    /// them are expected to leave is enough.
+    pub(super) fn next(&self, aim_db: f64, made: &[Change], refused: &[Change]) -> Vec<Pending> {
+        let spots = self.spots(aim_db);
+        let mut left: f64 = spots.iter().map(|(_, cost, _)| cost).sum();
+        let all = left;
+        let mut next = Vec::new();
+        for (spot, cost, rows) in spots {
+            if left <= MARGIN {
+                break;
+            }
+            let untried = |change: &Change| !made.contains(change) && !refused.contains(change);
+            let Some(change) = self.changes(spot, made).into_iter().find(untried) else {
+                continue;
+            };
+            left -= cost * (1.0 - EXPECTED);
+            next.push(Pending {
+                change,
+                spot,
+                before: self.energies_at(spot),
+                told: self.told(spot, &rows, change, cost / all.max(f64::MIN_POSITIVE)),
+            });
+        }
+        next
+    }
+
+    /// What costs most now, in words.
+    pub(super) fn in_the_way(&self) -> Vec<String> {
+        let spots = self.spots(0.0);
+        let all: f64 = spots.iter().map(|(_, cost, _)| cost).sum();
+        let spots = spots.iter().take(NAMED);
+        let name = |(_, cost, rows): &(Spot, f64, Vec<Row>)| {
+            let row = rows.first()?;
+            let name = row.name(&self.session.graph);
+            Some(format!("{name} ({:.0} %)", 100.0 * cost / all))
+        };
+        spots.filter_map(name).collect()
+    }
+
+    /// Where rows belong, with what they cost together, the worst first; of each its rows, the worst
+    /// first. The cost is 1 where it is all of the energy that an output may have.
+    fn spots(&self, aim_db: f64) -> Vec<(Spot, f64, Vec<Row>)> {
+        let mut spots: BTreeMap<Spot, Vec<(f64, Row)>> = BTreeMap::new();
+        for (row, energies) in self.rows {
+            let cost = self.cost(energies, aim_db);
+            spots.entry(self.spot(*row)).or_default().push((cost, *row));
+        }
+        let mut spots: Vec<(Spot, f64, Vec<Row>)> = spots
+            .into_iter()
+            .map(|(spot, mut rows)| {
+                rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+                let cost = rows.iter().map(|(cost, _)| cost).sum();
+                (spot, cost, rows.into_iter().map(|(_, row)| row).collect())
+            })
+            .collect();
+        spots.sort_by(|a, b| b.1.total_cmp(&a.1));
+        spots
+    }
+
+    /// An energy at each output as a share of what that may have, the largest.
+    fn cost(&self, energies: &[f64], aim_db: f64) -> f64 {
+        let allowed = |sums: &ErrorSums| sums.reference_energy() * 10f64.powf(-aim_db / 10.0);
+        let share = |(energy, sums): (&f64, &ErrorSums)| match allowed(sums) {
+            allowed if allowed > 0.0 => energy / allowed,
+            _ => 0.0,
+        };
+        let shares = energies.iter().zip(self.outputs).map(share);
+        shares.fold(0.0, f64::max)
+    }
+
+    fn energies_at(&self, spot: Spot) -> Vec<f64> {
+        let mut sums = vec![0.0; self.outputs.len()];
+        for (row, energies) in self.rows {
+            if self.spot(*row) == spot {
+                sums.iter_mut().zip(energies).for_each(|(sum, energy)| *sum += energy);
+            }
+        }
+        sums
+    }
+
+    fn spot(&self, row: Row) -> Spot {
+        let graph = &self.session.graph;
+        let linear = |id: NodeId| matches!(graph.node(id).op, Op::Linear(_));
+        match (row, row.node(graph)) {
+            (Row::Weight(id), _) => Spot::Linear(id.0),
+            (Row::Operand(id, _), _) if linear(id) => Spot::Linear(id.0),
+            (row, Some(id)) => match (self.place_of.get(&id.0), row) {
+                (Some(&place), _) => Spot::Place(place),
+                (None, Row::Activation(value) | Row::Constant(value)) => Spot::Value(value.0),
+                (None, Row::Weight(id) | Row::Operand(id, _)) => Spot::Linear(id.0),
+            },
+            (Row::Activation(value) | Row::Constant(value), None) => Spot::Value(value.0),
+            (Row::Operand(id, _), None) => Spot::Linear(id.0),
+        }
+    }
+
+    /// What could be done at a place, the cheapest first.
+    fn changes(&self, spot: Spot, made: &[Change]) -> Vec<Change> {
+        match spot {
+            Spot::Place(place) => vec![Change::Remedy(place)],
+            Spot::Value(value) => self.wider(ValueId(value)).into_iter().collect(),
+            Spot::Linear(linear) => self.ways(linear, made),
+        }
+    }
+
+    /// int16 for a value that is int8 and not by name.
+    fn wider(&self, value: ValueId) -> Option<Change> {
+        let params = self.planned.plan.params(value)?;
+        let request = self.session.request.values.get(value.0)?;
+        let may = params.dtype == IntDtype::Int8 && !request.explicit;
+        may.then_some(Change::Int16(value.0))
+    }
+
+    /// Legal ways of a Linear that are more exact in what costs there, the cheapest first. One that was
+    /// set by name stays.
+    fn ways(&self, linear: usize, made: &[Change]) -> Vec<Change> {
+        let settings = &self.session.job.settings;
+        let rules = Rules::of(settings.march, settings.toolchain);
+        let Some(request) = self.session.request.linears.get(&linear) else {
+            return Vec::new();
+        };
+        if request.explicit {
+            return Vec::new();
+        }
+        let Some(now) = self.planned.plan.linears.get(&linear).map(|plan| plan.way) else {
+            return Vec::new();
+        };
+        let was_changed = made.iter().any(
+            |change| matches!(change, Change::Way { linear: of, .. } if *of == linear),
+        );
+        let better: &[Way] = match (now, was_changed) {
+            (Way::A8W8, false) => &[Way::A16W8, Way::A8W16, Way::A16W16, Way::Split, Way::MulSum],
+            (Way::MulSum, _) => &[Way::A16W16, Way::Split],
+            (Way::Split | Way::A16W16, _) => &[],
+            _ => &[Way::A16W16, Way::Split, Way::MulSum],
+        };
+        let legal = better.iter().filter(|&&way| way != now && rules.check(way).legal);
+        legal.map(|&way| Change::Way { linear, way }).collect()
+    }
+
+    /// What is told of a change.
+    fn told(&self, spot: Spot, rows: &[Row], change: Change, share: f64) -> MendStep {
+        let graph = &self.session.graph;
+        let first = rows.first();
+        let name = first.map_or("", |row| row.name(graph));
+        let kind = first.map_or("", |row| row.kind(graph).name());
+        let to = match change {
+            Change::Way { way, .. } => way.to_string(),
+            Change::Remedy(index) => match self.places.places.get(index) {
+                Some(place) => place.remedy.to_string(),
+                None => String::new(),
+            },
+            Change::Int16(_) => "int16".to_owned(),
+        };
+        let from = match spot {
+            Spot::Linear(linear) => match self.planned.plan.linears.get(&linear) {
+                Some(plan) => plan.way.to_string(),
+                None => String::new(),
+            },
+            Spot::Place(_) => "plain".to_owned(),
+            Spot::Value(_) => "int8".to_owned(),
+        };
+        MendStep {
+            round: 0,
+            op: name.to_owned(),
+            sensitive_type: kind.to_owned(),
+            from,
+            to,
+            share,
+            left: 1.0,
+            kept: false,
+            before_sqnr_db: Some(self.worst_db()).filter(|db| db.is_finite()),
+            output_sqnr_db: None,
+        }
+    }
+}

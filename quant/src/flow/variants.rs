@@ -1,0 +1,140 @@
+//! A job's model with remedies in it. Which there are places for follows from the calibration, which of
+//! them stand from the changes so far; both are in blobs, so every worker has the same graphs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dual16_nash::{IntDtype, ways::Way};
+use serde::{Deserialize, Serialize};
+
+use super::{Blobs, payload::load, session::Session};
+use crate::{
+    Result,
+    measured::Planned,
+    plan::Calibration,
+    remedy::{Place, Places},
+};
+
+/// One change to a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) enum Change {
+    /// A Linear, by node index, runs another way.
+    Way {
+        /// Node index.
+        linear: usize,
+        /// What runs.
+        #[serde(with = "crate::plan::way_text")]
+        way: Way,
+    },
+    /// A remedy stands, by its number among the [`Places`].
+    Remedy(usize),
+    /// A value is int16 instead of int8.
+    Int16(usize),
+}
+
+/// The graph that a task works on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Variant {
+    /// Everything runs, every remedy beside what it would replace.
+    All,
+    /// What was changed so far.
+    Changed(Vec<Change>),
+}
+
+/// A model with changes: what a graph follows from, besides the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mended {
+    /// Blob of the calibration of the model as it is, which the remedies' constants are of.
+    pub(crate) plain: String,
+    /// In the order in which they were made.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// A variant of a session and what it is of: the calibration's digest and the variant.
+type Made = (String, Variant, Arc<Session>);
+
+/// What was asked for last.
+#[derive(Default)]
+pub(super) struct Variants {
+    places: Mutex<Option<(String, Arc<Places>)>>,
+    session: Mutex<Option<Made>>,
+}
+
+impl Session {
+    /// The remedies that the model has places for.
+    pub(super) fn places(&self, plain: &str, blobs: &dyn Blobs) -> Result<Arc<Places>> {
+        let slot = &self.variants.places;
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, places)) = &*slot
+            && of == plain
+        {
+            return Ok(Arc::clone(places));
+        }
+        let calibration: Calibration = load("calibration", plain, blobs)?;
+        let places = Arc::new(Places::of(&self.scale_source(&calibration)));
+        *slot = Some((plain.to_owned(), Arc::clone(&places)));
+        Ok(places)
+    }
+
+    /// The session of another graph; tasks that need the same wait for the first of them to make it.
+    pub(super) fn variant(
+        &self,
+        plain: &str,
+        variant: &Variant,
+        blobs: &dyn Blobs,
+    ) -> Result<Arc<Session>> {
+        let places = self.places(plain, blobs)?;
+        let slot = &self.variants.session;
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, which, session)) = &*slot
+            && of == plain
+            && which == variant
+        {
+            return Ok(Arc::clone(session));
+        }
+        let extended = &places.extended;
+        let made = match variant {
+            Variant::All => self.with_graph(extended.all())?,
+            Variant::Changed(changes) => {
+                let standing = standing(&places, changes);
+                let chosen: Vec<usize> = standing.map(|place| place.alternative).collect();
+                let mut made = self.with_graph(extended.choose(&chosen))?;
+                for change in changes {
+                    if let Change::Int16(value) = *change
+                        && let Some(request) = made.request.values.get_mut(value)
+                    {
+                        request.dtype = IntDtype::Int16;
+                    }
+                }
+                made
+            }
+        };
+        let made = Arc::new(made);
+        *slot = Some((plain.to_owned(), variant.clone(), Arc::clone(&made)));
+        Ok(made)
+    }
+}
+
+impl Session {
+    /// The session of a plan's graph, where that is not the model as it is.
+    pub(super) fn of_plan(
+        &self,
+        planned: &Planned,
+        blobs: &dyn Blobs,
+    ) -> Result<Option<Arc<Session>>> {
+        let of = |mended: &Mended| {
+            self.variant(&mended.plain, &Variant::Changed(mended.changes.clone()), blobs)
+        };
+        planned.mended.as_ref().map(of).transpose()
+    }
+}
+
+/// The remedies among some changes.
+pub(super) fn standing<'p>(
+    places: &'p Places,
+    changes: &'p [Change],
+) -> impl Iterator<Item = &'p Place> {
+    changes.iter().filter_map(|change| match *change {
+        Change::Remedy(index) => places.places.get(index),
+        Change::Way { .. } | Change::Int16(_) => None,
+    })
+}

@@ -1,0 +1,116 @@
+//! Remedies: other ways to compute an operation, made of operators the chip has and equal to it in
+//! exact arithmetic, for places where an integer tensor of the plain way loses what the model's
+//! outputs need. One file a remedy; each finds its places in a graph and adds an alternative for each.
+
+mod split_operand;
+mod two_range;
+
+use std::{fmt, str::FromStr};
+
+use dual16_nash::legality::Rules;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    graph::{Extended, Graph, NodeId, ValueId},
+    plan::ScaleSource,
+};
+
+/// What a remedy does; the name is what settings and reports call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Remedy {
+    /// A sum of squares in two ranges: small values apart from outliers.
+    TwoRange,
+    /// The second operand of a MatMul as two int8 planes.
+    SplitOperand,
+}
+
+impl Remedy {
+    /// Every remedy, cheapest first.
+    pub const ALL: [Remedy; 2] = [Remedy::TwoRange, Remedy::SplitOperand];
+
+    /// Lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Remedy::TwoRange => "two_range",
+            Remedy::SplitOperand => "split",
+        }
+    }
+
+    /// What it is, in a few words.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Remedy::TwoRange => "squares in two ranges, small values apart from outliers",
+            Remedy::SplitOperand => "second operand as two int8 planes, two products added",
+        }
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Remedy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = |remedy: &Remedy| remedy.name() == text;
+        Remedy::ALL.into_iter().find(named).ok_or_else(|| {
+            let names = Remedy::ALL.map(Remedy::name).join(", ");
+            format!("unknown remedy '{text}'; one of {names}")
+        })
+    }
+}
+
+/// One place where a remedy can stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// What stands there.
+    pub remedy: Remedy,
+    /// The node whose output it makes instead.
+    pub node: NodeId,
+    /// Nodes that it makes needless with that one, where nothing else reads what they make.
+    pub with: Vec<NodeId>,
+    /// Number of the alternative in [`Places::extended`].
+    pub alternative: usize,
+}
+
+/// A graph with every remedy that it has a place for.
+#[derive(Debug)]
+pub struct Places {
+    /// The graph and the alternatives.
+    pub extended: Extended,
+    /// By alternative.
+    pub places: Vec<Place>,
+}
+
+impl Places {
+    /// Looks through a graph. What a remedy's constants depend on is read from the calibration, so
+    /// equal calibrations give equal places.
+    pub fn of(source: &ScaleSource<'_>) -> Places {
+        let mut extension = source.graph.clone().extended();
+        let mut places = Vec::new();
+        let rules = Rules::of(source.settings.march, source.settings.toolchain);
+        two_range::extend(source, &mut extension, &mut places);
+        if rules.max_int16_gemm_operands < 2 {
+            split_operand::extend(source, &mut extension, &mut places);
+        }
+        Places {
+            extended: extension.finish(),
+            places,
+        }
+    }
+}
+
+/// The largest magnitude that was observed of a value; None where it is 0 or nothing was.
+fn largest(source: &ScaleSource<'_>, id: ValueId) -> Option<f32> {
+    let (min, max) = source.observed_range(id)?;
+    Some(min.abs().max(max.abs())).filter(|largest| *largest > 0.0 && largest.is_finite())
+}
+
+/// The node that makes a value, in a graph whose nodes all run.
+fn maker(graph: &Graph, id: ValueId) -> Option<NodeId> {
+    let makes = |(node, of): (NodeId, &crate::graph::Node)| of.outputs.contains(&id).then_some(node);
+    graph.running().find_map(makes)
+}
