@@ -24,17 +24,17 @@ use super::{
     variants::{Change, Mended, Variant},
 };
 use crate::{
-    Result,
+    Error, Result,
     exec::{Carried, Validation, walk},
-    measured::{Measured, Planned},
+    measured::Planned,
     metrics::ErrorSums,
     plan::{Calibration, Chosen, Plan},
     report::MendStep,
-    sensitivity::{self, Row},
+    sensitivity::{Analysis, Estimate, FloatValues, PROBES, estimate, rows},
     ways::isolated::add_errors,
 };
 
-use search::{Pending, Spot};
+use search::Pending;
 
 /// Rounds, at most: each makes many changes.
 const MAX_ROUNDS: u32 = 16;
@@ -143,11 +143,11 @@ struct MendReduce {
     search: String,
 }
 
-/// What one batch told.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// What batches told.
+#[derive(Debug, Serialize, Deserialize)]
 struct Told {
-    /// Energy of the error that each fake quant alone makes, by output.
-    rows: Vec<(Row, Vec<f64>)>,
+    /// What each fake quant alone costs, in the order of [`rows`].
+    estimate: Estimate,
     /// Errors of the whole quantized model, by output.
     outputs: Vec<ErrorSums>,
 }
@@ -186,16 +186,10 @@ pub(super) fn map(
     let bytes = bytes.saturating_add(batches.reading_bytes());
     let _held = context.reserve(session, &format!("mending on {}", batches.told()), bytes)?;
     let mut told: Vec<Told> = Vec::new();
+    let rows = rows(&session.graph, plan);
     session.for_each_batch(&mut batches, context, |_, batch| {
         let capture = session.float_run(batch, &session.all_values())?;
         let (graph, float) = (&session.graph, &*session.float);
-        let model = sensitivity::Model {
-            graph,
-            float,
-            plan,
-            prepared: &prepared,
-        };
-        let rows = sensitivity::estimate(&model, &capture)?;
         let mut outputs = vec![ErrorSums::default(); graph.outputs.len()];
         let mut machine = Validation::new(graph, plan, &prepared);
         walk(
@@ -217,7 +211,12 @@ pub(super) fn map(
                 Ok(())
             },
         )?;
-        told.push(Told { rows, outputs });
+        let analysis = Analysis::new(graph, float, plan, &prepared, session.integers());
+        let values = FloatValues::new(&analysis, capture)?;
+        // Batches have signs of their own, whoever runs them.
+        let seed = ((file as u64) << 32) | told.len() as u64;
+        let estimate = estimate(&analysis, &values, &rows, PROBES, seed)?;
+        told.push(Told { estimate, outputs });
         Ok(())
     })?;
     Ok(TaskOutput {
@@ -235,11 +234,16 @@ pub(super) fn reduce(
     let MendReduce { search } = decode("mend reduce", task.payload)?;
     let mut search: Search = load("search", &search, blobs)?;
     let mut planned: Planned = load("plan", &search.planned, blobs)?;
-    let told = folded(task.inputs)?;
+    let Some(told) = folded(task.inputs)? else {
+        return Err(Error::Payload {
+            what: "mend result",
+            reason: "there was no batch".to_owned(),
+        });
+    };
     let places = session.places(&search.plain, blobs)?;
     let changes = planned.changes();
     let variant = session.variant(&search.plain, &Variant::Changed(changes.clone()), blobs)?;
-    let ledger = search::Ledger::new(&variant, &places, &planned, &told.rows, &told.outputs);
+    let ledger = search::Ledger::new(&variant, &places, &planned, &told.estimate, &told.outputs);
 
     let mut events = Vec::new();
     let mut kept = changes;
@@ -266,7 +270,7 @@ pub(super) fn reduce(
             planned.steps.clone_from(&search.steps);
             search.planned = store("plan", &planned, blobs)?;
             let searched = store("search", &search, blobs)?;
-            validate::confirm(session, search.planned, searched)?
+            validate::confirm(session, &search.planned, searched)?
         }
         _ => {
             let next = if done { Vec::new() } else { next };
@@ -283,25 +287,23 @@ pub(super) fn reduce(
     })
 }
 
-/// All batches in order.
-fn folded(inputs: &[Vec<u8>]) -> Result<Told> {
-    let mut rows: BTreeMap<Row, Vec<f64>> = BTreeMap::new();
-    let mut outputs: Vec<ErrorSums> = Vec::new();
+/// All batches in order; None of none.
+fn folded(inputs: &[Vec<u8>]) -> Result<Option<Told>> {
+    let mut total: Option<Told> = None;
     for input in inputs {
         let batches: Vec<Told> = decode("mend result", input)?;
         for batch in batches {
-            for (row, energies) in batch.rows {
-                let sums = rows.entry(row).or_insert_with(|| vec![0.0; energies.len()]);
-                sums.iter_mut().zip(energies).for_each(|(sum, more)| *sum += more);
+            match &mut total {
+                Some(total) => {
+                    total.estimate.merge(&batch.estimate);
+                    let outputs = total.outputs.iter_mut().zip(&batch.outputs);
+                    outputs.for_each(|(sums, more)| sums.merge(more));
+                }
+                None => total = Some(batch),
             }
-            outputs.resize(batch.outputs.len(), ErrorSums::default());
-            outputs.iter_mut().zip(&batch.outputs).for_each(|(sums, more)| sums.merge(more));
         }
     }
-    Ok(Told {
-        rows: rows.into_iter().collect(),
-        outputs,
-    })
+    Ok(total)
 }
 
 /// Makes the plan under these changes, which then stands.

@@ -16,7 +16,7 @@ use crate::{
     metrics::ErrorSums,
     remedy::Places,
     report::MendStep,
-    sensitivity::Row,
+    sensitivity::{Estimate, Row, rows},
 };
 
 /// A change is kept where it leaves less than this share of what its place cost.
@@ -62,7 +62,7 @@ pub(super) struct Ledger<'a> {
     session: &'a Session,
     places: &'a Places,
     planned: &'a Planned,
-    rows: &'a [(Row, Vec<f64>)],
+    rows: Vec<(Row, Vec<f64>)>,
     outputs: &'a [ErrorSums],
     /// The place that a node belongs to, by node index: a remedy's own nodes and what they replace.
     place_of: BTreeMap<usize, usize>,
@@ -73,7 +73,7 @@ impl<'a> Ledger<'a> {
         session: &'a Session,
         places: &'a Places,
         planned: &'a Planned,
-        rows: &'a [(Row, Vec<f64>)],
+        estimate: &Estimate,
         outputs: &'a [ErrorSums],
     ) -> Self {
         let mut place_of = BTreeMap::new();
@@ -83,6 +83,9 @@ impl<'a> Ledger<'a> {
             let replaced = std::iter::once(&place.node).chain(&place.with);
             place_of.extend(own.chain(replaced).map(|id| (id.0, index)));
         }
+        let energies = |row| (0..outputs.len()).map(move |output| estimate.energy(row, output).unwrap_or(0.0));
+        let rows = rows(&session.graph, &planned.plan).into_iter().enumerate();
+        let rows = rows.map(|(index, row)| (row, energies(index).collect())).collect();
         Ledger {
             session,
             places,
@@ -172,7 +175,7 @@ impl<'a> Ledger<'a> {
     /// first. The cost is 1 where it is all of the energy that an output may have.
     fn spots(&self, aim_db: f64) -> Vec<(Spot, f64, Vec<Row>)> {
         let mut spots: BTreeMap<Spot, Vec<(f64, Row)>> = BTreeMap::new();
-        for (row, energies) in self.rows {
+        for (row, energies) in &self.rows {
             let cost = self.cost(energies, aim_db);
             spots.entry(self.spot(*row)).or_default().push((cost, *row));
         }
@@ -201,7 +204,7 @@ impl<'a> Ledger<'a> {
 
     fn energies_at(&self, spot: Spot) -> Vec<f64> {
         let mut sums = vec![0.0; self.outputs.len()];
-        for (row, energies) in self.rows {
+        for (row, energies) in &self.rows {
             if self.spot(*row) == spot {
                 sums.iter_mut().zip(energies).for_each(|(sum, energy)| *sum += energy);
             }
