@@ -11,6 +11,7 @@
 //! - [`observe`]: ranges and statistics of every value, merged over batches.
 //! - [`settings`], [`plan`]: what was asked, and what will run: dtypes, scales, the way of each Linear.
 //! - [`exec`]: VALIDATION and CONVERTED runs of a plan; [`ways`]: one Linear alone, each way.
+//! - [`sensitivity`]: what each fake quant alone costs at the model's outputs, exactly or estimated.
 //! - [`metrics`]: how far a tensor is from its reference; [`report`]: what is told while a job runs.
 //! - [`job`], [`blobs`]: what a job works on, and where its bytes are kept.
 //! - [`artifact`]: the files a job leaves.
@@ -37,6 +38,7 @@ pub mod observe;
 pub mod onnx;
 pub mod plan;
 pub mod report;
+pub mod sensitivity;
 pub mod settings;
 pub mod tensor;
 pub mod ways;
