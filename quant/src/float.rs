@@ -26,6 +26,8 @@ use crate::{
 };
 use pieces::Piece;
 
+pub(crate) use own::{Tap, Taps};
+
 /// A model ready to run. Results do not depend on the number of threads.
 pub struct FloatModel {
     file: String,
@@ -145,6 +147,15 @@ impl FloatModel {
         onnx_node: usize,
         inputs: &HashMap<String, Datum>,
     ) -> Result<Vec<Datum>> {
+        self.run_node_on(onnx_node, |name| inputs.get(name))
+    }
+
+    /// [`Self::run_node`] on operands that are looked up, wherever they are kept.
+    pub(crate) fn run_node_on<'d>(
+        &self,
+        onnx_node: usize,
+        inputs: impl Fn(&str) -> Option<&'d Datum>,
+    ) -> Result<Vec<Datum>> {
         let failed = |node: String, reason: String| Error::FloatRun { node, reason };
         let node = self.nodes.get(onnx_node).ok_or_else(|| {
             failed(
@@ -156,10 +167,10 @@ impl FloatModel {
         if own::is_own(node) {
             let constants = node
                 .uses()
-                .filter(|name| !inputs.contains_key(*name))
-                .map(|name| Ok((name, self.operand(name, &Batch::new(), &HashMap::new())?)))
+                .filter(|name| inputs(name).is_none())
+                .map(|name| Ok((name, self.constant(name)?)))
                 .collect::<Result<HashMap<&str, Datum>>>()?;
-            let operand = |name: &String| inputs.get(name).or_else(|| constants.get(name.as_str()));
+            let operand = |name: &String| inputs(name).or_else(|| constants.get(name.as_str()));
             let operands: Vec<Option<&Datum>> = node.inputs.iter().map(operand).collect();
             let made = own::run(node, &operands)?.into_iter().zip(&node.outputs);
             return Ok(made
@@ -169,8 +180,7 @@ impl FloatModel {
         }
         let mut given: BTreeMap<&str, ValueOrView<'_>> = BTreeMap::new();
         for name in self.feeds(onnx_node) {
-            let datum = inputs
-                .get(name)
+            let datum = inputs(name)
                 .ok_or_else(|| failed(label.clone(), format!("its input '{name}' is missing")))?;
             given.insert(name, convert::to_rten(datum)?);
         }
@@ -186,6 +196,16 @@ impl FloatModel {
         node.made()
             .map(|name| take(name).ok_or_else(|| self.sequence(name)))
             .collect()
+    }
+
+    /// A node of the ONNX graph.
+    pub(crate) fn node(&self, onnx_node: usize) -> Option<&OnnxNode> {
+        self.nodes.get(onnx_node)
+    }
+
+    /// A constant of the model.
+    pub(crate) fn constant(&self, name: &str) -> Result<Datum> {
+        self.operand(name, &Batch::new(), &HashMap::new())
     }
 
     /// One run of rten: the nodes that lead from `inputs` to `outputs`, whose values it returns in

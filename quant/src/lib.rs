@@ -12,6 +12,7 @@
 //! - [`settings`], [`plan`]: what was asked, and what will run: dtypes, scales, the way of each Linear.
 //! - [`remedy`]: other ways to compute an operation, of operators the chip has.
 //! - [`exec`]: VALIDATION and CONVERTED runs of a plan; [`ways`]: one Linear alone, each way.
+//! - [`sensitivity`]: what each fake quant alone costs at the model's outputs, exactly or estimated.
 //! - [`metrics`]: how far a tensor is from its reference; [`report`]: what is told while a job runs.
 //! - [`job`], [`blobs`]: what a job works on, and where its bytes are kept.
 //! - [`artifact`]: the files a job leaves.
@@ -39,6 +40,7 @@ pub mod onnx;
 pub mod plan;
 pub mod remedy;
 pub mod report;
+pub mod sensitivity;
 pub mod settings;
 pub mod tensor;
 pub mod ways;

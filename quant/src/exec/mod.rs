@@ -5,7 +5,7 @@
 mod calibration;
 mod converted;
 mod gemm;
-mod ops_f32;
+pub(crate) mod ops_f32;
 mod ops_int;
 mod prepared;
 mod qtensor;

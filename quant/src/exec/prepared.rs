@@ -91,7 +91,7 @@ impl Prepared {
     }
 
     /// A Linear that is to run now.
-    pub(super) fn linear(&self, id: NodeId, node: &Node) -> Result<&QuantizedLinear> {
+    pub(crate) fn linear(&self, id: NodeId, node: &Node) -> Result<&QuantizedLinear> {
         self.linears
             .get(&id.0)
             .ok_or_else(|| self.refusal(id, node))

@@ -20,6 +20,7 @@ mod resize;
 mod sampling;
 mod scatter;
 mod signal;
+mod taps;
 mod windows;
 
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
     tensor::Datum,
 };
 use call::Call;
+
+pub(crate) use taps::{Tap, Taps};
 
 /// A kernel: operands and attributes in, a value for each output out.
 type Kernel = fn(&Call<'_>) -> Made;

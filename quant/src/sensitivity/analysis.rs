@@ -1,0 +1,185 @@
+//! What is analyzed, and what of the graph follows from it once for all rows: which nodes lead to
+//! the outputs, and until when a value is needed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use dual16_nash::{quantize::fake_quantize_in_place, scale::Scale};
+
+use super::row::in_order;
+use crate::{
+    Error, Result,
+    error::KernelContext,
+    exec::{Integers, Prepared},
+    float::FloatModel,
+    graph::{Graph, Node, NodeId, Op, ValueId, ValueKind},
+    plan::{Plan, QParams},
+    tensor::{Datum, Tensor},
+};
+
+/// A model with a plan, whose fake quants are switched on one by one.
+pub struct Analysis<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) float: &'a FloatModel,
+    pub(super) plan: &'a Plan,
+    pub(super) prepared: &'a Prepared,
+    pub(super) integers: Integers,
+    pub(super) outputs: Vec<ValueId>,
+    pub(super) constants: BTreeMap<usize, Arc<Datum>>,
+    /// Nodes in execution order.
+    pub(super) order: Vec<NodeId>,
+    /// By value, the position in `order` of the node that makes it.
+    pub(super) makers: Vec<Option<usize>>,
+    /// By value, the position in `order` of the last node that reads it.
+    pub(super) last_uses: Vec<Option<usize>>,
+    /// By value, whether any of `outputs` follows from it.
+    pub(super) leads: Vec<bool>,
+}
+
+impl<'a> Analysis<'a> {
+    /// An analysis of all outputs of the graph. `integers` says whether integers and booleans that
+    /// follow from activations (the indices of a TopK) are computed from the disturbed values, or
+    /// stay the float run's.
+    pub fn new(
+        graph: &'a Graph,
+        float: &'a FloatModel,
+        plan: &'a Plan,
+        prepared: &'a Prepared,
+        integers: Integers,
+    ) -> Self {
+        let constant = |(index, value): (usize, &crate::graph::Value)| match &value.kind {
+            ValueKind::Constant(tensor) => {
+                Some((index, Arc::new(Datum::F32(tensor.as_ref().clone()))))
+            }
+            _ => None,
+        };
+        let constants = graph.values.iter().enumerate().filter_map(constant);
+        let order: Vec<NodeId> = in_order(graph).map(|(id, _)| id).collect();
+        let mut makers = vec![None; graph.values.len()];
+        let mut last_uses = vec![None; graph.values.len()];
+        for (position, &id) in order.iter().enumerate() {
+            let node = graph.node(id);
+            node.inputs
+                .iter()
+                .for_each(|input| last_uses[input.0] = Some(position));
+            node.outputs
+                .iter()
+                .for_each(|output| makers[output.0] = Some(position));
+        }
+        let mut analysis = Analysis {
+            graph,
+            float,
+            plan,
+            prepared,
+            integers,
+            outputs: graph.outputs.clone(),
+            constants: constants.collect(),
+            order,
+            makers,
+            last_uses,
+            leads: Vec::new(),
+        };
+        analysis.leads = analysis.leading_to(&analysis.outputs);
+        analysis
+    }
+
+    /// The same of some of the outputs only, in the order given.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for a value that is no output of the graph.
+    pub fn with_outputs(mut self, outputs: Vec<ValueId>) -> Result<Self> {
+        if let Some(id) = outputs.iter().find(|id| !self.graph.outputs.contains(id)) {
+            let value = self.graph.values.get(id.0);
+            let names = self.graph.outputs.iter();
+            return Err(Error::UnknownName {
+                what: "output",
+                name: value.map_or_else(String::new, |value| value.name.clone()),
+                near: names.map(|id| self.graph.value(*id).name.clone()).collect(),
+            });
+        }
+        self.leads = self.leading_to(&outputs);
+        self.outputs = outputs;
+        Ok(self)
+    }
+
+    /// The outputs that errors are measured at.
+    pub fn outputs(&self) -> &[ValueId] {
+        &self.outputs
+    }
+
+    /// By value, whether some outputs follow from it.
+    pub(super) fn leading_to(&self, outputs: &[ValueId]) -> Vec<bool> {
+        let mut leads = vec![false; self.graph.values.len()];
+        outputs.iter().for_each(|output| leads[output.0] = true);
+        for &id in self.order.iter().rev() {
+            let node = self.graph.node(id);
+            let follows = |output: &ValueId| leads[output.0] && !self.stays(node, *output);
+            if node.outputs.iter().any(follows) {
+                node.inputs.iter().for_each(|input| leads[input.0] = true);
+            }
+        }
+        leads
+    }
+
+    /// Whether an output of a node is the float run's whatever the node is given.
+    pub(super) fn stays(&self, node: &Node, output: ValueId) -> bool {
+        let exact = !self.graph.value(output).kind.is_float();
+        exact && (self.integers == Integers::Frozen || self.graph.answered_in_float(node))
+    }
+
+    /// A value as a fake quant leaves it.
+    pub(super) fn fake_quantized(
+        &self,
+        name: &str,
+        tensor: &Tensor,
+        params: QParams,
+    ) -> Result<Tensor> {
+        let scale = Scale::new(params.scale).of(name)?;
+        let mut tensor = tensor.as_standard_layout().into_owned();
+        if let Some(values) = tensor.as_slice_mut() {
+            fake_quantize_in_place(values, scale, params.dtype, self.prepared.rounding);
+        }
+        Ok(tensor)
+    }
+
+    /// Parameters of an operand that the plan requantizes.
+    pub(super) fn requantized(&self, id: NodeId, operand: usize) -> Option<QParams> {
+        let plan = self.plan.operands.get(&(id.0, operand))?;
+        plan.effective
+    }
+
+    /// One node that is no island, on float operands. `old` are its input and output in the float
+    /// run: a function of one variable is computed only where its input is another.
+    pub(super) fn node(
+        &self,
+        id: NodeId,
+        node: &Node,
+        inputs: &[&Tensor],
+        shapes: &[Option<&[usize]>],
+        old: Option<(&Tensor, &Tensor)>,
+    ) -> Result<Vec<Tensor>> {
+        match (&node.op, inputs, old) {
+            (Op::Lut(function), &[x], Some((old_x, old_y))) if x.shape() == old_x.shape() => {
+                let step = self.plan.operand(self.graph, id, 0);
+                let function = |x: f32| match step {
+                    Some(step) => function.eval_on_grid(x.into(), step.scale.into()) as f32,
+                    None => function.eval_f32(x),
+                };
+                let y = ndarray::Zip::from(x).and(old_x).and(old_y);
+                let one = |&x: &f32, &old: &f32, &y: &f32| match x.to_bits() == old.to_bits() {
+                    true => y,
+                    false => function(x),
+                };
+                Ok(vec![y.map_collect(one)])
+            }
+            _ => crate::exec::ops_f32::run(node, inputs, shapes),
+        }
+    }
+}
+
+/// A value that a caller should have given.
+pub(super) fn missing(graph: &Graph, id: ValueId, what: &str) -> Error {
+    Error::FloatRun {
+        node: graph.value(id).name.clone(),
+        reason: what.to_owned(),
+    }
+}

@@ -1,0 +1,367 @@
+//! Errors at the outputs to first order: a row changes its value by a known e, and the output by
+//! J e. Backward passes of random signs r (Rademacher) give g = J^T r at every value at once, and
+//! the mean of (g · e)^2 over the passes estimates ||J e||^2 (Hutchinson's estimator, without bias).
+//!
+//! A pass is of one output: the signs of several outputs together would give only the sum of their
+//! errors, and the error of each cannot be had from it, while the sum of the errors follows from
+//! each. What does not lead to the output takes no part in its pass, so models with several heads
+//! pay little more than with one. All passes of an output go through the graph together, so that
+//! local derivatives and the errors e are computed once for them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    analysis::{Analysis, missing},
+    pullback::Local,
+    row::Row,
+    values::FloatValues,
+};
+use crate::{
+    Result,
+    graph::{Node, NodeId, ValueId},
+    tensor::{Datum, Tensor},
+};
+
+/// Passes of each output that are enough to rank rows: (g · e)^2 of one pass spreads by a factor,
+/// the mean of eight by about 2 dB, and rows lie tens of dB apart.
+pub const PROBES: usize = 8;
+
+/// Estimated errors of rows at outputs; batches are merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// By output, sum of squares of the float run's.
+    signals: Vec<f64>,
+    /// By row and output, estimated sum of squared errors; None where there is no estimate.
+    energies: Vec<Vec<Option<f64>>>,
+}
+
+impl Estimate {
+    /// Adds another batch, of the same rows and outputs. A row that has no estimate in one of them
+    /// has none.
+    pub fn merge(&mut self, other: &Self) {
+        let signals = self.signals.iter_mut().zip(&other.signals);
+        signals.for_each(|(signal, other)| *signal += other);
+        let rows = self.energies.iter_mut().zip(&other.energies);
+        for (energy, other) in rows.flat_map(|(row, other)| row.iter_mut().zip(other)) {
+            *energy = energy.zip(*other).map(|(a, b)| a + b);
+        }
+    }
+
+    /// SQNR of an output in dB, 10 log10(||y||^2 / ||J e||^2), with one row on: +infinity where there
+    /// is no error, -infinity where the output is 0 everywhere. None where there is no estimate, for
+    /// the row reaches the output only through an island whose derivative is not known.
+    pub fn sqnr_db(&self, row: usize, output: usize) -> Option<f64> {
+        let energy = (*self.energies.get(row)?.get(output)?)?;
+        Some(decibels(*self.signals.get(output)?, energy))
+    }
+
+    /// SQNR of all outputs together in dB: the errors of each relative to its own signal, averaged
+    /// over the outputs. None where any of them has no estimate.
+    pub fn whole_db(&self, row: usize) -> Option<f64> {
+        let mut shares = 0.0;
+        for (energy, &signal) in self.energies.get(row)?.iter().zip(&self.signals) {
+            let energy = (*energy)?;
+            if energy > 0.0 {
+                shares += energy / signal;
+            }
+        }
+        Some(decibels(self.signals.len() as f64, shares))
+    }
+}
+
+fn decibels(signal: f64, error: f64) -> f64 {
+    match error == 0.0 {
+        true => f64::INFINITY,
+        false => 10.0 * (libm::log10(signal) - libm::log10(error)),
+    }
+}
+
+/// Estimates the errors of `rows` on one batch, with `probes` passes for each output ([`PROBES`] are
+/// enough to rank). `seed` determines the signs: a batch's number, so that batches do not share them.
+///
+/// On one thread; a pure function of its arguments.
+///
+/// # Errors
+/// As [`exact()`](super::exact()).
+pub fn estimate(
+    analysis: &Analysis<'_>,
+    values: &FloatValues,
+    rows: &[Row],
+    probes: usize,
+    seed: u64,
+) -> Result<Estimate> {
+    let mut estimate = Estimate {
+        signals: Vec::with_capacity(analysis.outputs.len()),
+        energies: vec![Vec::with_capacity(analysis.outputs.len()); rows.len()],
+    };
+    let mut places: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
+    for (index, &row) in rows.iter().enumerate() {
+        places.entry(Place::of(row)).or_default().push(index);
+    }
+    for (number, &output) in analysis.outputs.iter().enumerate() {
+        let y = values.get(analysis, output)?.as_f32();
+        let squares = y.map_or(0.0, |y| {
+            let finite = y.iter().filter(|y| y.is_finite());
+            finite.map(|&y| f64::from(y) * f64::from(y)).sum()
+        });
+        estimate.signals.push(squares);
+        let mut pass = Pass {
+            analysis,
+            values,
+            rows,
+            places: &places,
+            lanes: probes.max(1),
+            leads: analysis.leading_to(&[output]),
+            cotangents: vec![None; analysis.graph.values.len()],
+            energies: vec![None; rows.len()],
+        };
+        let seed = seed ^ (number as u64).rotate_left(32);
+        pass.run(output, seed)?;
+        for (energies, energy) in estimate.energies.iter_mut().zip(pass.energies) {
+            energies.push(energy);
+        }
+    }
+    Ok(estimate)
+}
+
+/// Where the perturbation of a row sits: in a value, or in what a node makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Value(ValueId),
+    Node(NodeId),
+}
+
+impl Place {
+    fn of(row: Row) -> Self {
+        match row {
+            Row::Activation(id) | Row::Constant(id) => Place::Value(id),
+            Row::Weight(id) | Row::Operand(id, _) => Place::Node(id),
+        }
+    }
+}
+
+/// All passes of one output.
+struct Pass<'a> {
+    analysis: &'a Analysis<'a>,
+    values: &'a FloatValues,
+    rows: &'a [Row],
+    places: &'a BTreeMap<Place, Vec<usize>>,
+    /// Passes, one after the other in every cotangent.
+    lanes: usize,
+    /// By value, whether the output follows from it.
+    leads: Vec<bool>,
+    /// By value, `[lanes, elements]`, as far as it is gathered.
+    cotangents: Vec<Option<Vec<f32>>>,
+    /// By row.
+    energies: Vec<Option<f64>>,
+}
+
+impl Pass<'_> {
+    fn run(&mut self, output: ValueId, seed: u64) -> Result<()> {
+        let analysis = self.analysis;
+        let graph = analysis.graph;
+        if let Some(y) = self.values.get(analysis, output)?.as_f32() {
+            self.cotangents[output.0] = Some(signs(seed, self.lanes * y.len()));
+        }
+        for &id in analysis.order.iter().rev() {
+            let node = graph.node(id);
+            // Everything that reads the node's outputs has been passed: they are complete.
+            for &output in &node.outputs {
+                self.measure_value(output)?;
+            }
+            self.measure_node(id, node)?;
+            if node
+                .outputs
+                .iter()
+                .any(|id| self.cotangents[id.0].is_some())
+            {
+                self.pull(node)?;
+            }
+            for output in &node.outputs {
+                self.cotangents[output.0] = None;
+            }
+        }
+        let made = |id: &ValueId| analysis.makers[id.0].is_some();
+        for id in (0..graph.values.len()).map(ValueId) {
+            if !made(&id) {
+                self.measure_value(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gathers the cotangents of a node's operands.
+    fn pull(&mut self, node: &Node) -> Result<()> {
+        let analysis = self.analysis;
+        for (operand, &input) in node.inputs.iter().enumerate() {
+            let value = self.values.get(analysis, input)?;
+            let wanted = self.leads[input.0] && self.is_wanted(input);
+            let (true, Datum::F32(x)) = (wanted, value) else {
+                continue;
+            };
+            for (place, &output) in node.outputs.iter().enumerate() {
+                let Some(y) = self.cotangents[output.0].take() else {
+                    continue;
+                };
+                let local = Local::of(analysis, self.values, node, operand, place)?;
+                if let Some(local) = local {
+                    let empty = || vec![0.0; self.lanes * x.len()];
+                    let mut gathered = self.cotangents[input.0].take().unwrap_or_else(empty);
+                    local.pull(self.lanes, &y, &mut gathered);
+                    self.cotangents[input.0] = Some(gathered);
+                }
+                self.cotangents[output.0] = Some(y);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything is measured at a value or before it. Constants that are no row are not.
+    fn is_wanted(&self, id: ValueId) -> bool {
+        let made = self.analysis.makers[id.0].is_some();
+        made || self.places.contains_key(&Place::Value(id))
+    }
+
+    /// Rows that change a value.
+    fn measure_value(&mut self, id: ValueId) -> Result<()> {
+        let places = self.places;
+        let Some(indices) = places.get(&Place::Value(id)) else {
+            return Ok(());
+        };
+        let analysis = self.analysis;
+        for &index in indices {
+            self.energies[index] = match (self.leads[id.0], &self.cotangents[id.0]) {
+                (false, _) => Some(0.0),
+                (true, None) => None,
+                (true, Some(cotangent)) => {
+                    let x = self.values.tensor(analysis, id)?;
+                    let name = &analysis.graph.value(id).name;
+                    match analysis.plan.params(id) {
+                        Some(params) => {
+                            let changed = analysis.fake_quantized(name, x, params)?;
+                            energy(self.lanes, cotangent, &difference(&changed, x))
+                        }
+                        None => Some(0.0),
+                    }
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// Rows that change what a node makes.
+    fn measure_node(&mut self, id: NodeId, node: &Node) -> Result<()> {
+        let (places, rows) = (self.places, self.rows);
+        let Some(indices) = places.get(&Place::Node(id)) else {
+            return Ok(());
+        };
+        let Some(&output) = node.outputs.first() else {
+            return Ok(());
+        };
+        for &index in indices {
+            self.energies[index] = match (self.leads[output.0], &self.cotangents[output.0]) {
+                (false, _) => Some(0.0),
+                (true, None) => None,
+                (true, Some(cotangent)) => {
+                    let old = self.values.tensor(self.analysis, output)?;
+                    let changed = self.changed(id, node, rows[index])?;
+                    energy(self.lanes, cotangent, &difference(&changed, old))
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// What a node makes with a row of its own on.
+    fn changed(&self, id: NodeId, node: &Node, row: Row) -> Result<Tensor> {
+        let analysis = self.analysis;
+        let mut inputs = node
+            .inputs
+            .iter()
+            .map(|&input| self.values.tensor(analysis, input))
+            .collect::<Result<Vec<_>>>()?;
+        if matches!(row, Row::Weight(_)) {
+            let x = crate::exec::ops_f32::operand(node, &inputs, 0)?;
+            return analysis.prepared.linear(id, node)?.run_fake_quant(x);
+        }
+        let mut requantized = None;
+        if let Row::Operand(_, operand) = row
+            && let (Some(params), Some(x)) =
+                (analysis.requantized(id, operand), inputs.get(operand))
+        {
+            requantized = Some((operand, analysis.fake_quantized(&node.name, x, params)?));
+        }
+        if let Some((operand, tensor)) = &requantized {
+            inputs[*operand] = tensor;
+        }
+        let shapes = self.values.shapes(node);
+        let made = analysis.node(id, node, &inputs, &shapes, None)?;
+        made.into_iter().next().ok_or_else(|| {
+            let output = node.outputs.first().copied().unwrap_or(ValueId(0));
+            missing(analysis.graph, output, "its node did not make it")
+        })
+    }
+}
+
+/// Random signs: splitmix64 (Steele, Lea, Flood 2014), a bit each.
+fn signs(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let mut signs = Vec::with_capacity(count);
+    while signs.len() < count {
+        let bits = next();
+        let left = (count - signs.len()).min(64);
+        signs.extend((0..left).map(|bit| if bits >> bit & 1 == 1 { 1.0 } else { -1.0 }));
+    }
+    signs
+}
+
+/// changed - old; 0 where that is not finite, as of a mask of -inf.
+fn difference(changed: &Tensor, old: &Tensor) -> Vec<f32> {
+    let finite = |difference: f32| {
+        if difference.is_finite() {
+            difference
+        } else {
+            0.0
+        }
+    };
+    let pairs = changed.iter().zip(old);
+    pairs.map(|(changed, old)| finite(changed - old)).collect()
+}
+
+/// Mean over the lanes of (g · e)^2; None where it is not finite.
+fn energy(lanes: usize, cotangent: &[f32], error: &[f32]) -> Option<f64> {
+    if error.iter().all(|&e| e == 0.0) {
+        return Some(0.0);
+    }
+    let squares = cotangent.chunks_exact(error.len()).map(|g| {
+        let product = dot(g, error);
+        product * product
+    });
+    let mean = squares.sum::<f64>() / lanes as f64;
+    mean.is_finite().then_some(mean)
+}
+
+/// In f64, in eight sums whose order is fixed.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0f64; LANES];
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for (sum, (&a, &b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += f64::from(a) * f64::from(b);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest);
+    let rest: f64 = rest.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+    sums.iter().sum::<f64>() + rest
+}

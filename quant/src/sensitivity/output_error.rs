@@ -1,0 +1,89 @@
+//! The error of one output of the model, in every metric.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    metrics::{ErrorSums, Metric, Metrics, kl_divergence, rtol},
+    tensor::Datum,
+};
+
+/// Sums that every metric of an output follows from; batches are merged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutputError {
+    sums: ErrorSums,
+    /// The largest of the batches'.
+    rtol: f64,
+    /// Each batch's, times the number of its elements.
+    kl: f64,
+}
+
+impl OutputError {
+    /// Compares an output with the float run's. Positions that are not finite on either side are
+    /// counted as [`ErrorSums::update`] does and take no part in Rtol and KL.
+    ///
+    /// # Errors
+    /// Outputs of different lengths, naming the output.
+    pub fn of(name: &str, reference: &Datum, got: &Datum) -> Result<Self> {
+        let (Datum::F32(reference), Datum::F32(got)) = (reference, got) else {
+            return Ok(OutputError::default());
+        };
+        let (reference, got) = (reference.as_standard_layout(), got.as_standard_layout());
+        let (reference, got) = (
+            reference.as_slice().unwrap_or_default(),
+            got.as_slice().unwrap_or_default(),
+        );
+        let failed = |error: crate::metrics::MetricsError| Error::FloatRun {
+            node: name.to_owned(),
+            reason: error.to_string(),
+        };
+        let mut sums = ErrorSums::default();
+        sums.update(reference, got).map_err(failed)?;
+        let finite = |x: &f32| x.is_finite();
+        let (rtol, kl) = match reference.iter().all(finite) && got.iter().all(finite) {
+            true => (rtol(reference, got), kl_divergence(reference, got)),
+            false => {
+                let pairs = reference.iter().zip(got);
+                let pairs = pairs.filter(|(a, b)| finite(a) && finite(b));
+                let (reference, got): (Vec<f32>, Vec<f32>) = pairs.unzip();
+                (rtol(&reference, &got), kl_divergence(&reference, &got))
+            }
+        };
+        Ok(OutputError {
+            sums,
+            rtol: rtol.map_err(failed)?,
+            kl: kl.map_err(failed)? * sums.count() as f64,
+        })
+    }
+
+    /// Adds another batch.
+    pub fn merge(&mut self, other: &Self) {
+        self.sums.merge(&other.sums);
+        self.rtol = self.rtol.max(other.rtol);
+        self.kl += other.kl;
+    }
+
+    /// The sums of the cheap metrics.
+    pub fn sums(&self) -> &ErrorSums {
+        &self.sums
+    }
+
+    /// The cheap metrics.
+    pub fn metrics(&self) -> Metrics {
+        self.sums.finish(None)
+    }
+
+    /// One metric; None where it has no finite figure, as the SQNR of an output without error. KL is
+    /// the mean of the batches', weighted by their elements.
+    pub fn figure(&self, metric: Metric) -> Option<f64> {
+        let metrics = self.metrics();
+        match metric {
+            Metric::Rtol => metrics.l1.map(|_| self.rtol),
+            Metric::Kl => metrics.l1.map(|_| match self.sums.count() {
+                0 => 0.0,
+                count => self.kl / count as f64,
+            }),
+            other => other.of(&metrics),
+        }
+    }
+}
