@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     metrics::{ErrorSums, Metrics},
     plan::Plan,
-    flow::{Change, Mended},
+    flow::{Change, Mended, operators::OperatorSums},
     report::{LayerMeasured, MendStep, Notice},
     ways::RunCounts,
 };
@@ -20,6 +20,8 @@ pub(crate) struct Planned {
     pub(crate) layers: Vec<(usize, LayerMeasured)>,
     /// Fallbacks, islands and the like.
     pub(crate) notices: Vec<Notice>,
+    /// What is to be told of this plan once it is the last.
+    pub(crate) found: Vec<Notice>,
     /// Blob of the [`Calibration`](crate::plan::Calibration).
     pub(crate) calibration: String,
     /// What was changed for the outputs' sake; `None` where nothing was tried.
@@ -94,6 +96,8 @@ pub(crate) struct Measured {
     pub(crate) linears: Vec<(usize, PairedSums, RunCounts)>,
     /// By position among the model's outputs.
     pub(crate) outputs: Vec<PairedSums>,
+    /// By value, ascending: what each operator makes.
+    pub(crate) operators: Vec<(usize, OperatorSums)>,
     /// Blobs of the saved outputs of all batches, in order.
     pub(crate) saved: Vec<String>,
 }

@@ -33,7 +33,7 @@ pub(crate) fn event_detail(event: Event) -> EventDetail {
             validation: Some(metrics(&layer.validation)),
             converted: Some(metrics(&layer.converted)),
         })),
-        Event::Mended(step) => Detail::Mended(Box::new(v1::MendStep {
+        Event::Mended(step) => Detail::Mended(v1::MendStep {
             round: step.round,
             op: step.op,
             sensitive_type: step.sensitive_type,
@@ -44,7 +44,7 @@ pub(crate) fn event_detail(event: Event) -> EventDetail {
             kept: step.kept,
             before_sqnr_db: step.before_sqnr_db,
             output_sqnr_db: step.output_sqnr_db,
-        })),
+        }),
         Event::Output(output) => Detail::OutputMeasured(Box::new(v1::OutputMeasured {
             output: output.output,
             validation: Some(metrics(&output.validation)),

@@ -75,7 +75,7 @@ impl Report {
                 progress.line(&mended::line(step, paint));
                 let same = |old: &MendStep| (old.round, &old.op, &old.to) == (step.round, &step.op, &step.to);
                 if !self.mended.iter().any(same) {
-                    self.mended.push(*step.clone());
+                    self.mended.push(step.clone());
                 }
             }
             // The end of the job is told once, by whoever follows it.

@@ -18,7 +18,7 @@ use crate::{
     exec::captured,
     graph::{NodeId, Op},
     measured::Planned,
-    plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose, mask_notices, saturation},
+    plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose},
     settings::WayChoice,
     ways::isolated::{IsolatedLayer, IsolatedWay},
 };
@@ -153,17 +153,13 @@ pub(super) fn reduce(
         (*id, chosen)
     };
     let chosen: BTreeMap<usize, Chosen> = layers.iter().map(chosen).collect();
-    let (plan, mut found) = Plan::build(&session.scale_source(&calibration), &chosen)?;
-    found.extend(trouble::in_calibration(&session.graph, &calibration));
-    let floors = &calibration.floors;
-    found.extend(saturation::notices(&session.graph, &plan, floors));
-    found.extend(mask_notices(&session.graph, floors));
-    let events = found.iter().cloned().map(Event::Notice).collect();
-    notices.extend(found);
+    let (plan, found) = Plan::build(&session.scale_source(&calibration), &chosen)?;
+    let found = trouble::of_plan(&session.graph, &calibration, &plan, found);
     let planned = Planned {
         plan,
         layers,
         notices,
+        found,
         calibration: digest,
         mended: None,
         steps: Vec::new(),
@@ -172,7 +168,6 @@ pub(super) fn reduce(
     let planned = store("plan", &planned, blobs)?;
     let next = Some(Next::Stage(validate::stage(session, &planned)?));
     Ok(TaskOutput {
-        events,
         next,
         ..TaskOutput::default()
     })

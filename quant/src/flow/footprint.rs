@@ -131,7 +131,8 @@ impl Session {
             Some(way_bytes(linear, planned.way) + (o * k) as u64 * 2 * F32)
         });
         let widest = weights.max().unwrap_or(0);
-        let batch = (captured + 2 * walked) * F32 + self.temporaries();
+        // Captured, and computed once more for the operators' own figures.
+        let batch = (2 * captured + 2 * walked) * F32 + self.temporaries();
         with_margin(widest + self.scaled(batch, elements))
     }
 

@@ -18,6 +18,7 @@ mod footprint;
 mod left_out;
 mod mend;
 mod observe;
+pub(crate) mod operators;
 mod payload;
 mod plan;
 mod session;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Blobs, LayerMeasured, Notice};
+use super::{Blobs, LayerMeasured, Notice, operators::OperatorSums};
 use crate::{
     Error, Result, exec::Trouble, measured::PairedSums, observe::Sketch, plan::Key, ways::RunCounts,
 };
@@ -84,6 +84,8 @@ pub(super) struct BatchErrors {
     pub(super) outputs: Vec<PairedSums>,
     /// Largest |accumulator| of each MatMul, by node index.
     pub(super) matmuls: Vec<(usize, u64)>,
+    /// By value, ascending: what each operator makes.
+    pub(super) operators: Vec<(usize, OperatorSums)>,
     /// What VALIDATION and what CONVERTED did not stop at.
     pub(super) trouble: [Trouble; 2],
 }

@@ -6,16 +6,30 @@ use super::Notice;
 use crate::{
     exec::Trouble,
     graph::{Graph, Node, ValueId},
-    plan::{Calibration, Key, MASK},
+    plan::{Calibration, Key, MASK, Plan, mask_notices, saturation},
 };
 
 /// A tensor of the float run held NaN or infinity.
 pub(super) const NON_FINITE: &str = "NON_FINITE";
 
+/// What is to be told of a plan: what building it found, and what its scales do to the model.
+pub(super) fn of_plan(
+    graph: &Graph,
+    calibration: &Calibration,
+    plan: &Plan,
+    mut found: Vec<Notice>,
+) -> Vec<Notice> {
+    found.extend(in_calibration(graph, calibration));
+    found.extend(saturation::notices(graph, plan, &calibration.floors));
+    found.extend(mask_notices(graph, &calibration.floors));
+    found
+}
+
 /// What the float runs of calibration held that is NaN or infinite.
-pub(super) fn in_calibration(graph: &Graph, calibration: &Calibration) -> Vec<Notice> {
+fn in_calibration(graph: &Graph, calibration: &Calibration) -> Vec<Notice> {
     let left_out = calibration.statistics.iter().filter_map(|(key, seen)| {
         let subject = match *key {
+            Key::Value(id) if !graph.is_running(ValueId(id)) => return None,
             // A row that is masked whole is NaN from there on; one notice says so.
             Key::Value(id) if graph.is_inside_softmax(ValueId(id)) => return None,
             Key::Value(id) => graph.value(ValueId(id)).name.clone(),
@@ -37,7 +51,7 @@ pub(super) fn in_calibration(graph: &Graph, calibration: &Calibration) -> Vec<No
 
 /// What the runs of the whole quantized model met: VALIDATION's trouble and CONVERTED's. What was
 /// NaN, infinite or a mask in the float run is told of in `known` already.
-pub(super) fn in_runs(graph: &Graph, trouble: &[Trouble; 2], known: &[Notice]) -> Vec<Notice> {
+pub(super) fn in_runs(graph: &Graph, trouble: &[Trouble; 2], known: &[&Notice]) -> Vec<Notice> {
     let [validation, converted] = trouble;
     let told: BTreeSet<&str> = known
         .iter()

@@ -8,6 +8,7 @@ use dual16_nash::linear::AccumulatorPeak;
 use super::{
     Blobs, Context, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
     TaskOutput, convert, mend,
+    operators::BatchOperators,
     payload::{BatchErrors, ValidateMap, ValidateReduce, Validated, decode, encode, load, store},
     session::Session,
     trouble,
@@ -20,6 +21,7 @@ use crate::{
     measured::{Measured, PairedSums, Planned, linear_scale},
     plan::Plan,
     tensor::{Datum, Tensor},
+    sensitivity::{Analysis, FloatValues},
     ways::isolated::add_errors,
 };
 
@@ -82,9 +84,14 @@ pub(super) fn map(
     let _held = context.reserve(session, &format!("validating {}", batches.told()), bytes)?;
     session.for_each_batch(&mut batches, context, |_, batch| {
         let capture = session.float_run(batch, &session.reference_values())?;
-        let mut run = BatchRun::new(session, &capture);
+        let (graph, float) = (&session.graph, &*session.float);
+        let analysis = Analysis::new(graph, float, &plan, &prepared, session.integers());
+        let values = FloatValues::new(&analysis, capture.clone())?;
+        let operators = BatchOperators::alone(graph, &plan, &analysis, &values);
+        let mut run = BatchRun::new(session, &capture, operators);
         run.validation(&plan, &prepared)?;
         run.converted(&plan, &prepared)?;
+        run.errors.operators = run.operators.finish();
         if session.job.settings.save_outputs {
             let bytes = save_batch(&run.saved)?;
             let io = |source| Error::Io {
@@ -136,8 +143,10 @@ pub(super) fn reduce(
             ..TaskOutput::default()
         });
     }
-    let mut notices = wide_accumulators(session, &total);
-    let met = trouble::in_runs(&session.graph, &total.trouble, &planned.notices);
+    let mut notices = std::mem::take(&mut planned.found);
+    notices.extend(wide_accumulators(session, &total));
+    let known: Vec<&Notice> = planned.notices.iter().chain(&notices).collect();
+    let met = trouble::in_runs(&session.graph, &total.trouble, &known);
     notices.extend(met);
     let mut events: Vec<Event> = notices.iter().cloned().map(Event::Notice).collect();
     planned.notices.extend(notices);
@@ -157,7 +166,10 @@ pub(super) fn reduce(
         }));
     }
     let BatchErrors {
-        linears, outputs, ..
+        linears,
+        outputs,
+        operators,
+        ..
     } = total;
     let measured = store(
         "measurements",
@@ -165,6 +177,7 @@ pub(super) fn reduce(
             planned,
             linears,
             outputs,
+            operators,
             saved,
         },
         blobs,
@@ -214,6 +227,9 @@ fn merge(total: &mut BatchErrors, batch: &BatchErrors) {
     for (sums, more) in total.outputs.iter_mut().zip(&batch.outputs) {
         sums.merge(more);
     }
+    for ((_, sums), (_, more)) in total.operators.iter_mut().zip(&batch.operators) {
+        sums.merge(more);
+    }
     for (id, new) in &batch.matmuls {
         match total.matmuls.iter_mut().find(|(known, _)| known == id) {
             Some((_, peak)) => *peak = (*peak).max(*new),
@@ -254,6 +270,7 @@ struct BatchRun<'a> {
     session: &'a Session,
     capture: &'a Capture,
     errors: BatchErrors,
+    operators: BatchOperators<'a>,
     /// Where the errors of a Linear are, by its output.
     linears: HashMap<ValueId, usize>,
     /// Where those of the model's outputs are, by value: one may be there twice.
@@ -262,7 +279,7 @@ struct BatchRun<'a> {
 }
 
 impl<'a> BatchRun<'a> {
-    fn new(session: &'a Session, capture: &'a Capture) -> Self {
+    fn new(session: &'a Session, capture: &'a Capture, operators: BatchOperators<'a>) -> Self {
         let graph = &session.graph;
         let errors = BatchErrors {
             linears: graph
@@ -271,6 +288,7 @@ impl<'a> BatchRun<'a> {
                 .collect(),
             outputs: vec![PairedSums::default(); graph.outputs.len()],
             matmuls: Vec::new(),
+            operators: Vec::new(),
             trouble: <_>::default(),
         };
         let made = graph.linears().map(|(_, node, _)| node.outputs[0]);
@@ -282,6 +300,7 @@ impl<'a> BatchRun<'a> {
             session,
             capture,
             errors,
+            operators,
             linears: made.zip(0..).collect(),
             outputs,
             saved: Vec::new(),
@@ -316,10 +335,7 @@ impl<'a> BatchRun<'a> {
             self.session.integers(),
             &mut machine,
             |id, value| match value {
-                Carried::Value(value) if self.is_compared(id) => {
-                    self.compare(id, &value.to_float(), true)
-                }
-                Carried::Value(_) => Ok(()),
+                Carried::Value(value) => self.compare(id, &value.to_float(), true),
                 Carried::Exact(datum) => self.save_exact(id, datum, true),
             },
         )?;
@@ -372,6 +388,7 @@ impl<'a> BatchRun<'a> {
     }
 
     fn compare(&mut self, id: ValueId, value: &Tensor, converted: bool) -> Result<()> {
+        self.operators.compare(id, value, converted)?;
         if !self.is_compared(id) {
             return Ok(());
         }

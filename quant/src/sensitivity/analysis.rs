@@ -1,11 +1,11 @@
 //! What is analyzed, and what of the graph follows from it once for all rows: which nodes lead to
 //! the outputs, and until when a value is needed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use dual16_nash::{quantize::fake_quantize_in_place, scale::Scale};
 
-use super::row::in_order;
+use super::{row::in_order, values::FloatValues};
 use crate::{
     Error, Result,
     error::KernelContext,
@@ -145,6 +145,54 @@ impl<'a> Analysis<'a> {
     pub(super) fn requantized(&self, id: NodeId, operand: usize) -> Option<QParams> {
         let plan = self.plan.operands.get(&(id.0, operand))?;
         plan.effective
+    }
+
+    /// What a value is when only the node that makes it is quantized: its weights, the operands that it
+    /// takes in another dtype, and the value itself. An input of the model has no node.
+    ///
+    /// # Errors
+    /// Whatever the operation says, naming the node.
+    pub(crate) fn alone(
+        &self,
+        values: &FloatValues,
+        node: Option<NodeId>,
+        value: ValueId,
+    ) -> Result<Tensor> {
+        let mut made = None;
+        if let Some(id) = node {
+            let node = self.graph.node(id);
+            let requantized = |operand: usize| self.requantized(id, operand);
+            let any = (0..node.inputs.len()).any(|operand| requantized(operand).is_some());
+            if matches!(node.op, Op::Linear(_)) {
+                let &x = node.inputs.first().ok_or_else(|| missing(self.graph, value, "it has no input"))?;
+                made = Some(self.prepared.linear(id, node)?.run_fake_quant(values.tensor(self, x)?)?);
+            } else if any && !matches!(node.op, Op::Island(_)) {
+                let inputs = node.inputs.iter().enumerate().map(|(operand, &input)| {
+                    let x = values.tensor(self, input)?;
+                    match requantized(operand) {
+                        Some(params) => self.fake_quantized(&node.name, x, params).map(Cow::Owned),
+                        None => Ok(Cow::Borrowed(x)),
+                    }
+                });
+                let inputs = inputs.collect::<Result<Vec<_>>>()?;
+                let inputs: Vec<&Tensor> = inputs.iter().map(AsRef::as_ref).collect();
+                let outputs = self.node(id, node, &inputs, &values.shapes(node), None)?;
+                made = outputs.into_iter().next();
+            }
+        }
+        let made = match made {
+            Some(made) => Cow::Owned(made),
+            None => Cow::Borrowed(values.tensor(self, value)?),
+        };
+        match self.plan.params(value) {
+            Some(params) => self.fake_quantized(&self.graph.value(value).name, &made, params),
+            None => Ok(made.into_owned()),
+        }
+    }
+
+    /// The graph that is analyzed.
+    pub(crate) fn graph(&self) -> &Graph {
+        self.graph
     }
 
     /// One node that is no island, on float operands. `old` are its input and output in the float

@@ -49,6 +49,11 @@ impl Estimate {
         }
     }
 
+    /// Sum of squared errors of an output with one row on; None where there is no estimate.
+    pub fn energy(&self, row: usize, output: usize) -> Option<f64> {
+        *self.energies.get(row)?.get(output)?
+    }
+
     /// SQNR of an output in dB, 10 log10(||y||^2 / ||J e||^2), with one row on: +infinity where there
     /// is no error, -infinity where the output is 0 everywhere. None where there is no estimate, for
     /// the row reaches the output only through an island whose derivative is not known.

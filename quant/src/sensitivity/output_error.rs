@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     metrics::{ErrorSums, Metric, Metrics, kl_divergence, rtol},
-    tensor::Datum,
+    tensor::{Datum, Tensor},
 };
 
 /// Sums that every metric of an output follows from; batches are merged.
@@ -25,9 +25,14 @@ impl OutputError {
     /// # Errors
     /// Outputs of different lengths, naming the output.
     pub fn of(name: &str, reference: &Datum, got: &Datum) -> Result<Self> {
-        let (Datum::F32(reference), Datum::F32(got)) = (reference, got) else {
-            return Ok(OutputError::default());
-        };
+        match (reference, got) {
+            (Datum::F32(reference), Datum::F32(got)) => Self::of_tensors(name, reference, got),
+            _ => Ok(OutputError::default()),
+        }
+    }
+
+    /// The same of float tensors.
+    pub(crate) fn of_tensors(name: &str, reference: &Tensor, got: &Tensor) -> Result<Self> {
         let (reference, got) = (reference.as_standard_layout(), got.as_standard_layout());
         let (reference, got) = (
             reference.as_slice().unwrap_or_default(),

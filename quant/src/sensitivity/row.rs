@@ -122,8 +122,7 @@ pub fn rows(graph: &Graph, plan: &Plan) -> Vec<Row> {
 
 /// Nodes in execution order.
 pub(super) fn in_order(graph: &Graph) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> {
-    let nodes = graph.nodes.iter().enumerate();
-    nodes.map(|(index, node)| (NodeId(index), node))
+    graph.running()
 }
 
 pub(super) fn is_constant(graph: &Graph, id: ValueId) -> bool {

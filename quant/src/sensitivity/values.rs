@@ -46,9 +46,8 @@ impl FloatValues {
             values[input.0] = Some(Arc::new(datum));
         }
         let beside: BTreeSet<&str> = graph
-            .nodes
-            .iter()
-            .filter_map(|node| match &node.op {
+            .running()
+            .filter_map(|(_, node)| match &node.op {
                 Op::Island(island) => Some(&island.from_float_run),
                 _ => None,
             })
@@ -95,6 +94,11 @@ impl FloatValues {
     pub(super) fn tensor(&self, analysis: &Analysis<'_>, id: ValueId) -> Result<&Tensor> {
         let tensor = self.get(analysis, id)?.as_f32();
         tensor.ok_or_else(|| missing(analysis.graph, id, "it is no float tensor"))
+    }
+
+    /// A value of the float run, where the graph has made it.
+    pub(crate) fn datum(&self, id: ValueId) -> Option<&Datum> {
+        self.values.get(id.0)?.as_deref()
     }
 
     /// What an island is given beside the values of the graph, by ONNX name.

@@ -20,7 +20,7 @@ use super::{
     Blobs, Context, Event, Next, Stage, TaskInput, TaskOutput, observe,
     payload::{decode, encode, load, store},
     session::Session,
-    validate,
+    trouble, validate,
     variants::{Change, Mended, Variant},
 };
 use crate::{
@@ -334,7 +334,8 @@ fn replan(
             },
         );
     }
-    let (plan, _) = Plan::build(&variant.scale_source(&calibration), &chosen)?;
+    let (plan, found) = Plan::build(&variant.scale_source(&calibration), &chosen)?;
+    planned.found = trouble::of_plan(&variant.graph, &calibration, &plan, found);
     planned.plan = plan;
     planned.calibration.clone_from(&search.calibration);
     planned.mended = Some(Mended {

@@ -101,6 +101,12 @@ impl<'v> Local<'v> {
                 let slope = x.iter().map(|&x| if x > 0.0 { 1.0 } else { 0.0 });
                 picked(None, Factor::Each(slope.collect()))
             }
+            &Op::Clip { min, max } => {
+                let slope = x.iter().map(|&x| if x >= min && x <= max { 1.0 } else { 0.0 });
+                picked(None, Factor::Each(slope.collect()))
+            }
+            // A staircase: on the whole it passes everything.
+            Op::ToInt8 { .. } => picked(None, Factor::All(1.0)),
             Op::Lut(function) => picked(None, Factor::Each(function::slopes(*function, x, y))),
             Op::Move(movement) => {
                 let shapes = values.shapes(node);

@@ -1,0 +1,184 @@
+//! Every operator of one batch: what its own quantization alone does to what it makes, and how far that
+//! is from float in the whole quantized model.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Result,
+    graph::{Graph, NodeId, Op, ValueId},
+    metrics::ErrorSums,
+    plan::Plan,
+    sensitivity::{Analysis, FloatValues, OutputError},
+    tensor::{Datum, Tensor},
+};
+
+/// Errors and ranges of what one operator makes, over some batches.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct OperatorSums {
+    /// The operator alone, on float inputs.
+    pub(crate) isolated: ErrorSums,
+    /// VALIDATION against float.
+    pub(crate) validation: OutputError,
+    /// CONVERTED against float.
+    pub(crate) converted: ErrorSums,
+    /// Elements.
+    pub(crate) total: u64,
+    /// Those that are 0 quantized and not in float, the operator alone.
+    pub(crate) zero: u64,
+    /// Those that saturate, the operator alone.
+    pub(crate) clipped: u64,
+    /// In float.
+    pub(crate) float: Spread,
+    /// In VALIDATION.
+    pub(crate) quantized: Spread,
+}
+
+impl OperatorSums {
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.isolated.merge(&other.isolated);
+        self.validation.merge(&other.validation);
+        self.converted.merge(&other.converted);
+        self.total += other.total;
+        self.zero += other.zero;
+        self.clipped += other.clipped;
+        self.float.merge(&other.float);
+        self.quantized.merge(&other.quantized);
+    }
+}
+
+/// Smallest, largest, sum and sum of squares of finite elements.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    count: u64,
+    pub(crate) min: f32,
+    pub(crate) max: f32,
+    sum: f64,
+    squares: f64,
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        Spread {
+            count: 0,
+            min: f32::INFINITY,
+            max: f32::NEG_INFINITY,
+            sum: 0.0,
+            squares: 0.0,
+        }
+    }
+}
+
+impl Spread {
+    fn of(tensor: &Tensor) -> Self {
+        let mut spread = Spread::default();
+        for &x in tensor.iter().filter(|x| x.is_finite()) {
+            spread.count += 1;
+            spread.min = spread.min.min(x);
+            spread.max = spread.max.max(x);
+            spread.sum += f64::from(x);
+            spread.squares += f64::from(x) * f64::from(x);
+        }
+        spread
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum += other.sum;
+        self.squares += other.squares;
+    }
+
+    /// Arithmetic mean; 0 of nothing.
+    pub(crate) fn mean(&self) -> f64 {
+        self.sum / self.count.max(1) as f64
+    }
+
+    /// Variance of the population; 0 of nothing.
+    pub(crate) fn variance(&self) -> f64 {
+        (self.squares / self.count.max(1) as f64 - self.mean().powi(2)).max(0.0)
+    }
+}
+
+/// What has a row: inputs, and float outputs of every node that computes.
+pub(crate) fn rows(graph: &Graph) -> impl Iterator<Item = (Option<NodeId>, ValueId)> + '_ {
+    let inputs = graph.inputs.iter().map(|&input| (None, input));
+    let computes = graph.running().filter(|(_, node)| !matches!(node.op, Op::Move(_)));
+    let made = computes.flat_map(|(id, node)| node.outputs.iter().map(move |&value| (Some(id), value)));
+    inputs.chain(made).filter(|(_, value)| graph.value(*value).kind.is_float())
+}
+
+/// The operators of one batch.
+pub(super) struct BatchOperators<'a> {
+    analysis: &'a Analysis<'a>,
+    values: &'a FloatValues,
+    sums: BTreeMap<usize, OperatorSums>,
+}
+
+impl<'a> BatchOperators<'a> {
+    /// Each operator alone.
+    pub(super) fn alone(
+        graph: &Graph,
+        plan: &Plan,
+        analysis: &'a Analysis<'a>,
+        values: &'a FloatValues,
+    ) -> Self {
+        let mut sums: BTreeMap<usize, OperatorSums> = BTreeMap::new();
+        for (node, value) in rows(graph) {
+            let Some(Datum::F32(float)) = values.datum(value) else {
+                continue;
+            };
+            let of = sums.entry(value.0).or_default();
+            of.total = float.len() as u64;
+            of.float = Spread::of(float);
+            // One that cannot run has no figures; the whole run says why.
+            let Ok(alone) = analysis.alone(values, node, value) else {
+                continue;
+            };
+            add(&mut of.isolated, float, &alone);
+            let half = plan.params(value).map_or(0.0, |params| params.scale / 2.0);
+            for (&float, &alone) in float.iter().zip(&alone) {
+                of.zero += u64::from(alone == 0.0 && float != 0.0);
+                of.clipped += u64::from((float - alone).abs() > half && float.abs() > alone.abs() + half && half > 0.0);
+            }
+        }
+        BatchOperators {
+            analysis,
+            values,
+            sums,
+        }
+    }
+
+    /// Takes in a value of a run of the whole quantized model.
+    pub(super) fn compare(&mut self, id: ValueId, value: &Tensor, converted: bool) -> Result<()> {
+        let (Some(sums), Some(Datum::F32(float))) =
+            (self.sums.get_mut(&id.0), self.values.datum(id))
+        else {
+            return Ok(());
+        };
+        match converted {
+            true => add(&mut sums.converted, float, value),
+            false => {
+                let name = &self.analysis.graph().value(id).name;
+                sums.validation = OutputError::of_tensors(name, float, value)?;
+                sums.quantized = Spread::of(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// By value, in ascending order.
+    pub(super) fn finish(self) -> Vec<(usize, OperatorSums)> {
+        self.sums.into_iter().collect()
+    }
+}
+
+/// Values of another shape than in float have no figures here.
+fn add(sums: &mut ErrorSums, reference: &Tensor, got: &Tensor) {
+    let (reference, got) = (reference.as_standard_layout(), got.as_standard_layout());
+    if let (Some(reference), Some(got)) = (reference.as_slice(), got.as_slice()) {
+        let _ = sums.update(reference, got);
+    }
+}
