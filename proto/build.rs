@@ -21,10 +21,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".dual16.v1.UploadRequest.data")
         .bytes(".dual16.v1.DownloadResponse.data")
-        // The two that hold figures are many times larger than the others, and a list of empty events
+        // Those that hold figures are many times larger than the others, and a list of empty events
         // takes the size of the largest for each.
         .boxed(".dual16.v1.EventDetail.detail.layer_accumulated")
         .boxed(".dual16.v1.EventDetail.detail.output_measured")
+        .boxed(".dual16.v1.EventDetail.detail.operator_measured")
+        .boxed(".dual16.v1.EventDetail.detail.mended")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -4,6 +4,8 @@ use dual16_nash::ways::Way;
 
 use crate::metrics::Metrics;
 
+pub use crate::sensitivity::OutputError;
+
 /// One thing worth telling at once.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -13,10 +15,37 @@ pub enum Event {
     Layer(LayerMeasured),
     /// One Linear inside the whole quantized model.
     Accumulated(LayerAccumulated),
+    /// One operator, alone and inside the whole quantized model.
+    Operator(Box<OperatorMeasured>),
     /// One output of the whole quantized model.
     Output(OutputMeasured),
     /// A change that was made for the outputs' sake, and what came of it.
     Mended(MendStep),
+    /// What one fake quant alone costs the outputs.
+    Sensitivity(Box<SensitivityMeasured>),
+}
+
+/// What one fake quant alone costs the model's outputs, everything else being float.
+#[derive(Debug, Clone)]
+pub struct SensitivityMeasured {
+    /// Name of the operation or of what it makes.
+    pub op: String,
+    /// "activation" or "weight".
+    pub sensitive_type: String,
+    /// "Linear", "ReduceMean", or the ONNX operator of one that runs in float.
+    pub op_type: String,
+    /// "int8" or "int16".
+    pub dtype: String,
+    /// Multiply-accumulates of the operation over one batch.
+    pub macs: u64,
+    /// Its share of those of the model, in [0, 1].
+    pub macs_share: f64,
+    /// SQNR of the outputs in dB to first order.
+    pub estimate_db: Option<f64>,
+    /// Error of each output, by name.
+    pub outputs: Vec<(String, OutputError)>,
+    /// Why there are no errors; empty where there are.
+    pub reason: String,
 }
 
 /// A change that was made for the outputs' sake, and what came of it.
@@ -131,6 +160,51 @@ pub struct LayerAccumulated {
     /// Error of the CONVERTED run.
     pub converted: Metrics,
 }
+
+/// One operator: what its own quantization does, and how far it is from float in the whole model.
+#[derive(Debug, Clone)]
+pub struct OperatorMeasured {
+    /// Name of what it makes.
+    pub name: String,
+    /// PyTorch module, where the file tells.
+    pub module: String,
+    /// "Linear", "ReduceMean", or the ONNX operator of one that runs in float.
+    pub op: String,
+    /// Shape in the probe batch.
+    pub shape: Vec<usize>,
+    /// "int8", "int16" or "float".
+    pub dtype: String,
+    /// Value of one step.
+    pub scale: Option<f32>,
+    /// The operator alone, on float inputs.
+    pub isolated: Metrics,
+    /// In VALIDATION of the whole model.
+    pub validation: Metrics,
+    /// The same, in nats.
+    pub kl: Option<f64>,
+    /// The same, the largest relative error.
+    pub rtol: Option<f64>,
+    /// In CONVERTED of the whole model.
+    pub converted: Metrics,
+    /// SQNR in dB that is lost here: that of the worst input, at most [`EXACT_DB`], less its own, in
+    /// VALIDATION.
+    pub drop_db: Option<f64>,
+    /// SQNR in dB that CONVERTED falls behind VALIDATION here and not at its inputs.
+    pub parts_db: Option<f64>,
+    /// Share of elements that become 0, the operator alone.
+    pub zero_share: f64,
+    /// Share of elements that saturate, the operator alone.
+    pub clip_share: f64,
+    /// Largest magnitude over the largest that its integers stand for; above 1 it saturates.
+    pub range_covered: Option<f64>,
+    /// Smallest, largest, mean and variance in float.
+    pub float: [f64; 4],
+    /// The same in VALIDATION.
+    pub quantized: [f64; 4],
+}
+
+/// SQNR in dB of what has no error worth telling: about that of int16.
+pub const EXACT_DB: f64 = 100.0;
 
 /// One output of the whole quantized model.
 #[derive(Debug, Clone)]

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::observe::{MergeMode, ObserverKind};
+use crate::{
+    metrics::Metric,
+    observe::{MergeMode, ObserverKind},
+};
 use dual16_nash::{
     dtype::IntDtype,
     legality::{March, Toolchain},
@@ -50,6 +53,19 @@ pub struct Settings {
     pub save_outputs: bool,
     /// Stop after the plan.
     pub plan_only: bool,
+    /// Instead of results, find what each fake quant alone costs the outputs.
+    pub analyze: Option<Analyze>,
+}
+
+/// What an analysis is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Analyze {
+    /// Rows that are measured exactly, the worst by estimate first; `None` = all.
+    pub exact: Option<u32>,
+    /// Outputs that count, by name; empty = all.
+    pub outputs: Vec<String>,
+    /// What the table is sorted by.
+    pub metric: Metric,
 }
 
 impl Default for Settings {
@@ -69,6 +85,7 @@ impl Default for Settings {
             freeze_integers: false,
             save_outputs: false,
             plan_only: false,
+            analyze: None,
         }
     }
 }

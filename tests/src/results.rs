@@ -10,9 +10,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Every file that a job leaves, in the order of their names.
-pub const ARTIFACTS: [&str; 5] = [
+pub const ARTIFACTS: [&str; 6] = [
     "converted.safetensors",
     "per_layer.csv",
+    "ways.csv",
     "plan.json",
     "result.json",
     "statistics.csv",

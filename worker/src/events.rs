@@ -33,7 +33,21 @@ pub(crate) fn event_detail(event: Event) -> EventDetail {
             validation: Some(metrics(&layer.validation)),
             converted: Some(metrics(&layer.converted)),
         })),
-        Event::Mended(step) => Detail::Mended(v1::MendStep {
+        Event::Operator(row) => Detail::OperatorMeasured(Box::new(v1::OperatorMeasured {
+            isolated: Some(metrics(&row.isolated)),
+            validation: Some(metrics(&row.validation)),
+            converted: Some(metrics(&row.converted)),
+            name: row.name,
+            op: row.op,
+            dtype: row.dtype,
+            scale: row.scale,
+            drop_db: row.drop_db,
+            parts_db: row.parts_db,
+            zero_share: row.zero_share,
+            clip_share: row.clip_share,
+            range_covered: row.range_covered,
+        })),
+        Event::Mended(step) => Detail::Mended(Box::new(v1::MendStep {
             round: step.round,
             op: step.op,
             sensitive_type: step.sensitive_type,
@@ -44,7 +58,7 @@ pub(crate) fn event_detail(event: Event) -> EventDetail {
             kept: step.kept,
             before_sqnr_db: step.before_sqnr_db,
             output_sqnr_db: step.output_sqnr_db,
-        }),
+        })),
         Event::Output(output) => Detail::OutputMeasured(Box::new(v1::OutputMeasured {
             output: output.output,
             validation: Some(metrics(&output.validation)),

@@ -147,6 +147,23 @@ fn detail_json(detail: &Detail) -> (&'static str, Value) {
                 "converted": layer.converted.as_ref().map(metrics_json),
             }),
         ),
+        Detail::OperatorMeasured(row) => (
+            "operator_measured",
+            json!({
+                "name": row.name,
+                "op": row.op,
+                "dtype": row.dtype,
+                "scale": row.scale,
+                "isolated": row.isolated.as_ref().map(metrics_json),
+                "validation": row.validation.as_ref().map(metrics_json),
+                "converted": row.converted.as_ref().map(metrics_json),
+                "drop_db": row.drop_db,
+                "parts_db": row.parts_db,
+                "zero_share": row.zero_share,
+                "clip_share": row.clip_share,
+                "range_covered": row.range_covered,
+            }),
+        ),
         Detail::Mended(step) => (
             "mended",
             json!({

@@ -9,6 +9,7 @@ mod layer_line;
 mod mended;
 mod metrics;
 mod notices;
+mod operators;
 mod plan;
 mod progress;
 mod report;

@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use dual16_proto::v1::{
-    JobEvent, LayerAccumulated, LayerMeasured, MendStep, Notice, OutputMeasured, event_detail::Detail,
+    JobEvent, LayerAccumulated, LayerMeasured, MendStep, Notice, OperatorMeasured, OutputMeasured, event_detail::Detail,
     notice::Severity,
 };
 
@@ -12,7 +12,7 @@ use super::{
     layer_line::layer_line,
     mended,
     metrics::{alone, cosine, magnitude, measured, sqnr, ways_of},
-    notices,
+    notices, operators,
     progress::Progress,
     terminal::{FAINT, GOOD, HANG, Paint},
     wrap::wrapped,
@@ -25,6 +25,7 @@ pub struct Report {
     accumulated: Vec<LayerAccumulated>,
     outputs: Vec<OutputMeasured>,
     mended: Vec<MendStep>,
+    operators: Vec<OperatorMeasured>,
     notices: Vec<Notice>,
 }
 
@@ -71,11 +72,12 @@ impl Report {
             Detail::OutputMeasured(output) => {
                 keep(&mut self.outputs, output, |output| &output.output);
             }
+            Detail::OperatorMeasured(row) => keep(&mut self.operators, row, |row| &row.name),
             Detail::Mended(step) => {
                 progress.line(&mended::line(step, paint));
                 let same = |old: &MendStep| (old.round, &old.op, &old.to) == (step.round, &step.op, &step.to);
                 if !self.mended.iter().any(same) {
-                    self.mended.push(step.clone());
+                    self.mended.push(*step.clone());
                 }
             }
             // The end of the job is told once, by whoever follows it.
@@ -88,6 +90,9 @@ impl Report {
         let mut parts = Vec::new();
         if !self.layers.is_empty() || !self.accumulated.is_empty() {
             parts.push(self.layer_table(top, paint));
+        }
+        if let Some(table) = operators::table(&self.operators, top, paint) {
+            parts.push(table);
         }
         if !self.mended.is_empty() {
             parts.push(mended::table(&self.mended, top, paint));

@@ -6,6 +6,7 @@ pub mod per_layer;
 pub mod plan_json;
 pub mod result_json;
 pub mod statistics;
+pub mod ways;
 pub mod weights;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,8 @@ use crate::{
     measured::{Measured, PairedSums, linear_scale},
     metrics::Metrics,
     plan::Calibration,
-    report::LayerMeasured,
+    flow::operators,
+    report::{LayerMeasured, OperatorMeasured},
     ways::RunCounts,
 };
 
@@ -60,6 +62,11 @@ impl Report<'_> {
             ModelInput::Onnx { model, .. } => &model.name,
             ModelInput::Layers { weights } => &weights.name,
         }
+    }
+
+    /// Every operator in graph order.
+    pub(crate) fn operators(&self) -> Vec<OperatorMeasured> {
+        operators::measured(self.graph, &self.measured.planned.plan, &self.measured.operators)
     }
 
     /// Every Linear in execution order.

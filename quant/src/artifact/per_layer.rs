@@ -1,93 +1,70 @@
-//! `per_layer.csv`: one line for each Linear and way tried, worst layers first.
+//! `per_layer.csv`: a line for each operator in graph order, its columns called as the vendor's
+//! `compare_per_layer_out.csv` calls them where that has them. `base` is float, `analy` VALIDATION.
 
 use std::fmt::Write as _;
 
-use super::Report;
-use crate::metrics::{Metric, Metrics};
+use super::{Report, ways::field};
+use crate::{metrics::Metrics, report::OperatorMeasured};
 
-const HEADER: &str = "layer,op,requested,effective,way,legal,chosen,macs,isolated_sqnr_db,\
-isolated_cosine,isolated_l1,isolated_mse,isolated_atol,isolated_lsb,validation_sqnr_db,\
-converted_sqnr_db,accumulator_bits,zero_fraction,clip_fraction";
+const HEADER: &str = "mod_name,base_op_type,analy_op_type,shape,quant_dtype,qscale,Cosine,MSE,L1,KL,SQNR,Atol,\
+Rtol,max_qscale_diff,base_model_min,analy_model_min,base_model_max,analy_model_max,base_model_mean,\
+analy_model_mean,base_model_var,analy_model_var,op_name,isolated_sqnr_db,converted_sqnr_db,drop_db,parts_db,\
+zero_share,clip_share,range_covered";
 
 /// The file's text.
 pub(crate) fn text(report: &Report<'_>) -> String {
-    let mut rows: Vec<_> = report.layers().collect();
-    // A stable sort: layers with the same error stay in execution order.
-    rows.sort_by(|a, b| {
-        let (a, b) = (&a.accumulated.converted, &b.accumulated.converted);
-        Metric::Sqnr.worst_first(a, b)
-    });
     let mut text = format!("{HEADER}\n");
-    for row in rows {
-        for way in &row.layer.ways {
-            let chosen = way.way == row.layer.effective;
-            let Metrics {
-                sqnr_db,
-                cosine,
-                l1,
-                mse,
-                atol,
-                lsb,
-                ..
-            } = way.metrics;
-            let accumulated = |metrics: &Metrics| match chosen {
-                true => number(metrics.sqnr_db, metrics),
-                false => String::new(),
-            };
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                text,
-                "{},{},{},{},{},{},{chosen},{},{},{},{},{},{},{},{},{},{},{},{}",
-                field(&row.layer.layer),
-                row.layer.op,
-                row.layer.requested,
-                row.layer.effective,
-                way.way,
-                way.legal,
-                way.macs,
-                number(sqnr_db, &way.metrics),
-                number(cosine, &way.metrics),
-                number(l1, &way.metrics),
-                number(mse, &way.metrics),
-                number(atol, &way.metrics),
-                number(lsb, &way.metrics),
-                accumulated(&row.accumulated.validation),
-                accumulated(&row.accumulated.converted),
-                way.accumulator_bits,
-                way.zero_fraction,
-                way.clip_fraction,
-            );
-        }
+    for row in report.operators() {
+        let OperatorMeasured {
+            validation,
+            float: [base_min, base_max, base_mean, base_var],
+            quantized: [min, max, mean, var],
+            ..
+        } = &row;
+        let Metrics {
+            sqnr_db,
+            cosine,
+            l1,
+            mse,
+            atol,
+            lsb,
+            ..
+        } = *validation;
+        let shape: Vec<String> = row.shape.iter().map(usize::to_string).collect();
+        let module = match row.module.as_str() {
+            "" => &row.name,
+            _ => &row.module,
+        };
+        let figures = [cosine, mse, l1, row.kl, sqnr_db, atol, row.rtol, lsb].map(optional).join(",");
+        let ranges = [base_min, min, base_max, max, base_mean, mean, base_var, var];
+        let ranges = ranges.map(|&value| optional(Some(value))).join(",");
+        let own = [
+            row.isolated.sqnr_db,
+            row.converted.sqnr_db,
+            row.drop_db,
+            row.parts_db,
+            Some(row.zero_share),
+            Some(row.clip_share),
+            row.range_covered,
+        ];
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{},{},{},{},{},{},{figures},{ranges},{},{}",
+            field(module),
+            row.op,
+            row.op,
+            shape.join("*"),
+            row.dtype,
+            row.scale.map(|scale| scale.to_string()).unwrap_or_default(),
+            field(&row.name),
+            own.map(optional).join(","),
+        );
     }
     text
 }
 
-/// A number. Where there is none: "-" for what has no finite figure, for which result.json has the
-/// reason; nothing for no error at all, which has no SQNR, and a high-precision output, which has no
-/// LSB.
-fn number(value: Option<f64>, of: &Metrics) -> String {
-    match value {
-        Some(value) => value.to_string(),
-        None if of.sqnr_rank() == f64::NEG_INFINITY => "-".to_owned(),
-        None => String::new(),
-    }
-}
-
-/// A CSV field (RFC 4180).
-pub(super) fn field(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::field;
-
-    #[test]
-    fn only_what_needs_quotes_is_quoted() {
-        assert_eq!(field("blocks.0.fc1"), "blocks.0.fc1");
-        assert_eq!(field("a,\"b\""), "\"a,\"\"b\"\"\"");
-    }
+/// A figure; nothing where there is no finite one.
+fn optional(value: Option<f64>) -> String {
+    value.filter(|value| value.is_finite()).map(|value| value.to_string()).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, fmt::Write as _};
 
-use super::{Report, per_layer::field};
+use super::{Report, ways::field};
 use crate::{
     graph::{Graph, Node, Op, ReduceKind, ValueId, ValueKind},
     observe::Statistics,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    artifact::{Report, outputs, per_layer, plan_json, result_json, statistics, weights},
+    artifact::{Report, outputs, per_layer, plan_json, result_json, statistics, ways, weights},
     graph::{NodeId, Op},
     measured::Measured,
     plan::Calibration,
@@ -113,6 +113,7 @@ pub(super) fn reduce(
     files.put("plan.json", plan.into_bytes())?;
     files.put("result.json", result_json::text(&report)?.into_bytes())?;
     files.put("per_layer.csv", per_layer::text(&report).into_bytes())?;
+    files.put("ways.csv", ways::text(&report).into_bytes())?;
     files.put("statistics.csv", statistics::text(&report).into_bytes())?;
     if session.job.settings.save_outputs {
         files.put_file("outputs.safetensors", |path| {

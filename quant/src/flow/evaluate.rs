@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use dual16_nash::{legality::Rules, ways::Way};
 
 use super::{
-    Blobs, Context, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured,
+    Blobs, Context, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured, analyze,
     footprint::{self, LargestBatch},
     payload::{EvaluateMap, EvaluateReduce, Evaluated, decode, encode, load, store},
     session::Session,
@@ -166,7 +166,11 @@ pub(super) fn reduce(
         in_the_way: Vec::new(),
     };
     let planned = store("plan", &planned, blobs)?;
-    let next = Some(Next::Stage(validate::stage(session, &planned)?));
+    let next = match session.job.settings.analyze {
+        Some(_) => analyze::stage(session, &planned)?,
+        None => validate::stage(session, &planned)?,
+    };
+    let next = Some(Next::Stage(next));
     Ok(TaskOutput {
         next,
         ..TaskOutput::default()

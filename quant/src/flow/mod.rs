@@ -11,6 +11,7 @@
 //! do not depend on the number of workers, on order, on retries or on kills. This module knows
 //! nothing of queues and leases: whoever runs the tasks hands in a [`Blobs`] and a [`Control`].
 
+mod analyze;
 mod convert;
 mod evaluate;
 mod files;
@@ -30,7 +31,8 @@ mod variants;
 pub use crate::{
     blobs::Blobs,
     job::{FileRef, JobInput, ModelInput},
-    report::{Event, LayerAccumulated, LayerMeasured, MendStep, Notice, OutputMeasured, WayMeasured},
+    report::{Event, LayerAccumulated, LayerMeasured, MendStep, Notice, OperatorMeasured, OutputMeasured,
+    SensitivityMeasured, WayMeasured},
     ways::isolated::KernelRun,
 };
 
@@ -158,6 +160,12 @@ impl Executor {
             ("observe", Part::Reduce) => observe::reduce(session, task, blobs),
             ("evaluate", Part::Map) => evaluate::map(session, task, context),
             ("evaluate", Part::Reduce) => evaluate::reduce(session, task, blobs),
+            ("estimate", Part::Map) => analyze::estimate_map(session, task, context),
+            ("estimate", Part::Reduce) => analyze::estimate_reduce(session, task, blobs),
+            ("analyze", Part::Map) => analyze::exact_map(session, task, context),
+            ("analyze", Part::Reduce) => analyze::exact_reduce(session, task, blobs),
+            ("cumulative", Part::Map) => analyze::cumulative_map(session, task, context),
+            ("cumulative", Part::Reduce) => analyze::cumulative_reduce(session, task, blobs),
             ("mend", Part::Map) => mend::map(session, task, context),
             ("mend", Part::Reduce) => mend::reduce(session, task, blobs),
             ("validate", Part::Map) => validate::map(session, task, context),

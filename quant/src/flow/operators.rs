@@ -1,15 +1,17 @@
 //! Every operator of one batch: what its own quantization alone does to what it makes, and how far that
 //! is from float in the whole quantized model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Result,
     graph::{Graph, NodeId, Op, ValueId},
-    metrics::ErrorSums,
+    artifact::statistics::op_name,
+    metrics::{ErrorSums, Metric, Metrics},
     plan::Plan,
+    report::{EXACT_DB, OperatorMeasured},
     sensitivity::{Analysis, FloatValues, OutputError},
     tensor::{Datum, Tensor},
 };
@@ -52,8 +54,8 @@ impl OperatorSums {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
     count: u64,
-    pub(crate) min: f32,
-    pub(crate) max: f32,
+    min: f32,
+    max: f32,
     sum: f64,
     squares: f64,
 }
@@ -91,15 +93,82 @@ impl Spread {
         self.squares += other.squares;
     }
 
+    /// Smallest, largest, mean and variance; 0 of nothing.
+    fn figures(&self) -> [f64; 4] {
+        match self.count {
+            0 => [0.0; 4],
+            _ => [self.min.into(), self.max.into(), self.mean(), self.variance()],
+        }
+    }
+
     /// Arithmetic mean; 0 of nothing.
-    pub(crate) fn mean(&self) -> f64 {
+    fn mean(&self) -> f64 {
         self.sum / self.count.max(1) as f64
     }
 
     /// Variance of the population; 0 of nothing.
-    pub(crate) fn variance(&self) -> f64 {
+    fn variance(&self) -> f64 {
         (self.squares / self.count.max(1) as f64 - self.mean().powi(2)).max(0.0)
     }
+}
+
+/// The rows of a whole job, in graph order.
+pub(crate) fn measured(
+    graph: &Graph,
+    plan: &Plan,
+    sums: &[(usize, OperatorSums)],
+) -> Vec<OperatorMeasured> {
+    let sums: HashMap<usize, &OperatorSums> = sums.iter().map(|(id, sums)| (*id, sums)).collect();
+    let mut measured: Vec<OperatorMeasured> = Vec::new();
+    let mut row_of: HashMap<usize, usize> = HashMap::new();
+    for (node, value) in rows(graph) {
+        let Some(sums) = sums.get(&value.0) else {
+            continue;
+        };
+        let own = graph.value(value);
+        let params = plan.params(value);
+        let scale = params.map(|params| params.scale);
+        let validation = sums.validation.sums().finish(scale);
+        let converted = sums.converted.finish(scale);
+        let inputs = node.into_iter().flat_map(|node| &graph.node(node).inputs);
+        let before: Vec<&OperatorMeasured> = inputs
+            .filter_map(|input| measured.get(*row_of.get(&graph.origin(*input).0)?))
+            .collect();
+        let db = |db: f64| db.min(EXACT_DB);
+        let (own_db, gap) = (db(validation.sqnr_rank()), gap(&validation, &converted));
+        let worst = before.iter().map(|row| db(row.validation.sqnr_rank())).fold(EXACT_DB, f64::min);
+        let parted = before.iter().map(|row| self::gap(&row.validation, &row.converted)).fold(0.0, f64::max);
+        let largest = f64::from(sums.float.max.abs().max(sums.float.min.abs()));
+        let reach = params.map(|params| f64::from(params.scale) * (f64::from(params.dtype.qmax()) + 0.5));
+        row_of.insert(value.0, measured.len());
+        measured.push(OperatorMeasured {
+            name: own.name.clone(),
+            module: node.map_or_else(String::new, |node| graph.node(node).names.module.clone()),
+            op: node.map_or("Input", |node| op_name(&graph.node(node).op)).to_owned(),
+            shape: own.shape.clone(),
+            dtype: params.map_or_else(|| "float".to_owned(), |params| params.dtype.to_string()),
+            scale,
+            isolated: sums.isolated.finish(scale),
+            kl: sums.validation.figure(Metric::Kl),
+            rtol: sums.validation.figure(Metric::Rtol),
+            drop_db: Some(worst - own_db).filter(|drop| drop.is_finite()),
+            parts_db: Some(gap - parted).filter(|parts| parts.is_finite()),
+            validation,
+            converted,
+            zero_share: sums.zero as f64 / sums.total.max(1) as f64,
+            clip_share: sums.clipped as f64 / sums.total.max(1) as f64,
+            range_covered: reach.map(|reach| largest / reach).filter(|covered| covered.is_finite()),
+            float: sums.float.figures(),
+            quantized: sums.quantized.figures(),
+        });
+    }
+    measured
+}
+
+/// dB that CONVERTED is behind VALIDATION.
+fn gap(validation: &Metrics, converted: &Metrics) -> f64 {
+    let db = |metrics: &Metrics| metrics.sqnr_rank().min(EXACT_DB);
+    db(validation) - db(converted)
 }
 
 /// What has a row: inputs, and float outputs of every node that computes.

@@ -7,7 +7,7 @@ use dual16_nash::legality::Rules;
 use serde::Serialize;
 
 use super::{
-    Blobs, Event, Next, Notice, TaskOutput, convert::Files, evaluate, observe, session::Session,
+    Blobs, Event, Next, Notice, TaskOutput, analyze, convert::Files, evaluate, observe, session::Session,
 };
 use crate::{
     Result,
@@ -27,6 +27,7 @@ pub(super) fn reduce(session: &Session, blobs: &dyn Blobs) -> Result<TaskOutput>
     {
         session.check_file(file, blobs)?;
     }
+    analyze::check(session)?;
     let events = session.notices().into_iter().map(Event::Notice).collect();
     let next = match session.job.settings.plan_only {
         true => {

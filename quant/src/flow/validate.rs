@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use dual16_nash::linear::AccumulatorPeak;
+use dual16_nash::{linear::AccumulatorPeak, ways::Way};
 
 use super::{
-    Blobs, Context, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
-    TaskOutput, convert, mend,
-    operators::BatchOperators,
+    Blobs, Context, Event, LayerAccumulated, LayerMeasured, Next, Notice, OutputMeasured, Stage, TaskInput,
+    TaskOutput, WayMeasured, convert, mend,
+    operators::{self, BatchOperators, OperatorSums},
     payload::{BatchErrors, ValidateMap, ValidateReduce, Validated, decode, encode, load, store},
     session::Session,
     trouble,
@@ -20,6 +20,7 @@ use crate::{
     graph::{NodeId, ValueId},
     measured::{Measured, PairedSums, Planned, linear_scale},
     plan::Plan,
+    report::EXACT_DB,
     tensor::{Datum, Tensor},
     sensitivity::{Analysis, FloatValues},
     ways::isolated::add_errors,
@@ -27,6 +28,10 @@ use crate::{
 
 /// Accumulators wider than this deserve a warning: an int32 holds 31 bits of magnitude.
 const WIDE_ACCUMULATOR_BITS: u32 = 31;
+/// dB between CONVERTED and VALIDATION from which it is said where they part.
+const PARTED_DB: f64 = 1.0;
+/// Operators that are named for it, at most.
+const NAMED: usize = 3;
 
 /// The stage: one map a measured file.
 pub(super) fn stage(session: &Session, planned: &str) -> Result<Stage> {
@@ -144,6 +149,7 @@ pub(super) fn reduce(
         });
     }
     let mut notices = std::mem::take(&mut planned.found);
+    notices.extend(parted(session, &planned, &total));
     notices.extend(wide_accumulators(session, &total));
     let known: Vec<&Notice> = planned.notices.iter().chain(&notices).collect();
     let met = trouble::in_runs(&session.graph, &total.trouble, &known);
@@ -157,6 +163,10 @@ pub(super) fn reduce(
             converted: sums.metrics(true, linear_scale(&planned.plan, *id)),
         }));
     }
+    let layers = mended_layers(session, &mut planned, &total);
+    events.extend(layers.into_iter().map(Event::Layer));
+    let operators = operators::measured(&session.graph, &planned.plan, &total.operators);
+    events.extend(operators.into_iter().map(|row| Event::Operator(Box::new(row))));
     for (&id, sums) in session.graph.outputs.iter().zip(&total.outputs) {
         let scale = planned.plan.params(id).map(|params| params.scale);
         events.push(Event::Output(OutputMeasured {
@@ -239,6 +249,78 @@ fn merge(total: &mut BatchErrors, batch: &BatchErrors) {
     for (trouble, more) in total.trouble.iter_mut().zip(&batch.trouble) {
         trouble.merge(more);
     }
+}
+
+/// Layers that run another way for the outputs' sake, with what that is alone.
+fn mended_layers(
+    session: &Session,
+    planned: &mut Planned,
+    total: &BatchErrors,
+) -> Vec<LayerMeasured> {
+    let mut told = Vec::new();
+    let alone: HashMap<usize, &OperatorSums> =
+        total.operators.iter().map(|(id, sums)| (*id, sums)).collect();
+    let macs = session.macs();
+    for (id, layer) in &mut planned.layers {
+        let way = layer.effective;
+        if layer.ways.iter().any(|measured| measured.way == way) {
+            continue;
+        }
+        let Some(&output) = session.graph.node(NodeId(*id)).outputs.first() else {
+            continue;
+        };
+        let Some(sums) = alone.get(&output.0) else {
+            continue;
+        };
+        let counts = total.linears.iter().find(|(of, ..)| of == id).map(|(.., counts)| *counts);
+        let scale = planned.plan.params(output).map(|params| params.scale);
+        let factor = if way == Way::Split { 2 } else { 1 };
+        layer.ways.push(WayMeasured {
+            way,
+            legal: true,
+            reason: String::new(),
+            metrics: sums.isolated.finish(scale),
+            macs: macs.get(id).copied().unwrap_or(0) * factor,
+            zero_fraction: sums.zero as f64 / sums.total.max(1) as f64,
+            clip_fraction: sums.clipped as f64 / sums.total.max(1) as f64,
+            accumulator_bits: counts.unwrap_or_default().accumulator_bits(),
+        });
+        layer.ways.sort_by_key(|measured| measured.way);
+        told.push(layer.clone());
+    }
+    told
+}
+
+/// Where CONVERTED parts from VALIDATION by more than a dB, if it does at an output.
+fn parted(session: &Session, planned: &Planned, total: &BatchErrors) -> Option<Notice> {
+    let gap = |sums: &PairedSums| {
+        let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
+        validation.sqnr_rank().min(EXACT_DB) - converted.sqnr_rank()
+    };
+    let worst = total.outputs.iter().map(gap).filter(|gap| gap.is_finite()).fold(0.0, f64::max);
+    if worst <= PARTED_DB {
+        return None;
+    }
+    let mut rows = operators::measured(&session.graph, &planned.plan, &total.operators);
+    rows.retain(|row| row.parts_db.is_some_and(|parts| parts > PARTED_DB));
+    rows.sort_by(|a, b| b.parts_db.unwrap_or(0.0).total_cmp(&a.parts_db.unwrap_or(0.0)));
+    let named: Vec<String> = rows
+        .iter()
+        .take(NAMED)
+        .map(|row| format!("'{}' ({}, {:.1} dB)", row.name, row.op, row.parts_db.unwrap_or(0.0)))
+        .collect();
+    Some(Notice {
+        warning: true,
+        code: "PARTED".to_owned(),
+        subject: rows.first().map_or_else(|| session.output_names().join(", "), |row| row.name.clone()),
+        message: format!(
+            "CONVERTED is {worst:.1} dB behind VALIDATION at the outputs; it parts from it most at {}",
+            match named.is_empty() {
+                true => "no single operator".to_owned(),
+                false => named.join(", "),
+            }
+        ),
+    })
 }
 
 fn wide_accumulators(session: &Session, total: &BatchErrors) -> Vec<Notice> {

@@ -17,6 +17,7 @@ mod golden;
 )]
 mod made;
 mod masks;
+mod mend;
 mod rules;
 mod support;
 mod trouble;

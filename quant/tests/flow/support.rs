@@ -177,7 +177,7 @@ pub fn job(model: &str, settings: Settings) -> JobInput {
     job
 }
 
-/// Default settings with some by name.
+/// Default settings with some by name, for the plain flow: outputs are as good as they are.
 pub fn settings(by_name: &[(&str, SettingValue)]) -> Settings {
     let named = |(name, value): &(&str, SettingValue)| NamedSetting {
         name: (*name).to_owned(),
@@ -185,6 +185,7 @@ pub fn settings(by_name: &[(&str, SettingValue)]) -> Settings {
     };
     Settings {
         by_name: by_name.iter().map(named).collect(),
+        min_output_sqnr: 0.0,
         ..Settings::default()
     }
 }

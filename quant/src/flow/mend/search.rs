@@ -25,6 +25,9 @@ const HELPED: f64 = 0.9;
 const EXPECTED: f64 = 0.1;
 /// The next changes are to bring all costs together below this, for estimates are none to the last dB.
 const MARGIN: f64 = 0.8;
+/// Share of all costs that a round leaves at least: what is far from float is not estimated well, and
+/// once the worst is gone the rest is measured again.
+const LEFT_BY_A_ROUND: f64 = 0.25;
 /// Places named as standing in the way, at most.
 const NAMED: usize = 5;
 
@@ -140,7 +143,7 @@ impl<'a> Ledger<'a> {
         let all = left;
         let mut next = Vec::new();
         for (spot, cost, rows) in spots {
-            if left <= MARGIN {
+            if left <= MARGIN.max(LEFT_BY_A_ROUND * all) {
                 break;
             }
             let untried = |change: &Change| !made.contains(change) && !refused.contains(change);

@@ -189,7 +189,8 @@ impl Checker<'_> {
                 | Detail::LayerMeasured(_)
                 | Detail::LayerAccumulated(_)
                 | Detail::OutputMeasured(_)
-                | Detail::Mended(_),
+                | Detail::Mended(_)
+                | Detail::OperatorMeasured(_),
             ) => {
                 let (found, max) = (event.encoded_len() as u64, self.limits.event_bytes);
                 self.bytes(field, "EVENT_TOO_LARGE", found, "event_bytes", max);

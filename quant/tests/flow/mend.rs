@@ -1,0 +1,124 @@
+//! Models whose outputs are not good enough: what costs them is found, mended with operators the chip has,
+//! and the result is confirmed on other batches.
+
+use std::{collections::HashMap, path::Path};
+
+use dual16_quant::{flow::Event, report::MendStep, settings::Settings};
+use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
+
+use crate::{
+    made::Made,
+    support::{Finished, batches, file, job, run, run_in_order},
+};
+
+const ROWS: usize = 8;
+const WIDTH: usize = 64;
+
+/// Asks for good outputs, as the command line does.
+fn mending(min_output_sqnr: f64) -> Settings {
+    Settings {
+        min_output_sqnr,
+        ..Settings::default()
+    }
+}
+
+/// Values of about 1, and one massive activation in the first row.
+fn tokens(batch: u32) -> Vec<f32> {
+    let wave = |i: usize| (0.7 * i as f32 + 0.4 * batch as f32).sin() + (1.9 * i as f32).cos();
+    let mut x: Vec<f32> = (0..ROWS * WIDTH).map(wave).collect();
+    x[5] = 220.0;
+    x
+}
+
+/// A LayerNorm of tokens, of which one has a massive activation, and a Linear.
+fn outlier(folder: &Path) {
+    let ones = vec![1.0; WIDTH];
+    let weight: Vec<f32> = (0..WIDTH * 4).map(|i| (0.37 * i as f32).sin()).collect();
+    let made = Made::new(&[ROWS, WIDTH])
+        .opset(17)
+        .constant("gamma", &[WIDTH], &ones)
+        .constant("w", &[WIDTH, 4], &weight)
+        .node("LayerNormalization", &["x", "gamma"], &["normal"])
+        .scope("norm", "layer_norm")
+        .node("MatMul", &["normal", "w"], &["y"])
+        .scope("fc", "linear");
+    std::fs::write(folder.join("model.onnx"), made.encode()).unwrap();
+    std::fs::create_dir(folder.join("calib")).unwrap();
+    for batch in 0..3 {
+        write(&folder.join(format!("calib/{batch:03}.safetensors")), batch);
+    }
+    write(&folder.join("eval.safetensors"), 7);
+}
+
+fn write(path: &Path, batch: u32) {
+    let bytes: Vec<u8> = tokens(batch).iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, vec![ROWS, WIDTH], &bytes).unwrap();
+    serialize_to_file(HashMap::from([("x", view)]), None, path).unwrap();
+}
+
+fn steps(finished: &Finished) -> Vec<MendStep> {
+    let steps = finished.events.iter().filter_map(|event| match event {
+        Event::Mended(step) => Some(step.clone()),
+        _ => None,
+    });
+    steps.collect()
+}
+
+/// SQNR of the worst output in both runs.
+fn output_db(finished: &Finished) -> f64 {
+    let outputs = finished.events.iter().filter_map(|event| match event {
+        Event::Output(output) => {
+            let [validation, converted] =
+                [&output.validation, &output.converted].map(|metrics| metrics.sqnr_rank());
+            Some(validation.min(converted))
+        }
+        _ => None,
+    });
+    outputs.fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+fn squares_ruined_by_an_outlier_are_found_and_run_in_two_ranges() {
+    let folder = tempfile::tempdir().unwrap();
+    outlier(folder.path());
+    let model = folder.path().to_str().unwrap();
+    let plain = run(&job(model, mending(0.0))).unwrap();
+    assert!(output_db(&plain) < 25.0, "{}", output_db(&plain));
+    assert_eq!(steps(&plain), []);
+
+    let mended = run(&job(model, mending(35.0))).unwrap();
+    let steps = steps(&mended);
+    let first = steps.first().unwrap();
+    assert_eq!((first.op.as_str(), first.to.as_str()), ("norm.mul", "two_range"), "{steps:?}");
+    assert!(first.kept && first.share > 0.5 && first.left < 0.1, "{first:?}");
+    assert!(output_db(&mended) >= 35.0, "{}", output_db(&mended));
+    let plan: serde_json::Value = serde_json::from_slice(&mended.files["plan.json"]).unwrap();
+    let tensors = plan["tensors"].as_object().unwrap();
+    assert!(tensors.contains_key("norm.two_range.hi_mul"), "{:?}", tensors.keys());
+    assert!(!tensors.contains_key("norm.mul"), "what was replaced runs no more");
+    assert_eq!(mended.result()["mended"].as_array().unwrap().len(), steps.len());
+}
+
+#[test]
+fn a_search_leaves_the_same_bytes_in_whatever_order_its_tasks_run() {
+    let folder = tempfile::tempdir().unwrap();
+    outlier(folder.path());
+    let job = job(folder.path().to_str().unwrap(), mending(35.0));
+    let forwards = run(&job).unwrap();
+    let backwards = run_in_order(&job, |maps| maps.reverse()).unwrap();
+    assert_eq!(forwards.files, backwards.files);
+}
+
+#[test]
+fn what_cannot_be_reached_is_said_with_what_stands_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    outlier(folder.path());
+    let mut job = job(folder.path().to_str().unwrap(), mending(95.0));
+    job.calibration = batches(&folder.path().join("calib"));
+    job.evaluation = vec![file(&folder.path().join("eval.safetensors"))];
+    let finished = run(&job).unwrap();
+    assert!(output_db(&finished) < 95.0);
+    let result = finished.result();
+    let in_the_way = result["in_the_way"].as_array().unwrap();
+    assert!(!in_the_way.is_empty(), "{result:#}");
+}
