@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .boxed(".dual16.v1.EventDetail.detail.output_measured")
         .boxed(".dual16.v1.EventDetail.detail.operator_measured")
         .boxed(".dual16.v1.EventDetail.detail.mended")
+        .boxed(".dual16.v1.EventDetail.detail.sensitivity_measured")
         .compile_fds(descriptors)?;
     Ok(())
 }

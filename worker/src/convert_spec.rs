@@ -10,7 +10,8 @@ use dual16_quant::{
     InputLimits,
     flow::{FileRef, JobInput, ModelInput},
     observe::{ObserverKind, Percentile},
-    settings::{DEFAULT_MIN_LAYER_SQNR, DEFAULT_MIN_OUTPUT_SQNR, NamedSetting, SettingValue, Settings},
+    metrics::Metric,
+    settings::{Analyze, DEFAULT_MIN_LAYER_SQNR, DEFAULT_MIN_OUTPUT_SQNR, NamedSetting, SettingValue, Settings},
 };
 use thiserror::Error;
 
@@ -57,7 +58,10 @@ pub fn job_input(
         model: model(spec.model.as_ref())?,
         calibration,
         evaluation: files("evaluation", &spec.evaluation)?,
-        settings: settings(spec.quantize.as_ref().unwrap_or(&default))?,
+        settings: Settings {
+            analyze: analyze(spec.kind.as_ref())?,
+            ..settings(spec.quantize.as_ref().unwrap_or(&default))?
+        },
         limits: limits.map_or(InputLimits::DEFAULT, input_limits),
         digest: digest.to_owned(),
     })
@@ -116,6 +120,23 @@ fn file(field: &str, input: Option<&InputFile>) -> Result<FileRef, SpecError> {
     })
 }
 
+fn analyze(kind: Option<&job_spec::Kind>) -> Result<Option<Analyze>, SpecError> {
+    let Some(job_spec::Kind::Analyze(spec)) = kind else {
+        return Ok(None);
+    };
+    let metric = match spec.metric.as_str() {
+        "" => Metric::Sqnr,
+        text => text
+            .parse()
+            .map_err(|error| SpecError::new("analyze.metric", error))?,
+    };
+    Ok(Some(Analyze {
+        exact: spec.exact,
+        outputs: spec.outputs.clone(),
+        metric,
+    }))
+}
+
 fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
     let percentile = percentile(spec.percentile)?;
     let min_layer_sqnr = spec.min_layer_sqnr.unwrap_or(DEFAULT_MIN_LAYER_SQNR);
@@ -147,6 +168,7 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
         freeze_integers: spec.freeze_integers,
         save_outputs: spec.save_outputs,
         plan_only: spec.plan_only,
+        analyze: None,
     })
 }
 

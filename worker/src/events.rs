@@ -3,7 +3,8 @@
 use dual16_proto::v1::{self, EventDetail, event_detail::Detail, notice::Severity};
 use dual16_quant::{
     flow::{Event, WayMeasured},
-    metrics::Metrics,
+    metrics::{Metric, Metrics},
+    report::OutputError,
 };
 
 /// One event of a task, as it goes to the job's watchers.
@@ -47,6 +48,17 @@ pub(crate) fn event_detail(event: Event) -> EventDetail {
             clip_share: row.clip_share,
             range_covered: row.range_covered,
         })),
+        Event::Sensitivity(row) => Detail::SensitivityMeasured(Box::new(v1::SensitivityMeasured {
+            op_name: row.op,
+            sensitive_type: row.sensitive_type,
+            op_type: row.op_type,
+            quant_dtype: row.dtype,
+            macs: row.macs,
+            macs_share: row.macs_share,
+            estimate_db: row.estimate_db.filter(|db| db.is_finite()),
+            outputs: row.outputs.iter().map(output_sensitivity).collect(),
+            reason: row.reason,
+        })),
         Event::Mended(step) => Detail::Mended(Box::new(v1::MendStep {
             round: step.round,
             op: step.op,
@@ -67,6 +79,20 @@ pub(crate) fn event_detail(event: Event) -> EventDetail {
     };
     EventDetail {
         detail: Some(detail),
+    }
+}
+
+fn output_sensitivity((output, error): &(String, OutputError)) -> v1::OutputSensitivity {
+    let figure = |metric| error.figure(metric);
+    v1::OutputSensitivity {
+        output: output.clone(),
+        sqnr: figure(Metric::Sqnr),
+        cosine: figure(Metric::Cosine),
+        l1: figure(Metric::L1),
+        mse: figure(Metric::Mse),
+        atol: figure(Metric::Atol),
+        rtol: figure(Metric::Rtol),
+        kl: figure(Metric::Kl),
     }
 }
 

@@ -10,7 +10,10 @@ use dual16_proto::{
 };
 use terminal_size::{Width, terminal_size};
 
-use super::quantize_args::{InputArgs, SettingArgs};
+use super::{
+    quantize_args::{InputArgs, SettingArgs},
+    values::Metric,
+};
 use crate::{
     api::JobName,
     render::{Terminal, wrapped},
@@ -29,6 +32,8 @@ EXAMPLES
   One layer by a chosen way, every attention layer by the best one:
     dual16 quantize model.onnx --calib calib/ --out out/ \\
       --linear head=split --linear '*.attn.*=auto'
+  What costs the outputs most, whatever the layers' own errors:
+    dual16 analyze model.onnx --calib calib/ --out analysis/
   What would be done, without doing it, and what each layer can be called:
     dual16 plan model.onnx --calib calib/
     dual16 plan model.onnx --calib calib/ --names
@@ -210,6 +215,8 @@ pub enum ColorWhen {
 pub enum Command {
     /// Quantize a model and write the results
     Quantize(QuantizeArgs),
+    /// Find what each fake quant alone costs the model's outputs, the worst first
+    Analyze(AnalyzeArgs),
     /// Show what quantize would do: ways, legality, tasks, bytes
     Plan(PlanArgs),
     /// List jobs, newest first
@@ -256,6 +263,40 @@ pub struct QuantizeArgs {
     /// How to quantize.
     #[command(flatten)]
     pub settings: SettingArgs,
+}
+
+/// Arguments of `analyze`.
+#[derive(Debug, Clone, Args)]
+pub struct AnalyzeArgs {
+    /// Rows that are measured exactly, those that cost most by estimate first; "all" takes longest
+    #[arg(long, env = "DUAL16_EXACT", value_name = "K", default_value = "50", value_parser = exact_rows)]
+    pub exact: ExactRows,
+    /// Outputs that count (repeatable) [default: all]
+    #[arg(long, env = "DUAL16_OUTPUTS", value_name = "NAME", value_delimiter = ';')]
+    pub outputs: Vec<String>,
+    /// What the table is sorted by
+    #[arg(long, env = "DUAL16_METRIC", value_enum, default_value_t = Metric::Sqnr)]
+    pub metric: Metric,
+    /// Everything that quantize has.
+    #[command(flatten)]
+    pub quantize: QuantizeArgs,
+}
+
+/// How many rows are measured exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExactRows(
+    /// `None` = all.
+    pub Option<u32>,
+);
+
+fn exact_rows(text: &str) -> Result<ExactRows, String> {
+    match text {
+        "all" => Ok(ExactRows(None)),
+        text => text
+            .parse()
+            .map(|rows| ExactRows(Some(rows)))
+            .map_err(|_| format!("'{text}' is no number of rows; give one, or all")),
+    }
 }
 
 /// Arguments of `plan`.

@@ -3,6 +3,7 @@
 //! A command gets a [`Context`] and ends in `Ok` or an [`Error`]; it never exits the process and
 //! never touches stdout but through [`Terminal`].
 
+mod analyze;
 mod args;
 mod cancel;
 mod completion;
@@ -28,12 +29,12 @@ mod ways;
 
 pub(crate) use args::command;
 pub use args::{
-    Cli, ColorWhen, Command, CompletionArgs, DoctorArgs, FetchArgs, GlobalArgs, JobArgs, JobsArgs,
+    AnalyzeArgs, Cli, ExactRows, ColorWhen, Command, CompletionArgs, DoctorArgs, FetchArgs, GlobalArgs, JobArgs, JobsArgs,
     ManArgs, OutputFormat, PlanArgs, QuantizeArgs, StateFilter, TableArgs, WatchArgs,
 };
 pub use quantize_args::{InputArgs, SettingArgs};
 pub use signals::{Signal, Signals};
-pub use values::{Dtype, March, Merge, Observer, Rounding, ScaleRule, Template, Toolchain, Way};
+pub use values::{Dtype, March, Merge, Metric, Observer, Rounding, ScaleRule, Template, Toolchain, Way};
 
 use crate::{
     error::Error,
@@ -60,6 +61,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, signals: Signals) -> Result<(), 
         signals,
     };
     match &cli.command {
+        Command::Analyze(args) => analyze::run(args, context).await,
         Command::Quantize(args) => quantize::run(args, context).await,
         Command::Plan(args) => plan::run(args, context).await,
         Command::Jobs(args) => jobs::run(args, context).await,

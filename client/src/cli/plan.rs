@@ -26,7 +26,7 @@ pub(super) async fn run(args: &PlanArgs, mut context: Context<'_>) -> Result<(),
     let target = Target::of_new_job(context.global, || Ok(state.path().to_owned()))?;
     args.inputs.require("plan", &[])?;
     let spec = args.settings.spec(true);
-    let prepare = submit::prepare(&args.inputs, spec, &context.progress);
+    let prepare = submit::prepare(&args.inputs, spec, None, &context.progress);
     let job = context
         .signals
         .or_interrupted("nothing was submitted", prepare)

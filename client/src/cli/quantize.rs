@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dual16_proto::v1::{Job, JobState};
+use dual16_proto::v1::{Job, JobState, job_spec::Kind};
 use indicatif::HumanBytes;
 
 use super::{
@@ -21,14 +21,25 @@ use crate::{
 
 /// The folder of local state inside `--out`.
 pub(super) const STATE_FOLDER: &str = ".dual16";
-const RESULT: &str = "result.json";
+/// What is printed as JSON, by kind of job.
+const RESULTS: [&str; 2] = ["result.json", "sensitivity.json"];
 
-pub(super) async fn run(args: &QuantizeArgs, mut context: Context<'_>) -> Result<(), Error> {
+pub(super) async fn run(args: &QuantizeArgs, context: Context<'_>) -> Result<(), Error> {
+    to_end("quantize", args, None, context).await
+}
+
+/// A job of some kind, from the model to its results.
+pub(super) async fn to_end(
+    command: &str,
+    args: &QuantizeArgs,
+    kind: Option<Kind>,
+    mut context: Context<'_>,
+) -> Result<(), Error> {
     let missing = match (&args.out, args.detach) {
         (None, false) => &["--out DIR"][..],
         _ => &[],
     };
-    args.inputs.require("quantize", missing)?;
+    args.inputs.require(command, missing)?;
     let target = Target::of_new_job(context.global, || Ok(out_of(args)?.join(STATE_FOLDER)))?;
     if args.detach && target.is_local() {
         return Err(Error::usage(
@@ -42,7 +53,7 @@ pub(super) async fn run(args: &QuantizeArgs, mut context: Context<'_>) -> Result
         false => Some(out_of(args)?),
     };
     let spec = args.settings.spec(false);
-    let prepare = submit::prepare(&args.inputs, spec, &context.progress);
+    let prepare = submit::prepare(&args.inputs, spec, kind, &context.progress);
     let job = context
         .signals
         .or_interrupted("nothing was submitted", prepare)
@@ -199,7 +210,8 @@ fn present(
                 .result(&format!("{tables}\n\n{}", files_text(files)))
         }
         OutputFormat::Json => {
-            let path = out.join(RESULT);
+            let found = RESULTS.map(|name| out.join(name)).into_iter().find(|path| path.exists());
+            let path = found.unwrap_or_else(|| out.join(RESULTS[0]));
             let text = std::fs::read_to_string(&path).map_err(|error| Error::Artifact {
                 name: path.display().to_string(),
                 reason: error.to_string(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dual16_proto::v1::{CreateJobRequest, Job, QuantizeSpec};
+use dual16_proto::v1::{CreateJobRequest, Job, QuantizeSpec, job_spec::Kind};
 use tokio::task::JoinSet;
 use tonic::Code;
 use tracing::Instrument as _;
@@ -24,6 +24,7 @@ const CREATE_TRIES: usize = 3;
 pub(super) async fn prepare(
     inputs: &InputArgs,
     quantize: QuantizeSpec,
+    kind: Option<Kind>,
     progress: &Progress,
 ) -> Result<PreparedJob, Error> {
     let (inputs, progress) = (inputs.clone(), progress.clone());
@@ -33,7 +34,7 @@ pub(super) async fn prepare(
             progress.warning(remark);
         }
         let transfer = progress.transfer("hash", sources.total_bytes());
-        let mut job = inputs::prepare(sources, quantize, &|bytes| transfer.moved(bytes))?;
+        let mut job = inputs::prepare(sources, quantize, kind, &|bytes| transfer.moved(bytes))?;
         if let Some(name) = inputs.name {
             job.display_name = name;
         }

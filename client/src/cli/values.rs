@@ -38,6 +38,25 @@ pub enum Merge {
     Ema,
 }
 
+/// How an error is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Metric {
+    /// Signal to quantization noise, dB.
+    Sqnr,
+    /// Cosine similarity.
+    Cosine,
+    /// Mean absolute error.
+    L1,
+    /// Mean squared error.
+    Mse,
+    /// Largest absolute error.
+    Atol,
+    /// Largest relative error.
+    Rtol,
+    /// Divergence of histograms.
+    Kl,
+}
+
 /// The vendor toolchain whose legality rules hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Toolchain {

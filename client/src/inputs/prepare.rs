@@ -158,6 +158,7 @@ impl Sources {
 pub fn prepare(
     sources: Sources,
     quantize: QuantizeSpec,
+    kind: Option<job_spec::Kind>,
     moved: &dyn Fn(i64),
 ) -> Result<PreparedJob, InputError> {
     let mut made = None;
@@ -218,6 +219,7 @@ pub fn prepare(
         calibration: hash_all(sources.calibration)?,
         evaluation: hash_all(sources.evaluation)?,
         quantize: Some(quantize),
+        kind,
     };
     Ok(PreparedJob {
         spec,

@@ -3,7 +3,7 @@
 
 use dual16_proto::v1::{
     Artifact, AttemptError, GetInfoResponse, InputFile, Job, JobError, JobEvent, Metrics,
-    QuantizeSpec, WayMeasured, event_detail::Detail, job_spec::Model, layer_setting,
+    QuantizeSpec, WayMeasured, event_detail::Detail, job_spec::{Kind, Model}, layer_setting,
 };
 use serde_json::{Map, Value, json};
 
@@ -45,6 +45,11 @@ pub fn job_json(job: &Job) -> Value {
             "calibration": files(&spec.calibration),
             "evaluation": files(&spec.evaluation),
             "quantize": spec.quantize.as_ref().map(quantize_json),
+            "analyze": spec.kind.as_ref().map(|Kind::Analyze(analyze)| json!({
+                "exact": analyze.exact,
+                "outputs": analyze.outputs,
+                "metric": analyze.metric,
+            })),
         })
     });
     let stages: Vec<_> = job
@@ -162,6 +167,29 @@ fn detail_json(detail: &Detail) -> (&'static str, Value) {
                 "zero_share": row.zero_share,
                 "clip_share": row.clip_share,
                 "range_covered": row.range_covered,
+            }),
+        ),
+        Detail::SensitivityMeasured(row) => (
+            "sensitivity_measured",
+            json!({
+                "op_name": row.op_name,
+                "sensitive_type": row.sensitive_type,
+                "op_type": row.op_type,
+                "quant_dtype": row.quant_dtype,
+                "macs": row.macs,
+                "macs_share": row.macs_share,
+                "estimate_db": row.estimate_db,
+                "outputs": row.outputs.iter().map(|output| json!({
+                    "output": output.output,
+                    "sqnr": output.sqnr,
+                    "cosine": output.cosine,
+                    "l1": output.l1,
+                    "mse": output.mse,
+                    "atol": output.atol,
+                    "rtol": output.rtol,
+                    "kl": output.kl,
+                })).collect::<Vec<_>>(),
+                "reason": row.reason,
             }),
         ),
         Detail::Mended(step) => (

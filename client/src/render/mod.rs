@@ -13,6 +13,7 @@ mod operators;
 mod plan;
 mod progress;
 mod report;
+mod sensitivity;
 mod table;
 mod terminal;
 mod visible;

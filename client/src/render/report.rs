@@ -3,7 +3,7 @@
 use anstyle::Style;
 use dual16_proto::v1::{
     JobEvent, LayerAccumulated, LayerMeasured, MendStep, Notice, OperatorMeasured, OutputMeasured, event_detail::Detail,
-    notice::Severity,
+    SensitivityMeasured, notice::Severity,
 };
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     metrics::{alone, cosine, magnitude, measured, sqnr, ways_of},
     notices, operators,
     progress::Progress,
+    sensitivity,
     terminal::{FAINT, GOOD, HANG, Paint},
     wrap::wrapped,
 };
@@ -26,6 +27,7 @@ pub struct Report {
     outputs: Vec<OutputMeasured>,
     mended: Vec<MendStep>,
     operators: Vec<OperatorMeasured>,
+    sensitivity: Vec<SensitivityMeasured>,
     notices: Vec<Notice>,
 }
 
@@ -72,6 +74,14 @@ impl Report {
             Detail::OutputMeasured(output) => {
                 keep(&mut self.outputs, output, |output| &output.output);
             }
+            Detail::SensitivityMeasured(row) => {
+                let same = |old: &SensitivityMeasured| {
+                    (&old.op_name, &old.sensitive_type) == (&row.op_name, &row.sensitive_type)
+                };
+                if !self.sensitivity.iter().any(same) {
+                    self.sensitivity.push(*row.clone());
+                }
+            }
             Detail::OperatorMeasured(row) => keep(&mut self.operators, row, |row| &row.name),
             Detail::Mended(step) => {
                 progress.line(&mended::line(step, paint));
@@ -90,6 +100,9 @@ impl Report {
         let mut parts = Vec::new();
         if !self.layers.is_empty() || !self.accumulated.is_empty() {
             parts.push(self.layer_table(top, paint));
+        }
+        if !self.sensitivity.is_empty() {
+            parts.push(sensitivity::table(&self.sensitivity, top, paint));
         }
         if let Some(table) = operators::table(&self.operators, top, paint) {
             parts.push(table);

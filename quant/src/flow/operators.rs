@@ -207,10 +207,15 @@ impl<'a> BatchOperators<'a> {
                 continue;
             };
             add(&mut of.isolated, float, &alone);
-            let half = plan.params(value).map_or(0.0, |params| params.scale / 2.0);
+            let ends = plan.params(value).map(|params| {
+                let end = |q: i32| q as f32 * params.scale;
+                (end(params.dtype.qmin()), end(params.dtype.qmax()))
+            });
             for (&float, &alone) in float.iter().zip(&alone) {
                 of.zero += u64::from(alone == 0.0 && float != 0.0);
-                of.clipped += u64::from((float - alone).abs() > half && float.abs() > alone.abs() + half && half > 0.0);
+                of.clipped += u64::from(ends.is_some_and(|(least, most)| {
+                    (alone <= least && float < least) || (alone >= most && float > most)
+                }));
             }
         }
         BatchOperators {

@@ -190,7 +190,8 @@ impl Checker<'_> {
                 | Detail::LayerAccumulated(_)
                 | Detail::OutputMeasured(_)
                 | Detail::Mended(_)
-                | Detail::OperatorMeasured(_),
+                | Detail::OperatorMeasured(_)
+                | Detail::SensitivityMeasured(_),
             ) => {
                 let (found, max) = (event.encoded_len() as u64, self.limits.event_bytes);
                 self.bytes(field, "EVENT_TOO_LARGE", found, "event_bytes", max);
