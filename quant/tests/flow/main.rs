@@ -9,6 +9,7 @@
 )]
 
 mod article;
+mod empty;
 mod golden;
 #[path = "../frontend/shared/made.rs"]
 #[allow(
