@@ -9,6 +9,7 @@
 //! do not depend on the number of workers, on order, on retries or on kills. This module knows
 //! nothing of queues and leases: whoever runs the tasks hands in a [`Blobs`] and a [`Control`].
 
+mod choice;
 mod convert;
 mod evaluate;
 mod files;

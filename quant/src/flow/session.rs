@@ -436,9 +436,10 @@ fn no_row(graph: &Graph, file: &str) -> Result<()> {
     match linears.find(|node| !shape(node).contains(&0)) {
         Some(_) => Ok(()),
         None => {
-            let told = graph.linears().next().map(|(_, node, _)| {
-                format!("; of '{}' it has shape {:?}", node.name, shape(node))
-            });
+            let told = graph
+                .linears()
+                .next()
+                .map(|(_, node, _)| format!("; of '{}' it has shape {:?}", node.name, shape(node)));
             Err(Error::Batch {
                 file: file.to_owned(),
                 reason: format!(

@@ -18,7 +18,9 @@ mod golden;
 )]
 mod made;
 mod masks;
+mod refused;
 mod rules;
+mod shared;
 mod support;
 mod trouble;
 
