@@ -139,10 +139,7 @@ impl BatchFile {
     /// Inputs of the model of which a batch holds no element, a dimension that the model leaves open
     /// being 0.
     pub fn empty_inputs(&self) -> impl Iterator<Item = &str> {
-        let empty = self
-            .entries
-            .iter()
-            .filter(|entry| entry.shape.contains(&0));
+        let empty = self.entries.iter().filter(|entry| entry.shape.contains(&0));
         empty.map(|entry| entry.spec.name.as_str())
     }
 

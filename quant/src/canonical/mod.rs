@@ -30,11 +30,13 @@ mod sparse;
 mod types;
 mod written;
 
+pub use form::rewrite_names;
 pub use operators::{Fate, Operator, operators};
 pub use written::written;
 
 pub(crate) use decode::narrowed;
-pub(crate) use form::canonical;
+pub(crate) use form::{Canonical, canonical};
+pub(crate) use refusal::{NO_TWO_CORNERS, two_ways_to_align};
 pub(crate) use written::{file, named};
 
 /// Version of the standard operator set whose meaning the form has. From it on axes, bounds and

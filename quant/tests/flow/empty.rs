@@ -129,5 +129,8 @@ fn nothing_but_empty_batches_is_refused() {
     job = write(full.path(), &[(0, [1, 2])]);
     job.evaluation = empty;
     let text = run(&job).err().unwrap().to_string();
-    assert!(text.contains("evaluation") && text.contains("every batch is empty"), "{text}");
+    assert!(
+        text.contains("evaluation") && text.contains("every batch is empty"),
+        "{text}"
+    );
 }
