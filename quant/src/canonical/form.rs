@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    OPSET, branches, decode, fold, functions::Functions, known::Known, operators, refusal::Refusal,
-    replacement::encoded_len, rewrites, sparse, types,
+    OPSET, branches, counters, decode, fold, functions::Functions, known::Known, operators,
+    refusal::Refusal, replacement::encoded_len, rewrites, sparse, types,
 };
 use crate::{
     error::{Error, Result},
@@ -46,7 +46,7 @@ pub(crate) fn canonical(
         applied: BTreeSet::new(),
     };
     let known = Known::new(opset, external);
-    let graph = form.graph(graph, known)?;
+    let graph = form.graph(graph, known, &[])?;
     Ok(Canonical {
         graph,
         applied: form.applied,
@@ -93,7 +93,13 @@ struct Form<'m> {
 }
 
 impl Form<'_> {
-    fn graph<'a>(&mut self, mut graph: GraphProto, mut known: Known<'a>) -> Result<GraphProto> {
+    /// A graph; of its inputs `counters` stay small.
+    fn graph<'a>(
+        &mut self,
+        mut graph: GraphProto,
+        mut known: Known<'a>,
+        counters: &[String],
+    ) -> Result<GraphProto> {
         for value in &graph.value_info {
             known.declare(value);
         }
@@ -102,6 +108,9 @@ impl Form<'_> {
         }
         for value in &graph.input {
             known.given(value);
+        }
+        for name in counters {
+            known.is_length_now(name);
         }
         for tensor in std::mem::take(&mut graph.initializer) {
             self.constant(&mut known, tensor)?;
@@ -270,11 +279,14 @@ impl Form<'_> {
         if !node.attribute.iter().any(graphs) {
             return Ok(node);
         }
-        for attribute in &mut node.attribute {
+        let mut attributes = std::mem::take(&mut node.attribute);
+        for attribute in &mut attributes {
             for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
-                *graph = self.graph(std::mem::take(graph), known.within())?;
+                let counters = counters::counters(&node, graph, known);
+                *graph = self.graph(std::mem::take(graph), known.within(), &counters)?;
             }
         }
+        node.attribute = attributes;
         Ok(node)
     }
 

@@ -11,12 +11,14 @@
 //! - [`replacement`]: how a rewrite writes nodes;
 //! - [`rewrites`]: a file a rewrite;
 //! - [`functions`], [`branches`]: model-local functions, and If with a constant condition, inlined;
+//! - [`counters`]: which integers in the body of a Loop cannot become large;
 //! - [`fold`]: what needs to be known of who consumes a value: BatchNormalization into the Linear or
 //!   Conv before it;
 //! - [`operators`]: the table of operators;
 //! - [`written`]: the form as a file.
 
 mod branches;
+mod counters;
 mod decode;
 mod fold;
 mod form;

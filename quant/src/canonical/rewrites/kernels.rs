@@ -120,7 +120,8 @@ pub(super) fn to_kernel_with(
 pub(super) fn nowhere_nested(known: &Known<'_>) -> Result<(), Refusal> {
     match known.nested {
         true => Err(Refusal::new(
-            "it is inside the body of an If, Loop or Scan, where it cannot be run exactly; unroll the body",
+            "it is inside the body of an If, Loop or Scan, where it cannot be run exactly: only the float \
+             engine runs there, and nothing notices integers beyond 32 bits; unroll the body",
         )),
         false => Ok(()),
     }
