@@ -136,6 +136,13 @@ impl BatchFile {
         all.fold(0, usize::saturating_add) / self.count.max(1)
     }
 
+    /// Inputs of the model of which a batch holds no element, a dimension that the model leaves open
+    /// being 0.
+    pub fn empty_inputs(&self) -> impl Iterator<Item = &str> {
+        let empty = self.entries.iter().filter(|entry| entry.shape.contains(&0));
+        empty.map(|entry| entry.spec.name.as_str())
+    }
+
     /// Bytes of memory that reading takes at most, from the headers: the batch, and what it is made
     /// from. Of an archive every input is unpacked whole, and stays so while the file is open.
     pub fn reading_bytes(&self) -> u64 {
@@ -220,11 +227,6 @@ fn entry(file: &str, source: &Source, keys: &[String], spec: &InputSpec) -> Resu
     let shape = source
         .shape(key)
         .ok_or_else(|| bad(format!("tensor '{key}' has no shape")))?;
-    if shape.contains(&0) {
-        return Err(bad(format!(
-            "tensor '{key}' is empty: its shape is {shape:?}"
-        )));
-    }
     Ok(Entry {
         spec: spec.clone(),
         key: key.to_owned(),

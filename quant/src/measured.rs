@@ -77,6 +77,13 @@ impl PairedSums {
         }
     }
 
+    /// Whether no batch had an element of it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.validation.is_empty()
+            && self.converted.is_empty()
+            && self.failed.iter().all(Option::is_none)
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         self.validation.merge(&other.validation);
         self.converted.merge(&other.converted);

@@ -11,13 +11,18 @@ mod scope;
 mod survey;
 mod what_it_is;
 
-use std::{collections::HashSet, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::Path,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use ndarray::ArrayD;
 use prost::{Message, bytes::Bytes};
 
 use crate::{
-    canonical::canonical,
+    canonical::{Canonical, canonical},
     error::{Error, Result},
     limits::InputLimits,
     onnx::{GraphProto, ModelProto},
@@ -44,6 +49,7 @@ pub struct Model {
     constants: Constants,
     inputs: Vec<InputSpec>,
     outputs: Vec<String>,
+    rewrites: BTreeSet<&'static str>,
 }
 
 impl Model {
@@ -120,7 +126,8 @@ impl Model {
                 reason,
             });
         }
-        let mut graph = canonical(file_name, proto, graph, &external, limits, cancelled)?;
+        let canonical = canonical(file_name, proto, graph, &external, limits, cancelled)?;
+        let Canonical { mut graph, applied } = canonical;
         let constants = Constants::collect(file_name, &mut graph, &external, cancelled)?;
         let inputs = input::specs(file_name, &graph, &constants)?;
         let nodes: Vec<OnnxNode> = graph.node.into_iter().map(OnnxNode::from).collect();
@@ -138,6 +145,7 @@ impl Model {
             constants,
             inputs,
             outputs,
+            rewrites: applied,
         })
     }
 
@@ -159,6 +167,12 @@ impl Model {
     /// Names of the graph's outputs.
     pub fn outputs(&self) -> &[String] {
         &self.outputs
+    }
+
+    /// Which rewrites brought it into canonical form, by the names that
+    /// [`rewrite_names`](crate::canonical::rewrite_names) lists.
+    pub fn rewrites(&self) -> &BTreeSet<&'static str> {
+        &self.rewrites
     }
 
     /// Names of every value a float run makes or is given, in order: inputs, then outputs of nodes.

@@ -85,6 +85,9 @@ struct LayerJson<'a> {
     output: Option<ParamsJson>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     inner_scales: BTreeMap<&'static str, f32>,
+    /// The layer whose weight, in `converted.safetensors`, is this one's as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight_of: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -110,8 +113,8 @@ struct IslandJson<'a> {
     op_type: &'a str,
 }
 
-/// The file's text.
-pub(crate) fn text(report: &Report<'_>) -> Result<String> {
+/// The file's text. `aliases` are layers whose weight is written under the name of another.
+pub(crate) fn text(report: &Report<'_>, aliases: &BTreeMap<String, String>) -> Result<String> {
     let plan = &report.measured.planned.plan;
     let graph = report.graph;
     let running = plan.values.iter().enumerate();
@@ -131,7 +134,10 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
         let Op::Linear(own) = &node.op else {
             return None;
         };
-        Some(layer(&node.name, own.weight.dim().into(), linear))
+        Some(LayerJson {
+            weight_of: aliases.get(&node.name).map(String::as_str),
+            ..layer(&node.name, own.weight.dim().into(), linear)
+        })
     });
     let operands = plan.operands.iter().filter_map(|(&(id, operand), value)| {
         let node = graph.nodes.get(id)?;
@@ -211,5 +217,6 @@ fn layer<'a>(name: &'a str, shape: [usize; 2], plan: &'a LinearPlan) -> LayerJso
         input: params(plan.params.input),
         output: plan.params.output.map(params),
         inner_scales,
+        weight_of: None,
     }
 }

@@ -15,14 +15,22 @@ use crate::{
     ways::{Parameter, QuantizedLinear},
 };
 
+/// A layer to be written.
+pub(crate) struct Layer<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) linear: QuantizedLinear,
+    /// The layer that its weight is written with.
+    pub(crate) weight_of: Option<&'a str>,
+}
+
 /// The integers of some layers as one safetensors file in memory.
-pub(crate) fn part(layers: &[(String, QuantizedLinear)]) -> Result<Vec<u8>> {
+pub(crate) fn part<'a>(layers: impl Iterator<Item = &'a Layer<'a>>) -> Result<Vec<u8>> {
     let integers: Vec<(&str, Vec<Parameter<'_>>)> = layers
-        .iter()
-        .map(|(name, linear)| {
-            let mut parameters = linear.integers().parameters;
-            parameters.extend(io_scales(linear));
-            (name.as_str(), parameters)
+        .map(|layer| {
+            let mut parameters = layer.linear.integers().parameters;
+            parameters.extend(io_scales(&layer.linear));
+            parameters.retain(|one| layer.weight_of.is_none() || !one.is_of_weight());
+            (layer.name, parameters)
         })
         .collect();
     let tensors = integers.iter().flat_map(|(layer, parameters)| {

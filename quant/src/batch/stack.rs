@@ -46,6 +46,10 @@ fn stacked(entry: &Entry) -> Result<Option<usize>, String> {
         return Ok(None);
     }
     match (wanted, entry.shape.split_first()) {
+        (InputShape::Ranked(_), Some((0, rest))) if wanted.fits(rest) => Err(format!(
+            "tensor '{}' has shape {:?}, a stack of no batch; input '{}' needs {wanted}",
+            entry.key, entry.shape, entry.spec.name
+        )),
         (InputShape::Ranked(_), Some((&count, rest))) if wanted.fits(rest) => Ok(Some(count)),
         (InputShape::Ranked(_), _) => Err(format!(
             "tensor '{}' has shape {:?}; input '{}' needs {wanted}, or with one more leading axis a \

@@ -1,10 +1,10 @@
 //! The walk that brings a graph into canonical form.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    OPSET, branches, decode, fold, functions::Functions, known::Known, operators, refusal::Refusal,
-    replacement::encoded_len, rewrites, sparse, types,
+    OPSET, branches, counters, decode, fold, functions::Functions, known::Known, operators,
+    refusal::Refusal, replacement::encoded_len, rewrites, sparse, types,
 };
 use crate::{
     error::{Error, Result},
@@ -31,7 +31,7 @@ pub(crate) fn canonical(
     external: &ExternalData,
     limits: &InputLimits,
     cancelled: &dyn Fn() -> bool,
-) -> Result<GraphProto> {
+) -> Result<Canonical> {
     let functions = std::mem::take(&mut proto.functions);
     let opset = standard_opset(&proto.opset_import);
     let mut form = Form {
@@ -43,9 +43,31 @@ pub(crate) fn canonical(
         budget: GROWTH_OF_ANY
             .saturating_add(graph.node.iter().map(encoded_len).sum::<usize>() * GROWTH),
         named: HashSet::new(),
+        applied: BTreeSet::new(),
     };
     let known = Known::new(opset, external);
-    form.graph(graph, known)
+    let graph = form.graph(graph, known, &[])?;
+    Ok(Canonical {
+        graph,
+        applied: form.applied,
+    })
+}
+
+/// A graph in canonical form.
+pub(crate) struct Canonical {
+    pub(crate) graph: GraphProto,
+    /// Names of the rewrites that made it so, of those that [`rewrite_names`] lists.
+    pub(crate) applied: BTreeSet<&'static str>,
+}
+
+const FUNCTIONS: &str = "functions";
+const BRANCHES: &str = "branches";
+const FOLD: &str = "fold";
+
+/// What a model may be rewritten by, by the names of the files of this module.
+pub fn rewrite_names() -> impl Iterator<Item = &'static str> {
+    let of_nodes = rewrites::ALL.iter().map(|(name, _)| *name);
+    of_nodes.chain([FUNCTIONS, BRANCHES, FOLD])
 }
 
 /// Version of the standard operator set among those a model imports.
@@ -66,10 +88,18 @@ struct Form<'m> {
     budget: usize,
     /// Names that rewrites gave to values.
     named: HashSet<String>,
+    /// Rewrites that applied.
+    applied: BTreeSet<&'static str>,
 }
 
 impl Form<'_> {
-    fn graph<'a>(&mut self, mut graph: GraphProto, mut known: Known<'a>) -> Result<GraphProto> {
+    /// A graph; of its inputs `counters` stay small.
+    fn graph<'a>(
+        &mut self,
+        mut graph: GraphProto,
+        mut known: Known<'a>,
+        counters: &[String],
+    ) -> Result<GraphProto> {
         for value in &graph.value_info {
             known.declare(value);
         }
@@ -78,6 +108,9 @@ impl Form<'_> {
         }
         for value in &graph.input {
             known.given(value);
+        }
+        for name in counters {
+            known.is_length_now(name);
         }
         for tensor in std::mem::take(&mut graph.initializer) {
             self.constant(&mut known, tensor)?;
@@ -96,7 +129,15 @@ impl Form<'_> {
                 .iter()
                 .map(|value| value.name.as_str())
                 .collect();
+            let norms = |nodes: &[NodeProto]| {
+                let is = |node: &&NodeProto| node.op_type == "BatchNormalization";
+                nodes.iter().filter(is).count()
+            };
+            let before = norms(&done);
             done = fold::batch_norms(done, &mut known, &outputs);
+            if norms(&done) < before {
+                self.applied.insert(FOLD);
+            }
         }
         graph.node = done;
         graph.value_info.clear();
@@ -155,6 +196,7 @@ impl Form<'_> {
                     .check_name(self.file, "node", node.name.as_bytes())?;
                 self.count(body.nodes.len())?;
                 self.spend(&node, &body.nodes)?;
+                self.applied.insert(FUNCTIONS);
                 open.extend(body.nodes.into_iter().rev().map(|node| (node, body.opset)));
                 continue;
             }
@@ -163,7 +205,8 @@ impl Form<'_> {
             known.opset = outer;
             match step.map_err(|refusal| self.refused(&node, &refusal))? {
                 Step::Constant(tensor) => self.constant(known, *tensor)?,
-                Step::Replaced(mut nodes, meaning) => {
+                Step::Replaced(mut nodes, meaning, by) => {
+                    self.applied.insert(by);
                     self.spend(&node, &nodes)?;
                     if meaning == Meaning::Canonical {
                         self.name_apart(&node, &mut nodes);
@@ -220,10 +263,10 @@ impl Form<'_> {
             return Ok(Step::Constant(Box::new(tensor)));
         }
         if let Some(nodes) = branches::inlined(node, known)? {
-            return Ok(Step::Replaced(nodes, Meaning::AsWritten));
+            return Ok(Step::Replaced(nodes, Meaning::AsWritten, BRANCHES));
         }
-        if let Some(nodes) = rewrites::apply(known, node)? {
-            return Ok(Step::Replaced(nodes, Meaning::Canonical));
+        if let Some((by, nodes)) = rewrites::apply(known, node)? {
+            return Ok(Step::Replaced(nodes, Meaning::Canonical, by));
         }
         operators::check(known, node)?;
         Ok(Step::Done)
@@ -236,11 +279,14 @@ impl Form<'_> {
         if !node.attribute.iter().any(graphs) {
             return Ok(node);
         }
-        for attribute in &mut node.attribute {
+        let mut attributes = std::mem::take(&mut node.attribute);
+        for attribute in &mut attributes {
             for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
-                *graph = self.graph(std::mem::take(graph), known.within())?;
+                let counters = counters::counters(&node, graph, known);
+                *graph = self.graph(std::mem::take(graph), known.within(), &counters)?;
             }
         }
+        node.attribute = attributes;
         Ok(node)
     }
 
@@ -282,8 +328,8 @@ impl Form<'_> {
 enum Step {
     /// It is a constant.
     Constant(Box<TensorProto>),
-    /// Others stand in for it.
-    Replaced(Vec<NodeProto>, Meaning),
+    /// Others stand in for it, by a rewrite of this name.
+    Replaced(Vec<NodeProto>, Meaning, &'static str),
     /// It is in the form.
     Done,
 }

@@ -11,12 +11,14 @@
 //! - [`replacement`]: how a rewrite writes nodes;
 //! - [`rewrites`]: a file a rewrite;
 //! - [`functions`], [`branches`]: model-local functions, and If with a constant condition, inlined;
+//! - [`counters`]: which integers in the body of a Loop cannot become large;
 //! - [`fold`]: what needs to be known of who consumes a value: BatchNormalization into the Linear or
 //!   Conv before it;
 //! - [`operators`]: the table of operators;
 //! - [`written`]: the form as a file.
 
 mod branches;
+mod counters;
 mod decode;
 mod fold;
 mod form;
@@ -30,11 +32,13 @@ mod sparse;
 mod types;
 mod written;
 
+pub use form::rewrite_names;
 pub use operators::{Fate, Operator, operators};
 pub use written::written;
 
 pub(crate) use decode::narrowed;
-pub(crate) use form::canonical;
+pub(crate) use form::{Canonical, canonical};
+pub(crate) use refusal::{NO_TWO_CORNERS, two_ways_to_align};
 pub(crate) use written::{file, named};
 
 /// Version of the standard operator set whose meaning the form has. From it on axes, bounds and

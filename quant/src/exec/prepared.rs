@@ -13,14 +13,14 @@ use crate::{
     Error, Result,
     error::KernelContext,
     graph::{Graph, Node, NodeId, Op},
-    plan::Plan,
+    plan::{Plan, shared},
     settings::Settings,
     ways::QuantizedLinear,
 };
 
 /// A plan made ready to run.
 pub struct Prepared {
-    /// By node index.
+    /// By node index. The integers of a weight that several share are there once.
     pub linears: BTreeMap<usize, QuantizedLinear>,
     /// By node index; a node whose input or output stays float has none.
     pub tables: BTreeMap<usize, Lut>,
@@ -37,16 +37,19 @@ impl Prepared {
     /// # Errors
     /// A plan that does not fit the graph.
     pub fn new(graph: &Graph, plan: &Plan, settings: &Settings) -> Result<Self> {
-        let mut linears = BTreeMap::new();
+        let mut linears: BTreeMap<usize, QuantizedLinear> = BTreeMap::new();
         let mut tables = BTreeMap::new();
         let mut refused = BTreeMap::new();
+        let owners = shared::owners(graph, plan);
         for (id, node) in graph.running() {
             let index = id.0;
             match &node.op {
                 Op::Linear(linear) => {
                     if let Some(planned) = plan.linears.get(&index) {
                         let (way, params) = (planned.way, &planned.params);
-                        match QuantizedLinear::new(&node.name, linear, way, params, settings) {
+                        let same = owners.get(&index).and_then(|owner| linears.get(owner));
+                        let name = &node.name;
+                        match QuantizedLinear::beside(name, linear, way, params, settings, same) {
                             Ok(made) => {
                                 linears.insert(index, made);
                             }

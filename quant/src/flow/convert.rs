@@ -1,5 +1,7 @@
 //! Stage convert: the integer weights of every layer; the reduce writes the job's files.
 
+use std::collections::BTreeMap;
+
 use super::{
     Blobs, Context, FileRef, Next, Stage, TaskInput, TaskOutput, evaluate,
     payload::{ConvertMap, ConvertReduce, ConvertedPart, decode, encode, load},
@@ -10,7 +12,7 @@ use crate::{
     artifact::{Report, outputs, per_layer, plan_json, result_json, statistics, ways, weights},
     graph::{NodeId, Op},
     measured::Measured,
-    plan::Calibration,
+    plan::{Calibration, shared},
     ways::QuantizedLinear,
 };
 
@@ -51,27 +53,42 @@ pub(super) fn map(
     let session = variant.as_deref().unwrap_or(session);
     let bytes = session.convert_bytes(&linears, &planned.plan);
     let _held = context.reserve(session, "converting layers", bytes)?;
-    let mut made = Vec::new();
+    let owners = shared::owners(&session.graph, &planned.plan);
+    let mut made: BTreeMap<usize, weights::Layer<'_>> = BTreeMap::new();
     for id in linears {
         let node = session.graph.node(NodeId(id));
         let (Op::Linear(linear), Some(plan)) = (&node.op, planned.plan.linears.get(&id)) else {
             continue;
         };
         let settings = &session.job.settings;
-        match QuantizedLinear::new(&node.name, linear, plan.way, &plan.params, settings) {
-            Ok(quantized) => made.push((node.name.clone(), quantized)),
+        let same = owners.get(&id).and_then(|owner| made.get(owner));
+        let (weight_of, same) = same.map(|same| (same.name, &same.linear)).unzip();
+        let (name, way, params) = (&node.name, plan.way, &plan.params);
+        match QuantizedLinear::beside(name, linear, way, params, settings, same) {
+            Ok(linear) => {
+                let layer = weights::Layer {
+                    name,
+                    linear,
+                    weight_of,
+                };
+                made.insert(id, layer);
+            }
             // Its runs have failed as well, and its figures say so.
             Err(Error::Kernel { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    let bytes = weights::part(&made)?;
+    let bytes = weights::part(made.values())?;
+    let weight_of =
+        |layer: &weights::Layer<'_>| Some((layer.name.to_owned(), layer.weight_of?.to_owned()));
+    let aliases = made.values().filter_map(weight_of).collect();
     let io = |source| Error::Io {
         what: "converted weights".to_owned(),
         source,
     };
     let part = ConvertedPart {
         weights: blobs.put(bytes).map_err(io)?,
+        aliases,
     };
     Ok(TaskOutput {
         result: encode("converted weights", &part)?,
@@ -101,14 +118,16 @@ pub(super) fn reduce(
         blobs,
         written: Vec::new(),
     };
-    let plan = plan_json::text(&report)?;
-    let parts: Result<Vec<String>> = task
-        .inputs
-        .iter()
-        .map(|input| decode::<ConvertedPart>("converted weights", input).map(|part| part.weights))
-        .collect();
+    let mut parts = Vec::new();
+    let mut aliases = BTreeMap::new();
+    for input in task.inputs {
+        let part: ConvertedPart = decode("converted weights", input)?;
+        parts.push(part.weights);
+        aliases.extend(part.aliases);
+    }
+    let plan = plan_json::text(&report, &aliases)?;
     files.put_file("converted.safetensors", |path| {
-        weights::join(&parts?, &plan, blobs, path)
+        weights::join(&parts, &plan, blobs, path)
     })?;
     files.put("plan.json", plan.into_bytes())?;
     files.put("result.json", result_json::text(&report)?.into_bytes())?;

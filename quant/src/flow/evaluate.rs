@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use dual16_nash::{legality::Rules, ways::Way};
 
 use super::{
-    Blobs, Context, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured, analyze,
+    Blobs, Context, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured,
+    analyze,
+    choice::{AllMeasured, Choice},
     footprint::{self, LargestBatch},
     payload::{EvaluateMap, EvaluateReduce, Evaluated, decode, encode, load, store},
     session::Session,
@@ -18,7 +20,7 @@ use crate::{
     exec::captured,
     graph::{NodeId, Op},
     measured::Planned,
-    plan::{Calibration, Candidate, Chosen, Plan, ScaleSource, choose},
+    plan::{Calibration, Chosen, Plan, ScaleSource, shared},
     settings::WayChoice,
     ways::isolated::{IsolatedLayer, IsolatedWay},
 };
@@ -54,11 +56,17 @@ pub(super) fn stage(session: &Session, calibration: &str) -> Result<Stage> {
     })
 }
 
-/// The Linears in groups of consecutive ones, as even as can be.
+/// The Linears in groups of consecutive ones, as even as can be; those of one weight stay together.
 pub(super) fn groups(session: &Session) -> Vec<Vec<usize>> {
-    let linears: Vec<usize> = session.graph.linears().map(|(id, _, _)| id.0).collect();
-    let size = linears.len().div_ceil(GROUPS).max(1);
-    linears.chunks(size).map(<[usize]>::to_vec).collect()
+    let size = session.graph.linears().count().div_ceil(GROUPS).max(1);
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for set in shared::by_weight(&session.graph) {
+        match groups.last_mut().filter(|group| group.len() < size) {
+            Some(group) => group.extend(set),
+            None => groups.push(set),
+        }
+    }
+    groups
 }
 
 /// Measures a group of layers and chooses for each.
@@ -76,6 +84,7 @@ pub(super) fn map(
     let largest = footprint::largest_batch(session, session.measured_files(), context.blobs)?;
     let mut group = Group {
         session,
+        choice: Choice::of(session),
         source,
         context,
         largest,
@@ -91,12 +100,7 @@ pub(super) fn map(
     let mut measured = group.measure(&first)?;
     let rest: BTreeMap<usize, Vec<Way>> = linears
         .iter()
-        .map(|&id| {
-            (
-                id,
-                group.further_ways(id, measured.get(&id).map_or(&[], Vec::as_slice)),
-            )
-        })
+        .map(|&id| (id, group.further_ways(id, &measured)))
         .filter(|(_, ways)| !ways.is_empty())
         .collect();
     if !rest.is_empty() {
@@ -104,9 +108,11 @@ pub(super) fn map(
             measured.entry(id).or_default().extend(ways);
         }
     }
-    for (id, mut ways) in measured {
+    for ways in measured.values_mut() {
         ways.sort_by_key(|measured| measured.way);
-        let layer = group.decide(id, ways)?;
+    }
+    for &id in measured.keys() {
+        let layer = group.choice.of_layer(id, &measured)?;
         group.tell_saturations(id, &layer);
         group.notices.extend(clipped(&layer));
         layers.push((id, layer));
@@ -144,6 +150,8 @@ pub(super) fn reduce(
         layers.extend(evaluated.layers);
         notices.extend(evaluated.notices);
     }
+    // Those of one weight were measured with the first of them.
+    layers.sort_by_key(|(id, _)| *id);
     let chosen = |(id, layer): &(usize, LayerMeasured)| {
         let chosen = Chosen {
             way: layer.effective,
@@ -179,6 +187,7 @@ pub(super) fn reduce(
 
 struct Group<'a> {
     session: &'a Session,
+    choice: Choice<'a>,
     source: ScaleSource<'a>,
     context: &'a Context<'a>,
     largest: LargestBatch,
@@ -203,13 +212,18 @@ impl Group<'_> {
     }
 
     /// What else is measured where the template's way is not good enough.
-    fn further_ways(&self, id: usize, measured: &[WayMeasured]) -> Vec<Way> {
+    fn further_ways(&self, id: usize, measured: &AllMeasured) -> Vec<Way> {
         let Some(request) = self.session.request.linears.get(&id) else {
             return Vec::new();
         };
-        let poor = measured
+        let poor = self
+            .choice
+            .deciders(id)
             .iter()
+            .filter_map(|id| measured.get(id))
+            .flatten()
             .any(|way| way.metrics.sqnr_rank() < self.session.job.settings.min_layer_sqnr);
+        let measured = measured.get(&id).map_or(&[][..], Vec::as_slice);
         if request.explicit || !poor {
             return Vec::new();
         }
@@ -231,8 +245,8 @@ impl Group<'_> {
 
     /// Measures all that is wanted, in as few passes over the batches as memory allows. A layer's
     /// figures do not depend on what is measured beside it.
-    fn measure(&mut self, wanted: &Wanted) -> Result<BTreeMap<usize, Vec<WayMeasured>>> {
-        let mut measured: BTreeMap<usize, Vec<WayMeasured>> = BTreeMap::new();
+    fn measure(&mut self, wanted: &Wanted) -> Result<AllMeasured> {
+        let mut measured: AllMeasured = BTreeMap::new();
         let mut part = Wanted::new();
         for (&id, ways) in wanted {
             for &way in ways {
@@ -251,11 +265,7 @@ impl Group<'_> {
     }
 
     /// One pass over all measured batches.
-    fn measure_part(
-        &mut self,
-        wanted: &Wanted,
-        measured: &mut BTreeMap<usize, Vec<WayMeasured>>,
-    ) -> Result<()> {
+    fn measure_part(&mut self, wanted: &Wanted, measured: &mut AllMeasured) -> Result<()> {
         let session = self.session;
         let bytes = session.evaluate_bytes(wanted, &self.largest);
         let _held = self
@@ -351,54 +361,6 @@ impl Group<'_> {
             message: message.clone(),
         });
         self.notices.extend(notices);
-    }
-
-    fn decide(&self, id: usize, ways: Vec<WayMeasured>) -> Result<LayerMeasured> {
-        let node = self.session.graph.node(NodeId(id));
-        let unknown = || Error::Payload {
-            what: "evaluate task",
-            reason: format!("node {id} is no Linear of this model"),
-        };
-        let request = self.session.request.linears.get(&id).ok_or_else(unknown)?;
-        let threshold = self.session.job.settings.min_layer_sqnr;
-        let start = ways.iter().find(|measured| measured.way == request.start);
-        let auto = request.requested == WayChoice::Auto;
-        let replace = auto || ways.len() > 1;
-        let candidate = |measured: &WayMeasured| Candidate {
-            way: measured.way,
-            legal: measured.legal,
-            sqnr_db: measured.metrics.sqnr_rank(),
-            macs: measured.macs,
-        };
-        let candidates: Vec<Candidate> = ways.iter().map(candidate).collect();
-        let effective = match replace {
-            true => choose(&candidates).unwrap_or(request.start),
-            false => request.start,
-        };
-        let reason = match start {
-            _ if !replace => request.reason.clone(),
-            _ if auto => format!("{effective} is the best legal way"),
-            Some(_) if effective == request.start => request.reason.clone(),
-            Some(start) => match start.metrics.sqnr_db {
-                Some(db) => format!(
-                    "isolated SQNR of {} is {db:.1} dB, below {threshold} dB; {effective} is the best legal way",
-                    request.start,
-                ),
-                None => format!(
-                    "isolated SQNR of {} has no figure ({}); {effective} is the best legal way",
-                    request.start, start.metrics.reason,
-                ),
-            },
-            None => request.reason.clone(),
-        };
-        Ok(LayerMeasured {
-            layer: node.name.clone(),
-            op: "Linear".to_owned(),
-            requested: request.requested.to_string(),
-            effective,
-            reason,
-            ways,
-        })
     }
 }
 

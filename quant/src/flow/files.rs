@@ -70,6 +70,27 @@ pub(super) fn open_batches(
     BatchFile::open(&file.name, &path, inputs, limits)
 }
 
+/// The file whose first batch tells the shapes: the first without an empty input, or else, of a model
+/// that may be given nothing at an input (a cache before its first step), the first of the largest.
+pub(super) fn probe_file<'j>(
+    job: &'j JobInput,
+    blobs: &dyn Blobs,
+    inputs: &[InputSpec],
+) -> Result<&'j FileRef> {
+    let mut largest: Option<(usize, &FileRef)> = None;
+    for file in &job.calibration {
+        let batches = open_batches(file, blobs, inputs, &job.limits)?;
+        if batches.empty_inputs().next().is_none() {
+            return Ok(file);
+        }
+        let elements = batches.elements();
+        if largest.is_none_or(|(most, _)| elements > most) {
+            largest = Some((elements, file));
+        }
+    }
+    largest.map(|(_, file)| file).ok_or_else(no_calibration)
+}
+
 /// Inputs of the model that a Softmax is masked with, by their name in a batch.
 pub(super) fn masks(graph: &Graph) -> BTreeSet<String> {
     let masks = graph

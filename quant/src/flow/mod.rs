@@ -12,6 +12,7 @@
 //! nothing of queues and leases: whoever runs the tasks hands in a [`Blobs`] and a [`Control`].
 
 mod analyze;
+mod choice;
 mod convert;
 mod evaluate;
 mod files;

@@ -1,6 +1,8 @@
 //! What tasks and stages hand to each other. Private to this version: server and workers run the
 //! same one, and a payload that does not decode says so.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Blobs, LayerMeasured, Notice, operators::OperatorSums};
@@ -104,6 +106,8 @@ pub(super) struct ConvertMap {
 pub(super) struct ConvertedPart {
     /// Blob of a safetensors file.
     pub(super) weights: String,
+    /// Layers whose weight is written under the name of another, and that name.
+    pub(super) aliases: BTreeMap<String, String>,
 }
 
 /// Reduce of convert.

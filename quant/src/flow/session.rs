@@ -10,7 +10,7 @@ use dual16_nash::{IntDtype, ways::Way};
 
 use super::{
     Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice,
-    files::{go_on, is_infinite, load_model, masks, no_calibration, open_batches},
+    files::{go_on, is_infinite, load_model, masks, open_batches, probe_file},
     footprint, left_out,
     variants::Variants,
 };
@@ -76,7 +76,7 @@ impl Session {
         // As many threads as parallel sections have: tasks take turns on them.
         let float = Arc::new(FloatModel::load(&model, rayon::current_num_threads())?);
         go_on(control)?;
-        let first = job.calibration.first().ok_or_else(no_calibration)?;
+        let first = probe_file(job, blobs, model.inputs())?;
         let (graph, probe_elements) = {
             // Which inputs are masks is known of the graph only.
             let any = || model.inputs().iter().map(|input| input.name.clone());
@@ -117,6 +117,7 @@ impl Session {
                 reason: no_linear(&model, &graph),
             });
         }
+        no_row(&graph, &first.name)?;
         let request = Request::resolve(&graph, &job.settings, layer_mode)?;
         Ok(Session {
             job: Arc::new(job.clone()),
@@ -456,6 +457,29 @@ fn no_linear(model: &Model, graph: &Graph) -> String {
             "it has no Linear layer (a MatMul or Gemm with a constant weight): '{}' is none, for {}",
             first.name, first.reason
         ),
+    }
+}
+
+/// Refuses a probe in which no Linear has a row to work on: no batch has more.
+fn no_row(graph: &Graph, file: &str) -> Result<()> {
+    let shape = |node: &Node| graph.value(node.inputs[0]).shape.clone();
+    let mut linears = graph.linears().map(|(_, node, _)| node);
+    match linears.find(|node| !shape(node).contains(&0)) {
+        Some(_) => Ok(()),
+        None => {
+            let told = graph
+                .linears()
+                .next()
+                .map(|(_, node, _)| format!("; of '{}' it has shape {:?}", node.name, shape(node)));
+            Err(Error::Batch {
+                file: file.to_owned(),
+                reason: format!(
+                    "every batch is empty: in the largest, this, the input of each Linear has no \
+                     element{}; give at least one batch without a dimension of 0",
+                    told.unwrap_or_default()
+                ),
+            })
+        }
     }
 }
 

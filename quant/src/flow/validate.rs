@@ -142,6 +142,14 @@ pub(super) fn reduce(
         }
     }
     let total = total.unwrap_or_default();
+    if total.linears.iter().all(|(_, sums, _)| sums.is_empty()) {
+        return Err(Error::Setting {
+            setting: "evaluation".to_owned(),
+            reason: "every batch is empty: no Linear has an element to measure; give at least one \
+                     batch without a dimension of 0"
+                .to_owned(),
+        });
+    }
     if let Some(stage) = mending(plain, &digest, &planned, search.as_deref(), &total, blobs)? {
         return Ok(TaskOutput {
             next: Some(Next::Stage(stage)),

@@ -29,6 +29,8 @@ pub struct ErrorSums {
 
 /// Both tensors are equal.
 const NO_ERROR: &str = "there is no error";
+/// Every batch was empty here.
+const NOTHING: &str = "no measured batch has an element of it";
 
 impl ErrorSums {
     /// Takes in two tensors, or matching parts of them, element by element. Where the reference is
@@ -111,6 +113,7 @@ impl ErrorSums {
         };
         let zero_reference = self.reference_squares == 0.0;
         let (sqnr_db, reason) = match self.sqnr_db() {
+            None if self.count == 0 => (None, NOTHING),
             None => (None, NO_ERROR),
             Some(_) if zero_reference => (None, "the reference is 0 everywhere"),
             Some(db) => (Some(db), ""),
@@ -125,6 +128,11 @@ impl ErrorSums {
             reason: reason.to_owned(),
             left_out,
         }
+    }
+
+    /// Whether nothing was taken in at all.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.count == 0 && self.left_out == 0 && self.broken == 0
     }
 
     /// Number of elements compared.

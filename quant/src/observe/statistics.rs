@@ -24,7 +24,7 @@ const KL_IS_INT8: &str = "observer 'kl' is defined for int8 only; 'minmax' was u
 /// The batches of one value, in batch order.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Statistics {
-    /// Of the first batch.
+    /// Of the first batch that holds an element, or of the first.
     shape: Option<Vec<usize>>,
     masked: Option<Masked>,
     /// Values that are NaN or infinite, in all batches.
@@ -67,9 +67,9 @@ impl Statistics {
     /// number of batches but for some ten numbers each. Merge `ema` needs every batch's histogram:
     /// statistics folded for it keep them all, and serve `exact` as well.
     pub fn push(&mut self, sketch: Sketch, merge: MergeMode) {
-        if self.shape.is_none() {
-            self.shape = Some(sketch.shape);
-        }
+        // An empty batch says nothing of the others' shapes.
+        let told = self.shape.take().filter(|shape| !shape.contains(&0));
+        self.shape = told.or(Some(sketch.shape));
         self.masked = match (self.masked, sketch.masked) {
             (Some(seen), Some(masked)) => Some(seen.union(masked)),
             (seen, masked) => seen.or(masked),
@@ -118,7 +118,7 @@ impl Statistics {
         Ok(RangeChoice { range, fell_back })
     }
 
-    /// Shape in the first batch; a later one may be shorter.
+    /// Shape in the first batch that holds an element; another may be shorter.
     pub fn shape(&self) -> &[usize] {
         self.shape.as_deref().unwrap_or_default()
     }

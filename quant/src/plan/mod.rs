@@ -12,6 +12,7 @@ mod names;
 mod request;
 pub(crate) mod saturation;
 mod scales;
+pub(crate) mod shared;
 mod siblings;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! The ways that are one integer GEMM: a8w8, a16w8, a8w16 and a16w16.
 
+use std::sync::Arc;
+
 use dual16_nash::{
     dtype::{IntDtype, QInt},
     linear::{AccumulatorPeak, GemmShape, channel_rescales, linear, linear_acc, quantize_bias},
@@ -22,7 +24,8 @@ use crate::{
 /// Weight, bias and multipliers.
 #[derive(Debug)]
 pub(super) struct Gemm {
-    weight: QData,
+    /// Held once by all Linears of the weight.
+    weight: Arc<QData>,
     scales: Vec<Scale>,
     bias: Option<Vec<i32>>,
     input: Scale,
@@ -36,28 +39,12 @@ pub(super) struct Gemm {
 }
 
 impl Gemm {
-    pub(super) fn new(making: &Making<'_>, dtype: IntDtype) -> Result<Self> {
-        let Making {
-            name,
-            weight,
-            shape,
-            rounding,
-            ..
-        } = *making;
-        let scales =
-            per_channel_scales(weight, shape, dtype, making.scale_rule, making.power_of_two)
-                .of(name)?;
-        let weight = match dtype {
-            IntDtype::Int8 => {
-                let mut data = vec![0i8; weight.len()];
-                quantize_per_channel(weight, shape, &scales, rounding, &mut data).of(name)?;
-                QData::I8(data)
-            }
-            IntDtype::Int16 => {
-                let mut data = vec![0i16; weight.len()];
-                quantize_per_channel(weight, shape, &scales, rounding, &mut data).of(name)?;
-                QData::I16(data)
-            }
+    /// `same` has the same weight and these integers of it.
+    pub(super) fn new(making: &Making<'_>, dtype: IntDtype, same: Option<&Gemm>) -> Result<Self> {
+        let Making { name, shape, .. } = *making;
+        let (weight, scales) = match same {
+            Some(same) => (Arc::clone(&same.weight), same.scales.clone()),
+            None => quantized(making, dtype)?,
         };
         let bias = match making.bias {
             Some(bias) => Some(quantize_bias(bias, making.input, &scales).of(name)?),
@@ -120,7 +107,7 @@ impl Gemm {
     ) -> Result<(Vec<Y>, AccumulatorPeak)> {
         let bias = self.bias.as_deref();
         let mut y = vec![Y::default(); shape.n * shape.o];
-        let peak = each_dtype!(&x.data, x => each_dtype!(&self.weight, w => {
+        let peak = each_dtype!(&x.data, x => each_dtype!(&*self.weight, w => {
             linear(x, w, shape, bias, rescales, &mut y)
         }))
         .of(name)?;
@@ -135,7 +122,7 @@ impl Gemm {
     ) -> Result<(RawOutput, RunCounts)> {
         let bias = self.bias.as_deref();
         let mut acc = vec![0i64; shape.n * shape.o];
-        let peak = each_dtype!(&x.data, x => each_dtype!(&self.weight, w => {
+        let peak = each_dtype!(&x.data, x => each_dtype!(&*self.weight, w => {
             linear_acc(x, w, shape, bias, &mut acc)
         }))
         .of(name)?;
@@ -162,7 +149,7 @@ impl Gemm {
         x: &[f32],
         shape: GemmShape,
     ) -> Result<Vec<f32>> {
-        let weight = each_dtype!(&self.weight, data => {
+        let weight = each_dtype!(&*self.weight, data => {
             float_weight(name, data, self.shape, &self.scales)?
         });
         Ok(linear_f32(x, &weight, self.float_bias.as_deref(), shape))
@@ -180,4 +167,30 @@ impl Gemm {
         }
         IntegerWeights { parameters }
     }
+}
+
+/// The integers of a weight, a scale for each channel.
+fn quantized(making: &Making<'_>, dtype: IntDtype) -> Result<(Arc<QData>, Vec<Scale>)> {
+    let Making {
+        name,
+        weight,
+        shape,
+        rounding,
+        ..
+    } = *making;
+    let scales = per_channel_scales(weight, shape, dtype, making.scale_rule, making.power_of_two)
+        .of(name)?;
+    let data = match dtype {
+        IntDtype::Int8 => {
+            let mut data = vec![0i8; weight.len()];
+            quantize_per_channel(weight, shape, &scales, rounding, &mut data).of(name)?;
+            QData::I8(data)
+        }
+        IntDtype::Int16 => {
+            let mut data = vec![0i16; weight.len()];
+            quantize_per_channel(weight, shape, &scales, rounding, &mut data).of(name)?;
+            QData::I16(data)
+        }
+    };
+    Ok((Arc::new(data), scales))
 }

@@ -70,6 +70,11 @@ impl<'a> Parameter<'a> {
         }
     }
 
+    /// Whether it depends on the weight alone, so that all Linears of it have the same.
+    pub(crate) fn is_of_weight(&self) -> bool {
+        self.name.starts_with("weight")
+    }
+
     pub(crate) fn scales(name: &'static str, scales: Vec<f32>) -> Self {
         Parameter {
             name,

@@ -140,6 +140,18 @@ impl QuantizedLinear {
         params: &LinearParams,
         settings: &Settings,
     ) -> Result<Self> {
+        Self::beside(name, linear, way, params, settings, None)
+    }
+
+    /// The same, beside one whose weight has the same integers: both hold them.
+    pub(crate) fn beside(
+        name: &str,
+        linear: &Linear,
+        way: Way,
+        params: &LinearParams,
+        settings: &Settings,
+        same: Option<&QuantizedLinear>,
+    ) -> Result<Self> {
         let weight = linear.weight.as_standard_layout();
         let (outputs, inputs) = linear.weight.dim();
         let making = Making {
@@ -153,15 +165,34 @@ impl QuantizedLinear {
             scale_rule: settings.scale_rule,
             power_of_two: settings.power_of_two,
         };
+        let same = same.map(|same| &same.kernel);
         let kernel = match params.inner {
-            InnerParams::Gemm => Kernel::Gemm(Gemm::new(&making, way.weight_dtype())?),
+            InnerParams::Gemm => {
+                let same = match same {
+                    Some(Kernel::Gemm(same)) => Some(same),
+                    _ => None,
+                };
+                Kernel::Gemm(Gemm::new(&making, way.weight_dtype(), same)?)
+            }
             InnerParams::MulSum {
                 weight,
                 product,
                 sum,
                 bias,
-            } => Kernel::MulSum(MulSum::new(&making, weight, product, sum, bias)?),
-            InnerParams::Split { high, low } => Kernel::Split(Split::new(&making, high, low)?),
+            } => {
+                let same = match same {
+                    Some(Kernel::MulSum(same)) => Some(same),
+                    _ => None,
+                };
+                Kernel::MulSum(MulSum::new(&making, weight, product, sum, bias, same)?)
+            }
+            InnerParams::Split { high, low } => {
+                let same = match same {
+                    Some(Kernel::Split(same)) => Some(same),
+                    _ => None,
+                };
+                Kernel::Split(Split::new(&making, high, low, same)?)
+            }
         };
         Ok(QuantizedLinear {
             name: name.to_owned(),

@@ -1,5 +1,7 @@
 //! The way `mul_sum`: Mul, ReduceSum and Add, every tensor int16 with one scale.
 
+use std::sync::Arc;
+
 use dual16_nash::{
     dtype::{IntDtype, QInt},
     elementwise::{add, rescale_to},
@@ -25,7 +27,8 @@ use crate::{
 /// Weight, bias and multipliers.
 #[derive(Debug)]
 pub(super) struct MulSum {
-    weight: Vec<i16>,
+    /// Held once by all Linears of the weight.
+    weight: Arc<Vec<i16>>,
     weight_scale: Scale,
     product_scale: Scale,
     sum_scale: Scale,
@@ -49,12 +52,14 @@ struct Bias {
 }
 
 impl MulSum {
+    /// `same` has the same weight and these integers of it.
     pub(super) fn new(
         making: &Making<'_>,
         weight_scale: f32,
         product: f32,
         sum: f32,
         bias: Option<f32>,
+        same: Option<&MulSum>,
     ) -> Result<Self> {
         let Making {
             name,
@@ -71,7 +76,10 @@ impl MulSum {
             quantize(values, scale, rounding, &mut data).of(name)?;
             Ok(data)
         };
-        let weight = quantized(making.weight, weight_scale)?;
+        let weight = match same {
+            Some(same) => Arc::clone(&same.weight),
+            None => Arc::new(quantized(making.weight, weight_scale)?),
+        };
         let bias = match (making.bias, bias) {
             (Some(values), Some(value)) => {
                 let scale = scale(value)?;

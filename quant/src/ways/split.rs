@@ -1,5 +1,7 @@
 //! The way `split`: an int16 weight as two int8 planes, two Linears and an int16 Add.
 
+use std::sync::Arc;
+
 use dual16_nash::{
     dtype::{IntDtype, QInt},
     elementwise::add,
@@ -40,7 +42,8 @@ pub(super) struct Split {
 /// One int8 Linear with an int16 output.
 #[derive(Debug)]
 struct Plane {
-    weight: Vec<i8>,
+    /// Held once by all Linears of the weight.
+    weight: Arc<Vec<i8>>,
     scales: Vec<Scale>,
     output: Scale,
     rescales: Vec<Rescale>,
@@ -50,8 +53,7 @@ struct Plane {
 impl Plane {
     fn new(
         making: &Making<'_>,
-        weight: Vec<i8>,
-        scales: Vec<Scale>,
+        (weight, scales): (Arc<Vec<i8>>, Vec<Scale>),
         plane: f32,
         output: Scale,
     ) -> Result<Self> {
@@ -68,18 +70,33 @@ impl Plane {
 }
 
 impl Split {
-    pub(super) fn new(making: &Making<'_>, high: f32, low: f32) -> Result<Self> {
+    /// `same` has the same weight, and so the same planes.
+    pub(super) fn new(
+        making: &Making<'_>,
+        high: f32,
+        low: f32,
+        same: Option<&Split>,
+    ) -> Result<Self> {
         let name = making.name;
-        let planes = SplitWeight::new(making.weight, making.shape).of(name)?;
-        let high_scales = planes.hi_scales().of(name)?;
+        let held = |plane: &Plane| (Arc::clone(&plane.weight), plane.scales.clone());
+        let (high_plane, low_plane) = match same {
+            Some(same) => (held(&same.high), held(&same.low)),
+            None => {
+                let planes = SplitWeight::new(making.weight, making.shape).of(name)?;
+                let scales = planes.hi_scales().of(name)?;
+                let low = (Arc::new(planes.lo), planes.scales);
+                ((Arc::new(planes.hi), scales), low)
+            }
+        };
+        let high_scales = &high_plane.1;
         let (output_dtype, output) = making.requantized_output()?;
         let bias = match making.bias {
-            Some(bias) => Some(quantize_bias(bias, making.input, &high_scales).of(name)?),
+            Some(bias) => Some(quantize_bias(bias, making.input, high_scales).of(name)?),
             None => None,
         };
-        let mut saturations = making.saturated_bias(&high_scales);
-        let high = Plane::new(making, planes.hi, high_scales, high, output)?;
-        let low = Plane::new(making, planes.lo, planes.scales, low, output)?;
+        let mut saturations = making.saturated_bias(high_scales);
+        let high = Plane::new(making, high_plane, high, output)?;
+        let low = Plane::new(making, low_plane, low, output)?;
         for (name, plane) in [("high", &high), ("low", &low)] {
             let accumulator = format!("its {name} plane's accumulator at the plane's scale");
             saturations.extend(of_rescales(&accumulator, &plane.rescales));

@@ -9,6 +9,7 @@
 )]
 
 mod article;
+mod empty;
 mod golden;
 #[path = "../frontend/shared/made.rs"]
 #[allow(
@@ -18,7 +19,9 @@ mod golden;
 mod made;
 mod masks;
 mod mend;
+mod refused;
 mod rules;
+mod shared;
 mod support;
 mod trouble;
 

@@ -189,3 +189,8 @@ pub fn settings(by_name: &[(&str, SettingValue)]) -> Settings {
         ..Settings::default()
     }
 }
+
+/// A smooth curve through both signs.
+pub fn curve(len: usize, step: f32) -> Vec<f32> {
+    (0..len).map(|i| (step * i as f32 + 0.3).sin()).collect()
+}

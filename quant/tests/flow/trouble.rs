@@ -12,17 +12,12 @@ use serde_json::Value;
 
 use crate::{
     made::Made,
-    support::{Finished, job, run, settings},
+    support::{Finished, curve, job, run, settings},
 };
 
 const ROWS: usize = 4;
 const INPUTS: usize = 8;
 const OUTPUTS: usize = 6;
-
-/// A smooth curve through both signs.
-fn curve(len: usize, step: f32) -> Vec<f32> {
-    (0..len).map(|i| (step * i as f32 + 0.3).sin()).collect()
-}
 
 /// `h = x W`, the Linear "fc" of every model here.
 fn fc() -> Made {

@@ -115,6 +115,29 @@ fn integers_become_thirty_two_bits() {
 }
 
 #[test]
+fn a_dimension_that_the_model_leaves_open_may_be_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = floats(&[None, Some(3)]);
+    let path = file(&folder, Dtype::F32, &[0, 3], &[]);
+    let mut batch = BatchFile::open("b.safetensors", &path, &inputs, LIMITS).unwrap();
+    assert_eq!(batch.read(0).unwrap()["x"].shape(), [0, 3]);
+    assert_eq!(batch.empty_inputs().collect::<Vec<_>>(), ["x"]);
+
+    let path = npz(&folder, |writer| {
+        writer
+            .add_array("x", &Array3::<f32>::zeros((2, 0, 3)))
+            .unwrap();
+    });
+    let mut stack = BatchFile::open("b.npz", &path, &inputs, LIMITS).unwrap();
+    assert_eq!(stack.count(), 2);
+    assert!(
+        stack
+            .batches()
+            .all(|batch| batch.unwrap()["x"].shape() == [0, 3])
+    );
+}
+
+#[test]
 fn a_leading_axis_more_is_a_stack() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(
@@ -191,10 +214,15 @@ fn what_does_not_fit_is_named() {
     }
 
     let path = file(&folder, Dtype::F32, &[0, 3], &[]);
-    let text = open_error("b.safetensors", &path, &floats(&[None, Some(3)]));
+    let text = open_error("b.safetensors", &path, &floats(&[Some(2), Some(3)]));
+    assert!(
+        text.contains("'x' has shape [0, 3]; input 'x' needs [2, 3]"),
+        "{text}"
+    );
+    let text = open_error("b.safetensors", &path, &floats(&[Some(3)]));
     assert_eq!(
         text,
-        "b.safetensors: tensor 'x' is empty: its shape is [0, 3]"
+        "b.safetensors: tensor 'x' has shape [0, 3], a stack of no batch; input 'x' needs [3]"
     );
 
     let path = file(&folder, Dtype::F8_E4M3, &[1], &[0]);

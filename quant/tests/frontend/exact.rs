@@ -2,7 +2,16 @@
 //! the first of equals; and that shapes are calculated without kernels of our own.
 
 use crate::shared::{LIMITS, made, made::Made};
-use dual16_quant::{Error, float::FloatModel, model::Model, onnx::DataType, tensor::Datum};
+use dual16_quant::{
+    Error,
+    float::FloatModel,
+    model::Model,
+    onnx::{
+        AttributeProto, AttributeType, DataType, GraphProto, TensorProto, TensorShapeProto,
+        TensorTypeProto, TypeProto, ValueInfoProto, int64_initializer, node,
+    },
+    tensor::Datum,
+};
 use ndarray::arr1;
 
 fn run(made: Made, output: &str) -> Result<Datum, Error> {
@@ -64,4 +73,80 @@ fn shapes_are_calculated_by_the_engine() {
         .node("Add", &["square", "shape"], &["y"]);
     let model = made.model();
     assert!(model.nodes().iter().all(|node| node.domain.is_empty()));
+}
+
+/// A Loop of three rounds that carries an integer from 5 on, made in its body by these nodes of
+/// `count`, `round` and the constants `one` and `three`.
+fn looped(nodes: &[(&str, &[&str], &str)]) -> Result<Datum, Error> {
+    let value = |name: &str, elem: DataType| ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto {
+            tensor_type: Some(TensorTypeProto {
+                elem_type: elem.into(),
+                shape: Some(TensorShapeProto::default()),
+            }),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    };
+    let scalar = |name: &str, element: i64| TensorProto {
+        dims: Vec::new(),
+        ..int64_initializer(name, &[element])
+    };
+    let made = nodes
+        .iter()
+        .map(|(op, inputs, output)| node(op, inputs, &[output]));
+    let body = GraphProto {
+        name: "body".to_owned(),
+        node: made
+            .chain([node("Identity", &["go_on"], &["still"])])
+            .collect(),
+        input: vec![
+            value("round", DataType::Int64),
+            value("go_on", DataType::Bool),
+            value("count", DataType::Int64),
+        ],
+        output: vec![
+            value("still", DataType::Bool),
+            value("next", DataType::Int64),
+        ],
+        initializer: vec![scalar("one", 1), scalar("three", 3)],
+        ..GraphProto::default()
+    };
+    let mut made = Made::new(&[4]).node("Loop", &["rounds", "", "first"], &["y"]);
+    made.graph.initializer = vec![scalar("rounds", 3), scalar("first", 5)];
+    made.graph.node[0].attribute.push(AttributeProto {
+        name: "body".to_owned(),
+        r#type: AttributeType::Graph.into(),
+        g: Some(body),
+        ..AttributeProto::default()
+    });
+    run(made, "y")
+}
+
+#[test]
+fn integers_in_a_body_only_count_or_are_refused_by_name() {
+    let counted = looped(&[("Add", &["count", "one"], "next")]).unwrap();
+    assert_eq!(counted, Datum::I32(ndarray::arr0(8).into_dyn()));
+    let of_the_round = looped(&[
+        ("Mul", &["round", "three"], "part"),
+        ("Add", &["part", "one"], "next"),
+    ]);
+    assert_eq!(
+        of_the_round.unwrap(),
+        Datum::I32(ndarray::arr0(7).into_dyn())
+    );
+
+    for (op, inputs) in [
+        ("Mul", ["count", "three"]),
+        ("Add", ["count", "round"]),
+        ("Add", ["count", "count"]),
+        ("BitwiseAnd", ["count", "three"]),
+    ] {
+        let error = looped(&[(op, &inputs, "next")]).unwrap_err();
+        assert!(matches!(error, Error::Model { .. }), "{error}");
+        let text = error.to_string();
+        let says = ["node_next", op, "inside the body of an If, Loop or Scan"];
+        assert!(says.iter().all(|part| text.contains(part)), "{text}");
+    }
 }

@@ -22,7 +22,9 @@ the node's name and the reason.
 
 Integers and booleans are never quantized. Float execution holds integers in 32 bits: arithmetic that
 leaves them is an error that names the node. Inside the body of a Loop or a branch only what the float
-engine runs itself is run, and integers there are not watched.
+engine runs itself is run: what is \"exact\" here is refused there, by name, and so is arithmetic on 64-bit
+integers other than lengths, small constants, the number of the iteration and what a Loop only counts.
+An If whose condition is constant is no branch.
 
 | operator | fate | |
 |---|---|---|

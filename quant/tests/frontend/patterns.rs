@@ -45,6 +45,54 @@ fn linear_forms() {
 }
 
 #[test]
+fn a_norm_of_channels_is_done_by_the_product_before_it() {
+    let normalized = |made: Made, of: &str| {
+        made.constant("scale", &[2], &[0.5, -3.0])
+            .constant("shift", &[2], &[1.0, 0.25])
+            .constant("mean", &[2], &[-0.5, 2.0])
+            .constant("variance", &[2], &[4.0, 0.1])
+            .node(
+                "BatchNormalization",
+                &[of, "scale", "shift", "mean", "variance"],
+                &["y"],
+            )
+            .float("epsilon", 0.01)
+    };
+    let product = |shape: &[usize], width: usize| {
+        let weight: Vec<f32> = (0..4 * width).map(|i| 0.3 * i as f32 - 1.0).collect();
+        Made::new(shape)
+            .constant("w", &[4, width], &weight)
+            .node("MatMul", &["x", "w"], &["p"])
+    };
+    let added = |shape: &[usize], values: &[f32]| {
+        product(&[2, 4], 2)
+            .constant("b", shape, values)
+            .node("Add", &["b", "p"], &["h"])
+    };
+    let listing = |made: Made, shape: &[usize]| {
+        let sample = Sample::new(made.model(), made::batch(shape));
+        assert!(reference::worst_difference(&sample) < TOLERANCE);
+        sample.listing().len()
+    };
+    assert_eq!(listing(normalized(product(&[2, 4], 2), "p"), &[2, 4]), 1);
+    for shape in [vec![2], vec![1, 2]] {
+        let made = normalized(added(&shape, &[1.0, -2.0]), "h");
+        assert_eq!(listing(made, &[2, 4]), 1);
+    }
+    // A column is added to rows; channels in the middle are none of a product's.
+    let column = normalized(added(&[2, 1], &[1.0, -2.0]), "h");
+    assert!(listing(column, &[2, 4]) > 1);
+    let middle = normalized(product(&[3, 2, 4], 5), "p");
+    assert!(listing(middle, &[3, 2, 4]) > 1);
+    // What somebody else reads stays.
+    let mut read = normalized(product(&[2, 4], 2), "p");
+    read.graph
+        .output
+        .push(dual16_quant::onnx::f32_value("p", None));
+    assert!(listing(read, &[2, 4]) > 1);
+}
+
+#[test]
 fn gemm_with_scales_and_either_orientation() {
     let weight: Vec<f32> = (0..8).map(|i| 0.3 * i as f32 - 1.0).collect();
     for (shape, transposed) in [([4, 2], 0), ([2, 4], 1)] {

@@ -1,5 +1,6 @@
 //! Float execution against onnxruntime, on the operator tests of the onnx package and on random small
 //! graphs: the same numbers, or a refusal that names the node or the operator. Never other numbers.
+//! Each rewrite of the canonical form must have applied in a case that is equal.
 //!
 //! DUAL16_REFERENCE_SAMPLE sets how many operator tests are run (0: all of them; of the graphs, which
 //! are small, it is four times as many), PROPTEST_RNG_SEED which, DUAL16_REFERENCE_ONLY names a single
@@ -26,6 +27,7 @@ use std::{
 };
 
 use case::Case;
+use dual16_quant::canonical::rewrite_names;
 use outcome::{Class, Outcome};
 
 /// Of a hundred cases of a group, how many must give the same numbers at least: what is supported
@@ -52,6 +54,13 @@ fn the_same_numbers_as_onnxruntime_or_a_refusal_that_names_the_node() {
                 "{group}: only {equal} of {all} cases are equal, less than {least} %"
             ));
         }
+    }
+    if std::env::var_os("DUAL16_REFERENCE_ONLY").is_none() {
+        let applied = |name: &&str| outcomes.iter().any(|one| one.rewrites.contains(name));
+        let never = rewrite_names().filter(|name| !applied(name));
+        wrong.extend(never.map(|name| {
+            format!("canonical/{name}: it applied in no case that is equal; draw one that it does")
+        }));
     }
     wrong.extend(canonical::check(folder.path(), &cases));
     let failed = outcomes.iter().filter(|one| one.class.fails());

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -31,6 +31,8 @@ pub struct Outcome {
     pub name: String,
     pub class: Class,
     pub message: String,
+    /// What rewrote the model, if the numbers are equal.
+    pub rewrites: BTreeSet<&'static str>,
 }
 
 impl Class {
@@ -53,12 +55,13 @@ impl fmt::Display for Outcome {
 
 /// Runs a case.
 pub fn of(case: &Case) -> Outcome {
-    let (class, message) = catch_unwind(AssertUnwindSafe(|| run(case)))
-        .unwrap_or_else(|panic| (Class::Panic, told(panic.as_ref())));
+    let (class, message, rewrites) = catch_unwind(AssertUnwindSafe(|| run(case)))
+        .unwrap_or_else(|panic| (Class::Panic, told(panic.as_ref()), BTreeSet::new()));
     Outcome {
         name: case.name.clone(),
         class,
         message: message.replace(['\n', '\t'], " "),
+        rewrites,
     }
 }
 
@@ -82,7 +85,7 @@ pub fn counted<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-fn run(case: &Case) -> (Class, String) {
+fn run(case: &Case) -> (Class, String, BTreeSet<&'static str>) {
     let path = case.folder.join("model.onnx");
     let loaded = Model::load("model.onnx", &path, &[], &InputLimits::DEFAULT).and_then(|model| {
         let float = FloatModel::load(&model, 1)?;
@@ -90,15 +93,18 @@ fn run(case: &Case) -> (Class, String) {
     });
     let (model, float) = match loaded {
         Ok(loaded) => loaded,
-        Err(error) => return refusal(case, &error),
+        Err(error) => {
+            let (class, message) = refusal(case, &error);
+            return (class, message, BTreeSet::new());
+        }
     };
     let batches = (0..case.batches).map(|index| {
         let (class, message) = run_batch(case, &model, &float, index);
         (class, format!("{message} (batch {index})"))
     });
     match batches.max_by_key(|(class, _)| *class) {
-        Some((class, message)) if class != Class::Equal => (class, message),
-        _ => (Class::Equal, String::new()),
+        Some((class, message)) if class != Class::Equal => (class, message, BTreeSet::new()),
+        _ => (Class::Equal, String::new(), model.rewrites().clone()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Arithmetic on integers. rten holds them in 32 bits, so what may leave those, or wraps in a
 //! narrower type, goes to kernels of our own that notice. What follows from the lengths of tensors
-//! and constants alone stays: lengths and numbers of elements are far from 32 bits.
+//! and constants alone stays: lengths and numbers of elements are far from 32 bits. So does what only
+//! counts in the body of a Loop; what else calculates there with 64-bit integers is refused.
 
 use super::{
     Node, Rewritten,
@@ -40,7 +41,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         .iter()
         .filter(|name| !name.is_empty())
         .all(|name| known.is_length(name));
-    if wide && (lengths || known.nested) && op != "ReduceMean" {
+    if wide && lengths && op != "ReduceMean" {
         return Ok(None);
     }
     if elem == T::Int32 && matches!(op, "Add" | "Sub" | "Mul" | "Neg" | "Abs") {
@@ -119,11 +120,14 @@ fn bytes(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
 pub(super) fn exact_cast(known: &Known<'_>, x: &str, to: DataType) -> bool {
     use DataType as T;
     let from = known.elem(x);
-    if from == T::Bool || from == to || known.nested {
+    if from == T::Bool || from == to {
         return false;
     }
     let whole = known.is_length(x);
     match to {
+        // Inside a body none of our kernels runs. ONNX does not say what floats beyond the type become,
+        // and rten wraps integers as it does.
+        T::Int32 | T::Int8 | T::Uint8 if known.nested => false,
         T::Int64 | T::Int32 => (is_float(from) || from == T::Undefined) && !whole,
         T::Int16 => !matches!(from, T::Int8 | T::Uint8),
         T::Uint16 => from != T::Uint8,

@@ -4,8 +4,8 @@
 use super::{Node, Rewritten};
 use crate::{
     canonical::{
-        known::Known,
-        refusal::Refusal,
+        known::{Known, counted},
+        refusal::{NO_TWO_CORNERS, Refusal, two_ways_to_align},
         replacement::{Replacement, int_attribute},
     },
     onnx::{AttributeProto, DataType},
@@ -41,6 +41,7 @@ const ALWAYS: &[&str] = &[
 
 pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let op = node.op();
+    corners(known, node)?;
     let own = match op {
         _ if ALWAYS.contains(&op) => true,
         // rten takes neither the first of equals nor the last.
@@ -119,7 +120,8 @@ pub(super) fn to_kernel_with(
 pub(super) fn nowhere_nested(known: &Known<'_>) -> Result<(), Refusal> {
     match known.nested {
         true => Err(Refusal::new(
-            "it is inside the body of an If, Loop or Scan, where it cannot be run exactly; unroll the body",
+            "it is inside the body of an If, Loop or Scan, where it cannot be run exactly: only the float \
+             engine runs there, and nothing notices integers beyond 32 bits; unroll the body",
         )),
         false => Ok(()),
     }
@@ -197,6 +199,39 @@ fn resize(known: &Known<'_>, node: &Node<'_>) -> Result<bool, Refusal> {
             .rank(node.needs(0)?)
             .is_some_and(|rank| rank == 4 || rank == 3);
     Ok(!plain)
+}
+
+/// Refuses corners that cannot be aligned, where the lengths are known without a batch; the kernels
+/// refuse the others.
+fn corners(known: &Known<'_>, node: &Node<'_>) -> Result<(), Refusal> {
+    match node.op() {
+        "AffineGrid" if node.int("align_corners").unwrap_or(0) != 0 => {
+            let size = known.ints(node.needs(1)?).unwrap_or_default();
+            match size.iter().skip(2).any(|&length| length == 1) {
+                true => Err(Refusal::new(NO_TWO_CORNERS)),
+                false => Ok(()),
+            }
+        }
+        "Resize" if node.text("coordinate_transformation_mode") == Some("align_corners") => {
+            let Some(scales) = node.input(2).and_then(|scales| known.floats(scales)) else {
+                return Ok(());
+            };
+            let shape = known.value(node.needs(0)?).shape.unwrap_or_default();
+            let axes = match node.ints("axes") {
+                Some(axes) => axes.to_vec(),
+                None => (0..shape.len() as i64).collect(),
+            };
+            for (&axis, &scale) in axes.iter().zip(&scales) {
+                let length = counted(axis, shape.len()).and_then(|axis| *shape.get(axis)?);
+                let exact = length.unwrap_or(0) as f32 * scale;
+                if exact >= 2.0 && exact.fract() != 0.0 {
+                    return Err(Refusal::new(two_ways_to_align(exact)));
+                }
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a Pad has what rten's has not: axes, pads that crop, other types than its own.

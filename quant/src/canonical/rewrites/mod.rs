@@ -33,40 +33,44 @@ pub(super) type Rewritten = Result<Option<Vec<NodeProto>>, Refusal>;
 /// A rewrite of nodes of some operators.
 type Rewrite = fn(&Known<'_>, &Node<'_>) -> Rewritten;
 
-/// In the order they are tried.
-const ALL: &[Rewrite] = &[
-    older::rewrite,
-    broadcast_axis::rewrite,
-    defaults::rewrite,
-    windows::rewrite,
-    windowed::rewrite,
-    softmax::rewrite,
-    activations::rewrite,
-    norms::rewrite,
-    attention::rewrite,
-    rotary::rewrite,
-    einsum::rewrite,
-    pow::rewrite,
-    gemm::rewrite,
-    matmul::rewrite,
-    cast::rewrite,
-    sign::rewrite,
-    dequantize::rewrite,
-    quantized::rewrite,
-    reductions::rewrite,
-    integers::rewrite,
-    kernels::rewrite,
+/// By the names of their files, in the order they are tried.
+pub(super) const ALL: &[(&str, Rewrite)] = &[
+    ("older", older::rewrite),
+    ("broadcast_axis", broadcast_axis::rewrite),
+    ("defaults", defaults::rewrite),
+    ("windows", windows::rewrite),
+    ("windowed", windowed::rewrite),
+    ("softmax", softmax::rewrite),
+    ("activations", activations::rewrite),
+    ("norms", norms::rewrite),
+    ("attention", attention::rewrite),
+    ("rotary", rotary::rewrite),
+    ("einsum", einsum::rewrite),
+    ("pow", pow::rewrite),
+    ("gemm", gemm::rewrite),
+    ("matmul", matmul::rewrite),
+    ("cast", cast::rewrite),
+    ("sign", sign::rewrite),
+    ("dequantize", dequantize::rewrite),
+    ("quantized", quantized::rewrite),
+    ("reductions", reductions::rewrite),
+    ("integers", integers::rewrite),
+    ("kernels", kernels::rewrite),
 ];
 
-/// The first rewrite that applies to a node of the standard operators.
-pub(super) fn apply(known: &Known<'_>, node: &NodeProto) -> Rewritten {
+/// What the first rewrite that applies puts in the place of a node of the standard operators, and its
+/// name.
+pub(super) fn apply(
+    known: &Known<'_>,
+    node: &NodeProto,
+) -> Result<Option<(&'static str, Vec<NodeProto>)>, Refusal> {
     if !node.domain.is_empty() {
         return Ok(None);
     }
     let node = Node { proto: node };
-    for rewrite in ALL {
+    for (name, rewrite) in ALL {
         if let Some(nodes) = rewrite(known, &node)? {
-            return Ok(Some(nodes));
+            return Ok(Some((name, nodes)));
         }
     }
     Ok(None)

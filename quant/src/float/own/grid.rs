@@ -5,7 +5,7 @@ use super::{
     call::{Call, tensor},
     windows::unravel,
 };
-use crate::tensor::Datum;
+use crate::{canonical::NO_TWO_CORNERS, tensor::Datum};
 
 pub(super) fn affine(call: &Call<'_>) -> Made {
     let theta = call.floats(0)?;
@@ -25,7 +25,7 @@ pub(super) fn affine(call: &Call<'_>) -> Made {
     }
     let corners = call.int("align_corners", 0) != 0;
     if corners && spatial.contains(&1) {
-        return Err("an axis of length 1 has no two corners to align".to_owned());
+        return Err(NO_TWO_CORNERS.to_owned());
     }
     let coordinate = |index: usize, length: usize| {
         let length = length as f64;

@@ -4,7 +4,7 @@
 use ndarray::{ArrayD, Axis, IxDyn};
 
 use super::{Made, call::Call};
-use crate::tensor::Datum;
+use crate::{canonical::two_ways_to_align, tensor::Datum};
 
 pub(super) fn resize(call: &Call<'_>) -> Made {
     let datum = call.needs(0)?;
@@ -176,10 +176,7 @@ impl<'c> Plan<'c> {
         let (length, count) = (self.input[axis] as f32, self.output[axis] as f32);
         let exact = length * scale;
         if self.coordinates == "align_corners" && count > 1.0 && exact.fract() != 0.0 {
-            // ONNX's own tests align those of the fractional length, its runtimes the whole one's.
-            return Err(format!(
-                "the corners of {exact} elements can be aligned in two ways; give it sizes instead of scales"
-            ));
+            return Err(two_ways_to_align(exact));
         }
         Ok(match self.coordinates {
             "half_pixel" => (place + 0.5) / scale - 0.5,

@@ -114,7 +114,8 @@ impl<'a> Build<'a> {
     /// A constant matrix as `[O, K]`; `turned` where the model has it as `[K, O]`. It shares the
     /// elements of the constant.
     pub(super) fn weight(&mut self, name: &'a str, turned: bool) -> Result<ArcArray2<f32>> {
-        let matrix = self.finite(name)?.into_dimensionality::<Ix2>();
+        let matrix = self.checked(name, self.facts.matrix(name))?;
+        let matrix = matrix.into_dimensionality::<Ix2>();
         let matrix = matrix.map_err(|_| self.lost(name))?;
         Ok(if turned {
             matrix.reversed_axes()
@@ -125,7 +126,10 @@ impl<'a> Build<'a> {
 
     /// A float constant without NaN or infinity.
     pub(super) fn finite(&self, name: &str) -> Result<SharedTensor> {
-        let tensor = self.facts.f32_constant(name);
+        self.checked(name, self.facts.f32_constant(name))
+    }
+
+    fn checked(&self, name: &str, tensor: Option<SharedTensor>) -> Result<SharedTensor> {
         let tensor = tensor.ok_or_else(|| self.lost(name))?;
         check_finite(self.facts, name, tensor.view(), |_| false)?;
         Ok(tensor)

@@ -152,6 +152,19 @@ impl<'a> Facts<'a> {
         self.model.f32_constant(name).cloned()
     }
 
+    /// The same of a matrix. Of one that a Transpose makes of a constant, that constant's elements: every
+    /// Linear may turn a weight for itself.
+    pub(super) fn matrix(&self, name: &str) -> Option<SharedTensor> {
+        let turned = || {
+            let node = self.producer(name)?;
+            let from = self.model.f32_constant(node.inputs.first()?)?;
+            let swaps = matches!(node.ints("perm"), None | Some([1, 0]));
+            let is_turned = node.standard_op() == "Transpose" && from.ndim() == 2 && swaps;
+            is_turned.then(|| from.clone().reversed_axes())
+        };
+        turned().or_else(|| self.f32_constant(name))
+    }
+
     /// The only element of a float constant.
     pub(super) fn scalar(&self, name: &str) -> Option<f32> {
         self.scalars.get(name).copied()

@@ -18,8 +18,9 @@ def size_of(d, x, axis):
 
 def three(d):
     """An input of three dimensions of which some are dynamic, down to 0 at times."""
-    rows = d.dim(2, 4, 1, 0) if d.chance(0.3) else d.dim(2, 4, 1)
-    return d.input([rows, d.dim(3, 1, 5, 2) if d.chance() else 3, 4])
+    rows = d.dim(2, 4, 1, 0) if d.chance(0.5) else d.dim(2, 4, 1)
+    columns = [d.dim(3, 1, 5, 2), d.dim(3, 1, 0, 2), 3, 3]
+    return d.input([rows, d.pick(columns), 4])
 
 
 @family

@@ -1,7 +1,7 @@
 """If, Loop, Scan and local functions."""
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ..draft import BOOL, FLOAT, INT64
 from .registry import family
@@ -77,6 +77,34 @@ def loop(d):
     trip = d.operand(np.int64(trips))
     last, all_of_them = d.node("Loop", [trip, d.constant(np.bool_(True)), d.input([2, n])], 2, body=body)
     d.output(last, all_of_them)
+
+
+@family
+def loop_of_integers(d):
+    """A counter and the iteration's number are small; what doubles is not for long."""
+    op, step = d.pick([("Add", 1), ("Sub", 3), ("Add", 2), ("Mul", 3), ("Add", 2**20)])
+    kind = d.pick([INT64, INT64, TensorProto.INT32])
+    constant = numpy_helper.from_array(np.array(step, helper.tensor_dtype_to_np_dtype(kind)), "loop_step")
+    nodes = [
+        helper.make_node(op, ["count", "loop_step"], ["more"], name="loop_count"),
+        helper.make_node("Mul", ["step", "two"], ["double"], name="loop_double"),
+        helper.make_node("Cast", ["more"], ["seen"], to=FLOAT, name="loop_seen"),
+        helper.make_node("Cast", ["double"], ["doubled"], to=FLOAT, name="loop_doubled"),
+        helper.make_node("Add", ["seen", "doubled"], ["sum"], name="loop_sum"),
+        helper.make_node("Identity", ["go_on"], ["still"], name="loop_still"),
+    ]
+    body = helper.make_graph(
+        nodes,
+        "body",
+        [value("step", INT64, []), value("go_on", BOOL, []), value("count", kind, [])],
+        [value("still", BOOL), value("more", kind, []), value("sum")],
+        [constant, numpy_helper.from_array(np.int64(2), "two")],
+    )
+    first = d.constant(np.array(d.int(1, 9), helper.tensor_dtype_to_np_dtype(kind)))
+    trips = d.constant(np.int64(d.pick([3, 7, 40])))
+    last, sums = d.node("Loop", [trips, d.constant(np.bool_(True)), first], 2, body=body)
+    d.output(last, kind=kind)
+    d.output(d.node("Mul", [sums, d.input([1])]))
 
 
 @family

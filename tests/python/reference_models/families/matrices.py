@@ -131,9 +131,19 @@ def einsum_of_one(d):
 @family
 def linear_then_batch_normalization(d):
     k, n = d.ints(2, 1, 6)
-    y = d.node(
-        "Gemm", [d.input([d.dim(3, 1, 5), k]), d.constant(d.floats([k, n])), d.constant(d.floats([n]))]
-    )
+    # In three dimensions the channels are in the middle, where a MatMul has none.
+    x = d.input(d.pick([[d.dim(3, 1, 5), k], [d.dim(3, 1, 5), k], [n, k], [2, n, k]]))
+    three = len(d.fills[d.inputs[0].name][0]) == 3
+    weight = d.constant(d.floats([k, n]))
+    if d.chance(0.3) and not three:
+        y = d.node("Gemm", [x, weight, d.constant(d.floats([n]))])
+    else:
+        y = d.node("MatMul", [x, weight])
+        # A column is added to rows, not to channels.
+        column = [[n, 1]] if len(d.dims) == 0 else []
+        if d.chance(0.7):
+            bias = d.constant(d.floats(d.pick([[n], [n], [1, n], [1], *column])))
+            y = d.node("Add", d.pick([[y, bias], [bias, y]]))
     vectors = [d.constant(d.floats([n])) for _ in range(3)] + [
         d.constant(np.abs(d.floats([n])) + np.float32(0.1))
     ]

@@ -85,8 +85,8 @@ pub(super) const BATCHES: &[Case] = &[
         code: BAD_INPUT,
         says: &[
             "001.safetensors",
-            "'x' is empty",
-            "[0, 100, 256]",
+            "'x' has shape [0, 100, 256]",
+            "needs [2, 100, 256]",
             "INVALID_BATCH",
         ],
     },
