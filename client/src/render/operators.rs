@@ -17,7 +17,9 @@ const WORTH: f64 = 3.0;
 /// The table; None where no operator loses much.
 pub(super) fn table(rows: &[OperatorMeasured], top: usize, paint: Paint) -> Option<String> {
     let drop = |row: &OperatorMeasured| row.drop_db.unwrap_or(0.0);
-    let mut worst: Vec<&OperatorMeasured> = rows.iter().filter(|row| drop(row) >= WORTH).collect();
+    // What a reduction makes is small beside what it is of: so is what its error does.
+    let counts = |row: &&OperatorMeasured| drop(row) >= WORTH && !row.op.starts_with("Reduce");
+    let mut worst: Vec<&OperatorMeasured> = rows.iter().filter(counts).collect();
     worst.sort_by(|a, b| drop(b).total_cmp(&drop(a)));
     let shown = match top {
         0 => worst.len(),

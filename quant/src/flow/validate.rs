@@ -310,7 +310,8 @@ fn parted(session: &Session, planned: &Planned, total: &BatchErrors) -> Option<N
         return None;
     }
     let mut rows = operators::measured(&session.graph, &planned.plan, &total.operators);
-    rows.retain(|row| row.parts_db.is_some_and(|parts| parts > PARTED_DB));
+    // What a reduction makes is small beside what it is of: so is what its error does.
+    rows.retain(|row| !row.op.starts_with("Reduce") && row.parts_db.is_some_and(|parts| parts > PARTED_DB));
     rows.sort_by(|a, b| b.parts_db.unwrap_or(0.0).total_cmp(&a.parts_db.unwrap_or(0.0)));
     let named: Vec<String> = rows
         .iter()

@@ -2,6 +2,7 @@
 //! exact arithmetic, for places where an integer tensor of the plain way loses what the model's
 //! outputs need. One file a remedy; each finds its places in a graph and adds an alternative for each.
 
+mod late_mean;
 mod split_operand;
 mod two_range;
 
@@ -20,18 +21,21 @@ use crate::{
 pub enum Remedy {
     /// A sum of squares in two ranges: small values apart from outliers.
     TwoRange,
+    /// The mean of a LayerNorm taken away after the scaling.
+    LateMean,
     /// The second operand of a MatMul as two int8 planes.
     SplitOperand,
 }
 
 impl Remedy {
     /// Every remedy, cheapest first.
-    pub const ALL: [Remedy; 2] = [Remedy::TwoRange, Remedy::SplitOperand];
+    pub const ALL: [Remedy; 3] = [Remedy::TwoRange, Remedy::LateMean, Remedy::SplitOperand];
 
     /// Lower-case name.
     pub const fn name(self) -> &'static str {
         match self {
             Remedy::TwoRange => "two_range",
+            Remedy::LateMean => "late_mean",
             Remedy::SplitOperand => "split",
         }
     }
@@ -40,6 +44,7 @@ impl Remedy {
     pub const fn description(self) -> &'static str {
         match self {
             Remedy::TwoRange => "squares in two ranges, small values apart from outliers",
+            Remedy::LateMean => "the mean is taken away after the scaling, at its finer step",
             Remedy::SplitOperand => "second operand as two int8 planes, two products added",
         }
     }
@@ -93,6 +98,7 @@ impl Places {
         let mut places = Vec::new();
         let rules = Rules::of(source.settings.march, source.settings.toolchain);
         two_range::extend(source, &mut extension, &mut places);
+        late_mean::extend(source, &mut extension, &mut places);
         if rules.max_int16_gemm_operands < 2 {
             split_operand::extend(source, &mut extension, &mut places);
         }

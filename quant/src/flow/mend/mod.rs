@@ -30,7 +30,7 @@ use crate::{
     metrics::ErrorSums,
     plan::{Calibration, Chosen, Plan},
     report::MendStep,
-    sensitivity::{Analysis, Estimate, FloatValues, PROBES, estimate, rows},
+    sensitivity::{Analysis, Estimate, FloatValues, estimate, rows},
     ways::isolated::add_errors,
 };
 
@@ -38,6 +38,8 @@ use search::Pending;
 
 /// Rounds, at most: each makes many changes.
 const MAX_ROUNDS: u32 = 16;
+/// Passes of random signs over all calibration batches together: they rank to about a dB.
+const SIGNS: usize = 16;
 /// Calibration differs from what is measured: times that the search goes on with a higher aim because the
 /// measured files did not confirm it.
 const MAX_CONFIRMATIONS: u32 = 3;
@@ -55,6 +57,8 @@ pub(super) struct Search {
     calibration: String,
     /// SQNR in dB that every output is to reach on the calibration batches.
     aim_db: f64,
+    /// What the worst of them has there.
+    reached_db: f64,
     round: u32,
     /// Times that the measured files did not confirm what calibration promised.
     confirmations: u32,
@@ -105,6 +109,7 @@ pub(super) fn first_round(
         plain,
         calibration: calibration.to_owned(),
         aim_db,
+        reached_db: f64::NEG_INFINITY,
         round: 0,
         confirmations: 0,
         pending: Vec::new(),
@@ -128,7 +133,7 @@ pub(super) fn again(
         return Ok(None);
     }
     search.confirmations += 1;
-    search.aim_db += short_db + 0.3;
+    search.aim_db = search.aim_db.max(search.reached_db) + short_db + 0.3;
     round(session, &search, blobs).map(Some)
 }
 
@@ -215,7 +220,8 @@ pub(super) fn map(
         let values = FloatValues::new(&analysis, capture)?;
         // Batches have signs of their own, whoever runs them.
         let seed = ((file as u64) << 32) | told.len() as u64;
-        let estimate = estimate(&analysis, &values, &rows, PROBES, seed)?;
+        let probes = SIGNS.div_ceil(session.job.calibration.len()).max(2);
+        let estimate = estimate(&analysis, &values, &rows, probes, seed)?;
         told.push(Told { estimate, outputs });
         Ok(())
     })?;
@@ -258,6 +264,7 @@ pub(super) fn reduce(
         search.steps.push(step.told);
     }
     let took_back = kept.len() < planned.changes().len();
+    search.reached_db = ledger.worst_db();
     let next = ledger.next(search.aim_db, &kept, &search.refused);
     let done = ledger.reached(search.aim_db) || next.is_empty() || search.round >= MAX_ROUNDS;
     search.round += 1;

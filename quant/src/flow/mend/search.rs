@@ -105,7 +105,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// SQNR of the worst output, in dB.
-    fn worst_db(&self) -> f64 {
+    pub(super) fn worst_db(&self) -> f64 {
         let of = |sums: &ErrorSums| sums.finish(None).sqnr_rank();
         self.outputs.iter().map(of).fold(f64::INFINITY, f64::min)
     }
