@@ -109,11 +109,8 @@ impl Plan {
             .iter()
             .flat_map(|layer| &layer.illegal)
             .collect();
-        lines.extend(
-            illegal
-                .values()
-                .map(|reason| format!("not legal: {reason}")),
-        );
+        // A reason begins with the way and what is against it.
+        lines.extend(illegal.values().map(ToString::to_string));
         let remarks = wrapped(&lines.split_off(1).join("\n"), paint.width(), HANG);
         match remarks.is_empty() {
             true => lines.join("\n"),
@@ -164,7 +161,7 @@ mod tests {
             "linear2",
             "60x256",
             "a8w8 a16w8",
-            "not legal: a16w16 needs oe-3.2",
+            "a16w16 needs oe-3.2",
             "tasks: 13 (plan 1, observe 9, convert 3)",
             "bytes: calibration 1.00 KiB, model 2.00 KiB",
         ] {

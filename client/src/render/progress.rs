@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{
+    HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
 use super::{
     terminal::{HANG, Paint, Terminal},
@@ -26,9 +28,9 @@ const BESIDE_BYTES: usize = 66;
 fn template(what: &str, speed: &str, beside: usize, width: Option<usize>) -> String {
     let room = width.map_or(BAR, |width| width.saturating_sub(beside));
     match room {
-        0..8 => format!("{{prefix:>10}} {what}  {{eta}} left"),
+        0..8 => format!("{{prefix:>10}} {what}  {{left}}"),
         room => format!(
-            "{{prefix:>10}} [{{bar:{}}}] {what}  {speed}  {{eta}} left",
+            "{{prefix:>10}} [{{bar:{}}}] {what}  {speed}  {{left}}",
             room.min(BAR)
         ),
     }
@@ -172,11 +174,20 @@ impl Progress {
         let style = ProgressStyle::with_template(template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .with_key("rate", rate)
+            .with_key("left", left)
             .progress_chars("=> ");
         let bar = bars.add(ProgressBar::new(length).with_style(style));
         bar.set_prefix(visible(name, false).into_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
+    }
+}
+
+/// How long it takes yet, which nothing tells before something is done.
+fn left(state: &ProgressState, out: &mut dyn fmt::Write) {
+    if state.pos() > 0 {
+        // Nobody to tell if this fails.
+        let _ = write!(out, "{:#} left", HumanDuration(state.eta()));
     }
 }
 

@@ -54,7 +54,7 @@ fn elements(name: &str, body: &GraphProto) -> Option<Vec<i64>> {
             .node
             .iter()
             .find(|node| node.output.iter().any(|made| made == name));
-        decode::constant_node(&mut node?.clone()).ok()?
+        decode::constant_node(node?).ok()?
     };
     let tensor = tensor.cloned().or_else(made)?;
     let elements = tensor.to_i64(Payload::Inline).ok()?;

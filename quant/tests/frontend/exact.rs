@@ -85,7 +85,6 @@ fn looped(nodes: &[(&str, &[&str], &str)]) -> Result<Datum, Error> {
                 elem_type: elem.into(),
                 shape: Some(TensorShapeProto::default()),
             }),
-            ..TypeProto::default()
         }),
         ..ValueInfoProto::default()
     };
