@@ -1,16 +1,15 @@
 //! Exact errors against runs of the whole model, and the estimate against them.
 
-use std::collections::BTreeSet;
-
-use dual16_nash::{IntDtype, quantize::Rounding, scale::Scale};
+use dual16_nash::IntDtype;
 use dual16_quant::{
     Error, Result,
     exec::{Carried, Integers, Machine, Validation, walk},
     graph::{Node, NodeId, Op, ValueId},
     metrics::{ErrorSums, Metric},
+    onnx::f32_value,
     plan::Plan,
     sensitivity::{
-        Estimate, FloatValues, OutputError, PROBES, Row, cumulative, estimate, exact, exact_all,
+        Estimate, OutputError, PROBES, Row, cumulative, estimate, exact, exact_all,
         rank_correlation, rows,
     },
     tensor::Tensor,
@@ -374,20 +373,72 @@ fn batches_merge_into_what_they_are_together() {
 }
 
 #[test]
-fn values_are_of_the_same_kind_as_the_float_run() {
-    let planned = digits();
-    let analysis = planned.analysis();
-    let values: FloatValues = planned.values(&analysis);
-    assert!(values.byte_len(&analysis) > 0);
-    let on: BTreeSet<Row> = rows(planned.graph(), &planned.plan).into_iter().collect();
-    assert!(!on.is_empty());
-    let scale = Scale::new(0.5).unwrap();
-    let mut x = [0.3f32];
-    dual16_nash::quantize::fake_quantize_in_place(
-        &mut x,
-        scale,
+fn errors_are_measured_at_the_outputs_asked_for() {
+    let mut made =
+        made::Made::new(&[2, 4])
+            .node("Tanh", &["x"], &["t"])
+            .node("Sigmoid", &["x"], &["y"]);
+    made.graph.output.push(f32_value("t", None));
+    let planned = Planned::of(
+        Sample::new(made.model(), made::batch(&[2, 4])),
         IntDtype::Int8,
-        Rounding::HalfEven,
     );
-    assert_eq!(x, [0.5]);
+    let both = planned.analysis();
+    let outputs = both.outputs().to_vec();
+    assert_eq!(outputs.len(), 2);
+    let values = planned.values(&both);
+    let rows = rows(planned.graph(), &planned.plan);
+    let all = estimate(&both, &values, &rows, PROBES, 0).unwrap();
+    for (place, &output) in outputs.iter().enumerate() {
+        let one = planned.analysis().with_outputs(vec![output]).unwrap();
+        let estimated = estimate(&one, &values, &rows, PROBES, 0).unwrap();
+        for (index, &row) in rows.iter().enumerate() {
+            let of_both = exact(&both, &values, row).unwrap();
+            assert_eq!(exact(&one, &values, row).unwrap(), [of_both[place]]);
+            // The tanh leads to one output and the sigmoid to the other.
+            let silent = of_both[place].figure(Metric::Sqnr).is_none();
+            assert_eq!(estimated.sqnr_db(index, 0) == Some(f64::INFINITY), silent);
+            assert!(all.whole_db(index).unwrap().is_finite());
+        }
+    }
+    let inner = ValueId(usize::MAX);
+    assert!(planned.analysis().with_outputs(vec![inner]).is_err());
+}
+
+#[test]
+fn a_mask_of_minus_infinity_leaves_figures_and_estimates() {
+    let made = made::Made::new(&[2, 3, 4])
+        .constant("mask", &[4], &[0.0, f32::NEG_INFINITY, 0.0, 0.0])
+        .node("Add", &["x", "mask"], &["scores"])
+        .node("Softmax", &["scores"], &["y"])
+        .int("axis", -1);
+    let planned = Planned::of(
+        Sample::new(made.model(), made::batch(&[2, 3, 4])),
+        IntDtype::Int8,
+    );
+    let analysis = planned.analysis();
+    let values = planned.values(&analysis);
+    let rows = rows(planned.graph(), &planned.plan);
+    let estimated = estimate(&analysis, &values, &rows, PROBES, 0).unwrap();
+    for (index, &row) in rows.iter().enumerate() {
+        let error = exact(&analysis, &values, row).unwrap()[0];
+        let name = row.name(planned.graph());
+        println!(
+            "{name} {:?} {:?}",
+            error.metrics(),
+            estimated.sqnr_db(index, 0)
+        );
+        assert!(error.figure(Metric::Kl).is_some(), "{name}");
+        assert!(estimated.sqnr_db(index, 0).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_table_that_is_cancelled_ends() {
+    let planned = article();
+    let analysis = planned.analysis();
+    let values = planned.values(&analysis);
+    let rows = rows(planned.graph(), &planned.plan);
+    let ended = exact_all(&analysis, &values, &rows, || Err(Error::Cancelled));
+    assert!(matches!(ended, Err(Error::Cancelled)));
 }
