@@ -8,21 +8,35 @@ use ndarray::{Array2, ArrayView2, linalg::general_mat_mul};
 ///
 /// Gives zeros where the slices do not have the sizes of `shape`, which no caller lets happen.
 pub(crate) fn gemm_f32(x: &[f32], w: &[f32], shape: GemmShape) -> Vec<f32> {
+    match ArrayView2::from_shape((shape.o, shape.k), w) {
+        Ok(w) => gemm_f32_on(x, w, shape),
+        Err(_) => misfit(shape),
+    }
+}
+
+/// [`gemm_f32`] with a right operand `[o, k]` of any layout, which is not copied. The layout does not
+/// change the result: the kernel packs both operands in one order.
+pub(crate) fn gemm_f32_on(x: &[f32], w: ArrayView2<'_, f32>, shape: GemmShape) -> Vec<f32> {
     let GemmShape { n, k, o } = shape;
-    let (Ok(x), Ok(w)) = (
-        ArrayView2::from_shape((n, k), x),
-        ArrayView2::from_shape((o, k), w),
-    ) else {
-        debug_assert!(false, "gemm operands do not fit {shape:?}");
-        return vec![0.0; n * o];
+    let Ok(x) = ArrayView2::from_shape((n, k), x) else {
+        return misfit(shape);
     };
+    if w.dim() != (o, k) {
+        return misfit(shape);
+    }
     let mut y = Array2::zeros((n, o));
     // Into memory whose layout is known: where n, k or o is 1, `dot` is free to give columns.
     general_mat_mul(1.0, &x, &w.t(), 0.0, &mut y);
     y.into_raw_vec_and_offset().0
 }
 
+fn misfit(shape: GemmShape) -> Vec<f32> {
+    debug_assert!(false, "gemm operands do not fit {shape:?}");
+    vec![0.0; shape.n * shape.o]
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -49,6 +63,30 @@ mod tests {
                     assert_eq!(gemm_f32(&x, &w, shape), expected, "{shape:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_layout_of_the_right_operand_does_not_change_a_bit() {
+        for (n, k, o) in [
+            (1, 1, 1),
+            (1, 7, 5),
+            (3, 300, 1),
+            (5, 64, 33),
+            (130, 700, 65),
+        ] {
+            let shape = GemmShape { n, k, o };
+            let rough = |len: usize, seed: usize| -> Vec<f32> {
+                let values = values(len, seed).into_iter().enumerate();
+                values.map(|(i, x)| x + (i as f32 * 0.37).sin()).collect()
+            };
+            let (x, w) = (rough(n * k, 1), rough(o * k, 2));
+            let w = ArrayView2::from_shape((o, k), &w).unwrap();
+            let columns = w.t().as_standard_layout().into_owned();
+            let rows = gemm_f32_on(&x, w, shape);
+            let columns = gemm_f32_on(&x, columns.t(), shape);
+            let bits = |y: Vec<f32>| y.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+            assert_eq!(bits(rows), bits(columns), "{shape:?}");
         }
     }
 }

@@ -8,9 +8,9 @@ use dual16_nash::{
     reduce::{reduce_max, reduce_mean_f32, reduce_sum_f32},
     tensor::{Tensor as Raw, TensorRef},
 };
-use ndarray::IxDyn;
+use ndarray::{ArrayView2, IxDyn};
 
-use super::gemm_f32;
+use super::gemm::gemm_f32_on;
 use crate::{
     Error, Result,
     error::KernelContext,
@@ -32,13 +32,12 @@ pub(crate) fn run(
         Op::Linear(linear) => {
             let x = operand(node, &inputs, 0)?;
             let (o, k) = linear.weight.dim();
-            let weight = linear.weight.as_standard_layout();
             let shape = GemmShape {
                 n: x.data().len() / k.max(1),
                 k,
                 o,
             };
-            let mut y = gemm_f32(x.data(), weight.as_slice().unwrap_or_default(), shape);
+            let mut y = gemm_f32_on(x.data(), linear.weight.view(), shape);
             if let Some(bias) = &linear.bias {
                 for row in y.chunks_exact_mut(o.max(1)) {
                     row.iter_mut().zip(bias.iter()).for_each(|(y, b)| *y += b);
@@ -155,13 +154,12 @@ pub(crate) fn moved<T: Copy>(
 /// Product of two activations, batched as numpy does: `[.., M, K] * [.., K, N]`.
 fn matmul(node: &Node, a: TensorRef<'_, f32>, b: TensorRef<'_, f32>) -> Result<Raw<f32>> {
     batched_matmul(node, a, b, |a, b, shape, out: &mut Vec<f32>| {
-        // gemm_f32 takes the right operand as [N, K].
-        let transposed = moves::transpose(
-            TensorRef::new(b, &[shape.k, shape.o]).of(&node.name)?,
-            &[1, 0],
-        )
-        .of(&node.name)?;
-        out.extend(gemm_f32(a, &transposed.data, shape));
+        let b = ArrayView2::from_shape((shape.k, shape.o), b);
+        let b = b.map_err(|error| Error::FloatRun {
+            node: node.name.clone(),
+            reason: error.to_string(),
+        })?;
+        out.extend(gemm_f32_on(a, b.t(), shape));
         Ok(())
     })
 }

@@ -212,12 +212,16 @@ impl<'a> Analysis<'a> {
                     Some(step) => function.eval_on_grid(x.into(), step.scale.into()) as f32,
                     None => function.eval_f32(x),
                 };
-                let y = ndarray::Zip::from(x).and(old_x).and(old_y);
-                let one = |&x: &f32, &old: &f32, &y: &f32| match x.to_bits() == old.to_bits() {
-                    true => y,
-                    false => function(x),
+                let one = |((&x, &old), &y): ((&f32, &f32), &f32)| match x.to_bits() {
+                    same if same == old.to_bits() => y,
+                    _ => function(x),
                 };
-                Ok(vec![y.map_collect(one)])
+                let y: Vec<f32> = x.iter().zip(old_x).zip(old_y).map(one).collect();
+                let y = Tensor::from_shape_vec(x.raw_dim(), y);
+                y.map(|y| vec![y]).map_err(|error| Error::FloatRun {
+                    node: node.name.clone(),
+                    reason: error.to_string(),
+                })
             }
             _ => crate::exec::ops_f32::run(node, inputs, shapes),
         }

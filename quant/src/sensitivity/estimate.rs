@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     analysis::{Analysis, missing},
-    pullback::Local,
+    backward::{Backward, Measure},
     row::Row,
     values::FloatValues,
 };
 use crate::{
     Result,
     graph::{Node, NodeId, ValueId},
-    tensor::{Datum, Tensor},
+    tensor::Tensor,
 };
 
 /// Passes of each output that are enough to rank rows: (g · e)^2 of one pass spreads by a factor,
@@ -112,19 +112,21 @@ pub fn estimate(
             finite.map(|&y| f64::from(y) * f64::from(y)).sum()
         });
         estimate.signals.push(squares);
-        let mut pass = Pass {
+        let leads = analysis.leading_to(&[output]);
+        let mut measured = Energies {
             analysis,
             values,
             rows,
             places: &places,
-            lanes: probes.max(1),
-            leads: analysis.leading_to(&[output]),
-            cotangents: vec![None; analysis.graph.values.len()],
+            leads: &leads,
             energies: vec![None; rows.len()],
         };
-        let seed = seed ^ (number as u64).rotate_left(32);
-        pass.run(output, seed)?;
-        for (energies, energy) in estimate.energies.iter_mut().zip(pass.energies) {
+        if let Some(y) = y {
+            let seed = seed ^ (number as u64).rotate_left(32);
+            let start = (output, signs(seed, probes.max(1) * y.len()));
+            Backward::run(analysis, values, start, &leads, &mut measured)?;
+        }
+        for (energies, energy) in estimate.energies.iter_mut().zip(measured.energies) {
             energies.push(energy);
         }
     }
@@ -147,136 +149,62 @@ impl Place {
     }
 }
 
-/// All passes of one output.
-struct Pass<'a> {
+/// Energies of the rows at one output.
+struct Energies<'a> {
     analysis: &'a Analysis<'a>,
     values: &'a FloatValues,
     rows: &'a [Row],
     places: &'a BTreeMap<Place, Vec<usize>>,
-    /// Passes, one after the other in every cotangent.
-    lanes: usize,
     /// By value, whether the output follows from it.
-    leads: Vec<bool>,
-    /// By value, `[lanes, elements]`, as far as it is gathered.
-    cotangents: Vec<Option<Vec<f32>>>,
+    leads: &'a [bool],
     /// By row.
     energies: Vec<Option<f64>>,
 }
 
-impl Pass<'_> {
-    fn run(&mut self, output: ValueId, seed: u64) -> Result<()> {
-        let analysis = self.analysis;
-        let graph = analysis.graph;
-        if let Some(y) = self.values.get(analysis, output)?.as_f32() {
-            self.cotangents[output.0] = Some(signs(seed, self.lanes * y.len()));
-        }
-        for &id in analysis.order.iter().rev() {
-            let node = graph.node(id);
-            // Everything that reads the node's outputs has been passed: they are complete.
-            for &output in &node.outputs {
-                self.measure_value(output)?;
-            }
-            self.measure_node(id, node)?;
-            if node
-                .outputs
-                .iter()
-                .any(|id| self.cotangents[id.0].is_some())
-            {
-                self.pull(node)?;
-            }
-            for output in &node.outputs {
-                self.cotangents[output.0] = None;
-            }
-        }
-        let made = |id: &ValueId| analysis.makers[id.0].is_some();
-        for id in (0..graph.values.len()).map(ValueId) {
-            if !made(&id) {
-                self.measure_value(id)?;
-            }
-        }
-        Ok(())
+impl Measure for Energies<'_> {
+    fn wants(&self, id: ValueId) -> bool {
+        self.places.contains_key(&Place::Value(id))
     }
 
-    /// Gathers the cotangents of a node's operands.
-    fn pull(&mut self, node: &Node) -> Result<()> {
+    fn value(&mut self, id: ValueId, cotangent: Option<&[f32]>) -> Result<()> {
         let analysis = self.analysis;
-        for (operand, &input) in node.inputs.iter().enumerate() {
-            let value = self.values.get(analysis, input)?;
-            let wanted = self.leads[input.0] && self.is_wanted(input);
-            let (true, Datum::F32(x)) = (wanted, value) else {
-                continue;
-            };
-            for (place, &output) in node.outputs.iter().enumerate() {
-                let Some(y) = self.cotangents[output.0].take() else {
-                    continue;
-                };
-                let local = Local::of(analysis, self.values, node, operand, place)?;
-                if let Some(local) = local {
-                    let empty = || vec![0.0; self.lanes * x.len()];
-                    let mut gathered = self.cotangents[input.0].take().unwrap_or_else(empty);
-                    local.pull(self.lanes, &y, &mut gathered);
-                    self.cotangents[input.0] = Some(gathered);
-                }
-                self.cotangents[output.0] = Some(y);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether anything is measured at a value or before it. Constants that are no row are not.
-    fn is_wanted(&self, id: ValueId) -> bool {
-        let made = self.analysis.makers[id.0].is_some();
-        made || self.places.contains_key(&Place::Value(id))
-    }
-
-    /// Rows that change a value.
-    fn measure_value(&mut self, id: ValueId) -> Result<()> {
-        let places = self.places;
-        let Some(indices) = places.get(&Place::Value(id)) else {
-            return Ok(());
-        };
-        let analysis = self.analysis;
-        for &index in indices {
-            self.energies[index] = match (self.leads[id.0], &self.cotangents[id.0]) {
-                (false, _) => Some(0.0),
-                (true, None) => None,
-                (true, Some(cotangent)) => {
-                    let x = self.values.tensor(analysis, id)?;
-                    let name = &analysis.graph.value(id).name;
-                    match analysis.plan.params(id) {
-                        Some(params) => {
-                            let changed = analysis.fake_quantized(name, x, params)?;
-                            energy(self.lanes, cotangent, &difference(&changed, x))
-                        }
-                        None => Some(0.0),
+        for &index in self.at(Place::Value(id)) {
+            let error = || {
+                let x = self.values.tensor(analysis, id)?;
+                let name = &analysis.graph.value(id).name;
+                match analysis.plan.params(id) {
+                    Some(params) => {
+                        let changed = analysis.fake_quantized(name, x, params)?;
+                        Ok(difference(&changed, x))
                     }
+                    None => Ok(vec![0.0; x.len()]),
                 }
             };
+            self.energies[index] = energy(self.leads[id.0], cotangent, error)?;
         }
         Ok(())
     }
 
-    /// Rows that change what a node makes.
-    fn measure_node(&mut self, id: NodeId, node: &Node) -> Result<()> {
-        let (places, rows) = (self.places, self.rows);
-        let Some(indices) = places.get(&Place::Node(id)) else {
-            return Ok(());
-        };
+    fn node(&mut self, id: NodeId, node: &Node, cotangent: Option<&[f32]>) -> Result<()> {
         let Some(&output) = node.outputs.first() else {
             return Ok(());
         };
-        for &index in indices {
-            self.energies[index] = match (self.leads[output.0], &self.cotangents[output.0]) {
-                (false, _) => Some(0.0),
-                (true, None) => None,
-                (true, Some(cotangent)) => {
-                    let old = self.values.tensor(self.analysis, output)?;
-                    let changed = self.changed(id, node, rows[index])?;
-                    energy(self.lanes, cotangent, &difference(&changed, old))
-                }
+        for &index in self.at(Place::Node(id)) {
+            let error = || {
+                let old = self.values.tensor(self.analysis, output)?;
+                let changed = self.changed(id, node, self.rows[index])?;
+                Ok(difference(&changed, old))
             };
+            self.energies[index] = energy(self.leads[output.0], cotangent, error)?;
         }
         Ok(())
+    }
+}
+
+impl<'a> Energies<'a> {
+    /// Rows whose perturbation sits here.
+    fn at(&self, place: Place) -> &'a [usize] {
+        self.places.get(&place).map_or(&[], Vec::as_slice)
     }
 
     /// What a node makes with a row of its own on.
@@ -342,17 +270,30 @@ fn difference(changed: &Tensor, old: &Tensor) -> Vec<f32> {
     pairs.map(|(changed, old)| finite(changed - old)).collect()
 }
 
-/// Mean over the lanes of (g · e)^2; None where it is not finite.
-fn energy(lanes: usize, cotangent: &[f32], error: &[f32]) -> Option<f64> {
+/// Mean over the lanes of (g · e)^2. None where there is no cotangent though the output follows from
+/// the value, and where the mean is not finite.
+fn energy(
+    leads: bool,
+    cotangent: Option<&[f32]>,
+    error: impl FnOnce() -> Result<Vec<f32>>,
+) -> Result<Option<f64>> {
+    let cotangent = match (leads, cotangent) {
+        (false, _) => return Ok(Some(0.0)),
+        (true, None) => return Ok(None),
+        (true, Some(cotangent)) => cotangent,
+    };
+    let error = error()?;
     if error.iter().all(|&e| e == 0.0) {
-        return Some(0.0);
+        return Ok(Some(0.0));
     }
-    let squares = cotangent.chunks_exact(error.len()).map(|g| {
-        let product = dot(g, error);
+    let lanes = cotangent.chunks_exact(error.len());
+    let count = lanes.len() as f64;
+    let squares = lanes.map(|g| {
+        let product = dot(g, &error);
         product * product
     });
-    let mean = squares.sum::<f64>() / lanes as f64;
-    mean.is_finite().then_some(mean)
+    let mean = squares.sum::<f64>() / count;
+    Ok(mean.is_finite().then_some(mean))
 }
 
 /// In f64, in eight sums whose order is fixed.

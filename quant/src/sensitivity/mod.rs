@@ -8,6 +8,7 @@
 //! Nothing here knows jobs, files or tables.
 
 mod analysis;
+mod backward;
 mod estimate;
 mod exact;
 mod output_error;
@@ -18,6 +19,7 @@ mod spread;
 mod values;
 
 pub use analysis::Analysis;
+pub use backward::gradients;
 pub use estimate::{Estimate, PROBES, estimate};
 pub use exact::{cumulative, exact, exact_all};
 pub use output_error::OutputError;

@@ -190,9 +190,10 @@ impl<'v> Seen<'_, 'v> {
         if op == "BatchNormalization" && !self.stands_at(0) || op == "PRelu" && self.stands_at(1) {
             return Ok(None);
         }
-        let Some(source) = self.source()? else {
+        if !self.broadcasts() {
             return Ok(None);
-        };
+        }
+        let source = broadcast(self.node, self.x, self.y)?;
         let finite_sum: f32 = self.x.iter().map(|&x| finite(x).abs()).sum();
         let smallest = finite_sum / self.x.len().max(1) as f32 * SMALLEST;
         let step = |x: f32| match x.is_finite() {
@@ -218,23 +219,11 @@ impl<'v> Seen<'_, 'v> {
         Ok(Some(Local::Picked { source, factor }))
     }
 
-    /// By element of the output, the element of a broadcast operand that it is made of; None where
-    /// they do not broadcast.
-    #[allow(
-        clippy::option_option,
-        reason = "no map is not the map that changes nothing"
-    )]
-    fn source(&self) -> Result<Option<Option<Vec<u32>>>> {
+    /// Whether the output has the operand's shape, or one that it broadcasts to.
+    fn broadcasts(&self) -> bool {
         let (x, y) = (self.x.shape(), self.y.shape());
-        let fits = x.len() <= y.len()
-            && x.iter()
-                .rev()
-                .zip(y.iter().rev())
-                .all(|(x, y)| x == y || *x == 1);
-        match fits {
-            true => broadcast(self.node, self.x, self.y).map(Some),
-            false => Ok(None),
-        }
+        let mut axes = x.iter().rev().zip(y.iter().rev());
+        x.len() <= y.len() && axes.all(|(x, y)| x == y || *x == 1)
     }
 
     /// Which element of the operand each of the output is: the island moves their numbers. What stays

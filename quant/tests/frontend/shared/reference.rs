@@ -63,6 +63,11 @@ pub fn worst_difference(sample: &Sample) -> f64 {
 
 /// Every value of the graph.
 pub fn run(sample: &Sample) -> HashMap<ValueId, Array> {
+    run_with(sample, &HashMap::new())
+}
+
+/// The same with inputs of the model and constants that are `given` instead of their own.
+pub fn run_with(sample: &Sample, given: &HashMap<ValueId, Array>) -> HashMap<ValueId, Array> {
     let graph = &sample.graph;
     let mut values = HashMap::new();
     for (id, value) in graph.values.iter().enumerate() {
@@ -81,6 +86,8 @@ pub fn run(sample: &Sample) -> HashMap<ValueId, Array> {
             ValueKind::Activation => {}
         }
     }
+    let given = given.iter().map(|(&id, array)| (id, array.clone()));
+    values.extend(given);
     for node in &graph.nodes {
         let inputs: Vec<&Array> = node.inputs.iter().map(|id| &values[id]).collect();
         let made = match &node.op {
