@@ -11,6 +11,7 @@
 //! - [`observe`]: ranges and statistics of every value, merged over batches.
 //! - [`settings`], [`plan`]: what was asked, and what will run: dtypes, scales, the way of each Linear.
 //! - [`exec`]: VALIDATION and CONVERTED runs of a plan; [`ways`]: one Linear alone, each way.
+//! - [`cost`]: what a plan makes the chip do, and an estimate of how long it takes.
 //! - [`metrics`]: how far a tensor is from its reference; [`report`]: what is told while a job runs.
 //! - [`job`], [`blobs`]: what a job works on, and where its bytes are kept.
 //! - [`artifact`]: the files a job leaves.
@@ -21,6 +22,7 @@ pub mod artifact;
 pub mod batch;
 pub mod blobs;
 pub mod canonical;
+pub mod cost;
 pub mod error;
 pub mod exec;
 pub mod float;

@@ -2,7 +2,7 @@
 
 use dual16_nash::ways::Way;
 
-use crate::metrics::Metrics;
+use crate::{cost::OpCost, metrics::Metrics};
 
 /// One thing worth telling at once.
 #[derive(Debug, Clone)]
@@ -68,6 +68,8 @@ pub struct WayMeasured {
     pub clip_fraction: f64,
     /// Magnitude bits (the sign not counted) that the largest accumulator needs.
     pub accumulator_bits: u32,
+    /// What it costs for one batch of the graph's shapes; an estimate.
+    pub cost: OpCost,
 }
 
 impl WayMeasured {
@@ -82,6 +84,7 @@ impl WayMeasured {
             zero_fraction: 0.0,
             clip_fraction: 0.0,
             accumulator_bits: 0,
+            cost: OpCost::default(),
         }
     }
 }

@@ -2,8 +2,8 @@
 //! 3339, figures that are not set left out.
 
 use dual16_proto::v1::{
-    Artifact, AttemptError, GetInfoResponse, InputFile, Job, JobError, JobEvent, Metrics,
-    QuantizeSpec, WayMeasured, event_detail::Detail, job_spec::Model, layer_setting,
+    Artifact, AttemptError, CostEstimate, GetInfoResponse, InputFile, Job, JobError, JobEvent,
+    Metrics, QuantizeSpec, WayMeasured, event_detail::Detail, job_spec::Model, layer_setting,
 };
 use serde_json::{Map, Value, json};
 
@@ -168,6 +168,17 @@ fn way_json(way: &WayMeasured) -> Value {
         "zero_fraction": way.zero_fraction,
         "clip_fraction": way.clip_fraction,
         "accumulator_bits": way.accumulator_bits,
+        "estimate": way.estimate.as_ref().map(estimate_json),
+    })
+}
+
+fn estimate_json(estimate: &CostEstimate) -> Value {
+    json!({
+        "latency_us": estimate.latency_us,
+        "compute_us": estimate.compute_us,
+        "load_us": estimate.load_us,
+        "store_us": estimate.store_us,
+        "bound": estimate.bound,
     })
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod article;
+mod cost;
 mod golden;
 #[path = "../frontend/shared/made.rs"]
 #[allow(
