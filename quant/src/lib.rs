@@ -12,6 +12,7 @@
 //! - [`settings`], [`plan`]: what was asked, and what will run: dtypes, scales, the way of each Linear.
 //! - [`exec`]: VALIDATION and CONVERTED runs of a plan; [`ways`]: one Linear alone, each way.
 //! - [`cost`]: what a plan makes the chip do, and an estimate of how long it takes.
+//! - [`fit`]: integer weights fitted to the inputs that a layer has.
 //! - [`metrics`]: how far a tensor is from its reference; [`report`]: what is told while a job runs.
 //! - [`job`], [`blobs`]: what a job works on, and where its bytes are kept.
 //! - [`artifact`]: the files a job leaves.
@@ -25,6 +26,7 @@ pub mod canonical;
 pub mod cost;
 pub mod error;
 pub mod exec;
+pub mod fit;
 pub mod float;
 pub mod flow;
 pub mod graph;

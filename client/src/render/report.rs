@@ -123,10 +123,7 @@ impl Report {
                      in the whole quantized model; est. us is an estimate of its time on the chip";
         let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
         let mut remarks: Vec<String> = more.into_iter().collect();
-        let mut tried = self.layers.iter().flat_map(|layer| &layer.ways);
-        if tried.any(|way| !way.legal && sqnr(way.metrics.as_ref()) != "-") {
-            remarks.push("* not legal for this toolchain".to_owned());
-        }
+        remarks.extend(illegal(self.layers.iter()));
         let reasons: Vec<_> = layers
             .iter()
             .filter(|layer| !layer.reason.is_empty())
@@ -285,7 +282,15 @@ fn way_table(layers: &[&LayerMeasured], top: usize, paint: Paint) -> String {
         "Ways tried: SQNR in dB alone, and an estimate of the time on the chip for one batch";
     let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
     lines.extend(more);
+    lines.extend(illegal(layers.iter().copied()));
     lines.join("\n")
+}
+
+/// What the star of a way means, where there is one.
+fn illegal<'a>(layers: impl Iterator<Item = &'a LayerMeasured>) -> Option<String> {
+    let mut tried = layers.flat_map(|layer| &layer.ways);
+    let starred = tried.any(|way| !way.legal && sqnr(way.metrics.as_ref()) != "-");
+    starred.then(|| "* not legal for this toolchain".to_owned())
 }
 
 fn way_cell(layer: &LayerMeasured, way: &str) -> Cell {
