@@ -27,6 +27,45 @@ pub enum Error {
     /// See [`ParseError`].
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// See [`ChipError`].
+    #[error(transparent)]
+    Chip(#[from] ChipError),
+}
+
+/// Why a chip's parameters cannot be used.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ChipError {
+    /// The text is no TOML.
+    #[error("the chip's parameters are no TOML: {reason}")]
+    Syntax {
+        /// What the parser says.
+        reason: String,
+    },
+    /// There is no such chip or parameter.
+    #[error("unknown chip parameter \"{key}\", expected one of {expected}")]
+    Unknown {
+        /// As given.
+        key: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// It is no number, or one out of range.
+    #[error("chip parameter {key} is {got}, expected {expected}")]
+    Value {
+        /// As given, with its chip.
+        key: String,
+        /// What it is.
+        got: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// A chip lacks a parameter.
+    #[error("chip parameter {key} is not given")]
+    Missing {
+        /// With its chip.
+        key: String,
+    },
 }
 
 /// A number that cannot be a scale, or a range that gives none.

@@ -53,7 +53,9 @@ pub mod tensor;
 pub mod ways;
 
 pub use dtype::{IntDtype, QInt};
-pub use error::{Error, LutError, ParseError, QuantizeError, RescaleError, ScaleError, ShapeError};
+pub use error::{
+    ChipError, Error, LutError, ParseError, QuantizeError, RescaleError, ScaleError, ShapeError,
+};
 pub use legality::{Legality, March, Toolchain};
 pub use linear::{AccumulatorPeak, GemmShape};
 pub use lut::{Lut, LutFunction};

@@ -13,6 +13,8 @@
 //! - [`remedy`]: other ways to compute an operation, of operators the chip has.
 //! - [`exec`]: VALIDATION and CONVERTED runs of a plan; [`ways`]: one Linear alone, each way.
 //! - [`sensitivity`]: what each fake quant alone costs at the model's outputs, exactly or estimated.
+//! - [`cost`]: what a plan makes the chip do, and an estimate of how long it takes.
+//! - [`fit`]: integer weights fitted to the inputs that a layer has.
 //! - [`metrics`]: how far a tensor is from its reference; [`report`]: what is told while a job runs.
 //! - [`job`], [`blobs`]: what a job works on, and where its bytes are kept.
 //! - [`artifact`]: the files a job leaves.
@@ -23,8 +25,10 @@ pub mod artifact;
 pub mod batch;
 pub mod blobs;
 pub mod canonical;
+pub mod cost;
 pub mod error;
 pub mod exec;
+pub mod fit;
 pub mod float;
 pub mod flow;
 pub mod graph;

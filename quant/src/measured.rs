@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    flow::{Change, Mended, operators::OperatorSums},
     metrics::{ErrorSums, Metrics},
     plan::Plan,
-    flow::{Change, Mended, operators::OperatorSums},
     report::{LayerMeasured, MendStep, Notice},
     ways::RunCounts,
 };
@@ -35,7 +35,9 @@ pub(crate) struct Planned {
 impl Planned {
     /// What was changed so far.
     pub(crate) fn changes(&self) -> Vec<Change> {
-        self.mended.as_ref().map_or_else(Vec::new, |mended| mended.changes.clone())
+        self.mended
+            .as_ref()
+            .map_or_else(Vec::new, |mended| mended.changes.clone())
     }
 }
 

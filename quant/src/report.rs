@@ -2,7 +2,7 @@
 
 use dual16_nash::ways::Way;
 
-use crate::metrics::Metrics;
+use crate::{cost::OpCost, metrics::Metrics};
 
 pub use crate::sensitivity::OutputError;
 
@@ -67,6 +67,10 @@ pub struct MendStep {
     pub left: f64,
     /// The change stays; it is taken back where it did not help.
     pub kept: bool,
+    /// Time on the chip that it adds for one batch, in microseconds; an estimate.
+    pub added_us: f64,
+    /// Multiply-accumulates that it adds for one batch.
+    pub added_macs: i64,
     /// SQNR of the worst output in VALIDATION on the calibration batches before the round, in dB.
     pub before_sqnr_db: Option<f64>,
     /// The same after the round.
@@ -132,6 +136,8 @@ pub struct WayMeasured {
     pub clip_fraction: f64,
     /// Magnitude bits (the sign not counted) that the largest accumulator needs.
     pub accumulator_bits: u32,
+    /// What it costs for one batch of the graph's shapes; an estimate.
+    pub cost: OpCost,
 }
 
 impl WayMeasured {
@@ -146,6 +152,7 @@ impl WayMeasured {
             zero_fraction: 0.0,
             clip_fraction: 0.0,
             accumulator_bits: 0,
+            cost: OpCost::default(),
         }
     }
 }

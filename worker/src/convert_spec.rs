@@ -9,9 +9,12 @@ use dual16_proto::v1::{
 use dual16_quant::{
     InputLimits,
     flow::{FileRef, JobInput, ModelInput},
-    observe::{ObserverKind, Percentile},
     metrics::Metric,
-    settings::{Analyze, DEFAULT_MIN_LAYER_SQNR, DEFAULT_MIN_OUTPUT_SQNR, NamedSetting, SettingValue, Settings},
+    observe::{ObserverKind, Percentile},
+    settings::{
+        Analyze, DEFAULT_MIN_LAYER_SQNR, DEFAULT_MIN_OUTPUT_SQNR, NamedSetting, SettingValue,
+        Settings,
+    },
 };
 use thiserror::Error;
 
@@ -150,7 +153,8 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
     });
     let min_output_sqnr = spec.min_output_sqnr.unwrap_or(DEFAULT_MIN_OUTPUT_SQNR);
     if !min_output_sqnr.is_finite() {
-        let reason = format!("is {min_output_sqnr}; must be a finite number of dB, 0 mends nothing");
+        let reason =
+            format!("is {min_output_sqnr}; must be a finite number of dB, 0 mends nothing");
         return Err(SpecError::new("quantize.min_output_sqnr", reason));
     }
     Ok(Settings {

@@ -2,6 +2,7 @@
 
 use dual16_proto::v1::{self, EventDetail, event_detail::Detail, notice::Severity};
 use dual16_quant::{
+    cost::Estimate,
     flow::{Event, WayMeasured},
     metrics::{Metric, Metrics},
     report::OutputError,
@@ -68,6 +69,8 @@ pub(crate) fn event_detail(event: Event) -> EventDetail {
             share: step.share,
             left: step.left,
             kept: step.kept,
+            added_us: step.added_us,
+            added_macs: step.added_macs,
             before_sqnr_db: step.before_sqnr_db,
             output_sqnr_db: step.output_sqnr_db,
         })),
@@ -106,6 +109,17 @@ fn way(measured: WayMeasured) -> v1::WayMeasured {
         zero_fraction: measured.zero_fraction,
         clip_fraction: measured.clip_fraction,
         accumulator_bits: measured.accumulator_bits,
+        estimate: Some(estimate(&measured.cost.estimate)),
+    }
+}
+
+fn estimate(estimate: &Estimate) -> v1::CostEstimate {
+    v1::CostEstimate {
+        latency_us: estimate.latency_us,
+        compute_us: estimate.compute_us,
+        load_us: estimate.load_us,
+        store_us: estimate.store_us,
+        bound: estimate.bound.to_string(),
     }
 }
 
@@ -134,7 +148,10 @@ fn metrics(metrics: &Metrics) -> v1::Metrics {
 
 #[cfg(test)]
 mod tests {
-    use dual16_quant::flow::{LayerMeasured, Notice};
+    use dual16_quant::{
+        cost::{Bound, OpCost},
+        flow::{LayerMeasured, Notice},
+    };
 
     use super::*;
 
@@ -162,6 +179,16 @@ mod tests {
             zero_fraction: 0.1,
             clip_fraction: 0.2,
             accumulator_bits: 31,
+            cost: OpCost {
+                estimate: Estimate {
+                    latency_us: 5.0,
+                    compute_us: 3.0,
+                    load_us: 1.0,
+                    store_us: 0.5,
+                    bound: Bound::Vector,
+                },
+                ..OpCost::default()
+            },
         };
         let event = Event::Layer(LayerMeasured {
             layer: "linear2".to_owned(),
@@ -196,6 +223,13 @@ mod tests {
             zero_fraction: 0.1,
             clip_fraction: 0.2,
             accumulator_bits: 31,
+            estimate: Some(v1::CostEstimate {
+                latency_us: 5.0,
+                compute_us: 3.0,
+                load_us: 1.0,
+                store_us: 0.5,
+                bound: "vector".to_owned(),
+            }),
         };
         assert_eq!(layer.ways, [expected]);
     }

@@ -11,5 +11,11 @@ pub(super) async fn run(args: &AnalyzeArgs, context: Context<'_>) -> Result<(), 
         outputs: args.outputs.clone(),
         metric: wire_name(args.metric),
     };
-    quantize::to_end("analyze", &args.quantize, Some(Kind::Analyze(spec)), context).await
+    quantize::to_end(
+        "analyze",
+        &args.quantize,
+        Some(Kind::Analyze(spec)),
+        context,
+    )
+    .await
 }

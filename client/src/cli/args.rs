@@ -272,7 +272,12 @@ pub struct AnalyzeArgs {
     #[arg(long, env = "DUAL16_EXACT", value_name = "K", default_value = "50", value_parser = exact_rows)]
     pub exact: ExactRows,
     /// Outputs that count (repeatable) [default: all]
-    #[arg(long, env = "DUAL16_OUTPUTS", value_name = "NAME", value_delimiter = ';')]
+    #[arg(
+        long,
+        env = "DUAL16_OUTPUTS",
+        value_name = "NAME",
+        value_delimiter = ';'
+    )]
     pub outputs: Vec<String>,
     /// What the table is sorted by
     #[arg(long, env = "DUAL16_METRIC", value_enum, default_value_t = Metric::Sqnr)]

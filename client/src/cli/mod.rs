@@ -29,12 +29,15 @@ mod ways;
 
 pub(crate) use args::command;
 pub use args::{
-    AnalyzeArgs, Cli, ExactRows, ColorWhen, Command, CompletionArgs, DoctorArgs, FetchArgs, GlobalArgs, JobArgs, JobsArgs,
-    ManArgs, OutputFormat, PlanArgs, QuantizeArgs, StateFilter, TableArgs, WatchArgs,
+    AnalyzeArgs, Cli, ColorWhen, Command, CompletionArgs, DoctorArgs, ExactRows, FetchArgs,
+    GlobalArgs, JobArgs, JobsArgs, ManArgs, OutputFormat, PlanArgs, QuantizeArgs, StateFilter,
+    TableArgs, WatchArgs,
 };
 pub use quantize_args::{InputArgs, SettingArgs};
 pub use signals::{Signal, Signals};
-pub use values::{Dtype, March, Merge, Metric, Observer, Rounding, ScaleRule, Template, Toolchain, Way};
+pub use values::{
+    Dtype, March, Merge, Metric, Observer, Rounding, ScaleRule, Template, Toolchain, Way,
+};
 
 use crate::{
     error::Error,

@@ -210,7 +210,10 @@ fn present(
                 .result(&format!("{tables}\n\n{}", files_text(files)))
         }
         OutputFormat::Json => {
-            let found = RESULTS.map(|name| out.join(name)).into_iter().find(|path| path.exists());
+            let found = RESULTS
+                .map(|name| out.join(name))
+                .into_iter()
+                .find(|path| path.exists());
             let path = found.unwrap_or_else(|| out.join(RESULTS[0]));
             let text = std::fs::read_to_string(&path).map_err(|error| Error::Artifact {
                 name: path.display().to_string(),

@@ -2,8 +2,11 @@
 //! 3339, figures that are not set left out.
 
 use dual16_proto::v1::{
-    Artifact, AttemptError, GetInfoResponse, InputFile, Job, JobError, JobEvent, Metrics,
-    QuantizeSpec, WayMeasured, event_detail::Detail, job_spec::{Kind, Model}, layer_setting,
+    Artifact, AttemptError, CostEstimate, GetInfoResponse, InputFile, Job, JobError, JobEvent,
+    Metrics, QuantizeSpec, WayMeasured,
+    event_detail::Detail,
+    job_spec::{Kind, Model},
+    layer_setting,
 };
 use serde_json::{Map, Value, json};
 
@@ -203,6 +206,8 @@ fn detail_json(detail: &Detail) -> (&'static str, Value) {
                 "share": step.share,
                 "left": step.left,
                 "kept": step.kept,
+                "added_us": step.added_us,
+                "added_macs": step.added_macs,
                 "before_sqnr_db": step.before_sqnr_db,
                 "output_sqnr_db": step.output_sqnr_db,
             }),
@@ -228,6 +233,17 @@ fn way_json(way: &WayMeasured) -> Value {
         "zero_fraction": way.zero_fraction,
         "clip_fraction": way.clip_fraction,
         "accumulator_bits": way.accumulator_bits,
+        "estimate": way.estimate.as_ref().map(estimate_json),
+    })
+}
+
+fn estimate_json(estimate: &CostEstimate) -> Value {
+    json!({
+        "latency_us": estimate.latency_us,
+        "compute_us": estimate.compute_us,
+        "load_us": estimate.load_us,
+        "store_us": estimate.store_us,
+        "bound": estimate.bound,
     })
 }
 

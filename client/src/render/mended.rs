@@ -37,6 +37,7 @@ pub(super) fn table(steps: &[MendStep], top: usize, paint: Paint) -> String {
         word("to"),
         number("share"),
         number("left").may_go(3),
+        number("est. us").may_go(4),
         number("outputs dB"),
     ]);
     let (shown, more) = cut(steps, top);
@@ -53,11 +54,12 @@ pub(super) fn table(steps: &[MendStep], top: usize, paint: Paint) -> String {
             to.styled(if step.kept { GOOD } else { FAINT }),
             percent(step.share).into(),
             percent(step.left).into(),
+            format!("{:+.1}", step.added_us).into(),
             decibels(step.output_sqnr_db).into(),
         ]);
     }
     let title = "Mended for the outputs: what cost them most, its share of their error, what the change left of \
-                 that (estimates), and the worst output of the quantized model on the calibration batches \
+                 that and the time it adds on the chip (estimates), and the worst output of the quantized model on the calibration batches \
                  after its round";
     let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
     lines.extend(more);

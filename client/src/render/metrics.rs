@@ -38,6 +38,23 @@ pub(super) fn magnitude(value: Option<f64>) -> String {
     }
 }
 
+/// An estimated time in microseconds, in three significant digits or to the microsecond; "-" where
+/// there is none.
+pub(super) fn microseconds(us: Option<f64>) -> String {
+    match us {
+        None => "-".to_owned(),
+        Some(us) if us < 10.0 => format!("{us:.2}"),
+        Some(us) if us < 100.0 => format!("{us:.1}"),
+        Some(us) => format!("{us:.0}"),
+    }
+}
+
+/// What a way is estimated to take, where it could be set up.
+pub(super) fn latency(way: &WayMeasured) -> Option<f64> {
+    let us = way.estimate.as_ref()?.latency_us;
+    (us > 0.0).then_some(us)
+}
+
 /// SQNR of the way that a layer runs in, alone; infinite for no error at all or no measurement.
 pub(super) fn alone(layer: &LayerMeasured) -> f64 {
     measured(layer, &layer.effective)
@@ -73,6 +90,8 @@ pub(super) fn measured<'a>(layer: &'a LayerMeasured, way: &str) -> Option<&'a Wa
 
 #[cfg(test)]
 pub(super) mod tests {
+    use dual16_proto::v1::CostEstimate;
+
     use super::*;
 
     pub(in crate::render) fn metrics(sqnr_db: f64) -> Option<Metrics> {
@@ -97,6 +116,11 @@ pub(super) mod tests {
                     legal: *way != "a16w16",
                     metrics: metrics(*db),
                     accumulator_bits: 28,
+                    estimate: Some(CostEstimate {
+                        latency_us: 3.5,
+                        bound: "matrix".to_owned(),
+                        ..CostEstimate::default()
+                    }),
                     ..WayMeasured::default()
                 })
                 .collect(),
@@ -126,6 +150,19 @@ pub(super) mod tests {
             assert_eq!(magnitude(Some(value)), text);
         }
         assert_eq!(magnitude(None), "-");
+    }
+
+    #[test]
+    fn times_have_three_digits_or_whole_microseconds() {
+        for (us, text) in [
+            (1.234, "1.23"),
+            (23.45, "23.4"),
+            (123.4, "123"),
+            (83_012.0, "83012"),
+        ] {
+            assert_eq!(microseconds(Some(us)), text);
+        }
+        assert_eq!(microseconds(None), "-");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use names::Named;
 use super::{
     cut,
     grid::{Grid, name, number, text, word},
+    metrics::microseconds,
     terminal::{HANG, Paint},
     wrap::wrapped,
 };
@@ -30,6 +31,32 @@ pub struct Plan {
     tasks: BTreeMap<String, u64>,
     /// Bytes of the inputs by kind.
     bytes: BTreeMap<String, u64>,
+    /// What the whole model takes as it starts.
+    #[serde(default)]
+    estimate: Option<Total>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Total {
+    march: String,
+    #[serde(flatten)]
+    time: Time,
+    compute_us: f64,
+    load_us: f64,
+    store_us: f64,
+    /// Multiply-accumulates by what is multiplied.
+    macs: BTreeMap<String, u64>,
+    requantized_bytes: u64,
+    loaded_bytes: u64,
+    stored_bytes: u64,
+    float_islands: u64,
+}
+
+/// An estimate of a time on the chip.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Time {
+    latency_us: f64,
+    bound: String,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -48,6 +75,9 @@ struct Layer {
     legal: Vec<String>,
     /// Way and the rule it breaks.
     illegal: BTreeMap<String, String>,
+    /// Of the way it starts with.
+    #[serde(default)]
+    estimate: Option<Time>,
 }
 
 impl Plan {
@@ -61,8 +91,9 @@ impl Plan {
 
     /// The plan as tables, with the first `top` layers.
     pub fn tables(&self, top: usize, paint: Paint) -> String {
-        let lines = format!("{}\n{}", self.tasks_line(), self.bytes_line());
-        let lines = wrapped(&lines, paint.width(), HANG);
+        let mut lines = vec![self.tasks_line(), self.bytes_line()];
+        lines.extend(self.estimate.as_ref().map(Total::line));
+        let lines = wrapped(&lines.join("\n"), paint.width(), HANG);
         format!("{}\n{lines}", self.layer_table(top, paint))
     }
 
@@ -84,6 +115,7 @@ impl Plan {
             word("starts as"),
             text("legal ways"),
             number("MACs a batch").may_go(2),
+            number("est. us").may_go(4),
         ]);
         let (layers, more) = cut(&self.layers, top);
         for layer in layers {
@@ -95,6 +127,7 @@ impl Plan {
                 layer.way.as_str().into(),
                 layer.legal.join(" ").into(),
                 layer.macs.to_string().into(),
+                microseconds(layer.estimate.as_ref().map(|time| time.latency_us)).into(),
             ]);
         }
         let mut lines = vec![grid.render(paint)];
@@ -141,6 +174,38 @@ impl Plan {
     }
 }
 
+impl Total {
+    /// The whole model in one line.
+    fn line(&self) -> String {
+        let us = |us| microseconds(Some(us));
+        let macs = self.macs.iter().filter(|(_, count)| **count > 0);
+        let macs: Vec<_> = macs
+            .map(|(kind, count)| format!("{count} {kind}"))
+            .collect();
+        let mut line = format!(
+            "estimate for {}: {} us a batch, most of it {} (compute {}, load {}, store {}); {}; loaded {}, \
+             stored {}, requantized {}",
+            self.march,
+            us(self.time.latency_us),
+            self.time.bound,
+            us(self.compute_us),
+            us(self.load_us),
+            us(self.store_us),
+            macs.join(", "),
+            HumanBytes(self.loaded_bytes),
+            HumanBytes(self.stored_bytes),
+            HumanBytes(self.requantized_bytes),
+        );
+        if self.float_islands > 0 {
+            line += &format!(
+                "; without what {} float islands compute",
+                self.float_islands
+            );
+        }
+        line
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +216,12 @@ mod tests {
         let json =
             br#"{"format": "dual16 dry run 1", "layers": [{"name": "linear2", "op": "Linear",
             "shape": [60, 256], "macs": 1000, "requested": "auto", "way": "a16w8",
-            "legal": ["a8w8", "a16w8"], "illegal": {"a16w16": "a16w16 needs oe-3.2"}}],
+            "legal": ["a8w8", "a16w8"], "illegal": {"a16w16": "a16w16 needs oe-3.2"},
+            "estimate": {"latency_us": 1.25, "bound": "launch"}}],
+            "estimate": {"march": "nash-m", "latency_us": 21.5, "bound": "launch", "compute_us": 1.0,
+            "load_us": 2.0, "store_us": 3.0, "macs": {"double int8 macs": 0,
+            "feature int16 weight int8 macs": 1000}, "requantized_bytes": 0, "loaded_bytes": 1024,
+            "stored_bytes": 0, "float_islands": 2},
             "tasks": {"convert": 3, "observe": 9, "plan": 1},
             "bytes": {"model": 2048, "calibration": 1024, "evaluation": 0}}"#;
         let text = Plan::parse(json)
@@ -164,6 +234,10 @@ mod tests {
             "a16w16 needs oe-3.2",
             "tasks: 13 (plan 1, observe 9, convert 3)",
             "bytes: calibration 1.00 KiB, model 2.00 KiB",
+            " 1.25 |",
+            "estimate for nash-m: 21.5 us a batch, most of it launch",
+            "1000 feature int16 weight int8 macs; loaded 1.00 KiB",
+            "without what 2 float islands compute",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

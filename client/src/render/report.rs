@@ -2,8 +2,8 @@
 
 use anstyle::Style;
 use dual16_proto::v1::{
-    JobEvent, LayerAccumulated, LayerMeasured, MendStep, Notice, OperatorMeasured, OutputMeasured, event_detail::Detail,
-    SensitivityMeasured, notice::Severity,
+    JobEvent, LayerAccumulated, LayerMeasured, MendStep, Notice, OperatorMeasured, OutputMeasured,
+    SensitivityMeasured, event_detail::Detail, notice::Severity,
 };
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     grid::{Cell, Grid, name, number, word},
     layer_line::layer_line,
     mended,
-    metrics::{alone, cosine, magnitude, measured, sqnr, ways_of},
+    metrics::{alone, cosine, latency, magnitude, measured, microseconds, sqnr, ways_of},
     notices, operators,
     progress::Progress,
     sensitivity,
@@ -85,7 +85,9 @@ impl Report {
             Detail::OperatorMeasured(row) => keep(&mut self.operators, row, |row| &row.name),
             Detail::Mended(step) => {
                 progress.line(&mended::line(step, paint));
-                let same = |old: &MendStep| (old.round, &old.op, &old.to) == (step.round, &step.op, &step.to);
+                let same = |old: &MendStep| {
+                    (old.round, &old.op, &old.to) == (step.round, &step.op, &step.to)
+                };
                 if !self.mended.iter().any(same) {
                     self.mended.push(*step.clone());
                 }
@@ -100,6 +102,10 @@ impl Report {
         let mut parts = Vec::new();
         if !self.layers.is_empty() || !self.accumulated.is_empty() {
             parts.push(self.layer_table(top, paint));
+        }
+        let chosen = self.chosen_among_ways();
+        if !chosen.is_empty() {
+            parts.push(way_table(&chosen, top, paint));
         }
         if !self.sensitivity.is_empty() {
             parts.push(sensitivity::table(&self.sensitivity, top, paint));
@@ -136,6 +142,7 @@ impl Report {
         columns.extend([
             number("validation").may_go(4),
             number("converted"),
+            number("est. us").may_go(3),
             number("bits").may_go(1),
         ]);
         let mut grid = Grid::new(columns);
@@ -145,13 +152,10 @@ impl Report {
             grid.row(self.layer_row(layer, &ways));
         }
         let title = "Layers, the worst first: SQNR in dB of the effective way alone, of each way tried, and \
-                     in the whole quantized model";
+                     in the whole quantized model; est. us is an estimate of its time on the chip";
         let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
         let mut remarks: Vec<String> = more.into_iter().collect();
-        let mut tried = self.layers.iter().flat_map(|layer| &layer.ways);
-        if tried.any(|way| !way.legal && sqnr(way.metrics.as_ref()) != "-") {
-            remarks.push("* not legal for this toolchain".to_owned());
-        }
+        remarks.extend(illegal(self.layers.iter()));
         let reasons: Vec<_> = layers
             .iter()
             .filter(|layer| !layer.reason.is_empty())
@@ -189,6 +193,7 @@ impl Report {
         row.extend(ways.iter().map(|way| way_cell(layer, way)));
         row.push(sqnr(whole.and_then(|whole| whole.validation.as_ref())).into());
         row.push(sqnr(whole.and_then(|whole| whole.converted.as_ref())).into());
+        row.push(microseconds(runs.and_then(latency)).into());
         let bits = runs.map(|way| way.accumulator_bits.to_string());
         row.push(bits.unwrap_or_else(|| "-".to_owned()).into());
         row
@@ -211,6 +216,14 @@ impl Report {
         };
         let mut layers: Vec<_> = self.layers.iter().collect();
         layers.sort_by_key(|layer| position(layer));
+        layers
+    }
+
+    /// Layers of which several ways were tried, the worst first.
+    fn chosen_among_ways(&self) -> Vec<&LayerMeasured> {
+        let mut layers = self.worst_first();
+        layers.retain(|layer| layer.ways.len() > 1);
+        layers.sort_by(|a, b| requested(a).total_cmp(&requested(b)));
         layers
     }
 
@@ -251,6 +264,65 @@ impl Report {
         lines.extend(more);
         lines.join("\n")
     }
+}
+
+/// SQNR of the way that was asked for, alone: what it was that other ways were tried for.
+fn requested(layer: &LayerMeasured) -> f64 {
+    let way = measured(layer, &layer.requested).and_then(|way| way.metrics.as_ref()?.sqnr_db);
+    way.unwrap_or(f64::INFINITY)
+}
+
+/// What each way tried gains and costs.
+fn way_table(layers: &[&LayerMeasured], top: usize, paint: Paint) -> String {
+    let mut grid = Grid::new([
+        name("layer"),
+        word("way"),
+        number("SQNR dB"),
+        number("est. us"),
+        word("bound by").may_go(2),
+        number("MACs").may_go(1),
+    ]);
+    let rows = layers.iter().flat_map(|layer| {
+        let ways = ways_of(std::iter::once(*layer));
+        ways.into_iter().map(move |way| (*layer, way))
+    });
+    let rows: Vec<_> = rows.collect();
+    let (shown, more) = cut(&rows, top);
+    for (layer, way) in shown {
+        let Some(way) = measured(layer, way) else {
+            continue;
+        };
+        let effective = way.way == layer.effective;
+        let bound = way
+            .estimate
+            .as_ref()
+            .map_or("-", |estimate| &estimate.bound);
+        let bold = |cell: Cell| match effective {
+            true => cell.styled(Style::new().bold()),
+            false => cell,
+        };
+        grid.row([
+            layer.layer.as_str().into(),
+            bold(way.way.as_str().into()),
+            way_cell(layer, &way.way),
+            bold(microseconds(latency(way)).into()),
+            bound.into(),
+            way.macs.to_string().into(),
+        ]);
+    }
+    let title =
+        "Ways tried: SQNR in dB alone, and an estimate of the time on the chip for one batch";
+    let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
+    lines.extend(more);
+    lines.extend(illegal(layers.iter().copied()));
+    lines.join("\n")
+}
+
+/// What the star of a way means, where there is one.
+fn illegal<'a>(layers: impl Iterator<Item = &'a LayerMeasured>) -> Option<String> {
+    let mut tried = layers.flat_map(|layer| &layer.ways);
+    let starred = tried.any(|way| !way.legal && sqnr(way.metrics.as_ref()) != "-");
+    starred.then(|| "* not legal for this toolchain".to_owned())
 }
 
 fn way_cell(layer: &LayerMeasured, way: &str) -> Cell {
@@ -321,10 +393,25 @@ mod tests {
         assert_eq!(
             words,
             [
-                "linear2", "a16w8", "split", "48.7", "13.4", "48.7", "48.8*", "48.7", "48.2", "28"
+                "linear2", "a16w8", "split", "48.7", "13.4", "48.7", "48.8*", "48.7", "48.2",
+                "3.50", "28"
             ]
         );
         assert!(text.contains("* not legal for this toolchain"), "{text}");
+        let ways: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("| matrix"))
+            .collect();
+        let figures = |line: &&str| line.split_whitespace().nth(3).map(str::to_owned);
+        assert_eq!(ways.len(), 3, "{text}");
+        assert_eq!(
+            ways.iter().filter_map(figures).collect::<Vec<_>>(),
+            ["a16w8", "split", "a16w16"]
+        );
+        assert!(
+            text.contains("an estimate of the time on the chip"),
+            "{text}"
+        );
         assert!(
             text.contains("linear2 runs as split: 13.4 dB is below 30 dB"),
             "{text}"

@@ -48,7 +48,9 @@ pub(super) fn table(rows: &[SensitivityMeasured], top: usize, paint: Paint) -> S
         cells.extend([
             decibels(worst.and_then(|worst| worst.sqnr)).into(),
             decibels(row.estimate_db).into(),
-            cosine.map_or_else(|| "-".to_owned(), |cosine| format!("{cosine:.6}")).into(),
+            cosine
+                .map_or_else(|| "-".to_owned(), |cosine| format!("{cosine:.6}"))
+                .into(),
             magnitude(worst.and_then(|worst| worst.l1)).into(),
             magnitude(worst.and_then(|worst| worst.atol)).into(),
             format!("{}({:.1}%)", row.macs, 100.0 * row.macs_share).into(),

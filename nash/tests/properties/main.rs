@@ -6,6 +6,7 @@
     reason = "a helper that fails fails its test"
 )]
 
+mod cost;
 mod decompose;
 mod elementwise;
 mod linear;

@@ -1,6 +1,7 @@
 //! The files a job leaves. Each is a pure function of a [`Report`]: equal jobs leave equal bytes,
 //! so no file holds a time, a path, a host or a job's random name.
 
+pub(crate) mod cost_json;
 pub mod outputs;
 pub mod per_layer;
 pub mod plan_json;
@@ -12,12 +13,12 @@ pub mod weights;
 use std::collections::BTreeMap;
 
 use crate::{
+    flow::operators,
     graph::Graph,
     job::{JobInput, ModelInput},
     measured::{Measured, PairedSums, linear_scale},
     metrics::Metrics,
     plan::Calibration,
-    flow::operators,
     report::{LayerMeasured, OperatorMeasured},
     ways::RunCounts,
 };
@@ -50,6 +51,8 @@ impl Paired {
 
 /// One Linear as the tables show it.
 pub(crate) struct LayerRow<'a> {
+    /// Index of its node.
+    pub(crate) node: usize,
     pub(crate) layer: &'a LayerMeasured,
     pub(crate) accumulated: Paired,
     pub(crate) counts: RunCounts,
@@ -66,7 +69,11 @@ impl Report<'_> {
 
     /// Every operator in graph order.
     pub(crate) fn operators(&self) -> Vec<OperatorMeasured> {
-        operators::measured(self.graph, &self.measured.planned.plan, &self.measured.operators)
+        operators::measured(
+            self.graph,
+            &self.measured.planned.plan,
+            &self.measured.operators,
+        )
     }
 
     /// Every Linear in execution order.
@@ -83,6 +90,7 @@ impl Report<'_> {
                 let (sums, counts) = *measured.get(id)?;
                 let scale = linear_scale(&self.measured.planned.plan, *id);
                 Some(LayerRow {
+                    node: *id,
                     layer,
                     accumulated: Paired::of(sums, scale),
                     counts: *counts,

@@ -35,7 +35,9 @@ pub(crate) fn text(report: &Report<'_>) -> String {
             "" => &row.name,
             _ => &row.module,
         };
-        let figures = [cosine, mse, l1, row.kl, sqnr_db, atol, row.rtol, lsb].map(optional).join(",");
+        let figures = [cosine, mse, l1, row.kl, sqnr_db, atol, row.rtol, lsb]
+            .map(optional)
+            .join(",");
         let ranges = [base_min, min, base_max, max, base_mean, mean, base_var, var];
         let ranges = ranges.map(|&value| optional(Some(value))).join(",");
         let own = [
@@ -66,5 +68,8 @@ pub(crate) fn text(report: &Report<'_>) -> String {
 
 /// A figure; nothing where there is no finite one.
 fn optional(value: Option<f64>) -> String {
-    value.filter(|value| value.is_finite()).map(|value| value.to_string()).unwrap_or_default()
+    value
+        .filter(|value| value.is_finite())
+        .map(|value| value.to_string())
+        .unwrap_or_default()
 }

@@ -1,12 +1,17 @@
 //! `result.json`: what was measured.
 
+use dual16_nash::cost::Chip;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Paired, Report};
+use super::{
+    Paired, Report,
+    cost_json::{CostJson, EstimateJson},
+};
 use crate::{
     Result,
-    error::json_error,
+    cost::PlanCost,
+    error::{KernelContext, json_error},
     metrics::Metrics,
     report::{MendStep, Notice, WayMeasured},
 };
@@ -24,6 +29,8 @@ struct ResultJson<'a> {
     /// What costs the outputs most, where they could not be made good enough.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     in_the_way: &'a [String],
+    /// What the plan costs.
+    estimate: CostJson<'a>,
     notices: &'a [Notice],
 }
 
@@ -47,6 +54,8 @@ struct LayerJson<'a> {
     accumulator_bits: u32,
     zero_fraction: f64,
     clip_fraction: f64,
+    /// Of the layer as the plan has it.
+    estimate: EstimateJson,
 }
 
 /// The file's text.
@@ -62,7 +71,10 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
             name,
             errors: Paired::of(sums, plan.params(id).map(|params| params.scale)),
         });
+    let chip = Chip::of(report.job.settings.march).of("result.json")?;
+    let cost = PlanCost::of(report.graph, plan, &chip);
     let layers = report.layers().map(|row| LayerJson {
+        estimate: EstimateJson::of(&cost.nodes[row.node].estimate),
         name: &row.layer.layer,
         op: &row.layer.op,
         way: row.layer.effective.to_string(),
@@ -82,6 +94,7 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
         layers: layers.collect(),
         mended: &report.measured.planned.steps,
         in_the_way: &report.measured.planned.in_the_way,
+        estimate: CostJson::whole(&cost, report.graph, &chip),
         notices: &report.measured.planned.notices,
     };
     let mut text =
@@ -120,6 +133,7 @@ fn isolated(way: &WayMeasured) -> (String, Value) {
         "accumulator_bits": way.accumulator_bits,
         "zero_fraction": way.zero_fraction,
         "clip_fraction": way.clip_fraction,
+        "estimate": EstimateJson::of(&way.cost.estimate),
     });
     (way.way.to_string(), value)
 }

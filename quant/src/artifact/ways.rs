@@ -7,7 +7,7 @@ use crate::metrics::{Metric, Metrics};
 
 const HEADER: &str = "layer,op,requested,effective,way,legal,chosen,macs,isolated_sqnr_db,\
 isolated_cosine,isolated_l1,isolated_mse,isolated_atol,isolated_lsb,validation_sqnr_db,\
-converted_sqnr_db,accumulator_bits,zero_fraction,clip_fraction";
+converted_sqnr_db,accumulator_bits,zero_fraction,clip_fraction,estimate_us,estimate_bound";
 
 /// The file's text.
 pub(crate) fn text(report: &Report<'_>) -> String {
@@ -37,7 +37,7 @@ pub(crate) fn text(report: &Report<'_>) -> String {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{},{},{},{},{},{},{chosen},{},{},{},{},{},{},{},{},{},{},{},{}",
+                "{},{},{},{},{},{},{chosen},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
                 field(&row.layer.layer),
                 row.layer.op,
                 row.layer.requested,
@@ -56,6 +56,8 @@ pub(crate) fn text(report: &Report<'_>) -> String {
                 way.accumulator_bits,
                 way.zero_fraction,
                 way.clip_fraction,
+                way.cost.estimate.latency_us,
+                way.cost.estimate.bound,
             );
         }
     }

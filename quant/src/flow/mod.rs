@@ -32,8 +32,10 @@ mod variants;
 pub use crate::{
     blobs::Blobs,
     job::{FileRef, JobInput, ModelInput},
-    report::{Event, LayerAccumulated, LayerMeasured, MendStep, Notice, OperatorMeasured, OutputMeasured,
-    SensitivityMeasured, WayMeasured},
+    report::{
+        Event, LayerAccumulated, LayerMeasured, MendStep, Notice, OperatorMeasured, OutputMeasured,
+        SensitivityMeasured, WayMeasured,
+    },
     ways::isolated::KernelRun,
 };
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Result,
-    graph::{Graph, NodeId, Op, ValueId},
     artifact::statistics::op_name,
+    graph::{Graph, NodeId, Op, ValueId},
     metrics::{ErrorSums, Metric, Metrics},
     plan::Plan,
     report::{EXACT_DB, OperatorMeasured},
@@ -97,7 +97,12 @@ impl Spread {
     fn figures(&self) -> [f64; 4] {
         match self.count {
             0 => [0.0; 4],
-            _ => [self.min.into(), self.max.into(), self.mean(), self.variance()],
+            _ => [
+                self.min.into(),
+                self.max.into(),
+                self.mean(),
+                self.variance(),
+            ],
         }
     }
 
@@ -136,15 +141,24 @@ pub(crate) fn measured(
             .collect();
         let db = |db: f64| db.min(EXACT_DB);
         let (own_db, gap) = (db(validation.sqnr_rank()), gap(&validation, &converted));
-        let worst = before.iter().map(|row| db(row.validation.sqnr_rank())).fold(EXACT_DB, f64::min);
-        let parted = before.iter().map(|row| self::gap(&row.validation, &row.converted)).fold(0.0, f64::max);
+        let worst = before
+            .iter()
+            .map(|row| db(row.validation.sqnr_rank()))
+            .fold(EXACT_DB, f64::min);
+        let parted = before
+            .iter()
+            .map(|row| self::gap(&row.validation, &row.converted))
+            .fold(0.0, f64::max);
         let largest = f64::from(sums.float.max.abs().max(sums.float.min.abs()));
-        let reach = params.map(|params| f64::from(params.scale) * (f64::from(params.dtype.qmax()) + 0.5));
+        let reach =
+            params.map(|params| f64::from(params.scale) * (f64::from(params.dtype.qmax()) + 0.5));
         row_of.insert(value.0, measured.len());
         measured.push(OperatorMeasured {
             name: own.name.clone(),
             module: node.map_or_else(String::new, |node| graph.node(node).names.module.clone()),
-            op: node.map_or("Input", |node| op_name(&graph.node(node).op)).to_owned(),
+            op: node
+                .map_or("Input", |node| op_name(&graph.node(node).op))
+                .to_owned(),
             shape: own.shape.clone(),
             dtype: params.map_or_else(|| "float".to_owned(), |params| params.dtype.to_string()),
             scale,
@@ -157,7 +171,9 @@ pub(crate) fn measured(
             converted,
             zero_share: sums.zero as f64 / sums.total.max(1) as f64,
             clip_share: sums.clipped as f64 / sums.total.max(1) as f64,
-            range_covered: reach.map(|reach| largest / reach).filter(|covered| covered.is_finite()),
+            range_covered: reach
+                .map(|reach| largest / reach)
+                .filter(|covered| covered.is_finite()),
             float: sums.float.figures(),
             quantized: sums.quantized.figures(),
         });
@@ -174,9 +190,14 @@ fn gap(validation: &Metrics, converted: &Metrics) -> f64 {
 /// What has a row: inputs, and float outputs of every node that computes.
 pub(crate) fn rows(graph: &Graph) -> impl Iterator<Item = (Option<NodeId>, ValueId)> + '_ {
     let inputs = graph.inputs.iter().map(|&input| (None, input));
-    let computes = graph.running().filter(|(_, node)| !matches!(node.op, Op::Move(_)));
-    let made = computes.flat_map(|(id, node)| node.outputs.iter().map(move |&value| (Some(id), value)));
-    inputs.chain(made).filter(|(_, value)| graph.value(*value).kind.is_float())
+    let computes = graph
+        .running()
+        .filter(|(_, node)| !matches!(node.op, Op::Move(_)));
+    let made =
+        computes.flat_map(|(id, node)| node.outputs.iter().map(move |&value| (Some(id), value)));
+    inputs
+        .chain(made)
+        .filter(|(_, value)| graph.value(*value).kind.is_float())
 }
 
 /// The operators of one batch.

@@ -3,18 +3,24 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use dual16_nash::legality::Rules;
+use dual16_nash::{cost::Chip, legality::Rules};
 use serde::Serialize;
 
 use super::{
-    Blobs, Event, Next, Notice, TaskOutput, analyze, convert::Files, evaluate, observe, session::Session,
+    Blobs, Event, Next, Notice, TaskOutput, analyze, convert::Files, evaluate, observe,
+    session::Session,
 };
 use crate::{
     Result,
-    artifact::plan_json::RequestJson,
-    error::json_error,
+    artifact::{
+        cost_json::{CostJson, EstimateJson},
+        plan_json::RequestJson,
+    },
+    cost::PlanCost,
+    error::{KernelContext, json_error},
     flow::ModelInput,
     graph::{Graph, Node, Op},
+    plan::{Calibration, Chosen, Plan},
 };
 
 /// Checks everything and starts the first stage.
@@ -58,6 +64,8 @@ struct DryRun<'a> {
     /// Tasks of each stage, its reduce included.
     tasks: BTreeMap<&'static str, usize>,
     bytes: BytesJson,
+    /// What the ways that the layers start with cost.
+    estimate: CostJson<'a>,
     notices: Vec<Notice>,
 }
 
@@ -76,6 +84,8 @@ struct LayerJson<'a> {
     legal: Vec<String>,
     /// Way and the rule it breaks.
     illegal: BTreeMap<String, String>,
+    /// Of the way it starts with.
+    estimate: EstimateJson,
 }
 
 #[derive(Serialize)]
@@ -114,6 +124,8 @@ fn dry_run(session: &Session) -> Result<String> {
         .map(|(way, legality)| (way.to_string(), legality.reason))
         .collect();
     let macs = session.macs();
+    let chip = Chip::of(settings.march).of("plan.json")?;
+    let cost = PlanCost::of(&session.graph, &starting_plan(session)?, &chip);
     let layers = session.graph.linears().filter_map(|(id, node, linear)| {
         let request = session.request.linears.get(&id.0)?;
         Some(LayerJson {
@@ -126,6 +138,7 @@ fn dry_run(session: &Session) -> Result<String> {
             reason: &request.reason,
             legal: legal.clone(),
             illegal: illegal.clone(),
+            estimate: EstimateJson::of(&cost.nodes[id.0].estimate),
         })
     });
     let groups = evaluate::groups(session).len();
@@ -158,11 +171,29 @@ fn dry_run(session: &Session) -> Result<String> {
             calibration: session.job.calibration.iter().map(|file| file.size).sum(),
             evaluation: session.job.evaluation.iter().map(|file| file.size).sum(),
         },
+        estimate: CostJson::totals(&cost, &chip),
         notices: session.notices(),
     };
     let mut text = serde_json::to_string_pretty(&plan).map_err(|e| json_error("plan.json", &e))?;
     text.push('\n');
     Ok(text)
+}
+
+/// The plan in which every layer runs as it starts, as far as it can be known before any data is seen:
+/// dtypes and ways, no scales.
+fn starting_plan(session: &Session) -> Result<Plan> {
+    let calibration = Calibration::unseen(&session.graph);
+    let requests = session.request.linears.iter();
+    let chosen = requests.map(|(&id, request)| {
+        let chosen = Chosen {
+            way: request.start,
+            requested: request.requested.to_string(),
+            reason: String::new(),
+        };
+        (id, chosen)
+    });
+    let (plan, _) = Plan::build(&session.scale_source(&calibration), &chosen.collect())?;
+    Ok(plan)
 }
 
 fn names(graph: &Graph) -> Vec<NamesJson<'_>> {

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use dual16_nash::{linear::AccumulatorPeak, ways::Way};
 
 use super::{
-    Blobs, Context, Event, LayerAccumulated, LayerMeasured, Next, Notice, OutputMeasured, Stage, TaskInput,
-    TaskOutput, WayMeasured, convert, mend,
+    Blobs, Context, Event, LayerAccumulated, LayerMeasured, Next, Notice, OutputMeasured, Stage,
+    TaskInput, TaskOutput, WayMeasured, convert, mend,
     operators::{self, BatchOperators, OperatorSums},
     payload::{BatchErrors, ValidateMap, ValidateReduce, Validated, decode, encode, load, store},
     session::Session,
@@ -16,13 +16,15 @@ use super::{
 use crate::{
     Error, Result,
     artifact::outputs::{SavedOutput, save_batch},
+    cost::{Chip, PlanCost},
+    error::KernelContext,
     exec::{Capture, Carried, Converted, Prepared, Trouble, Validation, captured, walk},
     graph::{NodeId, ValueId},
     measured::{Measured, PairedSums, Planned, linear_scale},
     plan::Plan,
     report::EXACT_DB,
-    tensor::{Datum, Tensor},
     sensitivity::{Analysis, FloatValues},
+    tensor::{Datum, Tensor},
     ways::isolated::add_errors,
 };
 
@@ -171,10 +173,14 @@ pub(super) fn reduce(
             converted: sums.metrics(true, linear_scale(&planned.plan, *id)),
         }));
     }
-    let layers = mended_layers(session, &mut planned, &total);
+    let layers = mended_layers(session, &mut planned, &total)?;
     events.extend(layers.into_iter().map(Event::Layer));
     let operators = operators::measured(&session.graph, &planned.plan, &total.operators);
-    events.extend(operators.into_iter().map(|row| Event::Operator(Box::new(row))));
+    events.extend(
+        operators
+            .into_iter()
+            .map(|row| Event::Operator(Box::new(row))),
+    );
     for (&id, sums) in session.graph.outputs.iter().zip(&total.outputs) {
         let scale = planned.plan.params(id).map(|params| params.scale);
         events.push(Event::Output(OutputMeasured {
@@ -222,7 +228,11 @@ fn mending(
         let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
         validation.sqnr_rank().min(converted.sqnr_rank())
     };
-    let worst = total.outputs.iter().map(reached).fold(f64::INFINITY, f64::min);
+    let worst = total
+        .outputs
+        .iter()
+        .map(reached)
+        .fold(f64::INFINITY, f64::min);
     // What has no figure is no matter of precision.
     if wanted <= 0.0 || worst >= wanted || worst == f64::NEG_INFINITY {
         return Ok(None);
@@ -264,10 +274,18 @@ fn mended_layers(
     session: &Session,
     planned: &mut Planned,
     total: &BatchErrors,
-) -> Vec<LayerMeasured> {
+) -> Result<Vec<LayerMeasured>> {
     let mut told = Vec::new();
-    let alone: HashMap<usize, &OperatorSums> =
-        total.operators.iter().map(|(id, sums)| (*id, sums)).collect();
+    if planned.mended.is_none() {
+        return Ok(told);
+    }
+    let chip = Chip::of(session.job.settings.march).of("the estimate")?;
+    let cost = PlanCost::of(&session.graph, &planned.plan, &chip);
+    let alone: HashMap<usize, &OperatorSums> = total
+        .operators
+        .iter()
+        .map(|(id, sums)| (*id, sums))
+        .collect();
     let macs = session.macs();
     for (id, layer) in &mut planned.layers {
         let way = layer.effective;
@@ -280,7 +298,11 @@ fn mended_layers(
         let Some(sums) = alone.get(&output.0) else {
             continue;
         };
-        let counts = total.linears.iter().find(|(of, ..)| of == id).map(|(.., counts)| *counts);
+        let counts = total
+            .linears
+            .iter()
+            .find(|(of, ..)| of == id)
+            .map(|(.., counts)| *counts);
         let scale = planned.plan.params(output).map(|params| params.scale);
         let factor = if way == Way::Split { 2 } else { 1 };
         layer.ways.push(WayMeasured {
@@ -292,11 +314,12 @@ fn mended_layers(
             zero_fraction: sums.zero as f64 / sums.total.max(1) as f64,
             clip_fraction: sums.clipped as f64 / sums.total.max(1) as f64,
             accumulator_bits: counts.unwrap_or_default().accumulator_bits(),
+            cost: cost.nodes.get(*id).copied().unwrap_or_default(),
         });
         layer.ways.sort_by_key(|measured| measured.way);
         told.push(layer.clone());
     }
-    told
+    Ok(told)
 }
 
 /// Where CONVERTED parts from VALIDATION by more than a dB, if it does at an output.
@@ -305,23 +328,43 @@ fn parted(session: &Session, planned: &Planned, total: &BatchErrors) -> Option<N
         let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
         validation.sqnr_rank().min(EXACT_DB) - converted.sqnr_rank()
     };
-    let worst = total.outputs.iter().map(gap).filter(|gap| gap.is_finite()).fold(0.0, f64::max);
+    let worst = total
+        .outputs
+        .iter()
+        .map(gap)
+        .filter(|gap| gap.is_finite())
+        .fold(0.0, f64::max);
     if worst <= PARTED_DB {
         return None;
     }
     let mut rows = operators::measured(&session.graph, &planned.plan, &total.operators);
     // What a reduction makes is small beside what it is of: so is what its error does.
-    rows.retain(|row| !row.op.starts_with("Reduce") && row.parts_db.is_some_and(|parts| parts > PARTED_DB));
-    rows.sort_by(|a, b| b.parts_db.unwrap_or(0.0).total_cmp(&a.parts_db.unwrap_or(0.0)));
+    rows.retain(|row| {
+        !row.op.starts_with("Reduce") && row.parts_db.is_some_and(|parts| parts > PARTED_DB)
+    });
+    rows.sort_by(|a, b| {
+        b.parts_db
+            .unwrap_or(0.0)
+            .total_cmp(&a.parts_db.unwrap_or(0.0))
+    });
     let named: Vec<String> = rows
         .iter()
         .take(NAMED)
-        .map(|row| format!("'{}' ({}, {:.1} dB)", row.name, row.op, row.parts_db.unwrap_or(0.0)))
+        .map(|row| {
+            format!(
+                "'{}' ({}, {:.1} dB)",
+                row.name,
+                row.op,
+                row.parts_db.unwrap_or(0.0)
+            )
+        })
         .collect();
     Some(Notice {
         warning: true,
         code: "PARTED".to_owned(),
-        subject: rows.first().map_or_else(|| session.output_names().join(", "), |row| row.name.clone()),
+        subject: rows
+            .first()
+            .map_or_else(|| session.output_names().join(", "), |row| row.name.clone()),
         message: format!(
             "CONVERTED is {worst:.1} dB behind VALIDATION at the outputs; it parts from it most at {}",
             match named.is_empty() {

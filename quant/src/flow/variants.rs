@@ -122,7 +122,11 @@ impl Session {
         blobs: &dyn Blobs,
     ) -> Result<Option<Arc<Session>>> {
         let of = |mended: &Mended| {
-            self.variant(&mended.plain, &Variant::Changed(mended.changes.clone()), blobs)
+            self.variant(
+                &mended.plain,
+                &Variant::Changed(mended.changes.clone()),
+                blobs,
+            )
         };
         planned.mended.as_ref().map(of).transpose()
     }

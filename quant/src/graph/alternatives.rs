@@ -44,12 +44,21 @@ impl Extended {
     pub fn choose(&self, chosen: &[usize]) -> Graph {
         let mut graph = self.graph.clone();
         graph.order = self.order(chosen);
-        let chosen = || chosen.iter().filter_map(|&index| self.alternatives.get(index));
+        let chosen = || {
+            chosen
+                .iter()
+                .filter_map(|&index| self.alternatives.get(index))
+        };
         let instead: BTreeMap<ValueId, ValueId> = chosen()
             .map(|alternative| (alternative.replaces, alternative.made))
             .collect();
         let own: BTreeMap<NodeId, ValueId> = chosen()
-            .flat_map(|alternative| alternative.nodes.iter().map(|&id| (id, alternative.replaces)))
+            .flat_map(|alternative| {
+                alternative
+                    .nodes
+                    .iter()
+                    .map(|&id| (id, alternative.replaces))
+            })
             .collect();
         for (index, node) in graph.nodes.iter_mut().enumerate() {
             for input in &mut node.inputs {
@@ -130,7 +139,9 @@ impl Extension {
     /// Starts another way to make a value; None where no node makes it.
     pub fn instead_of(&mut self, replaces: ValueId, remedy: &str) -> Option<Fragment<'_>> {
         let graph = &self.extended.graph;
-        let maker = graph.running().find(|(_, node)| node.outputs.contains(&replaces));
+        let maker = graph
+            .running()
+            .find(|(_, node)| node.outputs.contains(&replaces));
         let names = Arc::clone(&maker?.1.names);
         let prefix = self.free_name(&format!("{}.{remedy}", names.name));
         Some(Fragment {

@@ -32,6 +32,22 @@ pub struct Calibration {
     pub floors: BTreeMap<usize, Floor>,
 }
 
+impl Calibration {
+    /// Of no batch at all: every scale is the smallest. A plan made of it has the dtypes and the ways of
+    /// the plan to come, and no scale worth anything.
+    pub(crate) fn unseen(graph: &Graph) -> Self {
+        let values = (0..graph.values.len()).map(Key::Value);
+        let slots = graph
+            .linears()
+            .flat_map(|(id, ..)| Slot::ALL.map(|slot| Key::Slot(id.0, slot)));
+        let nothing = |key| (key, Statistics::default());
+        Calibration {
+            statistics: values.chain(slots).map(nothing).collect(),
+            floors: BTreeMap::new(),
+        }
+    }
+}
+
 /// Derives scales on demand.
 #[derive(Clone, Copy)]
 pub struct ScaleSource<'a> {

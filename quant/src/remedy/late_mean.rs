@@ -23,7 +23,13 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
             continue;
         };
         let mut add = |suffix: &str, op, inputs: [ValueId; 2], shape: &[usize]| {
-            fragment.node(suffix, op, inputs.to_vec(), shape.to_vec(), Stated::default())
+            fragment.node(
+                suffix,
+                op,
+                inputs.to_vec(),
+                shape.to_vec(),
+                Stated::default(),
+            )
         };
         let scaled = add("mul", Op::Mul, [found.x, found.factor], &whole);
         let mean = add("mean_mul", Op::Mul, [found.mean, found.factor], &short);
@@ -54,19 +60,30 @@ fn scaled_after_centring(graph: &Graph) -> Vec<Found> {
         };
         [(a, b), (b, a)].into_iter().find_map(|(centred, factor)| {
             let centring = maker(graph, centred)?;
-            let (Op::Sub, &[x, mean]) =
-                (&graph.node(centring).op, graph.node(centring).inputs.as_slice())
-            else {
+            let (Op::Sub, &[x, mean]) = (
+                &graph.node(centring).op,
+                graph.node(centring).inputs.as_slice(),
+            ) else {
                 return None;
             };
             let reduction = graph.node(maker(graph, mean)?);
             let is_mean = matches!(
                 reduction.op,
-                Op::Reduce { kind: ReduceKind::Mean, keepdims: true, .. }
+                Op::Reduce {
+                    kind: ReduceKind::Mean,
+                    keepdims: true,
+                    ..
+                }
             );
             let of_rows = graph.value(factor).shape == graph.value(mean).shape;
             (is_mean && reduction.inputs.first() == Some(&x) && of_rows && factor != centred)
-                .then_some(Found { product, centring, x, mean, factor })
+                .then_some(Found {
+                    product,
+                    centring,
+                    x,
+                    mean,
+                    factor,
+                })
         })
     });
     found.collect()

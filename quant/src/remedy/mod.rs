@@ -117,6 +117,7 @@ fn largest(source: &ScaleSource<'_>, id: ValueId) -> Option<f32> {
 
 /// The node that makes a value, in a graph whose nodes all run.
 fn maker(graph: &Graph, id: ValueId) -> Option<NodeId> {
-    let makes = |(node, of): (NodeId, &crate::graph::Node)| of.outputs.contains(&id).then_some(node);
+    let makes =
+        |(node, of): (NodeId, &crate::graph::Node)| of.outputs.contains(&id).then_some(node);
     graph.running().find_map(makes)
 }

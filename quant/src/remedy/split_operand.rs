@@ -20,9 +20,8 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
         let (Op::MatMul, &[a, b]) = (&node.op, node.inputs.as_slice()) else {
             continue;
         };
-        let int16 = |id: ValueId| {
-            source.request.values[graph.origin(id).0].dtype == IntDtype::Int16
-        };
+        let int16 =
+            |id: ValueId| source.request.values[graph.origin(id).0].dtype == IntDtype::Int16;
         if !int16(a) || !int16(b) {
             continue;
         }
@@ -42,9 +41,27 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
             scale,
         };
         let free = Stated::default();
-        let high = fragment.node("hi", Op::ToInt8 { step }, vec![b], whole.clone(), stated(Some(step)));
-        let low = fragment.node("lo", Op::Sub, vec![b, high], whole, stated(Some(step / 254.0)));
-        let high = fragment.node("hi_matmul", Op::MatMul, vec![a, high], product.clone(), free);
+        let high = fragment.node(
+            "hi",
+            Op::ToInt8 { step },
+            vec![b],
+            whole.clone(),
+            stated(Some(step)),
+        );
+        let low = fragment.node(
+            "lo",
+            Op::Sub,
+            vec![b, high],
+            whole,
+            stated(Some(step / 254.0)),
+        );
+        let high = fragment.node(
+            "hi_matmul",
+            Op::MatMul,
+            vec![a, high],
+            product.clone(),
+            free,
+        );
         let low = fragment.node("lo_matmul", Op::MatMul, vec![a, low], product.clone(), free);
         let made = fragment.node("add", Op::Add, vec![high, low], product, free);
         fragment.end(made);

@@ -31,7 +31,13 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
             continue;
         };
         let mut add = |suffix: &str, op, inputs: &[ValueId], shape: &[usize]| {
-            fragment.node(suffix, op, inputs.to_vec(), shape.to_vec(), Stated::default())
+            fragment.node(
+                suffix,
+                op,
+                inputs.to_vec(),
+                shape.to_vec(),
+                Stated::default(),
+            )
         };
         let clip = Op::Clip {
             min: -threshold,

@@ -164,8 +164,15 @@ impl<'a> Analysis<'a> {
             let requantized = |operand: usize| self.requantized(id, operand);
             let any = (0..node.inputs.len()).any(|operand| requantized(operand).is_some());
             if matches!(node.op, Op::Linear(_)) {
-                let &x = node.inputs.first().ok_or_else(|| missing(self.graph, value, "it has no input"))?;
-                made = Some(self.prepared.linear(id, node)?.run_fake_quant(values.tensor(self, x)?)?);
+                let &x = node
+                    .inputs
+                    .first()
+                    .ok_or_else(|| missing(self.graph, value, "it has no input"))?;
+                made = Some(
+                    self.prepared
+                        .linear(id, node)?
+                        .run_fake_quant(values.tensor(self, x)?)?,
+                );
             } else if any && !matches!(node.op, Op::Island(_)) {
                 let inputs = node.inputs.iter().enumerate().map(|(operand, &input)| {
                     let x = values.tensor(self, input)?;

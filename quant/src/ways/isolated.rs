@@ -3,13 +3,20 @@
 
 use std::time::{Duration, Instant};
 
-use dual16_nash::{cost::cost, legality::Legality, linear::GemmShape, ways::Way};
+use dual16_nash::{
+    cost::{Chip, cost},
+    legality::Legality,
+    linear::GemmShape,
+    ways::Way,
+};
 
 use super::{QuantizedLinear, RunCounts};
 use crate::{
     Error, Result,
+    cost::OpCost,
+    error::KernelContext,
     exec::QTensor,
-    graph::{Linear, Node},
+    graph::{Linear, Node, NodeId},
     metrics::ErrorSums,
     plan::{LinearParams, QParams, ScaleSource, inner_params},
     report::WayMeasured,
@@ -34,6 +41,7 @@ pub struct IsolatedWay {
     sums: ErrorSums,
     counts: RunCounts,
     macs: u64,
+    cost: OpCost,
     /// Why it could not go on; it has no figures then.
     failed: Option<String>,
 }
@@ -48,8 +56,17 @@ impl IsolatedWay {
         way: Way,
     ) -> Result<Self> {
         let params = isolated_params(source, index, node, linear, way)?;
+        let chip = Chip::of(source.settings.march).of(&node.name)?;
+        let cost = OpCost::of_way(
+            (source.graph, source.request),
+            (NodeId(index), node, linear),
+            way,
+            params.output.map(|output| output.dtype),
+            &chip,
+        );
         Ok(IsolatedWay {
             way,
+            cost,
             linear: QuantizedLinear::new(&node.name, linear, way, &params, source.settings)?,
             sums: ErrorSums::default(),
             counts: RunCounts::default(),
@@ -112,6 +129,7 @@ impl IsolatedWay {
             zero_fraction: fraction(self.counts.zero),
             clip_fraction: fraction(self.counts.clipped),
             accumulator_bits: self.counts.accumulator_bits(),
+            cost: self.cost,
         }
     }
 }

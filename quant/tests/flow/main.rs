@@ -9,6 +9,7 @@
 )]
 
 mod article;
+mod cost;
 mod empty;
 mod golden;
 #[path = "../frontend/shared/made.rs"]

@@ -89,14 +89,31 @@ fn squares_ruined_by_an_outlier_are_found_and_run_in_two_ranges() {
     let mended = run(&job(model, mending(35.0))).unwrap();
     let steps = steps(&mended);
     let first = steps.first().unwrap();
-    assert_eq!((first.op.as_str(), first.to.as_str()), ("norm.mul", "two_range"), "{steps:?}");
-    assert!(first.kept && first.share > 0.5 && first.left < 0.1, "{first:?}");
+    assert_eq!(
+        (first.op.as_str(), first.to.as_str()),
+        ("norm.mul", "two_range"),
+        "{steps:?}"
+    );
+    assert!(
+        first.kept && first.share > 0.5 && first.left < 0.1,
+        "{first:?}"
+    );
     assert!(output_db(&mended) >= 35.0, "{}", output_db(&mended));
     let plan: serde_json::Value = serde_json::from_slice(&mended.files["plan.json"]).unwrap();
     let tensors = plan["tensors"].as_object().unwrap();
-    assert!(tensors.contains_key("norm.two_range.hi_mul"), "{:?}", tensors.keys());
-    assert!(!tensors.contains_key("norm.mul"), "what was replaced runs no more");
-    assert_eq!(mended.result()["mended"].as_array().unwrap().len(), steps.len());
+    assert!(
+        tensors.contains_key("norm.two_range.hi_mul"),
+        "{:?}",
+        tensors.keys()
+    );
+    assert!(
+        !tensors.contains_key("norm.mul"),
+        "what was replaced runs no more"
+    );
+    assert_eq!(
+        mended.result()["mended"].as_array().unwrap().len(),
+        steps.len()
+    );
 }
 
 #[test]

@@ -48,7 +48,10 @@ impl Report<'_> {
         for (place, output) in self.outputs.iter().enumerate() {
             for metric in METRICS {
                 let prefix = format!("output_{}_{metric}", plain(output));
-                files.push((format!("{prefix}_sensitive_ops.txt"), self.sensitive_ops(place, metric)));
+                files.push((
+                    format!("{prefix}_sensitive_ops.txt"),
+                    self.sensitive_ops(place, metric),
+                ));
                 files.push((format!("{prefix}_topk_error.txt"), self.topk(place, metric)));
             }
         }
@@ -65,7 +68,14 @@ impl Report<'_> {
             (Some(a), Some(b)) => order.compare(*a, *b),
             _ => a.is_none().cmp(&b.is_none()),
         });
-        let header = ["op_name", "sensitive_type", "op_type", metric.name(), "quant_dtype", "flops"];
+        let header = [
+            "op_name",
+            "sensitive_type",
+            "op_type",
+            metric.name(),
+            "quant_dtype",
+            "flops",
+        ];
         let mut table = vec![header.map(str::to_owned)];
         table.extend(rows.into_iter().map(|(row, figure)| {
             [
@@ -91,13 +101,18 @@ impl Report<'_> {
     }
 
     fn csv(&self) -> String {
-        let mut text = "op_name,sensitive_type,op_type,quant_dtype,macs,macs_share,estimate_db,output".to_owned();
-        METRICS.iter().for_each(|metric| text += &format!(",{metric}"));
+        let mut text =
+            "op_name,sensitive_type,op_type,quant_dtype,macs,macs_share,estimate_db,output"
+                .to_owned();
+        METRICS
+            .iter()
+            .for_each(|metric| text += &format!(",{metric}"));
         text.push('\n');
         for row in &self.rows {
             for (output, error) in &row.outputs {
                 let figures = METRICS.map(|metric| error.figure(metric));
-                let figures = figures.map(|figure| figure.map(|x| x.to_string()).unwrap_or_default());
+                let figures =
+                    figures.map(|figure| figure.map(|x| x.to_string()).unwrap_or_default());
                 // Writing to a string cannot fail.
                 let _ = writeln!(
                     text,
@@ -108,7 +123,10 @@ impl Report<'_> {
                     row.dtype,
                     row.macs,
                     row.macs_share,
-                    row.estimate_db.filter(|db| db.is_finite()).map(|db| db.to_string()).unwrap_or_default(),
+                    row.estimate_db
+                        .filter(|db| db.is_finite())
+                        .map(|db| db.to_string())
+                        .unwrap_or_default(),
                     field(output),
                     figures.join(","),
                 );
@@ -162,13 +180,21 @@ impl Report<'_> {
 }
 
 fn figures(error: &OutputError) -> Value {
-    let figures = METRICS.iter().map(|&metric| (metric.name().to_owned(), json!(error.figure(metric))));
+    let figures = METRICS
+        .iter()
+        .map(|&metric| (metric.name().to_owned(), json!(error.figure(metric))));
     Value::Object(figures.collect())
 }
 
 /// An output's name as part of a file's.
 fn plain(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
     name.chars().map(plain).collect()
 }
 
@@ -181,7 +207,10 @@ fn aligned<const N: usize>(table: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
     for (index, row) in table.iter().enumerate() {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
         let line = cells.collect::<Vec<_>>().join("  ");
         text += line.trim_end();
         text.push('\n');

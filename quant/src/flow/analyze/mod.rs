@@ -114,10 +114,15 @@ impl<'a> Table<'a> {
 }
 
 fn asked(session: &Session) -> Result<&Analyze> {
-    session.job.settings.analyze.as_ref().ok_or_else(|| Error::Payload {
-        what: "analysis task",
-        reason: "the job asks for no analysis".to_owned(),
-    })
+    session
+        .job
+        .settings
+        .analyze
+        .as_ref()
+        .ok_or_else(|| Error::Payload {
+            what: "analysis task",
+            reason: "the job asks for no analysis".to_owned(),
+        })
 }
 
 /// The outputs that errors are measured at: those named, or all.
@@ -130,11 +135,14 @@ fn outputs(session: &Session, asked: &Analyze) -> Result<Vec<ValueId>> {
         let is = |id: &&ValueId| {
             session.output_name(**id) == *name || session.graph.value(**id).name == *name
         };
-        all.iter().find(is).copied().ok_or_else(|| Error::UnknownName {
-            what: "output",
-            name: name.clone(),
-            near: all.iter().map(|id| session.output_name(*id)).collect(),
-        })
+        all.iter()
+            .find(is)
+            .copied()
+            .ok_or_else(|| Error::UnknownName {
+                what: "output",
+                name: name.clone(),
+                near: all.iter().map(|id| session.output_name(*id)).collect(),
+            })
     };
     asked.outputs.iter().map(find).collect()
 }
@@ -159,11 +167,18 @@ pub(super) fn estimate_map(
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
     let mut estimates: Vec<Estimate> = Vec::new();
-    each_batch(session, &planned.plan, file, context, |values, number| {
-        let seed = ((file as u64) << 32) | number as u64;
-        estimates.push(estimate(&analysis, &values, &table.rows, PROBES, seed)?);
-        Ok(())
-    }, &analysis)?;
+    each_batch(
+        session,
+        &planned.plan,
+        file,
+        context,
+        |values, number| {
+            let seed = ((file as u64) << 32) | number as u64;
+            estimates.push(estimate(&analysis, &values, &table.rows, PROBES, seed)?);
+            Ok(())
+        },
+        &analysis,
+    )?;
     Ok(TaskOutput {
         result: encode("estimate", &estimates)?,
         ..TaskOutput::default()
@@ -263,23 +278,36 @@ pub(super) fn exact_map(
     let prepared = session.prepared(&of, &planned.plan)?;
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
-    let wanted: Vec<Row> = rows.iter().filter_map(|&row| table.rows.get(row).copied()).collect();
+    let wanted: Vec<Row> = rows
+        .iter()
+        .filter_map(|&row| table.rows.get(row).copied())
+        .collect();
     let mut total: Vec<Result<Vec<OutputError>, String>> =
         vec![Ok(vec![OutputError::default(); table.outputs.len()]); wanted.len()];
     for file in 0..session.measured_files().len() {
-        each_batch(session, &planned.plan, file, context, |values, _| {
-            let errors = exact_all(&analysis, &values, &wanted, || go_on(context.control))?;
-            for (total, errors) in total.iter_mut().zip(errors) {
-                match (&mut *total, errors) {
-                    (Ok(total), Ok(errors)) => {
-                        total.iter_mut().zip(&errors).for_each(|(sums, more)| sums.merge(more));
+        each_batch(
+            session,
+            &planned.plan,
+            file,
+            context,
+            |values, _| {
+                let errors = exact_all(&analysis, &values, &wanted, || go_on(context.control))?;
+                for (total, errors) in total.iter_mut().zip(errors) {
+                    match (&mut *total, errors) {
+                        (Ok(total), Ok(errors)) => {
+                            total
+                                .iter_mut()
+                                .zip(&errors)
+                                .for_each(|(sums, more)| sums.merge(more));
+                        }
+                        (Ok(_), Err(error)) => *total = Err(error.to_string()),
+                        (Err(_), _) => {}
                     }
-                    (Ok(_), Err(error)) => *total = Err(error.to_string()),
-                    (Err(_), _) => {}
                 }
-            }
-            Ok(())
-        }, &analysis)?;
+                Ok(())
+            },
+            &analysis,
+        )?;
     }
     let found: Exact = rows.into_iter().zip(total).collect();
     Ok(TaskOutput {
@@ -304,14 +332,17 @@ pub(super) fn exact_reduce(
         found.extend(part);
     }
     let metric = asked(session)?.metric;
-    found.sort_by(|(a_row, a), (b_row, b)| {
-        worst_first(metric, a, b).then_with(|| a_row.cmp(b_row))
-    });
+    found
+        .sort_by(|(a_row, a), (b_row, b)| worst_first(metric, a, b).then_with(|| a_row.cmp(b_row)));
     (ranked.rows, ranked.exact) = found.into_iter().unzip();
     let measured = measured(&table, &ranked);
     let mut events: Vec<Event> = Vec::new();
     events.extend(correlation(&ranked).map(Event::Notice));
-    events.extend(measured.into_iter().map(|row| Event::Sensitivity(Box::new(row))));
+    events.extend(
+        measured
+            .into_iter()
+            .map(|row| Event::Sensitivity(Box::new(row))),
+    );
     let digest = store("ranked rows", &ranked, blobs)?;
     Ok(TaskOutput {
         events,
@@ -345,10 +376,18 @@ fn worst_first(
 /// Whether the estimate put the rows into the order that was then measured.
 fn correlation(ranked: &Ranked) -> Option<Notice> {
     let estimate = ranked.estimate.as_ref()?;
-    let pairs = ranked.rows.iter().zip(&ranked.exact).filter_map(|(&row, errors)| {
-        let worst = errors.as_ref().ok()?.iter().map(|error| error.metrics().sqnr_rank());
-        Some((estimate.whole_db(row)?, worst.fold(f64::INFINITY, f64::min)))
-    });
+    let pairs = ranked
+        .rows
+        .iter()
+        .zip(&ranked.exact)
+        .filter_map(|(&row, errors)| {
+            let worst = errors
+                .as_ref()
+                .ok()?
+                .iter()
+                .map(|error| error.metrics().sqnr_rank());
+            Some((estimate.whole_db(row)?, worst.fold(f64::INFINITY, f64::min)))
+        });
     let (estimated, exact): (Vec<f64>, Vec<f64>) = pairs.unzip();
     let correlation = rank_correlation(&estimated, &exact)?;
     Some(Notice {
@@ -379,11 +418,16 @@ fn measured(table: &Table<'_>, ranked: &Ranked) -> Vec<SensitivityMeasured> {
         Some(SensitivityMeasured {
             op: row.name(graph).to_owned(),
             sensitive_type: row.kind(graph).name().to_owned(),
-            op_type: node.map_or("Input", |id| op_name(&graph.node(id).op)).to_owned(),
+            op_type: node
+                .map_or("Input", |id| op_name(&graph.node(id).op))
+                .to_owned(),
             dtype: dtype(table, row).map_or_else(|| "float".to_owned(), |dtype| dtype.to_string()),
             macs: own,
             macs_share: own as f64 / all.max(1) as f64,
-            estimate_db: ranked.estimate.as_ref().and_then(|estimate| estimate.whole_db(index)),
+            estimate_db: ranked
+                .estimate
+                .as_ref()
+                .and_then(|estimate| estimate.whole_db(index)),
             outputs: table
                 .outputs
                 .iter()
@@ -393,14 +437,21 @@ fn measured(table: &Table<'_>, ranked: &Ranked) -> Vec<SensitivityMeasured> {
             reason,
         })
     };
-    ranked.rows.iter().zip(&ranked.exact).filter_map(row).collect()
+    ranked
+        .rows
+        .iter()
+        .zip(&ranked.exact)
+        .filter_map(row)
+        .collect()
 }
 
 fn dtype(table: &Table<'_>, row: Row) -> Option<IntDtype> {
     match row {
         Row::Activation(id) | Row::Constant(id) => Some(table.plan.params(id)?.dtype),
         Row::Weight(id) => Some(table.plan.linears.get(&id.0)?.way.weight_dtype()),
-        Row::Operand(id, operand) => Some(table.plan.operand(&table.session.graph, id, operand)?.dtype),
+        Row::Operand(id, operand) => {
+            Some(table.plan.operand(&table.session.graph, id, operand)?.dtype)
+        }
     }
 }
 
@@ -409,7 +460,9 @@ fn macs(table: &Table<'_>) -> std::collections::BTreeMap<usize, u64> {
     let graph = &table.session.graph;
     let mut macs = table.session.macs();
     for (id, node) in graph.running() {
-        if let (Op::MatMul, Some(a), Some(y)) = (&node.op, node.inputs.first(), node.outputs.first()) {
+        if let (Op::MatMul, Some(a), Some(y)) =
+            (&node.op, node.inputs.first(), node.outputs.first())
+        {
             let inner = graph.value(*a).shape.last().copied().unwrap_or(0);
             let made: usize = graph.value(*y).shape.iter().product();
             macs.insert(id.0, (made * inner) as u64);
@@ -438,17 +491,35 @@ pub(super) fn cumulative_map(
     let prepared = session.prepared(&ranked.planned, &planned.plan)?;
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
-    let worst = ranked.rows.iter().zip(&ranked.exact).filter(|(_, errors)| errors.is_ok());
-    let worst: Vec<Row> = worst.filter_map(|(&row, _)| table.rows.get(row).copied()).collect();
-    let name = session.measured_files().get(file).map_or_else(String::new, |file| file.name.clone());
+    let worst = ranked
+        .rows
+        .iter()
+        .zip(&ranked.exact)
+        .filter(|(_, errors)| errors.is_ok());
+    let worst: Vec<Row> = worst
+        .filter_map(|(&row, _)| table.rows.get(row).copied())
+        .collect();
+    let name = session
+        .measured_files()
+        .get(file)
+        .map_or_else(String::new, |file| file.name.clone());
     let mut curves: Vec<BatchCurve> = Vec::new();
-    each_batch(session, &planned.plan, file, context, |values, number| {
-        let counts = counts(worst.len());
-        let errors = cumulative(&analysis, &values, &worst, &counts, || go_on(context.control))?;
-        let batch = format!("{name} batch {number}");
-        curves.push(BatchCurve { batch, errors });
-        Ok(())
-    }, &analysis)?;
+    each_batch(
+        session,
+        &planned.plan,
+        file,
+        context,
+        |values, number| {
+            let counts = counts(worst.len());
+            let errors = cumulative(&analysis, &values, &worst, &counts, || {
+                go_on(context.control)
+            })?;
+            let batch = format!("{name} batch {number}");
+            curves.push(BatchCurve { batch, errors });
+            Ok(())
+        },
+        &analysis,
+    )?;
     Ok(TaskOutput {
         result: encode("curves", &curves)?,
         ..TaskOutput::default()
@@ -479,15 +550,25 @@ pub(super) fn cumulative_reduce(
     }
     let mut curve: Vec<Vec<OutputError>> = Vec::new();
     for batch in &batches {
-        curve.resize(batch.errors.len(), vec![OutputError::default(); table.outputs.len()]);
+        curve.resize(
+            batch.errors.len(),
+            vec![OutputError::default(); table.outputs.len()],
+        );
         for (total, more) in curve.iter_mut().zip(&batch.errors) {
-            total.iter_mut().zip(more).for_each(|(sums, more)| sums.merge(more));
+            total
+                .iter_mut()
+                .zip(more)
+                .for_each(|(sums, more)| sums.merge(more));
         }
     }
     let exact = ranked.exact.iter().filter(|errors| errors.is_ok()).count();
     let report = files::Report {
         model: session.job.model.name(),
-        outputs: table.outputs.iter().map(|&id| session.output_name(id)).collect(),
+        outputs: table
+            .outputs
+            .iter()
+            .map(|&id| session.output_name(id))
+            .collect(),
         rows: measured(&table, &ranked),
         unmeasured: table.rows.len() - ranked.rows.len(),
         correlation: correlation(&ranked).map(|notice| notice.message),

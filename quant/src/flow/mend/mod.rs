@@ -180,7 +180,9 @@ pub(super) fn map(
 ) -> Result<TaskOutput> {
     let MendMap { file, search } = decode("mend task", task.payload)?;
     let blobs = context.blobs;
-    let Search { planned: of, plain, .. } = load("search", &search, blobs)?;
+    let Search {
+        planned: of, plain, ..
+    } = load("search", &search, blobs)?;
     let planned: Planned = load("plan", &of, blobs)?;
     let session = session.variant(&plain, &Variant::Changed(planned.changes()), blobs)?;
     let session = session.as_ref();
@@ -249,7 +251,7 @@ pub(super) fn reduce(
     let places = session.places(&search.plain, blobs)?;
     let changes = planned.changes();
     let variant = session.variant(&search.plain, &Variant::Changed(changes.clone()), blobs)?;
-    let ledger = search::Ledger::new(&variant, &places, &planned, &told.estimate, &told.outputs);
+    let ledger = search::Ledger::new(&variant, &places, &planned, &told.estimate, &told.outputs)?;
 
     let mut events = Vec::new();
     let mut kept = changes;

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{session::Session, variants::Change};
 use crate::{
+    Result,
+    cost::{Chip, PlanCost},
+    error::KernelContext,
     graph::{NodeId, Op, ValueId},
     measured::Planned,
     metrics::ErrorSums,
@@ -49,6 +52,8 @@ pub(super) struct Pending {
     spot: Spot,
     /// Energy that the spot cost each output before.
     before: Vec<f64>,
+    /// What the spot cost the chip before: estimated microseconds and multiply-accumulates.
+    work: (f64, u64),
     /// What is told of it.
     told: MendStep,
 }
@@ -67,6 +72,7 @@ pub(super) struct Ledger<'a> {
     planned: &'a Planned,
     rows: Vec<(Row, Vec<f64>)>,
     outputs: &'a [ErrorSums],
+    cost: PlanCost,
     /// The place that a node belongs to, by node index: a remedy's own nodes and what they replace.
     place_of: BTreeMap<usize, usize>,
 }
@@ -78,7 +84,8 @@ impl<'a> Ledger<'a> {
         planned: &'a Planned,
         estimate: &Estimate,
         outputs: &'a [ErrorSums],
-    ) -> Self {
+    ) -> Result<Self> {
+        let chip = Chip::of(session.job.settings.march).of("the estimate")?;
         let mut place_of = BTreeMap::new();
         for (index, place) in places.places.iter().enumerate() {
             let own = places.extended.alternatives().get(place.alternative);
@@ -86,17 +93,21 @@ impl<'a> Ledger<'a> {
             let replaced = std::iter::once(&place.node).chain(&place.with);
             place_of.extend(own.chain(replaced).map(|id| (id.0, index)));
         }
-        let energies = |row| (0..outputs.len()).map(move |output| estimate.energy(row, output).unwrap_or(0.0));
+        let energies =
+            |row| (0..outputs.len()).map(move |output| estimate.energy(row, output).unwrap_or(0.0));
         let rows = rows(&session.graph, &planned.plan).into_iter().enumerate();
-        let rows = rows.map(|(index, row)| (row, energies(index).collect())).collect();
-        Ledger {
+        let rows = rows
+            .map(|(index, row)| (row, energies(index).collect()))
+            .collect();
+        Ok(Ledger {
             session,
             places,
             planned,
             rows,
             outputs,
+            cost: PlanCost::of(&session.graph, &planned.plan, &chip),
             place_of,
-        }
+        })
     }
 
     /// Whether every output has this SQNR on the calibration batches.
@@ -116,6 +127,7 @@ impl<'a> Ledger<'a> {
             change,
             spot,
             before,
+            work,
             mut told,
         } = pending;
         let after = self.energies_at(spot);
@@ -127,6 +139,9 @@ impl<'a> Ledger<'a> {
         told.round = round;
         told.left = left;
         told.kept = left < HELPED;
+        let (time, macs) = self.work_at(spot);
+        told.added_us = time - work.0;
+        told.added_macs = macs as i64 - work.1 as i64;
         told.output_sqnr_db = Some(self.worst_db()).filter(|db| db.is_finite());
         Settled {
             change,
@@ -155,6 +170,7 @@ impl<'a> Ledger<'a> {
                 change,
                 spot,
                 before: self.energies_at(spot),
+                work: self.work_at(spot),
                 told: self.told(spot, &rows, change, cost / all.max(f64::MIN_POSITIVE)),
             });
         }
@@ -209,10 +225,31 @@ impl<'a> Ledger<'a> {
         let mut sums = vec![0.0; self.outputs.len()];
         for (row, energies) in &self.rows {
             if self.spot(*row) == spot {
-                sums.iter_mut().zip(energies).for_each(|(sum, energy)| *sum += energy);
+                sums.iter_mut()
+                    .zip(energies)
+                    .for_each(|(sum, energy)| *sum += energy);
             }
         }
         sums
+    }
+
+    /// What a spot costs the chip: estimated microseconds and multiply-accumulates.
+    fn work_at(&self, spot: Spot) -> (f64, u64) {
+        let nodes: Vec<usize> = match spot {
+            Spot::Linear(linear) => vec![linear],
+            Spot::Place(place) => {
+                let own = self.place_of.iter().filter(|(_, of)| **of == place);
+                own.map(|(&node, _)| node).collect()
+            }
+            Spot::Value(_) => Vec::new(),
+        };
+        let costs = nodes.iter().filter_map(|&node| self.cost.nodes.get(node));
+        costs.fold((0.0, 0), |(time, macs), cost| {
+            (
+                time + cost.estimate.latency_us,
+                macs + cost.work.macs.total(),
+            )
+        })
     }
 
     fn spot(&self, row: Row) -> Spot {
@@ -262,16 +299,18 @@ impl<'a> Ledger<'a> {
         let Some(now) = self.planned.plan.linears.get(&linear).map(|plan| plan.way) else {
             return Vec::new();
         };
-        let was_changed = made.iter().any(
-            |change| matches!(change, Change::Way { linear: of, .. } if *of == linear),
-        );
+        let was_changed = made
+            .iter()
+            .any(|change| matches!(change, Change::Way { linear: of, .. } if *of == linear));
         let better: &[Way] = match (now, was_changed) {
             (Way::A8W8, false) => &[Way::A16W8, Way::A8W16, Way::A16W16, Way::Split, Way::MulSum],
             (Way::MulSum, _) => &[Way::A16W16, Way::Split],
             (Way::Split | Way::A16W16, _) => &[],
             _ => &[Way::A16W16, Way::Split, Way::MulSum],
         };
-        let legal = better.iter().filter(|&&way| way != now && rules.check(way).legal);
+        let legal = better
+            .iter()
+            .filter(|&&way| way != now && rules.check(way).legal);
         legal.map(|&way| Change::Way { linear, way }).collect()
     }
 
@@ -306,6 +345,8 @@ impl<'a> Ledger<'a> {
             share,
             left: 1.0,
             kept: false,
+            added_us: 0.0,
+            added_macs: 0,
             before_sqnr_db: Some(self.worst_db()).filter(|db| db.is_finite()),
             output_sqnr_db: None,
         }

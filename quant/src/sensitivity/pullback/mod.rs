@@ -102,7 +102,9 @@ impl<'v> Local<'v> {
                 picked(None, Factor::Each(slope.collect()))
             }
             &Op::Clip { min, max } => {
-                let slope = x.iter().map(|&x| if x >= min && x <= max { 1.0 } else { 0.0 });
+                let slope = x
+                    .iter()
+                    .map(|&x| if x >= min && x <= max { 1.0 } else { 0.0 });
                 picked(None, Factor::Each(slope.collect()))
             }
             // A staircase: on the whole it passes everything.

@@ -1,5 +1,5 @@
 //! What a way of a Linear costs on the chip, counted as the article counts: its "flops" are
-//! multiply-accumulates. A count, not a time; nothing public gives cycles.
+//! multiply-accumulates, whatever unit makes them.
 
 use crate::linear::GemmShape;
 use crate::ways::Way;
