@@ -51,4 +51,5 @@ pub mod ways;
 
 pub use dual16_nash::NUMERICS_VERSION;
 pub use error::{Error, Result};
+pub use flow::run;
 pub use limits::InputLimits;

@@ -49,6 +49,8 @@ pub struct Settings {
     /// Integers and booleans that follow from activations are the float run's, as the vendor's debug
     /// tool has them, instead of being computed from quantized values.
     pub freeze_integers: bool,
+    /// A model of which more than 1 % would run in float is refused.
+    pub strict: bool,
     /// Also write the model outputs.
     pub save_outputs: bool,
     /// Stop after the plan.
@@ -83,6 +85,7 @@ impl Default for Settings {
             min_output_sqnr: DEFAULT_MIN_OUTPUT_SQNR,
             by_name: Vec::new(),
             freeze_integers: false,
+            strict: false,
             save_outputs: false,
             plan_only: false,
             analyze: None,

@@ -170,6 +170,7 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
         min_output_sqnr,
         by_name: named.collect::<Result<_, _>>()?,
         freeze_integers: spec.freeze_integers,
+        strict: spec.strict,
         save_outputs: spec.save_outputs,
         plan_only: spec.plan_only,
         analyze: None,

@@ -103,6 +103,9 @@ pub struct SettingArgs {
     /// instead of computing them from the quantized values
     #[arg(long, env = "DUAL16_FREEZE_INTEGERS", value_parser = BoolishValueParser::new())]
     pub freeze_integers: bool,
+    /// Refuse a model of which more than 1 % would run in float
+    #[arg(long, env = "DUAL16_STRICT", value_parser = BoolishValueParser::new())]
+    pub strict: bool,
     /// Also write outputs.safetensors: the model's outputs, float, validation and converted
     #[arg(long, env = "DUAL16_SAVE_OUTPUTS", value_parser = BoolishValueParser::new())]
     pub save_outputs: bool,
@@ -225,6 +228,7 @@ impl SettingArgs {
             min_output_sqnr: Some(self.min_output_sqnr),
             settings: settings.into_iter().flatten().cloned().collect(),
             freeze_integers: self.freeze_integers,
+            strict: self.strict,
             save_outputs: self.save_outputs,
             plan_only,
         }

@@ -289,6 +289,7 @@ fn quantize_json(spec: &QuantizeSpec) -> Value {
         "power_of_two": spec.power_of_two,
         "min_layer_sqnr": spec.min_layer_sqnr,
         "min_output_sqnr": spec.min_output_sqnr,
+        "strict": spec.strict,
         "settings": settings,
         "freeze_integers": spec.freeze_integers,
         "save_outputs": spec.save_outputs,

@@ -19,6 +19,9 @@ use super::{
     wrap::wrapped,
 };
 
+/// The notice of a model that runs in float in good part.
+const PARTLY_FLOAT: &str = "PARTLY_FLOAT";
+
 /// What is known of a job's results. Events may repeat themselves after a retry: the newest counts.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -258,7 +261,10 @@ impl Report {
             }
         }
         let mut lines = vec![
-            "Outputs of the whole quantized model".to_owned(),
+            match self.notices.iter().find(|notice| notice.code == PARTLY_FLOAT) {
+                Some(notice) => wrapped(&format!("Outputs, {}", notice.message), paint.width(), 0),
+                None => "Outputs of the whole quantized model".to_owned(),
+            },
             grid.render(paint),
         ];
         lines.extend(more);

@@ -10,6 +10,7 @@ use super::{
     Blobs, Context, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured,
     analyze,
     choice::{AllMeasured, Choice},
+    float_share,
     footprint::{self, LargestBatch},
     payload::{EvaluateMap, EvaluateReduce, Evaluated, decode, encode, load, store},
     session::Session,
@@ -145,6 +146,7 @@ pub(super) fn reduce(
     let calibration: Calibration = load("calibration", &digest, blobs)?;
     let mut layers = Vec::new();
     let mut notices = session.notices();
+    notices.extend(float_share::told(session)?);
     for input in task.inputs {
         let evaluated: Evaluated = decode("measured layers", input)?;
         layers.extend(evaluated.layers);

@@ -16,6 +16,7 @@ mod choice;
 mod convert;
 mod evaluate;
 mod files;
+mod float_share;
 mod footprint;
 mod left_out;
 mod mend;
@@ -23,6 +24,7 @@ mod observe;
 pub(crate) mod operators;
 mod payload;
 mod plan;
+mod run;
 mod session;
 mod sessions;
 mod trouble;
@@ -42,6 +44,8 @@ pub use crate::{
 use std::sync::Arc;
 
 pub(crate) use variants::{Change, Mended};
+
+pub use run::run;
 
 use session::Session;
 use sessions::Sessions;

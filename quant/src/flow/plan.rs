@@ -7,7 +7,7 @@ use dual16_nash::{cost::Chip, legality::Rules};
 use serde::Serialize;
 
 use super::{
-    Blobs, Event, Next, Notice, TaskOutput, analyze, convert::Files, evaluate, observe,
+    Blobs, Event, Next, Notice, TaskOutput, analyze, convert::Files, evaluate, float_share, observe,
     session::Session,
 };
 use crate::{
@@ -34,7 +34,8 @@ pub(super) fn reduce(session: &Session, blobs: &dyn Blobs) -> Result<TaskOutput>
         session.check_file(file, blobs)?;
     }
     analyze::check(session)?;
-    let events = session.notices().into_iter().map(Event::Notice).collect();
+    let mut events: Vec<Event> = session.notices().into_iter().map(Event::Notice).collect();
+    events.extend(float_share::told(session)?.map(Event::Notice));
     let next = match session.job.settings.plan_only {
         true => {
             let mut files = Files {

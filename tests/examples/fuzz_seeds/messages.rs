@@ -121,6 +121,7 @@ fn spec() -> v1::JobSpec {
             power_of_two: true,
             min_layer_sqnr: Some(30.0),
             min_output_sqnr: Some(30.0),
+            strict: false,
             settings: settings.to_vec(),
             freeze_integers: true,
             save_outputs: true,
