@@ -36,7 +36,6 @@ fn misfit(shape: GemmShape) -> Vec<f32> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
