@@ -261,7 +261,11 @@ impl Report {
             }
         }
         let mut lines = vec![
-            match self.notices.iter().find(|notice| notice.code == PARTLY_FLOAT) {
+            match self
+                .notices
+                .iter()
+                .find(|notice| notice.code == PARTLY_FLOAT)
+            {
                 Some(notice) => wrapped(&format!("Outputs, {}", notice.message), paint.width(), 0),
                 None => "Outputs of the whole quantized model".to_owned(),
             },

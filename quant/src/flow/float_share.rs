@@ -54,7 +54,8 @@ pub(super) fn told(session: &Session) -> Result<Option<Notice>> {
 impl FloatShare {
     fn of(session: &Session) -> Self {
         let graph = &session.graph;
-        let elements = |node: &Node| -> u64 { node.outputs.iter().map(|&id| length(session, id)).sum() };
+        let elements =
+            |node: &Node| -> u64 { node.outputs.iter().map(|&id| length(session, id)).sum() };
         let (mut operators, mut values, mut macs) = ([0u64; 2], [0u64; 2], [0u64; 2]);
         let mut kinds: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
         let linears = session.macs();
@@ -64,13 +65,21 @@ impl FloatShare {
             }
             let island = match &node.op {
                 // What makes integers or booleans has no integer kernel to miss.
-                Op::Island(island) if node.outputs.iter().any(|id| graph.value(*id).kind.is_float()) => {
+                Op::Island(island)
+                    if node
+                        .outputs
+                        .iter()
+                        .any(|id| graph.value(*id).kind.is_float()) =>
+                {
                     *kinds.entry(&island.op_type).or_default() += 1;
                     macs[1] = macs[1].saturating_add(island_macs(session, node, island));
                     true
                 }
                 Op::MatMul => {
-                    let inner = node.inputs.first().and_then(|id| graph.value(*id).shape.last());
+                    let inner = node
+                        .inputs
+                        .first()
+                        .and_then(|id| graph.value(*id).shape.last());
                     macs[0] += elements(node).saturating_mul(inner.map_or(1, |&k| k as u64));
                     false
                 }
@@ -85,7 +94,10 @@ impl FloatShare {
         let share = |[integer, float]: [u64; 2]| float as f64 / (integer + float).max(1) as f64;
         let mut kinds: Vec<(&str, u64)> = kinds.into_iter().collect();
         kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let named = kinds.iter().take(NAMED).map(|(kind, count)| format!("{count} {kind}"));
+        let named = kinds
+            .iter()
+            .take(NAMED)
+            .map(|(kind, count)| format!("{count} {kind}"));
         FloatShare {
             macs: share(macs),
             operators: share(operators),
@@ -96,7 +108,13 @@ impl FloatShare {
 }
 
 fn length(session: &Session, id: ValueId) -> u64 {
-    session.graph.value(id).shape.iter().map(|&d| d as u64).product()
+    session
+        .graph
+        .value(id)
+        .shape
+        .iter()
+        .map(|&d| d as u64)
+        .product()
 }
 
 /// Multiply-accumulates of a convolution or a product that runs in float; 0 of anything else.
@@ -106,7 +124,9 @@ fn island_macs(session: &Session, node: &Node, island: &Island) -> u64 {
     };
     // The weight is [outputs, ...] of a convolution, [inputs, ...] of a transposed one.
     let each = |positions: Option<&ValueId>| {
-        let weight = onnx.input(1).and_then(|name| session.float.constant(name).ok())?;
+        let weight = onnx
+            .input(1)
+            .and_then(|name| session.float.constant(name).ok())?;
         let channels = weight.shape().first().copied().unwrap_or(1).max(1);
         let taps = weight.shape().iter().product::<usize>() / channels;
         Some(length(session, *positions?).saturating_mul(taps as u64))

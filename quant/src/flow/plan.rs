@@ -7,8 +7,8 @@ use dual16_nash::{cost::Chip, legality::Rules};
 use serde::Serialize;
 
 use super::{
-    Blobs, Event, Next, Notice, TaskOutput, analyze, convert::Files, evaluate, float_share, observe,
-    session::Session,
+    Blobs, Event, Next, Notice, TaskOutput, analyze, convert::Files, evaluate, float_share,
+    observe, session::Session,
 };
 use crate::{
     Result,

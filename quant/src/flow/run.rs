@@ -83,7 +83,10 @@ pub fn run(
             output.events.drain(..).for_each(&mut *tell);
             Ok(output)
         };
-        let maps = stage.maps.iter().map(|payload| Ok(task(Part::Map, payload, &[])?.result));
+        let maps = stage
+            .maps
+            .iter()
+            .map(|payload| Ok(task(Part::Map, payload, &[])?.result));
         let results: Vec<Vec<u8>> = maps.collect::<Result<_>>()?;
         match task(Part::Reduce, &stage.reduce, &results)?.next {
             Some(Next::Stage(next)) => stage = next,
