@@ -1,4 +1,6 @@
-//! Two decompositions, by nalgebra: of matrices that are symmetric and at least nearly positive.
+//! Two decompositions, by nalgebra: of matrices that are symmetric and at least nearly positive. (faer is
+//! several times as fast at them and takes ten times as long to compile. A thousand columns are 0.14 s
+//! for Cholesky and 2.3 s for eigenvectors here.)
 
 use nalgebra::{Cholesky, DMatrix, SymmetricEigen};
 use ndarray::Array2;
