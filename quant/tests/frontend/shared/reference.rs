@@ -22,6 +22,8 @@ pub fn kind(op: &Op) -> String {
         Op::Concat { .. } => "Concat".to_owned(),
         Op::Reduce { kind, .. } => format!("{kind:?}"),
         Op::Relu => "Relu".to_owned(),
+        Op::Clip { .. } => "Clip".to_owned(),
+        Op::ToInt8 { .. } => "ToInt8".to_owned(),
         Op::Lut(function) => function.name().to_owned(),
         Op::Move(Move::Reshape) => "Reshape".to_owned(),
         Op::Move(Move::Transpose { .. }) => "Transpose".to_owned(),
@@ -127,6 +129,11 @@ fn compute(op: &Op, inputs: &[&Array]) -> Array {
         Op::Sub => inputs[0] - inputs[1],
         Op::Mul => inputs[0] * inputs[1],
         Op::Relu => inputs[0].mapv(|x| x.max(0.0)),
+        Op::Clip { min, max } => inputs[0].mapv(|x| x.max((*min).into()).min((*max).into())),
+        Op::ToInt8 { step } => {
+            let step = f64::from(*step);
+            inputs[0].mapv(|x| (x / step).round().clamp(-128.0, 127.0) * step)
+        }
         Op::Lut(function) => inputs[0].mapv(|x| function.eval(x)),
         Op::Concat { axis } => {
             let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
