@@ -58,7 +58,7 @@ async fn run_job(client: &Client, quantize: QuantizeSpec, out: &Path) {
         &model.join("calib"),
         Some(&model.join("eval.safetensors")),
     );
-    let job = prepare(sources.unwrap(), quantize, &|_| {}).unwrap();
+    let job = prepare(sources.unwrap(), quantize, None, &|_| {}).unwrap();
     for blob in client.find_missing(&job.blobs).await.unwrap() {
         client.upload(&blob, &|_| {}).await.unwrap();
     }

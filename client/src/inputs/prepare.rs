@@ -307,7 +307,7 @@ mod tests {
         );
         assert_eq!(sources.total_bytes(), 20);
 
-        let job = prepare(sources, QuantizeSpec::default(), &|_| {}).unwrap();
+        let job = prepare(sources, QuantizeSpec::default(), None, &|_| {}).unwrap();
 
         assert_eq!(job.display_name, "ckpt.safetensors");
         assert_eq!(job.spec.calibration[0].name, "activations/000.safetensors");
@@ -323,7 +323,7 @@ mod tests {
                 template: template.to_owned(),
                 ..QuantizeSpec::default()
             };
-            prepare(layer_mode(folder.path()), quantize, &|_| {})
+            prepare(layer_mode(folder.path()), quantize, None, &|_| {})
                 .unwrap()
                 .request_id()
         };

@@ -127,6 +127,11 @@ fn spec() -> v1::JobSpec {
             save_outputs: true,
             plan_only: true,
         }),
+        kind: Some(v1::job_spec::Kind::Analyze(v1::AnalyzeSpec {
+            exact: Some(50),
+            outputs: vec!["logits".to_owned()],
+            metric: "l1".to_owned(),
+        })),
     }
 }
 
