@@ -13,10 +13,10 @@ use tempfile::TempDir;
 pub const ARTIFACTS: [&str; 6] = [
     "converted.safetensors",
     "per_layer.csv",
-    "ways.csv",
     "plan.json",
     "result.json",
     "statistics.csv",
+    "ways.csv",
 ];
 
 /// A folder for results, gone when dropped. It does not exist until a command makes it.

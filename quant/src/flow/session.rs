@@ -341,8 +341,9 @@ impl Session {
     pub(super) fn wants(&self, id: ValueId) -> Wants {
         let request = &self.request.values[id.0];
         let mut dtypes = vec![request.dtype];
-        // A mask may need the room of int16.
-        if self.gemm_inputs.contains(&id.0) || self.graph.mask_side(id).is_some() {
+        // A mask may need the room of int16, and so may the outputs.
+        let mending = self.job.settings.min_output_sqnr > 0.0;
+        if mending || self.gemm_inputs.contains(&id.0) || self.graph.mask_side(id).is_some() {
             dtypes = IntDtype::ALL.to_vec();
         }
         let mut observers = vec![request.observer];

@@ -96,7 +96,7 @@ fn totals_are_the_sums_of_the_operators_and_every_parameter_has_a_source() {
         .unwrap();
     assert_eq!(
         (&rsqrt["op"], &rsqrt["lut_elements"]["int16"]),
-        (&"Lut".into(), &200.into())
+        (&"rsqrt".into(), &200.into())
     );
     let square = operators
         .iter()
@@ -125,11 +125,11 @@ fn an_int8_way_in_an_int16_model_pays_for_the_requantization() {
 }
 
 #[test]
-fn per_layer_has_the_estimate_of_every_way_tried() {
+fn ways_have_the_estimate_of_every_way_tried() {
     let mut job = job("smallmodel", settings(&[]));
     job.digest += " cost";
     let finished = run(&job).unwrap();
-    let text = String::from_utf8(finished.files["per_layer.csv"].clone()).unwrap();
+    let text = String::from_utf8(finished.files["ways.csv"].clone()).unwrap();
     let header: Vec<&str> = text.lines().next().unwrap().split(',').collect();
     let column = header
         .iter()

@@ -22,11 +22,14 @@ fn mending(min_output_sqnr: f64) -> Settings {
     }
 }
 
-/// Values of about 1, and one massive activation in the first row.
+/// Rows of different sizes, all of about 1, and one massive activation in the first: beside its square all
+/// others are 0.
 fn tokens(batch: u32) -> Vec<f32> {
-    let wave = |i: usize| (0.7 * i as f32 + 0.4 * batch as f32).sin() + (1.9 * i as f32).cos();
+    let size = |i: usize| 0.3 + 0.2 * (i / WIDTH) as f32;
+    let wave =
+        |i: usize| size(i) * ((0.7 * i as f32 + 0.4 * batch as f32).sin() + (1.9 * i as f32).cos());
     let mut x: Vec<f32> = (0..ROWS * WIDTH).map(wave).collect();
-    x[5] = 220.0;
+    x[5] = 600.0;
     x
 }
 

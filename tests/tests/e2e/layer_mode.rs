@@ -96,7 +96,8 @@ fn assert_equal(at: &str, a: &Value, b: &Value) {
     match (a, b) {
         (Value::Object(fields), Value::Object(others)) => {
             assert_eq!(fields.len(), others.len(), "{at}: {a:#} {b:#}");
-            for (key, field) in fields {
+            // What a layer takes depends on where in a model its input comes from.
+            for (key, field) in fields.iter().filter(|(key, _)| *key != "estimate") {
                 assert_equal(&format!("{at}.{key}"), field, &others[key]);
             }
         }

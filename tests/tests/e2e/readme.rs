@@ -11,7 +11,7 @@ const METRICS: [&str; 6] = ["sqnr_db", "cosine", "l1", "mse", "atol", "lsb"];
 const LAYERS: [&str; 3] = ["linear1", "linear2", "linear3"];
 
 #[test]
-fn quantize_leaves_five_artifacts_and_shows_every_layer() {
+fn quantize_leaves_its_artifacts_and_shows_every_layer() {
     let out = Results::new();
     let run = Dual16::quantize(&smallmodel())
         .out(&out.path())

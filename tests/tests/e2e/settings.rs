@@ -47,7 +47,14 @@ fn an_observer_by_name_changes_only_its_tensor() {
 
 #[test]
 fn the_template_sets_the_starting_way_and_dtype_of_everything() {
-    let out = quantize(&["--template", "a8w8", "--min-layer-sqnr", "-100"]);
+    let out = quantize(&[
+        "--template",
+        "a8w8",
+        "--min-layer-sqnr",
+        "-100",
+        "--min-output-sqnr",
+        "0",
+    ]);
     let (plan, result) = (out.plan(), out.result());
     for name in ["linear1", "linear2", "linear3"] {
         assert_eq!(layer(&result, name)["effective"], "a8w8");
