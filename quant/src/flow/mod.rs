@@ -30,6 +30,7 @@ mod sessions;
 mod trouble;
 mod validate;
 mod variants;
+mod wants;
 
 pub use crate::{
     blobs::Blobs,

@@ -165,7 +165,9 @@ pub(crate) fn measured(
             isolated: sums.isolated.finish(scale),
             kl: sums.validation.figure(Metric::Kl),
             rtol: sums.validation.figure(Metric::Rtol),
-            drop_db: Some(worst - own_db).filter(|drop| drop.is_finite()),
+            // A plane of a remedy is a remainder, whatever its own SQNR.
+            drop_db: Some(worst - own_db)
+                .filter(|drop| drop.is_finite() && own.stated.dtype.is_none()),
             parts_db: Some(gap - parted).filter(|parts| parts.is_finite()),
             validation,
             converted,

@@ -1,39 +1,34 @@
 //! Stage validate: the whole model under the final plan, VALIDATION and CONVERTED against float,
 //! batch by batch; the reduce folds the batches in order and reports.
 
+mod told;
+
 use std::collections::HashMap;
 
-use dual16_nash::{linear::AccumulatorPeak, ways::Way};
-
 use super::{
-    Blobs, Context, Event, LayerAccumulated, LayerMeasured, Next, Notice, OutputMeasured, Stage,
-    TaskInput, TaskOutput, WayMeasured, convert, mend,
-    operators::{self, BatchOperators, OperatorSums},
+    Blobs, Context, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
+    TaskOutput, convert, mend,
+    operators::{self, BatchOperators},
     payload::{BatchErrors, ValidateMap, ValidateReduce, Validated, decode, encode, load, store},
     session::Session,
     trouble,
 };
+use told::{mended_layers, not_reached, parted, reached, wide_accumulators};
+
 use crate::{
     Error, Result,
     artifact::outputs::{SavedOutput, save_batch},
-    cost::{Chip, PlanCost},
-    error::KernelContext,
     exec::{Capture, Carried, Converted, Prepared, Trouble, Validation, captured, walk},
     graph::{NodeId, ValueId},
     measured::{Measured, PairedSums, Planned, linear_scale},
     plan::Plan,
-    report::EXACT_DB,
     sensitivity::{Analysis, FloatValues},
     tensor::{Datum, Tensor},
     ways::isolated::add_errors,
 };
 
-/// Accumulators wider than this deserve a warning: an int32 holds 31 bits of magnitude.
-const WIDE_ACCUMULATOR_BITS: u32 = 31;
-/// dB between CONVERTED and VALIDATION from which it is said where they part.
-const PARTED_DB: f64 = 1.0;
-/// Operators that are named for it, at most.
-const NAMED: usize = 3;
+/// dB that CONVERTED may be behind for a search by VALIDATION's errors to make up for it.
+const OUT_OF_REACH_DB: f64 = 3.0;
 
 /// The stage: one map a measured file.
 pub(super) fn stage(session: &Session, planned: &str) -> Result<Stage> {
@@ -159,6 +154,7 @@ pub(super) fn reduce(
         });
     }
     let mut notices = std::mem::take(&mut planned.found);
+    notices.extend(not_reached(session, &planned, &total));
     notices.extend(parted(session, &planned, &total));
     notices.extend(wide_accumulators(session, &total));
     let known: Vec<&Notice> = planned.notices.iter().chain(&notices).collect();
@@ -224,17 +220,12 @@ fn mending(
     blobs: &dyn Blobs,
 ) -> Result<Option<Stage>> {
     let wanted = session.job.settings.min_output_sqnr;
-    let reached = |sums: &PairedSums| {
-        let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
-        validation.sqnr_rank().min(converted.sqnr_rank())
-    };
-    let worst = total
-        .outputs
-        .iter()
-        .map(reached)
-        .fold(f64::INFINITY, f64::min);
-    // What has no figure is no matter of precision.
-    if wanted <= 0.0 || worst >= wanted || worst == f64::NEG_INFINITY {
+    let [validation, converted] = reached(total);
+    let worst = validation.min(converted);
+    // What has no figure is no matter of precision, and the search knows what VALIDATION knows: where
+    // CONVERTED alone is far behind, it is said where they part.
+    let parted = validation >= wanted && validation - converted > OUT_OF_REACH_DB;
+    if wanted <= 0.0 || worst >= wanted || worst == f64::NEG_INFINITY || parted {
         return Ok(None);
     }
     match search {
@@ -267,136 +258,6 @@ fn merge(total: &mut BatchErrors, batch: &BatchErrors) {
     for (trouble, more) in total.trouble.iter_mut().zip(&batch.trouble) {
         trouble.merge(more);
     }
-}
-
-/// Layers that run another way for the outputs' sake, with what that is alone.
-fn mended_layers(
-    session: &Session,
-    planned: &mut Planned,
-    total: &BatchErrors,
-) -> Result<Vec<LayerMeasured>> {
-    let mut told = Vec::new();
-    if planned.mended.is_none() {
-        return Ok(told);
-    }
-    let chip = Chip::of(session.job.settings.march).of("the estimate")?;
-    let cost = PlanCost::of(&session.graph, &planned.plan, &chip);
-    let alone: HashMap<usize, &OperatorSums> = total
-        .operators
-        .iter()
-        .map(|(id, sums)| (*id, sums))
-        .collect();
-    let macs = session.macs();
-    for (id, layer) in &mut planned.layers {
-        let way = layer.effective;
-        if layer.ways.iter().any(|measured| measured.way == way) {
-            continue;
-        }
-        let Some(&output) = session.graph.node(NodeId(*id)).outputs.first() else {
-            continue;
-        };
-        let Some(sums) = alone.get(&output.0) else {
-            continue;
-        };
-        let counts = total
-            .linears
-            .iter()
-            .find(|(of, ..)| of == id)
-            .map(|(.., counts)| *counts);
-        let scale = planned.plan.params(output).map(|params| params.scale);
-        let factor = if way == Way::Split { 2 } else { 1 };
-        layer.ways.push(WayMeasured {
-            way,
-            legal: true,
-            reason: String::new(),
-            metrics: sums.isolated.finish(scale),
-            macs: macs.get(id).copied().unwrap_or(0) * factor,
-            zero_fraction: sums.zero as f64 / sums.total.max(1) as f64,
-            clip_fraction: sums.clipped as f64 / sums.total.max(1) as f64,
-            accumulator_bits: counts.unwrap_or_default().accumulator_bits(),
-            cost: cost.nodes.get(*id).copied().unwrap_or_default(),
-        });
-        layer.ways.sort_by_key(|measured| measured.way);
-        told.push(layer.clone());
-    }
-    Ok(told)
-}
-
-/// Where CONVERTED parts from VALIDATION by more than a dB, if it does at an output.
-fn parted(session: &Session, planned: &Planned, total: &BatchErrors) -> Option<Notice> {
-    let gap = |sums: &PairedSums| {
-        let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
-        validation.sqnr_rank().min(EXACT_DB) - converted.sqnr_rank()
-    };
-    let worst = total
-        .outputs
-        .iter()
-        .map(gap)
-        .filter(|gap| gap.is_finite())
-        .fold(0.0, f64::max);
-    if worst <= PARTED_DB {
-        return None;
-    }
-    let mut rows = operators::measured(&session.graph, &planned.plan, &total.operators);
-    // What a reduction makes is small beside what it is of: so is what its error does.
-    rows.retain(|row| {
-        !row.op.starts_with("Reduce") && row.parts_db.is_some_and(|parts| parts > PARTED_DB)
-    });
-    rows.sort_by(|a, b| {
-        b.parts_db
-            .unwrap_or(0.0)
-            .total_cmp(&a.parts_db.unwrap_or(0.0))
-    });
-    let named: Vec<String> = rows
-        .iter()
-        .take(NAMED)
-        .map(|row| {
-            format!(
-                "'{}' ({}, {:.1} dB)",
-                row.name,
-                row.op,
-                row.parts_db.unwrap_or(0.0)
-            )
-        })
-        .collect();
-    Some(Notice {
-        warning: true,
-        code: "PARTED".to_owned(),
-        subject: rows
-            .first()
-            .map_or_else(|| session.output_names().join(", "), |row| row.name.clone()),
-        message: format!(
-            "CONVERTED is {worst:.1} dB behind VALIDATION at the outputs; it parts from it most at {}",
-            match named.is_empty() {
-                true => "no single operator".to_owned(),
-                false => named.join(", "),
-            }
-        ),
-    })
-}
-
-fn wide_accumulators(session: &Session, total: &BatchErrors) -> Vec<Notice> {
-    let linears = total
-        .linears
-        .iter()
-        .map(|(id, _, counts)| (*id, AccumulatorPeak::new(counts.peak)));
-    let matmuls = total
-        .matmuls
-        .iter()
-        .map(|(id, peak)| (*id, AccumulatorPeak::new(*peak)));
-    let mut peaks: Vec<(usize, AccumulatorPeak)> = linears.chain(matmuls).collect();
-    peaks.sort_by_key(|(id, _)| *id);
-    peaks.retain(|(_, peak)| peak.bits() > WIDE_ACCUMULATOR_BITS);
-    let notice = |(id, peak): (usize, AccumulatorPeak)| Notice {
-        warning: true,
-        code: "WIDE_ACCUMULATOR".to_owned(),
-        subject: session.graph.node(NodeId(id)).name.clone(),
-        message: format!(
-            "its largest accumulator needs {} bits beside the sign; the width of the chip's is not public",
-            peak.bits()
-        ),
-    };
-    peaks.into_iter().map(notice).collect()
 }
 
 /// One batch, compared with its float run.

@@ -6,31 +6,30 @@
 //!
 //! An estimate of all rows first, then those that cost most exactly, then the worst of them together.
 
+mod curve;
 mod files;
+mod table;
 
-use dual16_nash::dtype::IntDtype;
+pub(super) use curve::{cumulative_map, cumulative_reduce};
+
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Blobs, Context, Event, Next, Notice, Stage, TaskInput, TaskOutput,
-    convert::Files,
+    Blobs, Context, Event, Next, Stage, TaskInput, TaskOutput,
     files::go_on,
     payload::{decode, encode, load, store},
     session::Session,
 };
+use table::{correlation, measured, worst_first};
+
 use crate::{
     Error, Result,
-    artifact::statistics::op_name,
     exec::Prepared,
-    graph::{Op, ValueId},
+    graph::ValueId,
     measured::Planned,
-    metrics::Metric,
     plan::Plan,
-    report::{OutputError, SensitivityMeasured},
-    sensitivity::{
-        Analysis, Estimate, FloatValues, PROBES, Row, cumulative, estimate, exact_all,
-        rank_correlation, rows,
-    },
+    report::OutputError,
+    sensitivity::{Analysis, Estimate, FloatValues, PROBES, Row, estimate, exact_all, rows},
     settings::Analyze,
 };
 
@@ -347,246 +346,6 @@ pub(super) fn exact_reduce(
     Ok(TaskOutput {
         events,
         next: Some(Next::Stage(over_files(session, "cumulative", &digest)?)),
-        ..TaskOutput::default()
-    })
-}
-
-/// A metric's order over all outputs, by the worst of them.
-fn worst_first(
-    metric: Metric,
-    a: &Result<Vec<OutputError>, String>,
-    b: &Result<Vec<OutputError>, String>,
-) -> std::cmp::Ordering {
-    let order = metric.sort_order();
-    let worst = |errors: &Result<Vec<OutputError>, String>| match errors {
-        Ok(errors) => {
-            let figures = errors.iter().filter_map(|error| error.figure(metric));
-            figures.min_by(|a, b| order.compare(*a, *b))
-        }
-        Err(_) => None,
-    };
-    match (worst(a), worst(b)) {
-        (Some(a), Some(b)) => order.compare(a, b),
-        (Some(_), None) => std::cmp::Ordering::Less,
-        (None, Some(_)) => std::cmp::Ordering::Greater,
-        (None, None) => std::cmp::Ordering::Equal,
-    }
-}
-
-/// Whether the estimate put the rows into the order that was then measured.
-fn correlation(ranked: &Ranked) -> Option<Notice> {
-    let estimate = ranked.estimate.as_ref()?;
-    let pairs = ranked
-        .rows
-        .iter()
-        .zip(&ranked.exact)
-        .filter_map(|(&row, errors)| {
-            let worst = errors
-                .as_ref()
-                .ok()?
-                .iter()
-                .map(|error| error.metrics().sqnr_rank());
-            Some((estimate.whole_db(row)?, worst.fold(f64::INFINITY, f64::min)))
-        });
-    let (estimated, exact): (Vec<f64>, Vec<f64>) = pairs.unzip();
-    let correlation = rank_correlation(&estimated, &exact)?;
-    Some(Notice {
-        warning: false,
-        code: "RANK_CORRELATION".to_owned(),
-        subject: "estimate".to_owned(),
-        message: format!(
-            "the first-order estimate orders the {} rows that were measured with a rank correlation of \
-             {correlation:.3}",
-            exact.len()
-        ),
-    })
-}
-
-/// The rows as they are told, in the order of the metric that was asked for.
-fn measured(table: &Table<'_>, ranked: &Ranked) -> Vec<SensitivityMeasured> {
-    let graph = &table.session.graph;
-    let macs = macs(table);
-    let all: u64 = macs.values().sum();
-    let row = |(&index, errors): (&usize, &Result<Vec<OutputError>, String>)| {
-        let row = *table.rows.get(index)?;
-        let node = row.node(graph);
-        let own = node.and_then(|id| macs.get(&id.0)).copied().unwrap_or(0);
-        let (outputs, reason) = match errors {
-            Ok(errors) => (errors.clone(), String::new()),
-            Err(reason) => (Vec::new(), reason.clone()),
-        };
-        Some(SensitivityMeasured {
-            op: row.name(graph).to_owned(),
-            sensitive_type: row.kind(graph).name().to_owned(),
-            op_type: node
-                .map_or("Input", |id| op_name(&graph.node(id).op))
-                .to_owned(),
-            dtype: dtype(table, row).map_or_else(|| "float".to_owned(), |dtype| dtype.to_string()),
-            macs: own,
-            macs_share: own as f64 / all.max(1) as f64,
-            estimate_db: ranked
-                .estimate
-                .as_ref()
-                .and_then(|estimate| estimate.whole_db(index)),
-            outputs: table
-                .outputs
-                .iter()
-                .map(|&id| table.session.output_name(id))
-                .zip(outputs)
-                .collect(),
-            reason,
-        })
-    };
-    ranked
-        .rows
-        .iter()
-        .zip(&ranked.exact)
-        .filter_map(row)
-        .collect()
-}
-
-fn dtype(table: &Table<'_>, row: Row) -> Option<IntDtype> {
-    match row {
-        Row::Activation(id) | Row::Constant(id) => Some(table.plan.params(id)?.dtype),
-        Row::Weight(id) => Some(table.plan.linears.get(&id.0)?.way.weight_dtype()),
-        Row::Operand(id, operand) => {
-            Some(table.plan.operand(&table.session.graph, id, operand)?.dtype)
-        }
-    }
-}
-
-/// Multiply-accumulates of each Linear and MatMul over one batch of the probe's shape, by node index.
-fn macs(table: &Table<'_>) -> std::collections::BTreeMap<usize, u64> {
-    let graph = &table.session.graph;
-    let mut macs = table.session.macs();
-    for (id, node) in graph.running() {
-        if let (Op::MatMul, Some(a), Some(y)) =
-            (&node.op, node.inputs.first(), node.outputs.first())
-        {
-            let inner = graph.value(*a).shape.last().copied().unwrap_or(0);
-            let made: usize = graph.value(*y).shape.iter().product();
-            macs.insert(id.0, (made * inner) as u64);
-        }
-    }
-    macs
-}
-
-/// What a batch's worst rows cost together.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct BatchCurve {
-    batch: String,
-    /// By number of rows, by output.
-    errors: Vec<Vec<OutputError>>,
-}
-
-/// The worst rows together, on each batch of one file.
-pub(super) fn cumulative_map(
-    session: &Session,
-    task: &TaskInput<'_>,
-    context: &Context<'_>,
-) -> Result<TaskOutput> {
-    let FileMap { file, of } = decode("analysis task", task.payload)?;
-    let ranked: Ranked = load("ranked rows", &of, context.blobs)?;
-    let planned: Planned = load("plan", &ranked.planned, context.blobs)?;
-    let prepared = session.prepared(&ranked.planned, &planned.plan)?;
-    let table = Table::new(session, &planned.plan)?;
-    let analysis = table.analysis(&prepared)?;
-    let worst = ranked
-        .rows
-        .iter()
-        .zip(&ranked.exact)
-        .filter(|(_, errors)| errors.is_ok());
-    let worst: Vec<Row> = worst
-        .filter_map(|(&row, _)| table.rows.get(row).copied())
-        .collect();
-    let name = session
-        .measured_files()
-        .get(file)
-        .map_or_else(String::new, |file| file.name.clone());
-    let mut curves: Vec<BatchCurve> = Vec::new();
-    each_batch(
-        session,
-        &planned.plan,
-        file,
-        context,
-        |values, number| {
-            let counts = counts(worst.len());
-            let errors = cumulative(&analysis, &values, &worst, &counts, || {
-                go_on(context.control)
-            })?;
-            let batch = format!("{name} batch {number}");
-            curves.push(BatchCurve { batch, errors });
-            Ok(())
-        },
-        &analysis,
-    )?;
-    Ok(TaskOutput {
-        result: encode("curves", &curves)?,
-        ..TaskOutput::default()
-    })
-}
-
-/// Numbers of rows that are on together.
-fn counts(rows: usize) -> Vec<usize> {
-    let mut counts: Vec<usize> = TOGETHER.iter().map(|&count| count.min(rows)).collect();
-    counts.dedup();
-    counts
-}
-
-/// Writes the files.
-pub(super) fn cumulative_reduce(
-    session: &Session,
-    task: &TaskInput<'_>,
-    blobs: &dyn Blobs,
-) -> Result<TaskOutput> {
-    let Reduce { of } = decode("analysis reduce", task.payload)?;
-    let ranked: Ranked = load("ranked rows", &of, blobs)?;
-    let planned: Planned = load("plan", &ranked.planned, blobs)?;
-    let table = Table::new(session, &planned.plan)?;
-    let mut batches: Vec<BatchCurve> = Vec::new();
-    for input in task.inputs {
-        let part: Vec<BatchCurve> = decode("curves", input)?;
-        batches.extend(part);
-    }
-    let mut curve: Vec<Vec<OutputError>> = Vec::new();
-    for batch in &batches {
-        curve.resize(
-            batch.errors.len(),
-            vec![OutputError::default(); table.outputs.len()],
-        );
-        for (total, more) in curve.iter_mut().zip(&batch.errors) {
-            total
-                .iter_mut()
-                .zip(more)
-                .for_each(|(sums, more)| sums.merge(more));
-        }
-    }
-    let exact = ranked.exact.iter().filter(|errors| errors.is_ok()).count();
-    let report = files::Report {
-        model: session.job.model.name(),
-        outputs: table
-            .outputs
-            .iter()
-            .map(|&id| session.output_name(id))
-            .collect(),
-        rows: measured(&table, &ranked),
-        unmeasured: table.rows.len() - ranked.rows.len(),
-        correlation: correlation(&ranked).map(|notice| notice.message),
-        curve: counts(exact).into_iter().zip(curve).collect(),
-        batches: batches
-            .into_iter()
-            .filter_map(|batch| Some((batch.batch, batch.errors.into_iter().next_back()?)))
-            .collect(),
-    };
-    let mut files = Files {
-        blobs,
-        written: Vec::new(),
-    };
-    for (name, text) in report.files()? {
-        files.put(&name, text.into_bytes())?;
-    }
-    Ok(TaskOutput {
-        next: Some(Next::Finish(files.written)),
         ..TaskOutput::default()
     })
 }

@@ -31,6 +31,8 @@ const MARGIN: f64 = 0.8;
 /// Share of all costs that a round leaves at least: what is far from float is not estimated well, and
 /// once the worst is gone the rest is measured again.
 const LEFT_BY_A_ROUND: f64 = 0.25;
+/// A place that costs less than this share of what is left is not worth a change.
+const NEGLIGIBLE: f64 = 0.002;
 /// Places named as standing in the way, at most.
 const NAMED: usize = 5;
 
@@ -158,7 +160,7 @@ impl<'a> Ledger<'a> {
         let all = left;
         let mut next = Vec::new();
         for (spot, cost, rows) in spots {
-            if left <= MARGIN.max(LEFT_BY_A_ROUND * all) {
+            if left <= MARGIN.max(LEFT_BY_A_ROUND * all) || cost < NEGLIGIBLE * left {
                 break;
             }
             let untried = |change: &Change| !made.contains(change) && !refused.contains(change);

@@ -1,0 +1,193 @@
+//! What is told of the runs of the whole quantized model besides their figures.
+
+use std::collections::HashMap;
+
+use dual16_nash::{linear::AccumulatorPeak, ways::Way};
+
+use super::super::{
+    LayerMeasured, Notice, WayMeasured,
+    operators::{self, OperatorSums},
+    payload::BatchErrors,
+    session::Session,
+};
+use crate::{
+    Result,
+    cost::{Chip, PlanCost},
+    error::KernelContext,
+    graph::NodeId,
+    measured::{PairedSums, Planned},
+    report::EXACT_DB,
+};
+
+/// Accumulators wider than this deserve a warning: an int32 holds 31 bits of magnitude.
+const WIDE_ACCUMULATOR_BITS: u32 = 31;
+/// dB between CONVERTED and VALIDATION from which it is said where they part.
+const PARTED_DB: f64 = 1.0;
+/// Operators that are named for it, at most.
+const NAMED: usize = 3;
+
+/// SQNR in dB of the worst output, in VALIDATION and in CONVERTED.
+pub(super) fn reached(total: &BatchErrors) -> [f64; 2] {
+    [false, true].map(|run| {
+        let outputs = total.outputs.iter();
+        let of = |sums: &PairedSums| sums.metrics(run, None).sqnr_rank();
+        outputs.map(of).fold(f64::INFINITY, f64::min)
+    })
+}
+
+/// Says that an output is not as good as was asked, and what stands in the way.
+pub(super) fn not_reached(
+    session: &Session,
+    planned: &Planned,
+    total: &BatchErrors,
+) -> Option<Notice> {
+    let wanted = session.job.settings.min_output_sqnr;
+    let [validation, converted] = reached(total);
+    let worst = validation.min(converted);
+    if wanted <= 0.0 || worst >= wanted || !worst.is_finite() {
+        return None;
+    }
+    let why = match planned.in_the_way.as_slice() {
+        [] if validation >= wanted => "its integers part from fake quant, see PARTED".to_owned(),
+        [] => "nothing that was tried helps further".to_owned(),
+        named => format!("what costs it most now: {}", named.join(", ")),
+    };
+    Some(Notice {
+        warning: true,
+        code: "NOT_REACHED".to_owned(),
+        subject: session.output_names().join(", "),
+        message: format!(
+            "the worst output has {worst:.1} dB, and {wanted} dB were asked for (min_output_sqnr); {why}"
+        ),
+    })
+}
+
+/// Layers that run another way for the outputs' sake, with what that is alone.
+pub(super) fn mended_layers(
+    session: &Session,
+    planned: &mut Planned,
+    total: &BatchErrors,
+) -> Result<Vec<LayerMeasured>> {
+    let mut told = Vec::new();
+    if planned.mended.is_none() {
+        return Ok(told);
+    }
+    let chip = Chip::of(session.job.settings.march).of("the estimate")?;
+    let cost = PlanCost::of(&session.graph, &planned.plan, &chip);
+    let alone: HashMap<usize, &OperatorSums> = total
+        .operators
+        .iter()
+        .map(|(id, sums)| (*id, sums))
+        .collect();
+    let macs = session.macs();
+    for (id, layer) in &mut planned.layers {
+        let way = layer.effective;
+        if layer.ways.iter().any(|measured| measured.way == way) {
+            continue;
+        }
+        let Some(&output) = session.graph.node(NodeId(*id)).outputs.first() else {
+            continue;
+        };
+        let Some(sums) = alone.get(&output.0) else {
+            continue;
+        };
+        let counts = total
+            .linears
+            .iter()
+            .find(|(of, ..)| of == id)
+            .map(|(.., counts)| *counts);
+        let scale = planned.plan.params(output).map(|params| params.scale);
+        let factor = if way == Way::Split { 2 } else { 1 };
+        layer.ways.push(WayMeasured {
+            way,
+            legal: true,
+            reason: String::new(),
+            metrics: sums.isolated.finish(scale),
+            macs: macs.get(id).copied().unwrap_or(0) * factor,
+            zero_fraction: sums.zero as f64 / sums.total.max(1) as f64,
+            clip_fraction: sums.clipped as f64 / sums.total.max(1) as f64,
+            accumulator_bits: counts.unwrap_or_default().accumulator_bits(),
+            cost: cost.nodes.get(*id).copied().unwrap_or_default(),
+        });
+        layer.ways.sort_by_key(|measured| measured.way);
+        told.push(layer.clone());
+    }
+    Ok(told)
+}
+
+/// Where CONVERTED parts from VALIDATION by more than a dB, if it does at an output.
+pub(super) fn parted(session: &Session, planned: &Planned, total: &BatchErrors) -> Option<Notice> {
+    let gap = |sums: &PairedSums| {
+        let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
+        validation.sqnr_rank().min(EXACT_DB) - converted.sqnr_rank()
+    };
+    let worst = total
+        .outputs
+        .iter()
+        .map(gap)
+        .filter(|gap| gap.is_finite())
+        .fold(0.0, f64::max);
+    if worst <= PARTED_DB {
+        return None;
+    }
+    let mut rows = operators::measured(&session.graph, &planned.plan, &total.operators);
+    // What a reduction makes is small beside what it is of: so is what its error does.
+    rows.retain(|row| {
+        !row.op.starts_with("Reduce") && row.parts_db.is_some_and(|parts| parts > PARTED_DB)
+    });
+    rows.sort_by(|a, b| {
+        b.parts_db
+            .unwrap_or(0.0)
+            .total_cmp(&a.parts_db.unwrap_or(0.0))
+    });
+    let named: Vec<String> = rows
+        .iter()
+        .take(NAMED)
+        .map(|row| {
+            format!(
+                "'{}' ({}, {:.1} dB)",
+                row.name,
+                row.op,
+                row.parts_db.unwrap_or(0.0)
+            )
+        })
+        .collect();
+    Some(Notice {
+        warning: true,
+        code: "PARTED".to_owned(),
+        subject: rows
+            .first()
+            .map_or_else(|| session.output_names().join(", "), |row| row.name.clone()),
+        message: format!(
+            "CONVERTED is {worst:.1} dB behind VALIDATION at the outputs; it parts from it most at {}",
+            match named.is_empty() {
+                true => "no single operator".to_owned(),
+                false => named.join(", "),
+            }
+        ),
+    })
+}
+
+pub(super) fn wide_accumulators(session: &Session, total: &BatchErrors) -> Vec<Notice> {
+    let linears = total
+        .linears
+        .iter()
+        .map(|(id, _, counts)| (*id, AccumulatorPeak::new(counts.peak)));
+    let matmuls = total
+        .matmuls
+        .iter()
+        .map(|(id, peak)| (*id, AccumulatorPeak::new(*peak)));
+    let mut peaks: Vec<(usize, AccumulatorPeak)> = linears.chain(matmuls).collect();
+    peaks.sort_by_key(|(id, _)| *id);
+    peaks.retain(|(_, peak)| peak.bits() > WIDE_ACCUMULATOR_BITS);
+    let notice = |(id, peak): (usize, AccumulatorPeak)| Notice {
+        warning: true,
+        code: "WIDE_ACCUMULATOR".to_owned(),
+        subject: session.graph.node(NodeId(id)).name.clone(),
+        message: format!(
+            "its largest accumulator needs {} bits beside the sign; the width of the chip's is not public",
+            peak.bits()
+        ),
+    };
+    peaks.into_iter().map(notice).collect()
+}

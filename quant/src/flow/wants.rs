@@ -1,0 +1,77 @@
+//! What observation must keep, so that every scale that a plan may need can be derived.
+
+use dual16_nash::{IntDtype, ways::Way};
+
+use super::session::Session;
+use crate::{
+    graph::{NodeId, ValueId},
+    observe::{ObserverKind, Wants},
+    plan::Slot,
+    settings::WayChoice,
+};
+
+impl Session {
+    /// Ways of a Linear that may be measured before the job ends.
+    pub(super) fn ways_in_play(&self, linear: NodeId) -> Vec<Way> {
+        match self.request.linears.get(&linear.0) {
+            Some(request) => match (request.explicit, request.requested) {
+                (true, WayChoice::Fixed(way)) => vec![way],
+                _ => Way::ALL.to_vec(),
+            },
+            None => Vec::new(),
+        }
+    }
+
+    /// What observation must keep of a value so that every scale it may need can be derived.
+    pub(super) fn wants(&self, id: ValueId) -> Wants {
+        let request = &self.request.values[id.0];
+        let mut dtypes = vec![request.dtype];
+        // A mask may need the room of int16, and so may the outputs.
+        let mending = self.job.settings.min_output_sqnr > 0.0;
+        if mending || self.gemm_inputs.contains(&id.0) || self.graph.mask_side(id).is_some() {
+            dtypes = IntDtype::ALL.to_vec();
+        }
+        let mut observers = vec![request.observer];
+        let slots = self.input_observers.get(&id.0);
+        observers.extend(slots.into_iter().flatten());
+        wants_of(&observers, &dtypes)
+    }
+
+    /// The same for a tensor inside a Linear; these are int16 always.
+    pub(super) fn slot_wants(&self, linear: NodeId, slot: Slot) -> Wants {
+        let observer = self.request.slot(linear.0, slot).observer;
+        wants_of(
+            &[observer.unwrap_or(self.job.settings.observer)],
+            &[IntDtype::Int16],
+        )
+    }
+
+    /// What is kept of each value in each sketch that observing one batch makes.
+    pub(super) fn sketches(&self) -> impl Iterator<Item = Wants> {
+        let made = self.graph.running().flat_map(|(_, node)| &node.outputs);
+        let values = self.graph.inputs.iter().chain(made).copied();
+        let own = values.filter(|&id| self.graph.origin(id) == id);
+        let inside = self.graph.linears().flat_map(move |(linear, ..)| {
+            let slots = self.slots_in_play(linear);
+            slots.map(move |slot| self.slot_wants(linear, slot))
+        });
+        own.map(|id| self.wants(id)).chain(inside)
+    }
+
+    /// Tensors inside a Linear that some way in play may need a scale for.
+    pub(super) fn slots_in_play(&self, linear: NodeId) -> impl Iterator<Item = Slot> {
+        let ways = self.ways_in_play(linear);
+        let of = |way, slots: [Slot; 2]| slots.into_iter().filter(move |_| way);
+        let mul_sum = of(ways.contains(&Way::MulSum), [Slot::Product, Slot::Sum]);
+        mul_sum.chain(of(ways.contains(&Way::Split), [Slot::High, Slot::Low]))
+    }
+}
+
+fn wants_of(observers: &[ObserverKind], dtypes: &[IntDtype]) -> Wants {
+    let pairs = observers
+        .iter()
+        .flat_map(|&observer| dtypes.iter().map(move |&d| (observer, d)));
+    pairs
+        .map(|(observer, dtype)| Wants::of(observer, dtype))
+        .fold(Wants::default(), Wants::union)
+}
