@@ -226,7 +226,9 @@ impl Group<'_> {
             .flatten()
             .any(|way| way.metrics.sqnr_rank() < self.session.job.settings.min_layer_sqnr);
         let measured = measured.get(&id).map_or(&[][..], Vec::as_slice);
-        if request.explicit || !poor {
+        // An analysis is of the plan as it was asked for.
+        let analyzed = self.session.job.settings.analyze.is_some();
+        if request.explicit || !poor || analyzed {
             return Vec::new();
         }
         let done = |way: &Way| measured.iter().any(|measured| measured.way == *way);

@@ -9,6 +9,7 @@
 
 mod access;
 mod accuracy;
+mod analyze;
 mod arrays;
 mod article;
 mod bad_input;
