@@ -46,7 +46,7 @@ fn an_output_that_there_is_none_of_is_named_before_any_work() {
         .args(["--outputs", "logits"])
         .out(&out.path())
         .run();
-    assert_eq!(run.code(), Some(2), "{run}");
+    assert_eq!(run.code(), 2, "{run}");
     assert!(run.stderr.contains("logits"), "{run}");
     assert!(!run.stderr.contains("observe"), "{run}");
 }
