@@ -133,6 +133,12 @@ fn analyze(kind: Option<&job_spec::Kind>) -> Result<Option<Analyze>, SpecError> 
             .parse()
             .map_err(|error| SpecError::new("analyze.metric", error))?,
     };
+    // Outputs of several scales have no step in common.
+    if metric == Metric::Lsb {
+        let reason =
+            "is lsb, which outputs do not have; one of sqnr, cosine, l1, mse, atol, rtol, kl";
+        return Err(SpecError::new("analyze.metric", reason));
+    }
     Ok(Some(Analyze {
         exact: spec.exact,
         outputs: spec.outputs.clone(),

@@ -85,12 +85,7 @@ impl Site<'_> {
             let params = self.plan.operand(self.graph, NodeId(index), operand);
             params.map_or(IntDtype::Int16, |params| params.dtype)
         };
-        let k = node
-            .inputs
-            .first()
-            .and_then(|id| self.graph.value(*id).shape.last());
-        let count = made(self.graph, node).saturating_mul(k.map_or(1, |&k| k as u64));
-        Macs::of(taken(0), taken(1), count)
+        Macs::of(taken(0), taken(1), self.graph.macs(node))
     }
 
     /// Operands that the plan takes in another dtype, and int8 operands that meet an int16 one.

@@ -58,8 +58,7 @@ impl FloatShare {
             |node: &Node| -> u64 { node.outputs.iter().map(|&id| length(session, id)).sum() };
         let (mut operators, mut values, mut macs) = ([0u64; 2], [0u64; 2], [0u64; 2]);
         let mut kinds: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
-        let linears = session.macs();
-        for (id, node) in graph.running() {
+        for (_, node) in graph.running() {
             if matches!(node.op, Op::Move(_)) {
                 continue;
             }
@@ -75,16 +74,8 @@ impl FloatShare {
                     macs[1] = macs[1].saturating_add(island_macs(session, node, island));
                     true
                 }
-                Op::MatMul => {
-                    let inner = node
-                        .inputs
-                        .first()
-                        .and_then(|id| graph.value(*id).shape.last());
-                    macs[0] += elements(node).saturating_mul(inner.map_or(1, |&k| k as u64));
-                    false
-                }
                 _ => {
-                    macs[0] += linears.get(&id.0).copied().unwrap_or(0);
+                    macs[0] = macs[0].saturating_add(graph.macs(node));
                     false
                 }
             };

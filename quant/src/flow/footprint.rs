@@ -110,12 +110,13 @@ impl Session {
         with_margin(weights + batch).saturating_add(largest.reading)
     }
 
-    /// One batch of mend: the float values of the whole graph twice, once as captured and once as computed,
-    /// what is pulled back over them, and a run of validate.
-    pub(super) fn mend_bytes(&self, plan: &Plan, elements: usize) -> u64 {
+    /// One batch of mend or analyze: the float values of the whole graph twice, once as captured and once
+    /// as computed, what so many passes or rows hold of it at once, and a run of validate.
+    pub(super) fn sensitivity_bytes(&self, plan: &Plan, elements: usize, lanes: usize) -> u64 {
         let values = self.graph.running().flat_map(|(_, node)| &node.outputs);
         let values = self.elements_of(values.chain(&self.graph.inputs));
-        let batch = self.scaled(2 * values * F32, elements);
+        let walked = peak_elements(&self.graph).saturating_mul(lanes as u64);
+        let batch = self.scaled((2 * values + walked) * F32, elements);
         with_margin(batch).saturating_add(self.validate_bytes(plan, elements))
     }
 

@@ -17,7 +17,7 @@ use crate::{
     batch::{Batch, BatchFile},
     exec::{Capture, Integers, Prepared},
     float::FloatModel,
-    graph::{Graph, Move, Node, NodeId, Op, ValueId, lower},
+    graph::{Graph, Move, Node, Op, ValueId, lower},
     memory::{MemoryBudget, Reservation},
     model::{InputSpec, Model, without_linear},
     observe::ObserverKind,
@@ -382,12 +382,10 @@ impl Session {
 
     /// Multiply-accumulates of every Linear over one batch of the probe's shape, by node index.
     pub(super) fn macs(&self) -> BTreeMap<usize, u64> {
-        let of = |(id, node, linear): (NodeId, &crate::graph::Node, &crate::graph::Linear)| {
-            let shape = &self.graph.value(node.inputs[0]).shape;
-            let rows: usize = shape.iter().rev().skip(1).product();
-            (id.0, (rows * linear.weight.len()) as u64)
-        };
-        self.graph.linears().map(of).collect()
+        let linears = self.graph.linears();
+        linears
+            .map(|(id, node, _)| (id.0, self.graph.macs(node)))
+            .collect()
     }
 }
 

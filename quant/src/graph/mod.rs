@@ -330,6 +330,19 @@ impl Graph {
         &self.nodes[id.0]
     }
 
+    /// Multiply-accumulates of a Linear or MatMul over one batch of the graph's shapes; 0 of anything else.
+    pub fn macs(&self, node: &Node) -> u64 {
+        if !matches!(node.op, Op::Linear(_) | Op::MatMul) {
+            return 0;
+        }
+        let (Some(a), Some(y)) = (node.inputs.first(), node.outputs.first()) else {
+            return 0;
+        };
+        let made = self.value(*y).shape.iter().map(|&length| length as u64);
+        let inner = self.value(*a).shape.last().map_or(1, |&k| k as u64);
+        made.fold(inner, u64::saturating_mul)
+    }
+
     /// Every Linear with its node, in execution order.
     pub fn linears(&self) -> impl Iterator<Item = (NodeId, &Node, &Linear)> {
         self.running().filter_map(|(id, node)| match &node.op {

@@ -23,5 +23,6 @@ mod npy;
 mod operators;
 mod patterns;
 mod reading;
+mod remedies;
 mod robust;
 mod shared;

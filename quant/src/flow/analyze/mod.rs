@@ -194,7 +194,8 @@ fn each_batch(
     analysis: &Analysis<'_>,
 ) -> Result<()> {
     let mut batches = session.file(session.measured_files(), file, context.blobs)?;
-    let bytes = session.mend_bytes(plan, batches.elements());
+    let lanes = PROBES.max(rayon::current_num_threads());
+    let bytes = session.sensitivity_bytes(plan, batches.elements(), lanes);
     let bytes = bytes.saturating_add(batches.reading_bytes());
     let _held = context.reserve(session, &format!("analyzing {}", batches.told()), bytes)?;
     let mut number = 0;

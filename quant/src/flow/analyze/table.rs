@@ -1,6 +1,6 @@
 //! Rows as they are told: in order, with what they cost and what they multiply.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::cmp::Ordering;
 
 use dual16_nash::dtype::IntDtype;
 
@@ -8,7 +8,6 @@ use super::{Ranked, Table};
 use crate::{
     artifact::statistics::op_name,
     flow::Notice,
-    graph::Op,
     metrics::Metric,
     report::{OutputError, SensitivityMeasured},
     sensitivity::{Row, rank_correlation},
@@ -68,12 +67,11 @@ pub(super) fn correlation(ranked: &Ranked) -> Option<Notice> {
 /// The rows as they are told, in the order of the metric that was asked for.
 pub(super) fn measured(table: &Table<'_>, ranked: &Ranked) -> Vec<SensitivityMeasured> {
     let graph = &table.session.graph;
-    let macs = macs(table);
-    let all: u64 = macs.values().sum();
+    let all: u64 = graph.running().map(|(_, node)| graph.macs(node)).sum();
     let row = |(&index, errors): (&usize, &Result<Vec<OutputError>, String>)| {
         let row = *table.rows.get(index)?;
         let node = row.node(graph);
-        let own = node.and_then(|id| macs.get(&id.0)).copied().unwrap_or(0);
+        let own = node.map_or(0, |id| graph.macs(graph.node(id)));
         let (outputs, reason) = match errors {
             Ok(errors) => (errors.clone(), String::new()),
             Err(reason) => (Vec::new(), reason.clone()),
@@ -116,20 +114,4 @@ pub(super) fn dtype(table: &Table<'_>, row: Row) -> Option<IntDtype> {
             Some(table.plan.operand(&table.session.graph, id, operand)?.dtype)
         }
     }
-}
-
-/// Multiply-accumulates of each Linear and MatMul over one batch of the probe's shape, by node index.
-pub(super) fn macs(table: &Table<'_>) -> BTreeMap<usize, u64> {
-    let graph = &table.session.graph;
-    let mut macs = table.session.macs();
-    for (id, node) in graph.running() {
-        if let (Op::MatMul, Some(a), Some(y)) =
-            (&node.op, node.inputs.first(), node.outputs.first())
-        {
-            let inner = graph.value(*a).shape.last().copied().unwrap_or(0);
-            let made: usize = graph.value(*y).shape.iter().product();
-            macs.insert(id.0, (made * inner) as u64);
-        }
-    }
-    macs
 }

@@ -183,7 +183,7 @@ impl<'a> Ledger<'a> {
     pub(super) fn in_the_way(&self) -> Vec<String> {
         let spots = self.spots(0.0);
         let all: f64 = spots.iter().map(|(_, cost, _)| cost).sum();
-        let spots = spots.iter().take(NAMED);
+        let spots = spots.iter().filter(|(_, cost, _)| *cost > 0.0).take(NAMED);
         let name = |(_, cost, rows): &(Spot, f64, Vec<Row>)| {
             let row = rows.first()?;
             let name = row.name(&self.session.graph);
