@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{limits::InputLimit, memory::Bytes};
+use crate::{limits::Exceeded, memory::Bytes};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -28,20 +28,8 @@ pub enum Error {
         reason: String,
     },
     /// A file holds more than it may.
-    #[error(
-        "{file}: {what}; at most {max} may be (the limit {limit}, which the server's {} sets)",
-        .limit.flag()
-    )]
-    Limit {
-        /// File name as the user gave it.
-        file: String,
-        /// What has how much.
-        what: String,
-        /// The limit's figure.
-        max: u64,
-        /// Which limit.
-        limit: InputLimit,
-    },
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     /// A file holds more than any server lets through: no flag moves this limit.
     #[error("{file}: {what}; at most {max} may be")]
     TooMuch {
@@ -150,7 +138,7 @@ impl Error {
         match self {
             Error::Model { .. } => "INVALID_MODEL",
             Error::Batch { .. } => "INVALID_BATCH",
-            Error::Limit { .. } | Error::TooMuch { .. } => "LIMIT_EXCEEDED",
+            Error::Limit(_) | Error::TooMuch { .. } => "LIMIT_EXCEEDED",
             Error::NonFinite { .. } => "NON_FINITE",
             Error::UnknownName { .. } => "UNKNOWN_NAME",
             Error::Setting { .. } => "INVALID_SETTING",

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, Result};
+use thiserror::Error;
 
 /// Bytes of a name that a message repeats.
 const SHOWN: usize = 64;
@@ -22,6 +22,23 @@ pub struct InputLimits {
     pub graph_nesting: u64,
     /// Bytes of all tensors of a batch file, unpacked.
     pub unpacked_bytes: u64,
+}
+
+/// A file that holds more than one of the [`InputLimits`] lets through.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{file}: {what}; at most {max} may be (the limit {limit}, which the server's {} sets)",
+    .limit.flag()
+)]
+pub struct Exceeded {
+    /// File name as the user gave it.
+    pub file: String,
+    /// What has how much.
+    pub what: String,
+    /// The limit's figure.
+    pub max: u64,
+    /// Which limit.
+    pub limit: InputLimit,
 }
 
 /// One of the [`InputLimits`].
@@ -81,12 +98,12 @@ impl InputLimits {
         file: &str,
         found: u64,
         what: impl FnOnce() -> String,
-    ) -> Result<()> {
+    ) -> Result<(), Exceeded> {
         let max = self.of(limit);
         if found <= max {
             return Ok(());
         }
-        Err(Error::Limit {
+        Err(Exceeded {
             file: file.to_owned(),
             what: what(),
             max,
@@ -95,7 +112,7 @@ impl InputLimits {
     }
 
     /// Refuses a name that is too long; `of` says of what it is one: "tensor".
-    pub(crate) fn check_name(&self, file: &str, of: &str, name: &[u8]) -> Result<()> {
+    pub(crate) fn check_name(&self, file: &str, of: &str, name: &[u8]) -> Result<(), Exceeded> {
         let length = name.len() as u64;
         self.check(InputLimit::TensorNameBytes, file, length, || {
             format!("the name of {of} '{}' has {length} bytes", shown(name))
@@ -103,14 +120,14 @@ impl InputLimits {
     }
 
     /// Refuses a file of too many tensors.
-    pub(crate) fn check_tensors(&self, file: &str, count: u64) -> Result<()> {
+    pub(crate) fn check_tensors(&self, file: &str, count: u64) -> Result<(), Exceeded> {
         self.check(InputLimit::FileTensors, file, count, || {
             format!("it has {count} tensors")
         })
     }
 
     /// Refuses a batch file whose tensors are too large together.
-    pub(crate) fn check_unpacked(&self, file: &str, bytes: u64) -> Result<()> {
+    pub(crate) fn check_unpacked(&self, file: &str, bytes: u64) -> Result<(), Exceeded> {
         self.check(InputLimit::UnpackedBytes, file, bytes, || {
             format!("its tensors have {bytes} bytes unpacked")
         })
@@ -202,8 +219,9 @@ mod tests {
             "m.onnx: the name of tensor 'abcd' has 4 bytes; at most 3 may be (the limit \
              tensor_name_bytes, which the server's --limit-tensor-name-bytes sets)"
         );
-        assert_eq!(refused.code(), "LIMIT_EXCEEDED");
-        assert!(!refused.retryable());
+        let error = crate::Error::from(refused);
+        assert_eq!(error.code(), "LIMIT_EXCEEDED");
+        assert!(!error.retryable());
     }
 
     #[test]

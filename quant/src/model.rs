@@ -4,12 +4,11 @@
 //! [`crate::float`] runs them.
 
 mod constants;
-mod external;
 mod input;
 mod node;
 mod scope;
-mod survey;
 mod what_it_is;
+mod written;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -25,17 +24,16 @@ use crate::{
     canonical::{Canonical, canonical},
     error::{Error, Result},
     limits::InputLimits,
-    onnx::{GraphProto, ModelProto},
+    onnx::{ExternalData, GraphProto, ModelProto, lifted, survey},
     tensor::SharedTensor,
 };
 
-pub(crate) use external::ExternalData;
-pub use external::external_locations;
 pub use input::{ElementKind, InputShape, InputSpec, TRAILING_DIMS};
+pub(crate) use node::NAME_SCOPES;
 pub use node::OnnxNode;
-pub(crate) use node::{NAME_SCOPES, node_label};
 pub use scope::Scope;
 pub use what_it_is::without_linear;
+pub use written::written;
 
 pub(crate) use constants::Constant;
 use constants::Constants;
@@ -83,11 +81,12 @@ impl Model {
         limits: &InputLimits,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Model> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Io {
+        let bytes = lifted::read(path).map_err(|source| Error::Io {
             what: file_name.to_owned(),
             source,
         })?;
-        Model::parse(file_name, bytes.into(), external_data, limits, cancelled)
+        let external = ExternalData::new(file_name, external_data).with_model(path);
+        Model::parse(file_name, bytes.into(), &external, limits, cancelled)
     }
 
     /// The same for a model in memory, as layer mode makes one.
@@ -97,13 +96,14 @@ impl Model {
         external_data: &[(String, PathBuf)],
         limits: &InputLimits,
     ) -> Result<Model> {
-        Model::parse(file_name, bytes, external_data, limits, &|| false)
+        let external = ExternalData::new(file_name, external_data);
+        Model::parse(file_name, bytes, &external, limits, &|| false)
     }
 
     fn parse(
         file_name: &str,
         bytes: Bytes,
-        external_data: &[(String, PathBuf)],
+        external: &ExternalData,
         limits: &InputLimits,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Model> {
@@ -118,7 +118,6 @@ impl Model {
                 reason: reason.to_owned(),
             });
         }
-        let external = ExternalData::new(file_name, external_data);
         external.check_total(&graph)?;
         if let Some(reason) = what_it_is::already_quantized(&graph) {
             return Err(Error::Model {
@@ -126,9 +125,9 @@ impl Model {
                 reason,
             });
         }
-        let canonical = canonical(file_name, proto, graph, &external, limits, cancelled)?;
+        let canonical = canonical(file_name, proto, graph, external, limits, cancelled)?;
         let Canonical { mut graph, applied } = canonical;
-        let constants = Constants::collect(file_name, &mut graph, &external, cancelled)?;
+        let constants = Constants::collect(file_name, &mut graph, external, cancelled)?;
         let inputs = input::specs(file_name, &graph, &constants)?;
         let nodes: Vec<OnnxNode> = graph.node.into_iter().map(OnnxNode::from).collect();
         for scope in nodes.iter().map(|node| &node.scope) {

@@ -4,7 +4,7 @@ use dual16_nash::ways::Way;
 
 use crate::{cost::OpCost, metrics::Metrics};
 
-pub use crate::sensitivity::OutputError;
+pub use crate::{metrics::OutputError, notice::Notice};
 
 /// One thing worth telling at once.
 #[derive(Debug, Clone)]
@@ -75,19 +75,6 @@ pub struct MendStep {
     pub before_sqnr_db: Option<f64>,
     /// The same after the round.
     pub output_sqnr_db: Option<f64>,
-}
-
-/// Something the user must know.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Notice {
-    /// A warning rather than information.
-    pub warning: bool,
-    /// Stable upper-snake-case code.
-    pub code: String,
-    /// Layer, value or file.
-    pub subject: String,
-    /// One sentence.
-    pub message: String,
 }
 
 /// All tried ways of one Linear, measured alone, and the one chosen.

@@ -7,7 +7,9 @@ use crate::{
     observe::{MergeMode, ObserverKind},
 };
 use dual16_nash::{
+    cost::Chip,
     dtype::IntDtype,
+    error::ChipError,
     legality::{March, Toolchain},
     quantize::Rounding,
     scale::ScaleRule,
@@ -49,6 +51,10 @@ pub struct Settings {
     /// Integers and booleans that follow from activations are the float run's, as the vendor's debug
     /// tool has them, instead of being computed from quantized values.
     pub freeze_integers: bool,
+    /// Outputs that are to reach another figure than [`Settings::min_output_sqnr`].
+    pub output_targets: Vec<OutputTarget>,
+    /// TOML laid over what the cost model takes the chip to be.
+    pub chip_toml: String,
     /// A model of which more than 1 % would run in float is refused.
     pub strict: bool,
     /// Also write the model outputs.
@@ -57,6 +63,27 @@ pub struct Settings {
     pub plan_only: bool,
     /// Instead of results, find what each fake quant alone costs the outputs.
     pub analyze: Option<Analyze>,
+}
+
+impl Settings {
+    /// What the cost model takes the chip to be.
+    ///
+    /// # Errors
+    /// [`Settings::chip_toml`] is no TOML, or names what is no chip, parameter or number in its range.
+    pub fn chip(&self) -> Result<Chip, ChipError> {
+        Chip::of(self.march)?.with(&self.chip_toml)
+    }
+}
+
+/// What an output is to reach.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputTarget {
+    /// Its name.
+    pub output: String,
+    /// Any but [`Metric::Lsb`].
+    pub metric: Metric,
+    /// At least this for SQNR (dB) and cosine, at most this for the others; finite.
+    pub value: f64,
 }
 
 /// What an analysis is asked for.
@@ -85,6 +112,8 @@ impl Default for Settings {
             min_output_sqnr: DEFAULT_MIN_OUTPUT_SQNR,
             by_name: Vec::new(),
             freeze_integers: false,
+            output_targets: Vec::new(),
+            chip_toml: String::new(),
             strict: false,
             save_outputs: false,
             plan_only: false,

@@ -12,8 +12,8 @@ use dual16_quant::{
     metrics::Metric,
     observe::{ObserverKind, Percentile},
     settings::{
-        Analyze, DEFAULT_MIN_LAYER_SQNR, DEFAULT_MIN_OUTPUT_SQNR, NamedSetting, SettingValue,
-        Settings,
+        Analyze, DEFAULT_MIN_LAYER_SQNR, DEFAULT_MIN_OUTPUT_SQNR, NamedSetting, OutputTarget,
+        SettingValue, Settings,
     },
 };
 use thiserror::Error;
@@ -127,18 +127,7 @@ fn analyze(kind: Option<&job_spec::Kind>) -> Result<Option<Analyze>, SpecError> 
     let Some(job_spec::Kind::Analyze(spec)) = kind else {
         return Ok(None);
     };
-    let metric = match spec.metric.as_str() {
-        "" => Metric::Sqnr,
-        text => text
-            .parse()
-            .map_err(|error| SpecError::new("analyze.metric", error))?,
-    };
-    // Outputs of several scales have no step in common.
-    if metric == Metric::Lsb {
-        let reason =
-            "is lsb, which outputs do not have; one of sqnr, cosine, l1, mse, atol, rtol, kl";
-        return Err(SpecError::new("analyze.metric", reason));
-    }
+    let metric = output_metric("analyze.metric", &spec.metric)?;
     Ok(Some(Analyze {
         exact: spec.exact,
         outputs: spec.outputs.clone(),
@@ -163,7 +152,7 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
             format!("is {min_output_sqnr}; must be a finite number of dB, 0 mends nothing");
         return Err(SpecError::new("quantize.min_output_sqnr", reason));
     }
-    Ok(Settings {
+    let settings = Settings {
         template: word("quantize.template", &spec.template)?,
         observer: observer("quantize.observer", &spec.observer, percentile)?,
         merge: word("quantize.merge", &spec.merge)?,
@@ -180,7 +169,48 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
         save_outputs: spec.save_outputs,
         plan_only: spec.plan_only,
         analyze: None,
+        output_targets: spec
+            .output_targets
+            .iter()
+            .enumerate()
+            .map(output_target)
+            .collect::<Result<_, _>>()?,
+        chip_toml: spec.chip.clone(),
+    };
+    match settings.chip() {
+        Ok(_) => Ok(settings),
+        Err(error) => Err(SpecError::new("quantize.chip", error)),
+    }
+}
+
+fn output_target((index, target): (usize, &v1::OutputTarget)) -> Result<OutputTarget, SpecError> {
+    let field = |leaf| format!("quantize.output_targets[{index}].{leaf}");
+    let metric = output_metric(&field("metric"), &target.metric)?;
+    if !target.value.is_finite() {
+        let reason = format!("is {}; must be a finite number", target.value);
+        return Err(SpecError::new(field("value"), reason));
+    }
+    Ok(OutputTarget {
+        output: target.output.clone(),
+        metric,
+        value: target.value,
     })
+}
+
+/// A metric of outputs, SQNR where none is named.
+fn output_metric(field: &str, text: &str) -> Result<Metric, SpecError> {
+    let metric = match text {
+        "" => Metric::Sqnr,
+        text => text.parse().map_err(|error| SpecError::new(field, error))?,
+    };
+    // Outputs of several scales have no step in common.
+    match metric {
+        Metric::Lsb => Err(SpecError::new(
+            field,
+            "is lsb, which outputs do not have; one of sqnr, cosine, l1, mse, atol, rtol, kl",
+        )),
+        metric => Ok(metric),
+    }
 }
 
 fn named_setting(

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, builder::BoolishValueParser};
-use dual16_proto::v1::{LayerSetting, QuantizeSpec};
+use dual16_proto::v1::{LayerSetting, OutputTarget, QuantizeSpec};
 
 use super::values::{
-    March, Merge, Observer, Rounding, ScaleRule, Template, Toolchain, dtype_setting, finite,
-    high_precision_setting, observer_setting, percentile, scale_setting, way_setting, wire_name,
+    March, Merge, Observer, Rounding, ScaleRule, Template, Toolchain, chip_file, dtype_setting,
+    finite, high_precision_setting, observer_setting, output_target, percentile, scale_setting,
+    way_setting, wire_name,
 };
 use crate::{
     error::Error,
@@ -99,6 +100,14 @@ pub struct SettingArgs {
     #[arg(long, env = "DUAL16_MIN_OUTPUT_SQNR", value_name = "DB", default_value = "30",
           value_parser = finite)]
     pub min_output_sqnr: f64,
+    /// What the output NAME is to reach instead, as METRIC:VALUE: sqnr (dB) or cosine, at least; l1, mse,
+    /// atol, rtol or kl, at most (repeatable)
+    #[arg(long, env = "DUAL16_OUTPUT_TARGET", value_name = "NAME=METRIC:VALUE", value_delimiter = ';',
+          value_parser = output_target)]
+    pub output_target: Vec<OutputTarget>,
+    /// What you know of your chip, for the estimates: TOML laid over the built-in parameters
+    #[arg(long, env = "DUAL16_CHIP", value_name = "FILE.toml", value_parser = chip_file)]
+    pub chip: Option<String>,
     /// Take integers and booleans that follow from activations (an ArgMax, a mask) from the float run
     /// instead of computing them from the quantized values
     #[arg(long, env = "DUAL16_FREEZE_INTEGERS", value_parser = BoolishValueParser::new())]
@@ -229,6 +238,8 @@ impl SettingArgs {
             settings: settings.into_iter().flatten().cloned().collect(),
             freeze_integers: self.freeze_integers,
             strict: self.strict,
+            chip: self.chip.clone().unwrap_or_default(),
+            output_targets: self.output_target.clone(),
             save_outputs: self.save_outputs,
             plan_only,
         }

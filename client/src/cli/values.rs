@@ -3,7 +3,7 @@
 //! What is written here is also the help, and what does not parse never leaves this machine.
 
 use clap::ValueEnum;
-use dual16_proto::v1::{LayerSetting, layer_setting::Value};
+use dual16_proto::v1::{LayerSetting, OutputTarget, layer_setting::Value};
 
 /// Starting dtypes of every tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -161,6 +161,24 @@ pub(super) fn scale_setting(text: &str) -> Result<LayerSetting, String> {
     Ok(setting(name, Value::FixedScale(scale)))
 }
 
+/// Parses "NAME=METRIC:VALUE".
+pub(super) fn output_target(text: &str) -> Result<OutputTarget, String> {
+    let (output, target) = split_setting(text, "METRIC:VALUE")?;
+    let (metric, value) = target.split_once(':').ok_or_else(|| {
+        format!("{target:?} is no METRIC:VALUE; examples are cosine:0.999 and sqnr:40")
+    })?;
+    Ok(OutputTarget {
+        output: output.to_owned(),
+        metric: chosen::<Metric>(metric, "METRIC")?,
+        value: finite(value)?,
+    })
+}
+
+/// Reads the file that describes a chip.
+pub(super) fn chip_file(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
 /// The setting of "NAME" alone: keep a high-precision output.
 pub(super) fn high_precision_setting(name: &str) -> Result<LayerSetting, String> {
     match name {
@@ -194,19 +212,23 @@ fn choice_setting<T: ValueEnum>(
     value: impl Fn(String) -> Value,
 ) -> Result<LayerSetting, String> {
     let (name, choice) = split_setting(text, what)?;
-    let parsed = T::from_str(choice, false).map_err(|_| {
+    Ok(setting(name, value(chosen::<T>(choice, what)?)))
+}
+
+/// A word for one of several values, as the API has it.
+fn chosen<T: ValueEnum>(word: &str, what: &str) -> Result<String, String> {
+    T::from_str(word, false).map(wire_name).map_err(|_| {
         let choices: Vec<_> = T::value_variants()
             .iter()
             .filter_map(T::to_possible_value)
             .map(|possible| possible.get_name().to_owned())
             .collect();
         format!(
-            "unknown {} {choice:?}; choose from {}",
+            "unknown {} {word:?}; choose from {}",
             what.to_lowercase(),
             choices.join(", ")
         )
-    })?;
-    Ok(setting(name, value(wire_name(parsed))))
+    })
 }
 
 /// Splits at the last '=', because a name may hold one and no value does.

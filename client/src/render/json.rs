@@ -290,6 +290,10 @@ fn quantize_json(spec: &QuantizeSpec) -> Value {
         "min_layer_sqnr": spec.min_layer_sqnr,
         "min_output_sqnr": spec.min_output_sqnr,
         "strict": spec.strict,
+        "chip": spec.chip,
+        "output_targets": spec.output_targets.iter().map(|target| json!({
+            "output": target.output, "metric": target.metric, "value": target.value,
+        })).collect::<Vec<_>>(),
         "settings": settings,
         "freeze_integers": spec.freeze_integers,
         "save_outputs": spec.save_outputs,

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use dual16_nash::cost::{Chip, Elements, Estimate, Macs, Work};
 use serde::Serialize;
 
-use super::statistics::op_name;
 use crate::{
     cost::{OpCost, PlanCost},
     graph::Graph,
@@ -101,7 +100,7 @@ impl<'a> CostJson<'a> {
         let costly = costly.filter(|(_, cost)| cost.work != Work::default());
         let operators = costly.map(|(node, cost)| OperatorJson {
             name: &node.name,
-            op: op_name(&node.op),
+            op: node.op.name(),
             cost: OpCostJson::of(cost),
         });
         CostJson {

@@ -1,6 +1,5 @@
 //! `result.json`: what was measured.
 
-use dual16_nash::cost::Chip;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -71,7 +70,7 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
             name,
             errors: Paired::of(sums, plan.params(id).map(|params| params.scale)),
         });
-    let chip = Chip::of(report.job.settings.march).of("result.json")?;
+    let chip = report.job.settings.chip().of("result.json")?;
     let cost = PlanCost::of(report.graph, plan, &chip);
     let layers = report.layers().map(|row| LayerJson {
         estimate: EstimateJson::of(&cost.nodes[row.node].estimate),

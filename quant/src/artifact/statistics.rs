@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt::Write as _};
 
 use super::{Report, ways::field};
 use crate::{
-    graph::{Graph, Node, Op, ReduceKind, ValueId, ValueKind},
+    graph::{Graph, Node, Op, ValueId, ValueKind},
     observe::Statistics,
     plan::{Key, Slot},
 };
@@ -130,40 +130,10 @@ impl Table<'_> {
         let _ = writeln!(
             self.text,
             "{},{},{},{role},{min},{max},{mean},{variance},{}",
-            op_name(&node.op),
+            node.op.name(),
             field(&node.names.module),
             field(name),
             dims.join("x"),
         );
-    }
-}
-
-/// What the tables call an operation.
-pub(crate) fn op_name(op: &Op) -> &str {
-    match op {
-        Op::Linear(_) => "Linear",
-        Op::MatMul => "MatMul",
-        Op::Add => "Add",
-        Op::Sub => "Sub",
-        Op::Mul => "Mul",
-        Op::Concat { .. } => "Concat",
-        Op::Reduce {
-            kind: ReduceKind::Sum,
-            ..
-        } => "ReduceSum",
-        Op::Reduce {
-            kind: ReduceKind::Mean,
-            ..
-        } => "ReduceMean",
-        Op::Reduce {
-            kind: ReduceKind::Max,
-            ..
-        } => "ReduceMax",
-        Op::Relu => "Relu",
-        Op::Clip { .. } => "Clip",
-        Op::ToInt8 { .. } => "Quantize",
-        Op::Lut(function) => function.name(),
-        Op::Move(_) => "Move",
-        Op::Island(island) => &island.op_type,
     }
 }

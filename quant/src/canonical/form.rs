@@ -9,8 +9,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     limits::{InputLimit, InputLimits},
-    model::{ExternalData, node_label},
-    onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto},
+    onnx::{
+        AttributeProto, ExternalData, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+        TensorProto,
+    },
 };
 
 /// Bytes of nodes that rewriting may add to a file, for each byte that it has and beside a constant.
@@ -293,10 +295,11 @@ impl Form<'_> {
     fn count(&mut self, nodes: usize) -> Result<()> {
         self.nodes = self.nodes.saturating_add(nodes as u64);
         let nodes = self.nodes;
-        self.limits
+        Ok(self
+            .limits
             .check(InputLimit::ModelNodes, self.file, nodes, || {
                 format!("with its functions inlined the model has more than {nodes} nodes")
-            })
+            })?)
     }
 
     fn spend(&mut self, node: &NodeProto, made: &[NodeProto]) -> Result<()> {
@@ -310,7 +313,7 @@ impl Form<'_> {
     fn refused(&self, node: &NodeProto, refusal: &Refusal) -> Error {
         self.bad(format!(
             "node '{}' ({}): {}",
-            node_label(node),
+            node.label(),
             operators::shown(node),
             refusal.0
         ))

@@ -10,8 +10,7 @@ use ndarray::ArrayD;
 
 use super::refusal::Refusal;
 use crate::{
-    model::ExternalData,
-    onnx::{DataType, Payload, TensorProto, ValueInfoProto},
+    onnx::{DataType, ExternalData, Payload, TensorProto, ValueInfoProto},
     tensor::Tensor,
 };
 

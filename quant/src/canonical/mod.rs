@@ -15,7 +15,7 @@
 //! - [`fold`]: what needs to be known of who consumes a value: BatchNormalization into the Linear or
 //!   Conv before it;
 //! - [`operators`]: the table of operators;
-//! - [`written`]: the form as a file.
+//! - [`written`]: the form as messages of ONNX.
 
 mod branches;
 mod counters;
@@ -34,7 +34,6 @@ mod written;
 
 pub use form::rewrite_names;
 pub use operators::{Fate, Operator, operators};
-pub use written::written;
 
 pub(crate) use decode::narrowed;
 pub(crate) use form::{Canonical, canonical};

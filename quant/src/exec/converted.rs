@@ -9,9 +9,10 @@ use dual16_nash::linear::AccumulatorPeak;
 
 use crate::{
     Error, Result,
-    exec::{Machine, Prepared, QTensor, Trouble, ops_f32, ops_int, validation::unplanned},
+    exec::{Machine, Prepared, Trouble, ops_f32, ops_int, validation::unplanned},
     graph::{Graph, Node, NodeId, Op, ReduceKind, ValueId},
     plan::Plan,
+    qtensor::QTensor,
     tensor::{Datum, Tensor},
     ways::{LinearOutput, RunCounts},
 };

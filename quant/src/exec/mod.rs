@@ -4,11 +4,9 @@
 
 mod calibration;
 mod converted;
-mod gemm;
 pub(crate) mod ops_f32;
 mod ops_int;
 mod prepared;
-mod qtensor;
 mod trouble;
 mod validation;
 mod walk;
@@ -16,11 +14,8 @@ mod walk;
 pub use calibration::Calibration;
 pub use converted::{Converted, Flow};
 pub use prepared::Prepared;
-pub use qtensor::{QData, QTensor};
 pub use trouble::{Saturated, Trouble};
 pub use validation::Validation;
 pub use walk::{Capture, Carried, Integers, Machine, walk};
 
-pub(crate) use gemm::gemm_f32;
-pub(crate) use qtensor::each_dtype;
 pub(crate) use walk::{captured, peak_elements};

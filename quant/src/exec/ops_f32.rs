@@ -10,7 +10,7 @@ use dual16_nash::{
 };
 use ndarray::{ArrayView2, IxDyn};
 
-use super::gemm::gemm_f32_on;
+use crate::ways::gemm_f32_on;
 use crate::{
     Error, Result,
     error::KernelContext,

@@ -14,15 +14,13 @@ use dual16_nash::{
 };
 use ndarray::IxDyn;
 
-use super::{
-    QData, QTensor, each_dtype,
-    ops_f32::{batched_matmul, moved, operand},
-};
+use super::ops_f32::{batched_matmul, moved, operand};
 use crate::{
     Error, Result,
     error::KernelContext,
     graph::{Node, Op, ReduceKind},
     plan::QParams,
+    qtensor::{QData, QTensor, each_dtype},
     tensor::Tensor,
 };
 

@@ -19,12 +19,13 @@ use super::{
 use crate::{
     Result,
     error::KernelContext,
-    exec::{Capture, Carried, Integers, captured, gemm_f32, walk},
+    exec::{Capture, Carried, Integers, captured, walk},
     flow::Blobs,
     graph::{Linear, NodeId, Side},
     observe::{Masked, Sketch, SketchBuilder, Statistics, Wants},
     plan::{Calibration, Key, Slot, floors},
     tensor::Tensor,
+    ways::gemm_f32,
 };
 
 /// The stage: one map a calibration file.

@@ -7,12 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Result,
-    artifact::statistics::op_name,
     graph::{Graph, NodeId, Op, ValueId},
-    metrics::{ErrorSums, Metric, Metrics},
+    metrics::{ErrorSums, Metric, Metrics, OutputError},
     plan::Plan,
     report::{EXACT_DB, OperatorMeasured},
-    sensitivity::{Analysis, FloatValues, OutputError},
+    sensitivity::{Analysis, FloatValues},
     tensor::{Datum, Tensor},
 };
 
@@ -157,7 +156,7 @@ pub(crate) fn measured(
             name: own.name.clone(),
             module: node.map_or_else(String::new, |node| graph.node(node).names.module.clone()),
             op: node
-                .map_or("Input", |node| op_name(&graph.node(node).op))
+                .map_or("Input", |node| graph.node(node).op.name())
                 .to_owned(),
             shape: own.shape.clone(),
             dtype: params.map_or_else(|| "float".to_owned(), |params| params.dtype.to_string()),

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use dual16_nash::{cost::Chip, legality::Rules};
+use dual16_nash::legality::Rules;
 use serde::Serialize;
 
 use super::{
@@ -125,7 +125,7 @@ fn dry_run(session: &Session) -> Result<String> {
         .map(|(way, legality)| (way.to_string(), legality.reason))
         .collect();
     let macs = session.macs();
-    let chip = Chip::of(settings.march).of("plan.json")?;
+    let chip = settings.chip().of("plan.json")?;
     let cost = PlanCost::of(&session.graph, &starting_plan(session)?, &chip);
     let layers = session.graph.linears().filter_map(|(id, node, linear)| {
         let request = session.request.linears.get(&id.0)?;

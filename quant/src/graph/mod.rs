@@ -174,6 +174,31 @@ pub enum Op {
     Island(Island),
 }
 
+impl Op {
+    /// What the tables call it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Op::Linear(_) => "Linear",
+            Op::MatMul => "MatMul",
+            Op::Add => "Add",
+            Op::Sub => "Sub",
+            Op::Mul => "Mul",
+            Op::Concat { .. } => "Concat",
+            Op::Reduce { kind, .. } => match kind {
+                ReduceKind::Sum => "ReduceSum",
+                ReduceKind::Mean => "ReduceMean",
+                ReduceKind::Max => "ReduceMax",
+            },
+            Op::Relu => "Relu",
+            Op::Clip { .. } => "Clip",
+            Op::ToInt8 { .. } => "Quantize",
+            Op::Lut(function) => function.name(),
+            Op::Move(_) => "Move",
+            Op::Island(island) => &island.op_type,
+        }
+    }
+}
+
 /// Which reduction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReduceKind {

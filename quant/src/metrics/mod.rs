@@ -5,13 +5,14 @@
 //! fixed size. [`rtol`], [`kl_divergence`] and [`ChannelErrorSums`] cost more and stand apart.
 //! Everything is deterministic: sums are blocked in a fixed order, logarithms come from `libm`.
 //!
-//! This module knows plain slices. It knows no layer names, dtypes or plans; a caller adds the name
-//! to an error.
+//! Plain slices, but for [`OutputError`], which compares tensors. No layer names, dtypes or plans; a caller
+//! adds the name to an error.
 
 mod channel;
 mod error;
 mod extra;
 mod order;
+mod output_error;
 mod sums;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub use channel::{ChannelErrorSums, WorstChannel};
 pub use error::{MetricsError, Side};
 pub use extra::{KL_BINS, RTOL_EPSILON, kl_divergence, rtol};
 pub use order::{Metric, SortOrder};
+pub use output_error::OutputError;
 pub use sums::ErrorSums;
 
 /// Errors of one tensor against its float reference, as in `result.json`. A figure that has no

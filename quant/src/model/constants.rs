@@ -5,10 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use dual16_nash::quantize::check_finite;
 use ndarray::{ArrayD, Dimension as _};
 
-use super::external::ExternalData;
 use crate::{
     error::{Error, Result},
-    onnx::{DataType, GraphProto, Payload, TensorError, TensorProto},
+    onnx::{DataType, ExternalData, GraphProto, Payload, TensorError, TensorProto},
     tensor::{SharedTensor, Tensor},
 };
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Scope;
-use crate::onnx::{AttributeProto, GraphProto, NodeProto};
+use crate::onnx::{AttributeProto, GraphProto, NodeProto, node_label};
 
 /// Where PyTorch's exporter keeps the module names of a node.
 pub(crate) const NAME_SCOPES: &str = "pkg.torch.onnx.name_scopes";
@@ -73,7 +73,7 @@ impl OnnxNode {
 
     /// What errors call the node: its name, or its operator and first output.
     pub fn label(&self) -> String {
-        label(&self.name, &self.op_type, &self.outputs)
+        node_label(&self.name, &self.op_type, &self.outputs)
     }
 
     /// The node as float execution loads it, named by its label.
@@ -168,19 +168,6 @@ impl OnnxNode {
         self.attributes
             .iter()
             .find(|attribute| attribute.name == name)
-    }
-}
-
-/// What errors call a node of a file.
-pub(crate) fn node_label(node: &NodeProto) -> String {
-    label(&node.name, &node.op_type, &node.output)
-}
-
-fn label(name: &str, op_type: &str, outputs: &[String]) -> String {
-    match (name, outputs.iter().find(|output| !output.is_empty())) {
-        ("", Some(output)) => format!("{op_type} -> {output}"),
-        ("", None) => op_type.to_owned(),
-        (name, _) => name.to_owned(),
     }
 }
 

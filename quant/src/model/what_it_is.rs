@@ -146,7 +146,7 @@ pub(super) fn already_quantized(graph: &GraphProto) -> Option<String> {
          give the float model that it was made from: the input of quantize_static, or the model \
          before prepare and convert\n  \
          dual16 measures against float, and float weights cannot be had back from these",
-        shown(super::node_label(found).as_bytes()),
+        shown(found.label().as_bytes()),
         shown(found.op_type.as_bytes())
     ))
 }

@@ -5,11 +5,18 @@
 //! always given the original bytes. Nothing here knows what an operator means.
 
 mod build;
+mod external;
+mod label;
+pub(crate) mod lifted;
 mod proto;
+pub(crate) mod survey;
 mod tensor;
 mod wire;
 
 pub use build::{attribute_int, f32_initializer, f32_value, int64_initializer, node};
+pub(crate) use external::ExternalData;
+pub use external::external_locations;
+pub(crate) use label::node_label;
 pub use proto::{
     AttributeProto, AttributeType, DataType, Dimension, FunctionProto, GraphProto, ModelProto,
     NodeProto, OperatorSetIdProto, SparseTensorProto, StringStringEntryProto, TensorProto,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Result,
     graph::{Graph, Linear, Node, NodeId, Op, ReduceKind, ValueId},
-    report::Notice,
+    notice::Notice,
 };
 
 /// The way of one Linear, and how it came to it.

@@ -13,8 +13,8 @@ use super::ScaleSource;
 use crate::{
     Result,
     graph::{Brought, Graph, Node, Passage, Side, ValueId, ValueKind},
+    notice::Notice,
     observe::Range,
-    report::Notice,
 };
 
 /// Added to every bound, so that no rounding on the way lifts a masked element over it: e^-1 of the

@@ -11,7 +11,7 @@ use super::{Slot, siblings};
 use crate::{
     Error, Result,
     graph::{Graph, Names},
-    report::Notice,
+    notice::Notice,
 };
 
 /// Most suggestions in an error.

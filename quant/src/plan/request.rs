@@ -8,8 +8,8 @@ use super::{Slot, known::Known};
 use crate::{
     Result,
     graph::{Graph, Op, ValueId, ValueKind},
+    notice::Notice,
     observe::ObserverKind,
-    report::Notice,
     settings::{Settings, WayChoice},
 };
 

@@ -13,7 +13,7 @@ use dual16_nash::{
 use super::{Floor, Plan, QParams};
 use crate::{
     graph::{Graph, Node, NodeId, Op, ReduceKind},
-    report::Notice,
+    notice::Notice,
 };
 
 /// One notice for each operand that saturates or is lost. A product that holds masked elements has a

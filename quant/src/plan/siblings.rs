@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use globset::Glob;
 
-use crate::report::Notice;
+use crate::notice::Notice;
 
 /// Most names of what was not matched.
 const NAMED: usize = 3;

@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
-use super::{
-    analysis::Analysis, output_error::OutputError, row::Row, spread::Spread, values::FloatValues,
-};
-use crate::Result;
+use super::{analysis::Analysis, row::Row, spread::Spread, values::FloatValues};
+use crate::{Result, metrics::OutputError};
 
 /// The error of every output of the analysis, in its order, with one fake quant on.
 ///

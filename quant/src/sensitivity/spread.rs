@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::{
     analysis::{Analysis, missing},
-    output_error::OutputError,
     row::Row,
     values::FloatValues,
 };
@@ -12,6 +11,7 @@ use crate::{
     Result,
     exec::ops_f32,
     graph::{Island, Node, NodeId, Op, ValueId},
+    metrics::OutputError,
     tensor::{Datum, Tensor},
 };
 

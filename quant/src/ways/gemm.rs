@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Result,
     error::KernelContext,
-    exec::{QData, QTensor, each_dtype},
+    qtensor::{QData, QTensor, each_dtype},
 };
 
 /// Weight, bias and multipliers.

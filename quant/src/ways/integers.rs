@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use safetensors::{Dtype, View};
 
-use crate::exec::QData;
+use crate::qtensor::QData;
 
 /// Everything a chip needs of one Linear, by name without the layer's own.
 #[derive(Debug)]

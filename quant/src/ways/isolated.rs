@@ -3,22 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use dual16_nash::{
-    cost::{Chip, cost},
-    legality::Legality,
-    linear::GemmShape,
-    ways::Way,
-};
+use dual16_nash::{cost::cost, legality::Legality, linear::GemmShape, ways::Way};
 
 use super::{QuantizedLinear, RunCounts};
 use crate::{
     Error, Result,
     cost::OpCost,
     error::KernelContext,
-    exec::QTensor,
     graph::{Linear, Node, NodeId},
     metrics::ErrorSums,
     plan::{LinearParams, QParams, ScaleSource, inner_params},
+    qtensor::QTensor,
     report::WayMeasured,
     tensor::Tensor,
 };
@@ -56,7 +51,7 @@ impl IsolatedWay {
         way: Way,
     ) -> Result<Self> {
         let params = isolated_params(source, index, node, linear, way)?;
-        let chip = Chip::of(source.settings.march).of(&node.name)?;
+        let chip = source.settings.chip().of(&node.name)?;
         let cost = OpCost::of_way(
             (source.graph, source.request),
             (NodeId(index), node, linear),

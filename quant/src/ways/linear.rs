@@ -10,13 +10,16 @@ use dual16_nash::{
 use ndarray::IxDyn;
 use serde::{Deserialize, Serialize};
 
-use super::{gemm::Gemm, integers::IntegerWeights, mul_sum::MulSum, saturation, split::Split};
+use super::{
+    float_gemm::gemm_f32, gemm::Gemm, integers::IntegerWeights, mul_sum::MulSum, saturation,
+    split::Split,
+};
 use crate::{
     Error, Result,
     error::KernelContext,
-    exec::{QData, QTensor, gemm_f32},
     graph::Linear,
     plan::{InnerParams, LinearParams, QParams},
+    qtensor::{QData, QTensor},
     settings::Settings,
     tensor::Tensor,
 };

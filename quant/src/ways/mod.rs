@@ -1,6 +1,7 @@
 //! One Linear in one way: its integers, its CONVERTED run and its VALIDATION run
 //! ([`QuantizedLinear`]), and its error measured alone ([`isolated`]).
 
+mod float_gemm;
 mod gemm;
 mod integers;
 pub mod isolated;
@@ -9,5 +10,6 @@ mod mul_sum;
 mod saturation;
 mod split;
 
+pub(crate) use float_gemm::{gemm_f32, gemm_f32_on};
 pub use integers::{IntegerWeights, Parameter};
 pub use linear::{LinearOutput, LinearRun, QuantizedLinear, RunCounts};

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     Result,
     error::KernelContext,
-    exec::{QData, QTensor},
+    qtensor::{QData, QTensor},
 };
 
 /// Weight, bias and multipliers.

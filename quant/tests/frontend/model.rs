@@ -6,7 +6,8 @@ use crate::shared::{LIMITS, data, made, made::Made};
 use dual16_quant::{
     Error,
     float::FloatModel,
-    model::{ElementKind, Model, external_locations},
+    model::{ElementKind, Model},
+    onnx::external_locations,
     onnx::{DataType, ModelProto, StringStringEntryProto, TensorProto},
 };
 use prost::Message;

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use dual16_quant::{canonical::written, limits::InputLimits, model::Model};
+use dual16_quant::{
+    limits::InputLimits,
+    model::{Model, written},
+};
 
 use crate::{case::Case, generator};
 

@@ -122,6 +122,12 @@ fn spec() -> v1::JobSpec {
             min_layer_sqnr: Some(30.0),
             min_output_sqnr: Some(30.0),
             strict: false,
+            chip: "[nash-m]\nlaunch_us = 0.5\n".to_owned(),
+            output_targets: vec![v1::OutputTarget {
+                output: "logits".to_owned(),
+                metric: "cosine".to_owned(),
+                value: 0.999,
+            }],
             settings: settings.to_vec(),
             freeze_integers: true,
             save_outputs: true,

@@ -7,8 +7,8 @@ use dual16::inputs::{Holdings, model_needs};
 use dual16_quant::{
     InputLimits,
     graph::lower,
-    model::{Model, external_locations},
-    onnx::{DataType, ModelProto, ValueInfoProto},
+    model::Model,
+    onnx::{DataType, ModelProto, ValueInfoProto, external_locations},
     tensor::{Datum, Tensor},
 };
 use prost::{Message as _, bytes::Bytes};

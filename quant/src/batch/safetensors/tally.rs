@@ -27,7 +27,7 @@ pub(super) fn check(file: &str, header: &[u8], limits: &InputLimits) -> Result<(
     let _ = serde_json::Deserializer::from_slice(header).deserialize_map(&mut tally);
     match tally.refused {
         Some(error) => Err(error),
-        None => limits.check_tensors(file, tally.count),
+        None => Ok(limits.check_tensors(file, tally.count)?),
     }
 }
 
@@ -85,7 +85,7 @@ impl Visitor<'_> for Key<'_, '_> {
         limits
             .check_name(file, "tensor", name.as_bytes())
             .map_err(|error| {
-                *refused = Some(error);
+                *refused = Some(error.into());
                 E::custom("refused")
             })
     }

@@ -6,7 +6,6 @@ use dual16_nash::dtype::IntDtype;
 
 use super::{Ranked, Table};
 use crate::{
-    artifact::statistics::op_name,
     flow::Notice,
     metrics::Metric,
     report::{OutputError, SensitivityMeasured},
@@ -80,7 +79,7 @@ pub(super) fn measured(table: &Table<'_>, ranked: &Ranked) -> Vec<SensitivityMea
             op: row.name(graph).to_owned(),
             sensitive_type: row.kind(graph).name().to_owned(),
             op_type: node
-                .map_or("Input", |id| op_name(&graph.node(id).op))
+                .map_or("Input", |id| graph.node(id).op.name())
                 .to_owned(),
             dtype: dtype(table, row).map_or_else(|| "float".to_owned(), |dtype| dtype.to_string()),
             macs: own,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{session::Session, variants::Change};
 use crate::{
     Result,
-    cost::{Chip, PlanCost},
+    cost::PlanCost,
     error::KernelContext,
     graph::{NodeId, Op, ValueId},
     measured::Planned,
@@ -87,7 +87,7 @@ impl<'a> Ledger<'a> {
         estimate: &Estimate,
         outputs: &'a [ErrorSums],
     ) -> Result<Self> {
-        let chip = Chip::of(session.job.settings.march).of("the estimate")?;
+        let chip = session.job.settings.chip().of("the estimate")?;
         let mut place_of = BTreeMap::new();
         for (index, place) in places.places.iter().enumerate() {
             let own = places.extended.alternatives().get(place.alternative);

@@ -12,7 +12,7 @@ use super::super::{
 };
 use crate::{
     Result,
-    cost::{Chip, PlanCost},
+    cost::PlanCost,
     error::KernelContext,
     graph::NodeId,
     measured::{PairedSums, Planned},
@@ -72,7 +72,7 @@ pub(super) fn mended_layers(
     if planned.mended.is_none() {
         return Ok(told);
     }
-    let chip = Chip::of(session.job.settings.march).of("the estimate")?;
+    let chip = session.job.settings.chip().of("the estimate")?;
     let cost = PlanCost::of(&session.graph, &planned.plan, &chip);
     let alone: HashMap<usize, &OperatorSums> = total
         .operators

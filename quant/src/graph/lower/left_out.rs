@@ -82,7 +82,7 @@ fn inside(
             .any(|name| own.contains(name.as_str()) || facts.is_constant(name));
         if is_product(&inner.op_type) && inner.domain.is_empty() && constant {
             found.push(LeftOut {
-                name: crate::model::node_label(inner),
+                name: inner.label(),
                 reason: format!(
                     "it is in the {attribute} of {} '{}', which runs in float as a whole; unroll it, \\
                      or export the model without it",

@@ -2,10 +2,10 @@
 //! decoded: two bytes there can be a whole message in memory. Knows the field numbers of ONNX; that
 //! a file makes no sense is for the decoder to say.
 
+use super::Fields;
 use crate::{
     error::{Error, Result},
     limits::{InputLimit, InputLimits, shown},
-    onnx::Fields,
 };
 
 /// Subgraphs within one another that the decoder follows: it takes 100 messages, a level of subgraph
@@ -29,7 +29,7 @@ const DIMENSIONS: u64 = 64;
 /// # Errors
 /// [`Error::Limit`]; [`Error::TooMuch`] for a tensor of more dimensions or places than any has;
 /// [`Error::Model`] for graphs nested deeper than can be decoded.
-pub(super) fn check(file: &str, model: &[u8], limits: &InputLimits) -> Result<()> {
+pub(crate) fn check(file: &str, model: &[u8], limits: &InputLimits) -> Result<()> {
     let mut survey = Survey {
         file,
         limits,
@@ -92,7 +92,7 @@ impl Survey<'_> {
                  may have"
             )
         })?;
-        limits.check_tensors(file, tensors)
+        Ok(limits.check_tensors(file, tensors)?)
     }
 
     /// A graph within `depth` others; returns how many nodes are its own.
@@ -239,7 +239,7 @@ impl Survey<'_> {
     fn names(&self, of: &str, message: &[u8], fields: &[u64]) -> Result<()> {
         Fields::of(message)
             .filter(|(number, _)| fields.contains(number))
-            .try_for_each(|(_, name)| self.limits.check_name(self.file, of, name))
+            .try_for_each(|(_, name)| Ok(self.limits.check_name(self.file, of, name)?))
     }
 
     /// A subgraph of `node`, itself within `depth - 1` others.

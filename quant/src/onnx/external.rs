@@ -10,11 +10,10 @@ use std::{
 
 use prost::Message;
 
-use super::survey;
+use super::{GraphProto, ModelProto, TensorProto, lifted, survey};
 use crate::{
     error::{Error, Result},
     limits::{InputLimits, listed, shown},
-    onnx::{GraphProto, ModelProto, TensorProto},
 };
 
 /// What tensors may read of external files together: tied weights share a part of one, but a part
@@ -31,7 +30,7 @@ pub(crate) struct ExternalData {
 }
 
 impl ExternalData {
-    pub(super) fn new(model: &str, files: &[(String, PathBuf)]) -> ExternalData {
+    pub(crate) fn new(model: &str, files: &[(String, PathBuf)]) -> ExternalData {
         ExternalData {
             model: model.to_owned(),
             files: files
@@ -41,8 +40,15 @@ impl ExternalData {
         }
     }
 
+    /// The model's own file too, for what [`lifted::read`] left in it.
+    pub(crate) fn with_model(mut self, path: &Path) -> ExternalData {
+        self.files
+            .insert(lifted::THIS_FILE.to_owned(), path.to_owned());
+        self
+    }
+
     /// Refuses tensors that read the files over and over.
-    pub(super) fn check_total(&self, graph: &GraphProto) -> Result<()> {
+    pub(crate) fn check_total(&self, graph: &GraphProto) -> Result<()> {
         let mut files: u64 = 0;
         for (location, path) in &self.files {
             let io = |source| Error::Io {
@@ -97,7 +103,8 @@ impl ExternalData {
         };
         let location = location(tensor).map_err(bad)?;
         let (location, path) = self.files.get_key_value(&location).ok_or_else(|| {
-            let known: Vec<String> = self.files.keys().cloned().collect();
+            let given = self.files.keys().filter(|key| *key != lifted::THIS_FILE);
+            let known: Vec<String> = given.cloned().collect();
             bad(format!(
                 "its data is in '{}', which is not among the files given: {}",
                 shown(location.as_bytes()),
@@ -148,7 +155,7 @@ pub fn external_locations(
     path: &Path,
     limits: &InputLimits,
 ) -> Result<Vec<String>> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Io {
+    let bytes = lifted::read(path).map_err(|source| Error::Io {
         what: file_name.to_owned(),
         source,
     })?;
@@ -160,12 +167,9 @@ pub fn external_locations(
     let proto = ModelProto::decode(bytes.as_slice())
         .map_err(|error| bad(format!("no ONNX model, or a truncated one: {error}")))?;
     let mut locations = BTreeSet::new();
-    for tensor in proto
-        .graph
-        .iter()
-        .flat_map(tensors)
-        .filter(|tensor| tensor.is_external())
-    {
+    for tensor in proto.graph.iter().flat_map(tensors).filter(|tensor| {
+        tensor.is_external() && entry(tensor, "location") != Some(lifted::THIS_FILE)
+    }) {
         let location = location(tensor)
             .map_err(|reason| bad(format!("tensor '{}': {reason}", tensor.name)))?;
         locations.insert(location);

@@ -35,8 +35,8 @@ pub struct QTensor {
 macro_rules! each_dtype {
     ($data:expr, $elements:ident => $body:expr) => {
         match $data {
-            $crate::exec::QData::I8($elements) => $body,
-            $crate::exec::QData::I16($elements) => $body,
+            $crate::qtensor::QData::I8($elements) => $body,
+            $crate::qtensor::QData::I16($elements) => $body,
         }
     };
 }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{ErrorSums, Metric, Metrics, kl_divergence, rtol};
 use crate::{
     Error, Result,
-    metrics::{ErrorSums, Metric, Metrics, kl_divergence, rtol},
     tensor::{Datum, Tensor},
 };
 
