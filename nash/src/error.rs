@@ -218,6 +218,12 @@ pub enum ShapeError {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum LutError {
+    /// Ends of segments that are none.
+    #[error("ends of segments {bounds:?} do not increase within the input's format")]
+    Bounds {
+        /// What was given.
+        bounds: [i32; 7],
+    },
     /// The observed range must be finite and ordered.
     #[error("observed range [{min}, {max}] is not a finite, ordered range")]
     InvalidRange {

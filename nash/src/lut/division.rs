@@ -12,6 +12,8 @@ pub enum Division {
     Even,
     /// Segments of equal cumulative |second difference| of 256 samples.
     Curvature,
+    /// Segments where the inputs that were seen need them; stated with the table.
+    Seen,
 }
 
 /// Samples that curvature is taken from `[pub]`.
@@ -20,13 +22,13 @@ const SAMPLES: usize = 256;
 /// A tail may be this far, in output LSB, from the function.
 const TAIL_TOLERANCE: f64 = 0.5;
 
-type Bounds = [i32; SEGMENTS + 1];
+pub(super) type Bounds = [i32; SEGMENTS + 1];
 
 /// The candidate with the smallest error over `domain`, and that error in output LSB.
 pub(super) fn best(ideal: &Ideal, domain: (i32, i32)) -> (SegmentLut, f64) {
     let measure = |division: Division, inner: (i32, i32)| {
         let bounds = match division {
-            Division::Even => even(inner),
+            Division::Even | Division::Seen => even(inner),
             Division::Curvature => by_curvature(ideal, inner),
         };
         let table = SegmentLut::build(ideal, division, &bounds);
@@ -46,11 +48,11 @@ pub(super) fn best(ideal: &Ideal, domain: (i32, i32)) -> (SegmentLut, f64) {
     })
 }
 
-fn even((low, high): (i32, i32)) -> Bounds {
+pub(super) fn even((low, high): (i32, i32)) -> Bounds {
     std::array::from_fn(|i| low + (high - low) * i as i32 / SEGMENTS as i32)
 }
 
-fn by_curvature(ideal: &Ideal, inner: (i32, i32)) -> Bounds {
+pub(super) fn by_curvature(ideal: &Ideal, inner: (i32, i32)) -> Bounds {
     let (low, high) = (f64::from(inner.0), f64::from(inner.1));
     let spacing = (high - low) / (SAMPLES - 1) as f64;
     let sample = |i: usize| ideal.between(low + i as f64 * spacing);
@@ -85,7 +87,7 @@ fn by_curvature(ideal: &Ideal, inner: (i32, i32)) -> Bounds {
 }
 
 /// Makes bounds strictly increasing without moving the ends; these are at least SEGMENTS apart.
-fn separate(bounds: &mut Bounds) {
+pub(super) fn separate(bounds: &mut Bounds) {
     for j in 1..SEGMENTS {
         bounds[j] = bounds[j].max(bounds[j - 1] + 1);
     }
@@ -95,7 +97,7 @@ fn separate(bounds: &mut Bounds) {
 }
 
 /// The domain without the ends on which a straight line is within tolerance.
-fn trim(ideal: &Ideal, (low, high): (i32, i32)) -> (i32, i32) {
+pub(super) fn trim(ideal: &Ideal, (low, high): (i32, i32)) -> (i32, i32) {
     let width = SEGMENTS as i32;
     let (qmin, qmax) = (ideal.spec.input.qmin(), ideal.spec.input.qmax());
     let left = farthest(high - width - low, |steps| {
@@ -109,7 +111,7 @@ fn trim(ideal: &Ideal, (low, high): (i32, i32)) -> (i32, i32) {
 }
 
 /// By bisection, a number of steps in [0, limit] that holds, 0 if none was found.
-fn farthest(limit: i32, holds: impl Fn(i32) -> bool) -> i32 {
+pub(super) fn farthest(limit: i32, holds: impl Fn(i32) -> bool) -> i32 {
     let (mut good, mut bad) = (0, limit + 1);
     while bad - good > 1 {
         let middle = good + (bad - good) / 2;

@@ -9,6 +9,7 @@
 
 mod division;
 mod function;
+mod seen;
 mod segment;
 
 pub use division::Division;
@@ -71,7 +72,7 @@ impl Lut {
     pub fn build(spec: &LutSpec) -> Result<Self, LutError> {
         let ideal = Ideal::new(spec)?;
         let domain = spec.domain()?;
-        let (kind, error) = if (spec.input, spec.output) == (IntDtype::Int8, IntDtype::Int8) {
+        let (kind, error) = if !spec.has_segments() {
             let entry = |q: i32| i8::saturate(ideal.at(q).round_ties_even() as i64);
             let entries: [i8; 256] = std::array::from_fn(|i| entry(spec.input.qmin() + i as i32));
             let at = |q: i32| entries[(q - spec.input.qmin()) as usize].into();
@@ -91,6 +92,72 @@ impl Lut {
             kind,
             max_error_lsb: error,
         })
+    }
+
+    /// The table with these ends of its segments (first input of each, last input of the last one); one
+    /// of int8 -> int8 has none and is as [`Lut::build`] makes it.
+    ///
+    /// # Errors
+    /// [`LutError::Bounds`] where they do not increase within the input's format; otherwise as
+    /// [`Lut::build`].
+    pub fn divided(spec: &LutSpec, bounds: &[i32; SEGMENTS + 1]) -> Result<Self, LutError> {
+        if !spec.has_segments() {
+            return Self::build(spec);
+        }
+        let inside = spec.input_values();
+        let increase = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+        if !increase || !bounds.iter().all(|bound| inside.contains(bound)) {
+            return Err(LutError::Bounds { bounds: *bounds });
+        }
+        let ideal = Ideal::new(spec)?;
+        let table = SegmentLut::build(&ideal, Division::Seen, bounds);
+        let error = ideal.max_error(spec.domain()?, |q| table.eval(q));
+        Ok(Self {
+            input: spec.input,
+            output: spec.output,
+            kind: Kind::Segments {
+                table: Box::new(table),
+                expanded: OnceLock::new(),
+            },
+            max_error_lsb: error,
+        })
+    }
+
+    /// The ends of segments with the smallest error over inputs that were seen, for [`Lut::divided`];
+    /// never worse over them than [`Lut::build`]'s. `weights` say how often each input was seen, from
+    /// qmin up; `summed` is how many elements what reads the table adds at a time (1 for none), which
+    /// is how much a mean error weighs. None for int8 -> int8, which has no segments.
+    ///
+    /// # Errors
+    /// [`LutError::Shape`] unless there is one weight for each input of the format; otherwise as
+    /// [`Lut::build`].
+    pub fn division_for(
+        spec: &LutSpec,
+        weights: &[f64],
+        summed: usize,
+    ) -> Result<Option<[i32; SEGMENTS + 1]>, LutError> {
+        check_len("weights", weights.len(), spec.input_values().count())?;
+        if !spec.has_segments() {
+            return Ok(None);
+        }
+        let ideal = Ideal::new(spec)?;
+        let (table, _) = seen::best(&ideal, spec.domain()?, weights, summed);
+        Ok(Some(table.bounds()))
+    }
+
+    /// By input from qmin up, what the table gives less the function, in output LSB: the function
+    /// rounded half to even and saturated, so that 0 is a table without error.
+    ///
+    /// # Errors
+    /// As [`Lut::build`], whose specification this must be.
+    pub fn errors(&self, spec: &LutSpec) -> Result<Vec<i32>, LutError> {
+        let ideal = Ideal::new(spec)?;
+        let rounded = |q: i32| ideal.at(q).round_ties_even() as i32;
+        let table = |q: i32| match &self.kind {
+            Kind::Direct(entries) => entries[(q - spec.input.qmin()) as usize].into(),
+            Kind::Segments { table, .. } => table.eval(q),
+        };
+        Ok(spec.input_values().map(|q| table(q) - rounded(q)).collect())
     }
 
     /// Looks every value up.
@@ -154,6 +221,11 @@ impl Lut {
 }
 
 impl LutSpec {
+    /// Whether the table has segments, and with them an error: every one but int8 -> int8.
+    pub fn has_segments(&self) -> bool {
+        (self.input, self.output) != (IntDtype::Int8, IntDtype::Int8)
+    }
+
     fn input_values(&self) -> RangeInclusive<i32> {
         self.input.qmin()..=self.input.qmax()
     }

@@ -210,3 +210,87 @@ fn what_a_table_refuses() {
         Err(LutError::Shape(_))
     ));
 }
+
+/// exp over a range of which most is 0, and inputs that are nearly all there.
+fn far_ranged() -> (LutSpec, Vec<f64>) {
+    let spec = LutSpec {
+        function: LutFunction::Exp,
+        input: IntDtype::Int16,
+        input_scale: scale(20.0 / 32767.5),
+        output: IntDtype::Int16,
+        output_scale: scale(1.0 / 32767.5),
+        observed: Some((-20.0, 0.0)),
+    };
+    let step = spec.input_scale.to_f64();
+    let bell = |q: i32| {
+        let x = f64::from(q) * step;
+        let seen = x <= 0.0;
+        f64::from(u8::from(seen)) * (1e-4 + (-(x + 13.0) * (x + 13.0) / 2.0).exp())
+    };
+    let inputs = i32::from(i16::MIN)..=i32::from(i16::MAX);
+    (spec, inputs.map(bell).collect())
+}
+
+/// Mean of the table's error over the inputs seen, in LSB.
+fn mean_error(lut: &Lut, spec: &LutSpec, seen: &[f64]) -> f64 {
+    let errors = lut.errors(spec).unwrap();
+    let sum: f64 = errors
+        .iter()
+        .zip(seen)
+        .map(|(&e, w)| f64::from(e) * w)
+        .sum();
+    sum / seen.iter().sum::<f64>()
+}
+
+#[test]
+fn a_table_divided_by_its_inputs_has_no_bias_where_they_lie() {
+    let (spec, seen) = far_ranged();
+    let own = Lut::build(&spec).unwrap();
+    let biased = mean_error(&own, &spec, &seen);
+    assert!(biased > 0.5, "{biased}");
+    let bounds = Lut::division_for(&spec, &seen, 20_000).unwrap().unwrap();
+    let divided = Lut::divided(&spec, &bounds).unwrap();
+    assert_eq!(divided.segments().unwrap().bounds(), bounds);
+    let left = mean_error(&divided, &spec, &seen).abs();
+    assert!(left < 0.01, "{left}");
+}
+
+#[test]
+fn a_division_by_inputs_is_never_worse_over_them() {
+    for function in FUNCTIONS {
+        for output in IntDtype::ALL {
+            let spec = spec(function, IntDtype::Int16, output);
+            // Nearly all inputs in one place.
+            let place = |q: i32| (-(f64::from(q) - 9000.0).powi(2) / 1e6).exp();
+            let inputs = i32::from(i16::MIN)..=i32::from(i16::MAX);
+            let seen: Vec<f64> = inputs.map(place).collect();
+            let energy = |lut: &Lut| {
+                let errors = lut.errors(&spec).unwrap();
+                let squares = errors.iter().zip(&seen);
+                squares
+                    .map(|(&e, w)| f64::from(e) * f64::from(e) * w)
+                    .sum::<f64>()
+            };
+            let bounds = Lut::division_for(&spec, &seen, 0).unwrap().unwrap();
+            let divided = energy(&Lut::divided(&spec, &bounds).unwrap());
+            let own = energy(&Lut::build(&spec).unwrap());
+            assert!(divided <= own * (1.0 + 1e-9), "{function}: {divided} {own}");
+        }
+    }
+}
+
+#[test]
+fn bounds_that_do_not_increase_are_refused() {
+    let (spec, seen) = far_ranged();
+    let refused = |bounds| Lut::divided(&spec, &bounds).unwrap_err();
+    let equal = [-9, -9, -8, -7, -6, -5, -4];
+    assert_eq!(refused(equal), LutError::Bounds { bounds: equal });
+    let beyond = [-40_000, -9, -8, -7, -6, -5, -4];
+    assert_eq!(refused(beyond), LutError::Bounds { bounds: beyond });
+    assert!(matches!(
+        Lut::division_for(&spec, &seen[1..], 1).unwrap_err(),
+        LutError::Shape(_)
+    ));
+    let exact = self::spec(LutFunction::Exp, IntDtype::Int8, IntDtype::Int8);
+    assert_eq!(Lut::division_for(&exact, &[1.0; 256], 1), Ok(None));
+}

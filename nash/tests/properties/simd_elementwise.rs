@@ -211,12 +211,19 @@ fn table<A: QInt, Y: QInt>(function: LutFunction, observed: Option<(f32, f32)>, 
         output_scale: step(Y::DTYPE),
         observed,
     };
-    let lut = Lut::build(&spec).unwrap();
-    all_equal(&format!("{spec:?}"), |isa| {
-        let mut y = vec![Y::default(); x.len()];
-        lut.apply_on(isa, x, &mut y).unwrap();
-        y
-    });
+    // Nearly all inputs in one place, so that the segments are of very different widths.
+    let (qmin, qmax) = (A::DTYPE.qmin(), A::DTYPE.qmax());
+    let seen = (qmin..=qmax).map(|q| 1.0 / (1.0 + f64::from(q.abs())));
+    let bounds = Lut::division_for(&spec, &seen.collect::<Vec<_>>(), 100).unwrap();
+    let own = Lut::build(&spec).unwrap();
+    let divided = bounds.map(|bounds| Lut::divided(&spec, &bounds).unwrap());
+    for lut in std::iter::once(own).chain(divided) {
+        all_equal(&format!("{spec:?} {:?}", lut.segments()), |isa| {
+            let mut y = vec![Y::default(); x.len()];
+            lut.apply_on(isa, x, &mut y).unwrap();
+            y
+        });
+    }
 }
 
 fn operand(len: usize) -> impl Strategy<Value = Vec<i16>> {

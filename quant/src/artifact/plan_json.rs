@@ -57,6 +57,9 @@ struct PlanJson<'a> {
     layers: Vec<LayerJson<'a>>,
     /// Operands that a node reads in another dtype than their producer writes.
     operands: Vec<OperandJson<'a>>,
+    /// Tables whose segments do not lie as the table's own division has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tables: Vec<TableJson<'a>>,
     float_islands: Vec<IslandJson<'a>>,
     notices: &'a [Notice],
 }
@@ -105,6 +108,15 @@ struct OperandJson<'a> {
     effective: String,
     scale: Option<f32>,
     reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct TableJson<'a> {
+    node: &'a str,
+    function: &'static str,
+    /// First input of each inner segment, last input of the last one; integers.
+    segments: [i32; 7],
+    reason: &'static str,
 }
 
 #[derive(Serialize)]
@@ -159,6 +171,18 @@ pub(crate) fn text(report: &Report<'_>, aliases: &BTreeMap<String, String>) -> R
         }),
         _ => None,
     });
+    let tables = plan.divisions.iter().filter_map(|(&id, &segments)| {
+        let node = graph.nodes.get(id)?;
+        let Op::Lut(function) = node.op else {
+            return None;
+        };
+        Some(TableJson {
+            node: &node.name,
+            function: function.name(),
+            segments,
+            reason: "divided by the inputs that calibration saw",
+        })
+    });
     let plan = PlanJson {
         format: "dual16 plan 1",
         model: report.model_name(),
@@ -166,6 +190,7 @@ pub(crate) fn text(report: &Report<'_>, aliases: &BTreeMap<String, String>) -> R
         tensors: tensors.collect(),
         layers: layers.collect(),
         operands: operands.collect(),
+        tables: tables.collect(),
         float_islands: islands.collect(),
         notices: &report.measured.planned.notices,
     };

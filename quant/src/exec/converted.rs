@@ -111,7 +111,7 @@ impl<'a> Converted<'a> {
         let peak = self.peaks.entry(id.0).or_default();
         match (&node.op, output) {
             (Op::Lut(_), Some(output)) => {
-                let table = self.prepared.table(id, node)?;
+                let table = &self.prepared.table(id, node)?.lut;
                 let x = ops_f32::operand(node, &inputs, 0)?;
                 ops_int::look_up(node, x, table, output).map(Flow::Quantized)
             }

@@ -7,6 +7,7 @@ mod converted;
 pub(crate) mod ops_f32;
 mod ops_int;
 mod prepared;
+mod table;
 mod trouble;
 mod validation;
 mod walk;
@@ -14,8 +15,10 @@ mod walk;
 pub use calibration::Calibration;
 pub use converted::{Converted, Flow};
 pub use prepared::Prepared;
+pub use table::Table;
 pub use trouble::{Saturated, Trouble};
 pub use validation::Validation;
 pub use walk::{Capture, Carried, Integers, Machine, walk};
 
+pub(crate) use table::has_segments;
 pub(crate) use walk::{captured, peak_elements};

@@ -2,16 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use dual16_nash::{
-    lut::{Lut, LutSpec},
-    quantize::Rounding,
-    scale::Scale,
-};
+use dual16_nash::quantize::Rounding;
 
-use super::validation::unplanned;
+use super::{Table, validation::unplanned};
 use crate::{
     Error, Result,
-    error::KernelContext,
     graph::{Graph, Node, NodeId, Op},
     plan::{Plan, shared},
     settings::Settings,
@@ -23,7 +18,7 @@ pub struct Prepared {
     /// By node index. The integers of a weight that several share are there once.
     pub linears: BTreeMap<usize, QuantizedLinear>,
     /// By node index; a node whose input or output stays float has none.
-    pub tables: BTreeMap<usize, Lut>,
+    pub tables: BTreeMap<usize, Table>,
     /// Rounding of quantize.
     pub rounding: Rounding,
     /// Nodes that could not be made ready, and why, by node index.
@@ -61,23 +56,13 @@ impl Prepared {
                     }
                 }
                 Op::Lut(function) => {
-                    let input = plan.operand(graph, id, 0);
-                    let output = node.outputs.first().and_then(|id| plan.params(*id));
-                    if let (Some(input), Some(output)) = (input, output) {
-                        let spec = LutSpec {
-                            function: *function,
-                            input: input.dtype,
-                            input_scale: Scale::new(input.scale).of(&node.name)?,
-                            output: output.dtype,
-                            output_scale: Scale::new(output.scale).of(&node.name)?,
-                            observed: plan.table_ranges.get(&index).copied(),
-                        };
-                        match Lut::build(&spec) {
+                    if let Some(spec) = plan.table(graph, id, *function)? {
+                        match Table::new(spec, plan.divisions.get(&index)) {
                             Ok(table) => {
                                 tables.insert(index, table);
                             }
                             Err(error) => {
-                                refused.insert(index, error.into());
+                                refused.insert(index, error);
                             }
                         }
                     }
@@ -101,7 +86,7 @@ impl Prepared {
     }
 
     /// A table that is to run now.
-    pub(super) fn table(&self, id: NodeId, node: &Node) -> Result<&Lut> {
+    pub(crate) fn table(&self, id: NodeId, node: &Node) -> Result<&Table> {
         self.tables.get(&id.0).ok_or_else(|| self.refusal(id, node))
     }
 

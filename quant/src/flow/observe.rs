@@ -1,7 +1,7 @@
 //! Stage observe: a float run of every calibration batch, every tensor that may need a scale
 //! reduced to a sketch; the reduce folds the batches in order into the calibration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dual16_nash::{
     linear::GemmShape,
@@ -21,8 +21,8 @@ use crate::{
     error::KernelContext,
     exec::{Capture, Carried, Integers, captured, walk},
     flow::Blobs,
-    graph::{Linear, NodeId, Side},
-    observe::{Masked, Sketch, SketchBuilder, Statistics, Wants},
+    graph::{Linear, NodeId, Side, ValueId},
+    observe::{Masked, MergeMode, Sketch, SketchBuilder, Statistics, Wants},
     plan::{Calibration, Key, Slot, floors},
     tensor::Tensor,
     ways::gemm_f32,
@@ -100,6 +100,11 @@ pub(super) fn reduce(
     for input in task.inputs {
         let observed: Observed = decode("observations", input)?;
         for (key, sketch) in observed.batches.into_iter().flatten() {
+            // Where the inputs of a table lie is a matter of all batches.
+            let merge = match key {
+                Key::Above(_) | Key::Below(_) => MergeMode::Exact,
+                Key::Value(_) | Key::Slot(..) => merge,
+            };
             statistics.entry(key).or_default().push(sketch, merge);
         }
     }
@@ -132,6 +137,7 @@ fn observe_batch(session: &Session, capture: &Capture) -> Result<Vec<(Key, Sketc
     let graph = &session.graph;
     let mut sketches = Vec::new();
     let mut machine = crate::exec::Calibration::new(graph, capture);
+    let tables: BTreeSet<ValueId> = session.tables_in_play().collect();
     walk(
         graph,
         &session.float,
@@ -146,6 +152,11 @@ fn observe_batch(session: &Session, capture: &Capture) -> Result<Vec<(Key, Sketc
             {
                 let sketch = sketch(value, session.wants(id), graph.mask_side(id));
                 sketches.push((Key::Value(id.0), sketch));
+            }
+            if let Carried::Value(value) = value
+                && tables.contains(&id)
+            {
+                sketches.extend(by_sign(id, value, graph.mask_side(id)));
             }
             Ok(())
         },
@@ -249,6 +260,23 @@ impl Inside<'_> {
         let wants = self.session.slot_wants(self.node, slot);
         Sketch::of(&y, &[shape.n, shape.o], wants)
     }
+}
+
+/// Histograms of what a table reads, of either sign; masked elements are left out.
+fn by_sign(id: ValueId, value: &Tensor, mask: Option<Side>) -> [(Key, Sketch); 2] {
+    let wants = Wants {
+        histogram: true,
+        ..Wants::default()
+    };
+    let (above, below): (Vec<f32>, Vec<f32>) = value
+        .iter()
+        .filter(|&&x| !mask.is_some_and(|side| side.is_masked(x)))
+        .partition(|x| **x >= 0.0);
+    let sketch = |values: &[f32]| Sketch::of(values, &[values.len()], wants);
+    [
+        (Key::Above(id.0), sketch(&above)),
+        (Key::Below(id.0), sketch(&below)),
+    ]
 }
 
 /// Masked elements are left out where the value may hold some.

@@ -88,6 +88,9 @@ pub(super) struct BatchErrors {
     pub(super) matmuls: Vec<(usize, u64)>,
     /// By value, ascending: what each operator makes.
     pub(super) operators: Vec<(usize, OperatorSums)>,
+    /// By node index, the energy of error at each output that CONVERTED adds there over VALIDATION, where the
+    /// two parted; an estimate.
+    pub(super) parts: BTreeMap<usize, Vec<f64>>,
     /// What VALIDATION and what CONVERTED did not stop at.
     pub(super) trouble: [Trouble; 2],
 }

@@ -222,6 +222,11 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the graph is the model's with remedies.
+    pub(super) fn has_remedies(&self) -> bool {
+        self.new_values > 0
+    }
+
     /// Whether a value is to be observed.
     pub(super) fn is_new(&self, id: ValueId) -> bool {
         id.0 >= self.new_values

@@ -33,6 +33,7 @@ fn in_calibration(graph: &Graph, calibration: &Calibration) -> Vec<Notice> {
             // A row that is masked whole is NaN from there on; one notice says so.
             Key::Value(id) if graph.is_inside_softmax(ValueId(id)) => return None,
             Key::Value(id) => graph.value(ValueId(id)).name.clone(),
+            Key::Above(_) | Key::Below(_) => return None,
             Key::Slot(node, slot) => format!("{}.{}", graph.nodes[node].name, slot.suffix()),
         };
         (seen.left_out() > 0).then(|| Notice {

@@ -3,7 +3,7 @@
 
 mod told;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
     Blobs, Context, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
@@ -13,7 +13,7 @@ use super::{
     session::Session,
     trouble,
 };
-use told::{mended_layers, not_reached, parted, reached, wide_accumulators};
+use told::{mended_layers, not_reached, parted, parts, reached, wide_accumulators};
 
 use crate::{
     Error, Result,
@@ -22,13 +22,10 @@ use crate::{
     graph::{NodeId, ValueId},
     measured::{Measured, PairedSums, Planned, linear_scale},
     plan::Plan,
-    sensitivity::{Analysis, FloatValues},
+    sensitivity::{Analysis, FloatValues, PROBES, converted_rows, estimate},
     tensor::{Datum, Tensor},
     ways::isolated::add_errors,
 };
-
-/// dB that CONVERTED may be behind for a search by VALIDATION's errors to make up for it.
-const OUT_OF_REACH_DB: f64 = 3.0;
 
 /// The stage: one map a measured file.
 pub(super) fn stage(session: &Session, planned: &str) -> Result<Stage> {
@@ -81,7 +78,8 @@ pub(super) fn map(
         outputs: Vec::new(),
     };
     let mut batches = session.file(session.measured_files(), file, blobs)?;
-    let bytes = session.validate_bytes(&plan, batches.elements());
+    // Where the two runs part, passes backwards say why.
+    let bytes = session.sensitivity_bytes(&plan, batches.elements(), PROBES);
     let bytes = bytes.saturating_add(batches.reading_bytes());
     let _held = context.reserve(session, &format!("validating {}", batches.told()), bytes)?;
     session.for_each_batch(&mut batches, context, |_, batch| {
@@ -94,6 +92,10 @@ pub(super) fn map(
         run.validation(&plan, &prepared)?;
         run.converted(&plan, &prepared)?;
         run.errors.operators = run.operators.finish();
+        if parts(&run.errors.outputs) {
+            let seed = ((file as u64) << 32) | validated.batches.len() as u64;
+            run.errors.parts = where_they_part(&analysis, &values, seed)?;
+        }
         if session.job.settings.save_outputs {
             let bytes = save_batch(&run.saved)?;
             let io = |source| Error::Io {
@@ -110,6 +112,29 @@ pub(super) fn map(
         result,
         ..TaskOutput::default()
     })
+}
+
+/// What each node's integers cost the outputs beyond its fake quants, to first order.
+fn where_they_part(
+    analysis: &Analysis<'_>,
+    values: &FloatValues,
+    seed: u64,
+) -> Result<BTreeMap<usize, Vec<f64>>> {
+    let graph = analysis.graph();
+    let rows = converted_rows(graph, analysis.plan());
+    let estimate = estimate(analysis, values, &rows, PROBES, seed)?;
+    let mut parts = BTreeMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        let energy = |output| estimate.energy(index, output).unwrap_or(0.0);
+        let energies: Vec<f64> = (0..graph.outputs.len()).map(energy).collect();
+        if let Some(node) = row
+            .node(graph)
+            .filter(|_| energies.iter().any(|e| *e > 0.0))
+        {
+            parts.insert(node.0, energies);
+        }
+    }
+    Ok(parts)
 }
 
 /// Folds the batches in order, reports, starts the next stage.
@@ -155,7 +180,7 @@ pub(super) fn reduce(
     }
     let mut notices = std::mem::take(&mut planned.found);
     notices.extend(not_reached(session, &planned, &total));
-    notices.extend(parted(session, &planned, &total));
+    notices.extend(parted(session, &total));
     notices.extend(wide_accumulators(session, &total));
     let known: Vec<&Notice> = planned.notices.iter().chain(&notices).collect();
     let met = trouble::in_runs(&session.graph, &total.trouble, &known);
@@ -222,10 +247,8 @@ fn mending(
     let wanted = session.job.settings.min_output_sqnr;
     let [validation, converted] = reached(total);
     let worst = validation.min(converted);
-    // What has no figure is no matter of precision, and the search knows what VALIDATION knows: where
-    // CONVERTED alone is far behind, it is said where they part.
-    let parted = validation >= wanted && validation - converted > OUT_OF_REACH_DB;
-    if wanted <= 0.0 || worst >= wanted || worst == f64::NEG_INFINITY || parted {
+    // What has no figure is no matter of precision.
+    if wanted <= 0.0 || worst >= wanted || worst == f64::NEG_INFINITY {
         return Ok(None);
     }
     match search {
@@ -248,6 +271,15 @@ fn merge(total: &mut BatchErrors, batch: &BatchErrors) {
     }
     for ((_, sums), (_, more)) in total.operators.iter_mut().zip(&batch.operators) {
         sums.merge(more);
+    }
+    for (&node, energies) in &batch.parts {
+        let sums = total
+            .parts
+            .entry(node)
+            .or_insert_with(|| vec![0.0; energies.len()]);
+        sums.iter_mut()
+            .zip(energies)
+            .for_each(|(sum, energy)| *sum += energy);
     }
     for (id, new) in &batch.matmuls {
         match total.matmuls.iter_mut().find(|(known, _)| known == id) {
@@ -284,6 +316,7 @@ impl<'a> BatchRun<'a> {
             outputs: vec![PairedSums::default(); graph.outputs.len()],
             matmuls: Vec::new(),
             operators: Vec::new(),
+            parts: BTreeMap::new(),
             trouble: <_>::default(),
         };
         let made = graph.linears().map(|(_, node, _)| node.outputs[0]);

@@ -29,6 +29,8 @@ pub(crate) enum Change {
     Remedy(usize),
     /// A value is int16 instead of int8.
     Int16(usize),
+    /// A table, by node index, is divided by the inputs that were seen.
+    Division(usize),
 }
 
 /// The graph that a task works on.
@@ -99,10 +101,16 @@ impl Session {
                 let chosen: Vec<usize> = standing.map(|place| place.alternative).collect();
                 let mut made = self.with_graph(extended.choose(&chosen))?;
                 for change in changes {
-                    if let Change::Int16(value) = *change
-                        && let Some(request) = made.request.values.get_mut(value)
-                    {
-                        request.dtype = IntDtype::Int16;
+                    match *change {
+                        Change::Int16(value) => {
+                            if let Some(request) = made.request.values.get_mut(value) {
+                                request.dtype = IntDtype::Int16;
+                            }
+                        }
+                        Change::Division(table) => {
+                            made.request.divided.insert(table);
+                        }
+                        Change::Way { .. } | Change::Remedy(_) => {}
                     }
                 }
                 made
@@ -139,6 +147,6 @@ pub(super) fn standing<'p>(
 ) -> impl Iterator<Item = &'p Place> {
     changes.iter().filter_map(|change| match *change {
         Change::Remedy(index) => places.places.get(index),
-        Change::Way { .. } | Change::Int16(_) => None,
+        Change::Way { .. } | Change::Int16(_) | Change::Division(_) => None,
     })
 }

@@ -4,7 +4,7 @@ use dual16_nash::{IntDtype, ways::Way};
 
 use super::session::Session;
 use crate::{
-    graph::{NodeId, ValueId},
+    graph::{NodeId, Op, ValueId},
     observe::{ObserverKind, Wants},
     plan::Slot,
     settings::WayChoice,
@@ -55,7 +55,23 @@ impl Session {
             let slots = self.slots_in_play(linear);
             slots.map(move |slot| self.slot_wants(linear, slot))
         });
-        own.map(|id| self.wants(id)).chain(inside)
+        let by_sign = Wants {
+            histogram: true,
+            ..Wants::default()
+        };
+        let tables = self.tables_in_play().flat_map(move |_| [by_sign; 2]);
+        own.map(|id| self.wants(id)).chain(inside).chain(tables)
+    }
+
+    /// What tables read that may be divided by the inputs seen: none before there are remedies.
+    pub(super) fn tables_in_play(&self) -> impl Iterator<Item = ValueId> {
+        let observed = self.has_remedies();
+        let tables = self
+            .graph
+            .running()
+            .filter(|(_, node)| matches!(node.op, Op::Lut(_)));
+        let inputs = tables.filter_map(|(_, node)| node.inputs.first().copied());
+        inputs.filter(move |_| observed)
     }
 
     /// Tensors inside a Linear that some way in play may need a scale for.

@@ -147,6 +147,14 @@ impl Statistics {
             .reduce(Range::union)
     }
 
+    /// Histogram of |x| over all batches, where one was taken of each and they were summed.
+    pub(crate) const fn histogram(&self) -> Option<&Histogram> {
+        match &self.histograms {
+            Histograms::Summed(histogram) => Some(histogram),
+            _ => None,
+        }
+    }
+
     /// Arithmetic mean over the counted elements; 0 where there are none.
     pub const fn mean(&self) -> f64 {
         self.moments.mean()

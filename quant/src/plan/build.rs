@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
+use dual16_nash::{
+    dtype::IntDtype,
+    legality::Rules,
+    lut::{Lut, LutFunction},
+    ways::Way,
+};
 
 use super::{
     InnerParams, LinearParams, LinearPlan, Plan, QParams, ScaleSource, Slot, ValuePlan,
@@ -53,13 +58,7 @@ impl Plan {
                     kind: ReduceKind::Max,
                     ..
                 } => builder.keep_scale(node),
-                Op::Lut(_) => {
-                    let range = source.observed_range(node.inputs[0]);
-                    builder
-                        .plan
-                        .table_ranges
-                        .extend(range.map(|range| (index, range)));
-                }
+                &Op::Lut(function) => builder.table(index, node, function)?,
                 _ => {}
             }
         }
@@ -204,6 +203,32 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Where a table's segments are worth most, and where they lie if that was asked for.
+    fn table(&mut self, index: usize, node: &Node, function: LutFunction) -> Result<()> {
+        let source = self.source;
+        let range = source.observed_range(node.inputs[0]);
+        self.plan
+            .table_ranges
+            .extend(range.map(|range| (index, range)));
+        let id = NodeId(index);
+        if !source.request.divided.contains(&index) {
+            return Ok(());
+        }
+        let (Some(params), Some(spec)) = (
+            self.plan.operand(source.graph, id, 0),
+            self.plan.table(source.graph, id, function)?,
+        ) else {
+            return Ok(());
+        };
+        let seen = source.inputs_seen(node.inputs[0], params);
+        let summed = summed(source.graph, node.outputs[0]);
+        // A function that no table stands for is told of when it is to run.
+        if let Ok(Some(division)) = Lut::division_for(&spec, &seen, summed) {
+            self.plan.divisions.insert(index, division);
+        }
+        Ok(())
+    }
+
     /// Settings of inner tensors that the chosen way does not have. A glob means what is there: that it
     /// also matches the inner tensors of other ways is nothing that anybody asked for.
     fn unused_settings(&mut self) {
@@ -237,6 +262,20 @@ impl Builder<'_> {
     fn operand(&mut self, node: usize, operand: usize, plan: ValuePlan) {
         self.plan.operands.insert((node, operand), plan);
     }
+}
+
+/// How many elements of a value are added at a time by a reduction that reads it; 1 where none does.
+fn summed(graph: &Graph, id: ValueId) -> usize {
+    let shape = &graph.value(id).shape;
+    let of = |&node: &NodeId| match &graph.node(node).op {
+        Op::Reduce {
+            kind: ReduceKind::Sum | ReduceKind::Mean,
+            axes,
+            ..
+        } => axes.iter().filter_map(|&axis| shape.get(axis)).product(),
+        _ => 1,
+    };
+    graph.consumers(id).iter().map(of).max().unwrap_or(1).max(1)
 }
 
 /// Values asked to be int8 that are made int16, and why: a Linear reads them as int16, and

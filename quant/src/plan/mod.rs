@@ -17,10 +17,19 @@ mod siblings;
 
 use std::collections::BTreeMap;
 
-use dual16_nash::{dtype::IntDtype, ways::Way};
+use dual16_nash::{
+    dtype::IntDtype,
+    lut::{LutFunction, LutSpec, SEGMENTS},
+    scale::Scale,
+    ways::Way,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Graph, NodeId, ValueId};
+use crate::{
+    Result,
+    error::KernelContext,
+    graph::{Graph, NodeId, ValueId},
+};
 
 pub(crate) use names::{dtype_text, way_text};
 
@@ -171,12 +180,36 @@ pub struct Plan {
     pub operands: BTreeMap<(usize, usize), ValuePlan>,
     /// Observed input range of each table, by node: where its segments are worth most.
     pub table_ranges: BTreeMap<usize, (f32, f32)>,
+    /// Ends of the segments of tables that are divided by what was seen, by node.
+    pub divisions: BTreeMap<usize, [i32; SEGMENTS + 1]>,
 }
 
 impl Plan {
     /// The value's parameters; `None` where it stays float.
     pub fn params(&self, value: ValueId) -> Option<QParams> {
         self.values.get(value.0).and_then(|value| value.effective)
+    }
+
+    /// What a node's table is built for; `None` where its input or output stays float.
+    pub(crate) fn table(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        function: LutFunction,
+    ) -> Result<Option<LutSpec>> {
+        let node = graph.node(id);
+        let output = node.outputs.first().and_then(|id| self.params(*id));
+        let (Some(input), Some(output)) = (self.operand(graph, id, 0), output) else {
+            return Ok(None);
+        };
+        Ok(Some(LutSpec {
+            function,
+            input: input.dtype,
+            input_scale: Scale::new(input.scale).of(&node.name)?,
+            output: output.dtype,
+            output_scale: Scale::new(output.scale).of(&node.name)?,
+            observed: self.table_ranges.get(&id.0).copied(),
+        }))
     }
 
     /// Parameters of a node's operand as the node takes it.

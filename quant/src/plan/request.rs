@@ -22,6 +22,8 @@ pub struct Request {
     pub values: Vec<ValueRequest>,
     /// Settings of tensors inside a Linear, where there are any.
     pub slots: BTreeMap<(usize, Slot), SlotRequest>,
+    /// Nodes whose tables are divided by the inputs that were seen.
+    pub divided: BTreeSet<usize>,
     /// Fallbacks already known.
     pub notices: Vec<Notice>,
 }
@@ -77,6 +79,7 @@ impl Request {
             linears: BTreeMap::new(),
             values: default_values(graph, settings),
             slots: BTreeMap::new(),
+            divided: BTreeSet::new(),
             notices: Vec::new(),
         };
         request.start_linears(graph, settings, layer_mode);

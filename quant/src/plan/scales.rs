@@ -21,6 +21,10 @@ pub enum Key {
     Value(usize),
     /// By node index of the Linear.
     Slot(usize, Slot),
+    /// Elements of a value that are 0 or above, by [`ValueId`], where a table reads it.
+    Above(usize),
+    /// Its elements below 0.
+    Below(usize),
 }
 
 /// Statistics of every observed tensor, merged over the calibration batches.
@@ -121,6 +125,36 @@ impl ScaleSource<'_> {
         statistics
             .observed()
             .map(|range| (range.min(), range.max()))
+    }
+
+    /// How often a table's input had each integer, from qmin up, as far as histograms tell; 0 throughout
+    /// where it was not observed.
+    pub(super) fn inputs_seen(&self, id: ValueId, params: QParams) -> Vec<f64> {
+        let (qmin, qmax) = (params.dtype.qmin(), params.dtype.qmax());
+        let mut seen = vec![0.0; (qmax - qmin) as usize + 1];
+        for (key, sign) in [(Key::Above(id.0), 1.0), (Key::Below(id.0), -1.0)] {
+            let statistics = self.calibration.statistics.get(&key);
+            let Some(histogram) = statistics.and_then(Statistics::histogram) else {
+                continue;
+            };
+            let width = histogram.bin_width() / f64::from(params.scale);
+            for (bin, &count) in histogram
+                .counts()
+                .iter()
+                .enumerate()
+                .filter(|(_, n)| **n > 0)
+            {
+                // A bin's values are spread evenly over the integers that it covers.
+                let end =
+                    |edge: usize| (sign * edge as f64 * width).clamp(qmin.into(), qmax.into());
+                let ends = [end(bin), end(bin + 1)].map(|end| end.round_ties_even() as i32);
+                let (from, to) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+                let each = count as f64 / f64::from(to - from + 1);
+                let covered = (from - qmin) as usize..=(to - qmin) as usize;
+                seen[covered].iter_mut().for_each(|seen| *seen += each);
+            }
+        }
+        seen
     }
 
     fn value_range(&self, id: ValueId, observer: ObserverKind, dtype: IntDtype) -> Result<Range> {

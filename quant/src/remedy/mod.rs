@@ -31,6 +31,13 @@ impl Remedy {
     /// Every remedy, cheapest first.
     pub const ALL: [Remedy; 3] = [Remedy::TwoRange, Remedy::LateMean, Remedy::SplitOperand];
 
+    /// Whether it stands in for a look-up table, for what that differs from its function.
+    pub(crate) const fn is_of_table(self) -> bool {
+        match self {
+            Remedy::TwoRange | Remedy::LateMean | Remedy::SplitOperand => false,
+        }
+    }
+
     /// Lower-case name.
     pub const fn name(self) -> &'static str {
         match self {

@@ -9,10 +9,11 @@ use super::{row::in_order, values::FloatValues};
 use crate::{
     Error, Result,
     error::KernelContext,
-    exec::{Integers, Prepared},
+    exec::{Converted, Integers, Machine, Prepared, Validation},
     float::FloatModel,
     graph::{Graph, Node, NodeId, Op, ValueId, ValueKind},
     plan::{Plan, QParams},
+    qtensor::QTensor,
     tensor::{Datum, Tensor},
 };
 
@@ -141,6 +142,52 @@ impl<'a> Analysis<'a> {
         Ok(tensor)
     }
 
+    /// What each element that a node makes is in CONVERTED beyond VALIDATION, given its float inputs, which
+    /// are quantized for both.
+    pub(super) fn beyond_validation(
+        &self,
+        id: NodeId,
+        node: &Node,
+        inputs: &[&Tensor],
+        shapes: &[Option<&[usize]>],
+    ) -> Result<Vec<f32>> {
+        let (graph, plan, prepared) = (self.graph, self.plan, self.prepared);
+        if let (Op::Lut(_), Some(params)) = (&node.op, plan.operand(graph, id, 0)) {
+            let x = crate::exec::ops_f32::operand(node, inputs, 0)?;
+            let (x, _) = QTensor::quantize(&node.name, x, params, prepared.rounding)?;
+            return Ok(prepared.table(id, node)?.beyond_function(&x));
+        }
+        let converted = Converted::new(graph, plan, prepared);
+        let validation = Validation::new(graph, plan, prepared);
+        let converted = self.made_by(converted, id, node, inputs, shapes)?;
+        let validation = self.made_by(validation, id, node, inputs, shapes)?;
+        let pairs = converted.iter().zip(&validation);
+        Ok(pairs
+            .map(|(converted, validation)| converted - validation)
+            .collect())
+    }
+
+    /// What one node makes in a run of this machine.
+    fn made_by<M: Machine>(
+        &self,
+        mut machine: M,
+        id: NodeId,
+        node: &Node,
+        inputs: &[&Tensor],
+        shapes: &[Option<&[usize]>],
+    ) -> Result<Tensor> {
+        let entered = node.inputs.iter().zip(inputs);
+        let entered = entered.map(|(&input, x)| machine.enter(input, x));
+        let entered = entered.collect::<Result<Vec<_>>>()?;
+        let entered: Vec<&M::Value> = entered.iter().collect();
+        let made = machine.run(id, node, &entered, shapes)?;
+        let first = made.first().map(|made| machine.leave(made));
+        first.ok_or_else(|| {
+            let output = node.outputs.first().copied().unwrap_or(ValueId(0));
+            missing(self.graph, output, "its node did not make it")
+        })
+    }
+
     /// Parameters of an operand that the plan requantizes.
     pub(super) fn requantized(&self, id: NodeId, operand: usize) -> Option<QParams> {
         let plan = self.plan.operands.get(&(id.0, operand))?;
@@ -195,6 +242,11 @@ impl<'a> Analysis<'a> {
             Some(params) => self.fake_quantized(&self.graph.value(value).name, &made, params),
             None => Ok(made.into_owned()),
         }
+    }
+
+    /// The plan whose fake quants are rows.
+    pub(crate) fn plan(&self) -> &Plan {
+        self.plan
     }
 
     /// The graph that is analyzed.

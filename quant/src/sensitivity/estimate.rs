@@ -144,7 +144,7 @@ impl Place {
     fn of(row: Row) -> Self {
         match row {
             Row::Activation(id) | Row::Constant(id) => Place::Value(id),
-            Row::Weight(id) | Row::Operand(id, _) => Place::Node(id),
+            Row::Weight(id) | Row::Operand(id, _) | Row::Converted(id) => Place::Node(id),
         }
     }
 }
@@ -191,6 +191,11 @@ impl Measure for Energies<'_> {
         };
         for &index in self.at(Place::Node(id)) {
             let error = || {
+                if matches!(self.rows[index], Row::Converted(_)) {
+                    let inputs = self.inputs(node)?;
+                    let shapes = self.values.shapes(node);
+                    return self.analysis.beyond_validation(id, node, &inputs, &shapes);
+                }
                 let old = self.values.tensor(self.analysis, output)?;
                 let changed = self.changed(id, node, self.rows[index])?;
                 Ok(difference(&changed, old))
@@ -207,14 +212,18 @@ impl<'a> Energies<'a> {
         self.places.get(&place).map_or(&[], Vec::as_slice)
     }
 
+    /// What a node reads, in float.
+    fn inputs(&self, node: &Node) -> Result<Vec<&'a Tensor>> {
+        let inputs = node.inputs.iter();
+        inputs
+            .map(|&input| self.values.tensor(self.analysis, input))
+            .collect()
+    }
+
     /// What a node makes with a row of its own on.
     fn changed(&self, id: NodeId, node: &Node, row: Row) -> Result<Tensor> {
         let analysis = self.analysis;
-        let mut inputs = node
-            .inputs
-            .iter()
-            .map(|&input| self.values.tensor(analysis, input))
-            .collect::<Result<Vec<_>>>()?;
+        let mut inputs = self.inputs(node)?;
         if matches!(row, Row::Weight(_)) {
             let x = crate::exec::ops_f32::operand(node, &inputs, 0)?;
             return analysis.prepared.linear(id, node)?.run_fake_quant(x);

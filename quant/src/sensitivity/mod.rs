@@ -22,5 +22,5 @@ pub use backward::gradients;
 pub use estimate::{Estimate, PROBES, estimate};
 pub use exact::{cumulative, exact, exact_all};
 pub use rank::rank_correlation;
-pub use row::{Row, RowKind, rows};
+pub use row::{Row, RowKind, converted_rows, rows};
 pub use values::FloatValues;

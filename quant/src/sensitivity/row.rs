@@ -1,13 +1,14 @@
-//! The rows of a sensitivity table: every fake quant that a plan has.
+//! The rows of a sensitivity table: every fake quant that a plan has, and every table.
 
 use std::collections::BTreeSet;
 
 use crate::{
-    graph::{Graph, Node, NodeId, Op, ValueId, ValueKind},
+    exec::has_segments,
+    graph::{Graph, Node, NodeId, Op, ReduceKind, ValueId, ValueKind},
     plan::Plan,
 };
 
-/// One fake quant, everything else being float.
+/// One fake quant or table, everything else being float.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Row {
     /// A value that has a scale of its own, quantized where it is made.
@@ -18,6 +19,9 @@ pub enum Row {
     Constant(ValueId),
     /// An operand that a node takes in another dtype or scale than its producer gives.
     Operand(NodeId, usize),
+    /// What a node's integers make in CONVERTED less what VALIDATION makes of the same quantized inputs:
+    /// the error of a table, the roundings of a rescale.
+    Converted(NodeId),
 }
 
 /// What the vendor's tables call `sensitive_type`.
@@ -27,20 +31,26 @@ pub enum RowKind {
     Activation,
     /// A parameter.
     Weight,
+    /// A look-up table, which acts in CONVERTED only; the vendor's tables have none.
+    Table,
+    /// Integers on their way from one scale to another, which act in CONVERTED only.
+    Rescale,
 }
 
 impl RowKind {
-    /// "activation" or "weight".
+    /// "activation", "weight", "table" or "rescale".
     pub const fn name(self) -> &'static str {
         match self {
             RowKind::Activation => "activation",
             RowKind::Weight => "weight",
+            RowKind::Table => "table",
+            RowKind::Rescale => "rescale",
         }
     }
 }
 
 impl Row {
-    /// Which of the two kinds of rows that tables know.
+    /// Which kind of row it is.
     pub fn kind(self, graph: &Graph) -> RowKind {
         let of_constant = |id: ValueId| {
             let origin = graph.value(graph.origin(id));
@@ -49,6 +59,10 @@ impl Row {
         match self {
             Row::Activation(_) => RowKind::Activation,
             Row::Weight(_) | Row::Constant(_) => RowKind::Weight,
+            Row::Converted(id) => match graph.node(id).op {
+                Op::Lut(_) => RowKind::Table,
+                _ => RowKind::Rescale,
+            },
             Row::Operand(id, operand) => match graph.node(id).inputs.get(operand) {
                 Some(&input) if of_constant(input) => RowKind::Weight,
                 _ => RowKind::Activation,
@@ -63,7 +77,7 @@ impl Row {
             Row::Activation(value) => in_order(graph)
                 .find(|(_, node)| node.outputs.contains(&value))
                 .map(|(id, _)| id),
-            Row::Weight(id) | Row::Operand(id, _) => Some(id),
+            Row::Weight(id) | Row::Operand(id, _) | Row::Converted(id) => Some(id),
             Row::Constant(value) => user(graph, value),
         }
     }
@@ -75,24 +89,24 @@ impl Row {
             (Row::Activation(value), _) => &graph.value(value).name,
             (_, Some(id)) => &graph.node(id).name,
             (Row::Constant(value), None) => &graph.value(value).name,
-            (Row::Weight(_) | Row::Operand(..), None) => "",
+            (Row::Weight(_) | Row::Operand(..) | Row::Converted(_), None) => "",
         }
     }
 }
 
 /// Every row of a plan in execution order: of each node the operands that are requantized, its
-/// outputs, then its weights. A value that shares the scale of another (moves, maxima) has none of
+/// outputs, its table, then its weights. A table from int8 to int8 is exact and has none. A value that shares the scale of another (moves, maxima) has none of
 /// its own, for it is on the same grid already.
 ///
 /// ```
 /// use dual16_quant::{graph::Graph, plan::Plan, sensitivity::{RowKind, rows}};
 ///
-/// /// How many rows a table has of each kind.
+/// /// How many rows there are of weights and of anything else.
 /// fn counts(graph: &Graph, plan: &Plan) -> (usize, usize) {
 ///     let kinds = rows(graph, plan).into_iter().map(|row| row.kind(graph));
-///     let (activations, weights): (Vec<_>, Vec<_>) =
-///         kinds.partition(|kind| *kind == RowKind::Activation);
-///     (activations.len(), weights.len())
+///     let (weights, others): (Vec<_>, Vec<_>) =
+///         kinds.partition(|kind| *kind == RowKind::Weight);
+///     (weights.len(), others.len())
 /// }
 /// ```
 pub fn rows(graph: &Graph, plan: &Plan) -> Vec<Row> {
@@ -110,6 +124,9 @@ pub fn rows(graph: &Graph, plan: &Plan) -> Vec<Row> {
         rows.extend(operands.map(|operand| Row::Operand(id, operand)));
         let outputs = node.outputs.iter().copied().filter(own_scale);
         rows.extend(outputs.map(Row::Activation));
+        if has_table(graph, plan, id, node) {
+            rows.push(Row::Converted(id));
+        }
         if matches!(node.op, Op::Linear(_)) && plan.linears.contains_key(&id.0) {
             rows.push(Row::Weight(id));
         }
@@ -118,6 +135,36 @@ pub fn rows(graph: &Graph, plan: &Plan) -> Vec<Row> {
         rows.extend(new.map(Row::Constant));
     }
     rows
+}
+
+/// A row for what CONVERTED adds at each node that computes with integers, over VALIDATION.
+pub fn converted_rows(graph: &Graph, plan: &Plan) -> Vec<Row> {
+    let computes = |op: &Op| {
+        !matches!(
+            op,
+            Op::Move(_)
+                | Op::Island(_)
+                | Op::Reduce {
+                    kind: ReduceKind::Max,
+                    ..
+                }
+        )
+    };
+    in_order(graph)
+        .filter(|(id, node)| match node.op {
+            Op::Lut(_) => has_table(graph, plan, *id, node),
+            _ => computes(&node.op),
+        })
+        .map(|(id, _)| Row::Converted(id))
+        .collect()
+}
+
+/// Whether a node runs as a table that differs from its function.
+fn has_table(graph: &Graph, plan: &Plan, id: NodeId, node: &Node) -> bool {
+    let output = node.outputs.first().and_then(|id| plan.params(*id));
+    let formats = plan.operand(graph, id, 0).zip(output);
+    let differs = formats.is_some_and(|(x, y)| has_segments(x.dtype, y.dtype));
+    matches!(node.op, Op::Lut(_)) && differs
 }
 
 /// Nodes in execution order.

@@ -43,7 +43,7 @@ impl<'a> Spread<'a> {
         let mut first = analysis.order.len();
         for row in rows {
             let start = match *row {
-                Row::Weight(id) | Row::Operand(id, _) => {
+                Row::Weight(id) | Row::Operand(id, _) | Row::Converted(id) => {
                     analysis.order.iter().position(|other| *other == id)
                 }
                 Row::Activation(id) | Row::Constant(id) => match analysis.makers[id.0] {
@@ -84,6 +84,7 @@ impl<'a> Spread<'a> {
         let operand = |operand: usize| self.rows.contains(&Row::Operand(id, operand));
         let runs = node.inputs.iter().any(|id| self.changed[id.0].is_some())
             || self.rows.contains(&Row::Weight(id))
+            || self.rows.contains(&Row::Converted(id))
             || (0..node.inputs.len()).any(operand);
         let mut outputs: Vec<Option<Datum>> = match (&node.op, runs) {
             (_, false) => vec![None; node.outputs.len()],
@@ -187,7 +188,16 @@ impl<'a> Spread<'a> {
             _ => None,
         };
         let shapes = self.values.shapes(node);
-        analysis.node(id, node, &inputs, &shapes, old)
+        let mut made = analysis.node(id, node, &inputs, &shapes, old)?;
+        if self.rows.contains(&Row::Converted(id))
+            && let Some(made) = made.first_mut()
+        {
+            let added = analysis.beyond_validation(id, node, &inputs, &shapes)?;
+            made.iter_mut()
+                .zip(added)
+                .for_each(|(y, added)| *y += added);
+        }
+        Ok(made)
     }
 
     /// What an island makes of changed operands; None for what stays as in the float run. Results of

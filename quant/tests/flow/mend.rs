@@ -142,3 +142,88 @@ fn what_cannot_be_reached_is_said_with_what_stands_in_the_way() {
     let in_the_way = result["in_the_way"].as_array().unwrap();
     assert!(!in_the_way.is_empty(), "{result:#}");
 }
+
+const CLASSES: usize = 4096;
+const FEATURES: usize = 16;
+
+/// A classifier of many classes: one is far above the others, and what the table of exp rounds for those
+/// adds up to more than it.
+fn far_ranged(folder: &Path) {
+    let weight: Vec<f32> = (0..FEATURES * CLASSES)
+        .map(|i| 0.2 * (0.37 * i as f32).sin())
+        .collect();
+    let bias: Vec<f32> = (0..CLASSES)
+        .map(|class| if class == 3 { 14.0 } else { 0.0 })
+        .collect();
+    let made = Made::new(&[ROWS, FEATURES])
+        .opset(17)
+        .constant("w", &[FEATURES, CLASSES], &weight)
+        .constant("b", &[CLASSES], &bias)
+        .node("MatMul", &["x", "w"], &["product"])
+        .scope("fc", "linear")
+        .node("Add", &["product", "b"], &["logits"])
+        .scope("fc", "linear")
+        .node("Softmax", &["logits"], &["y"])
+        .scope("softmax", "softmax")
+        .int("axis", 1);
+    std::fs::write(folder.join("model.onnx"), made.encode()).unwrap();
+    std::fs::create_dir(folder.join("calib")).unwrap();
+    for batch in 0..3 {
+        let path = folder.join(format!("calib/{batch:03}.safetensors"));
+        let x = (0..ROWS * FEATURES).map(|i| (0.9 * i as f32 + 0.31 * batch as f32).sin() * 3.0);
+        let bytes: Vec<u8> = x.flat_map(f32::to_le_bytes).collect();
+        let view = TensorView::new(Dtype::F32, vec![ROWS, FEATURES], &bytes).unwrap();
+        serialize_to_file(HashMap::from([("x", view)]), None, &path).unwrap();
+    }
+}
+
+/// SQNR of the only output, in VALIDATION and in CONVERTED.
+fn both_db(finished: &Finished) -> [f64; 2] {
+    let output = finished.events.iter().find_map(|event| match event {
+        Event::Output(output) => Some(output),
+        _ => None,
+    });
+    let output = output.unwrap();
+    [&output.validation, &output.converted].map(|metrics| metrics.sqnr_rank())
+}
+
+#[test]
+fn a_table_that_parts_converted_from_validation_is_named_and_divided_by_its_inputs() {
+    let folder = tempfile::tempdir().unwrap();
+    far_ranged(folder.path());
+    let model = folder.path().to_str().unwrap();
+    let plain = run(&job(model, mending(0.0))).unwrap();
+    let [validation, converted] = both_db(&plain);
+    assert!(
+        validation > 35.0 && converted < 20.0,
+        "{validation} {converted}"
+    );
+    let parted = plain.events.iter().find_map(|event| match event {
+        Event::Notice(notice) if notice.code == "PARTED" => Some(notice),
+        _ => None,
+    });
+    let parted = parted.unwrap();
+    assert_eq!(parted.subject, "softmax.exp", "{parted:?}");
+    assert!(parted.message.contains("the table of exp"), "{parted:?}");
+
+    let mended = run(&job(model, mending(30.0))).unwrap();
+    let steps = steps(&mended);
+    let first = steps.first().unwrap();
+    let told = [&first.op, &first.sensitive_type, &first.to];
+    assert_eq!(told, ["softmax.exp", "table", "division"], "{steps:?}");
+    assert!(
+        first.kept && first.share > 0.9 && first.left < 0.1,
+        "{first:?}"
+    );
+    assert_eq!(
+        (first.added_macs, first.added_us),
+        (0, 0.0),
+        "it costs nothing"
+    );
+    let [validation, converted] = both_db(&mended);
+    assert!(validation - converted < 3.0, "{validation} {converted}");
+    let plan: serde_json::Value = serde_json::from_slice(&mended.files["plan.json"]).unwrap();
+    assert_eq!(plan["tables"][0]["node"], "softmax.exp", "{plan:#}");
+    let told = |event: &Event| matches!(event, Event::Notice(notice) if notice.code == "PARTED");
+    assert!(!mended.events.iter().any(told));
+}

@@ -90,7 +90,7 @@ pub fn run_on(
     };
     loop {
         stages.push((stage.name.to_owned(), stage.maps.len()));
-        let mut task = |part, payload: &[u8], inputs: &[Vec<u8>]| {
+        let mut task = |part, payload: &[u8], inputs: &[Vec<u8>]| -> Result<flow::TaskOutput> {
             let task = TaskInput {
                 job,
                 stage: stage.name,
@@ -100,7 +100,7 @@ pub fn run_on(
             };
             let mut output = executor.run(&task, &blobs, &Go)?;
             events.append(&mut output.events);
-            Result::Ok(output)
+            Ok(output)
         };
         let mut indices: Vec<usize> = (0..stage.maps.len()).collect();
         order(&mut indices);

@@ -17,3 +17,4 @@ mod rows;
 #[path = "../frontend/shared/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod shared;
+mod tables;

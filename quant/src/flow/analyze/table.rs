@@ -109,6 +109,10 @@ pub(super) fn dtype(table: &Table<'_>, row: Row) -> Option<IntDtype> {
     match row {
         Row::Activation(id) | Row::Constant(id) => Some(table.plan.params(id)?.dtype),
         Row::Weight(id) => Some(table.plan.linears.get(&id.0)?.way.weight_dtype()),
+        Row::Converted(id) => {
+            let &output = table.session.graph.node(id).outputs.first()?;
+            Some(table.plan.params(output)?.dtype)
+        }
         Row::Operand(id, operand) => {
             Some(table.plan.operand(&table.session.graph, id, operand)?.dtype)
         }

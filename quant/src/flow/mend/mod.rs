@@ -5,9 +5,9 @@
 //! validate -> observe (remedies beside what they replace) -> mend -> mend -> ... -> validate -> convert
 //! ```
 //!
-//! A round is one map a calibration file: under the plan as it stands, what each fake quant alone costs
-//! each output ([`crate::sensitivity`]), and what all of them cost it together. The reduce keeps the
-//! changes of the last round that helped, takes back those that did not, and makes the next
+//! A round is one map a calibration file: under the plan as it stands, what each fake quant and each table
+//! alone costs each output ([`crate::sensitivity`]), and what all of them cost it together, in VALIDATION
+//! and in CONVERTED. The reduce keeps the changes of the last round that helped, takes back those that did not, and makes the next
 //! ([`search`]). Measured files take no part: they confirm the result.
 
 mod search;
@@ -25,12 +25,13 @@ use super::{
 };
 use crate::{
     Error, Result,
-    exec::{Carried, Validation, captured, walk},
+    exec::{Capture, Carried, Converted, Flow, Machine, Validation, captured, walk},
     measured::Planned,
     metrics::ErrorSums,
     plan::{Calibration, Chosen, Plan},
     report::MendStep,
     sensitivity::{Analysis, Estimate, FloatValues, estimate, rows},
+    tensor::Tensor,
     ways::isolated::add_errors,
 };
 
@@ -151,10 +152,10 @@ struct MendReduce {
 /// What batches told.
 #[derive(Debug, Serialize, Deserialize)]
 struct Told {
-    /// What each fake quant alone costs, in the order of [`rows`].
+    /// What each fake quant and table alone costs, in the order of [`rows`].
     estimate: Estimate,
-    /// Errors of the whole quantized model, by output.
-    outputs: Vec<ErrorSums>,
+    /// Errors of the whole quantized model in VALIDATION and in CONVERTED, by output.
+    outputs: [Vec<ErrorSums>; 2],
 }
 
 fn round(session: &Session, search: &Search, blobs: &dyn Blobs) -> Result<Stage> {
@@ -198,28 +199,12 @@ pub(super) fn map(
     session.for_each_batch(&mut batches, context, |_, batch| {
         let capture = session.float_run(batch, &session.all_values())?;
         let (graph, float) = (&session.graph, &*session.float);
-        let mut outputs = vec![ErrorSums::default(); graph.outputs.len()];
-        let mut machine = Validation::new(graph, plan, &prepared);
-        walk(
-            graph,
-            float,
-            &capture,
-            session.integers(),
-            &mut machine,
-            |id, value| {
-                let Carried::Value(value) = value else {
-                    return Ok(());
-                };
-                for (&output, sums) in graph.outputs.iter().zip(&mut outputs) {
-                    if output == id {
-                        let reference = captured(graph, &capture, id)?;
-                        // What cannot be compared is no matter of precision; validate says so.
-                        let _ = add_errors(sums, &graph.value(id).name, reference, value);
-                    }
-                }
-                Ok(())
-            },
-        )?;
+        let validation = Validation::new(graph, plan, &prepared);
+        let converted = Converted::new(graph, plan, &prepared);
+        let outputs = [
+            errors(session, &capture, validation, Tensor::clone)?,
+            errors(session, &capture, converted, Flow::to_float)?,
+        ];
         let analysis = Analysis::new(graph, float, plan, &prepared, session.integers());
         let values = FloatValues::new(&analysis, capture)?;
         // Batches have signs of their own, whoever runs them.
@@ -232,6 +217,39 @@ pub(super) fn map(
         result: encode("mend result", &told)?,
         ..TaskOutput::default()
     })
+}
+
+/// Errors of the model's outputs in one run.
+fn errors<M: Machine>(
+    session: &Session,
+    capture: &Capture,
+    mut machine: M,
+    to_float: impl Fn(&M::Value) -> Tensor,
+) -> Result<Vec<ErrorSums>> {
+    let (graph, float) = (&session.graph, &*session.float);
+    let mut errors = vec![ErrorSums::default(); graph.outputs.len()];
+    let integers = session.integers();
+    walk(
+        graph,
+        float,
+        capture,
+        integers,
+        &mut machine,
+        |id, value| {
+            let Carried::Value(value) = value else {
+                return Ok(());
+            };
+            for (&output, sums) in graph.outputs.iter().zip(&mut errors) {
+                if output == id {
+                    let reference = captured(graph, capture, id)?;
+                    // What cannot be compared is no matter of precision; validate says so.
+                    let _ = add_errors(sums, &graph.value(id).name, reference, &to_float(value));
+                }
+            }
+            Ok(())
+        },
+    )?;
+    Ok(errors)
 }
 
 /// Keeps what helped, and makes the next changes or ends.
@@ -306,7 +324,8 @@ fn folded(inputs: &[Vec<u8>]) -> Result<Option<Told>> {
             match &mut total {
                 Some(total) => {
                     total.estimate.merge(&batch.estimate);
-                    let outputs = total.outputs.iter_mut().zip(&batch.outputs);
+                    let runs = total.outputs.iter_mut().zip(&batch.outputs);
+                    let outputs = runs.flat_map(|(sums, more)| sums.iter_mut().zip(more));
                     outputs.for_each(|(sums, more)| sums.merge(more));
                 }
                 None => total = Some(batch),

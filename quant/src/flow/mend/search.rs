@@ -41,8 +41,11 @@ const NAMED: usize = 5;
 pub(super) enum Spot {
     /// Weight and input of a Linear, by node index.
     Linear(usize),
-    /// A place of a remedy, by its number: what it replaces or what stands there instead.
+    /// Where a value can be made in other ways, by the first of the remedies for it: what they replace or
+    /// what stands there instead.
     Place(usize),
+    /// A table, by node index, or the tables that stand there instead.
+    Table(usize),
     /// A value.
     Value(usize),
 }
@@ -73,10 +76,13 @@ pub(super) struct Ledger<'a> {
     places: &'a Places,
     planned: &'a Planned,
     rows: Vec<(Row, Vec<f64>)>,
-    outputs: &'a [ErrorSums],
+    /// In VALIDATION and in CONVERTED.
+    outputs: &'a [Vec<ErrorSums>; 2],
     cost: PlanCost,
-    /// The place that a node belongs to, by node index: a remedy's own nodes and what they replace.
+    /// The spot that a node belongs to, by node index: a remedy's own nodes and what they replace.
     place_of: BTreeMap<usize, usize>,
+    /// The table that a node stands in for, by node index.
+    table_of: BTreeMap<usize, usize>,
 }
 
 impl<'a> Ledger<'a> {
@@ -85,18 +91,26 @@ impl<'a> Ledger<'a> {
         places: &'a Places,
         planned: &'a Planned,
         estimate: &Estimate,
-        outputs: &'a [ErrorSums],
+        outputs: &'a [Vec<ErrorSums>; 2],
     ) -> Result<Self> {
         let chip = session.job.settings.chip().of("the estimate")?;
-        let mut place_of = BTreeMap::new();
+        let (mut place_of, mut table_of) = (BTreeMap::new(), BTreeMap::new());
+        let mut first: BTreeMap<NodeId, usize> = BTreeMap::new();
         for (index, place) in places.places.iter().enumerate() {
             let own = places.extended.alternatives().get(place.alternative);
             let own = own.into_iter().flat_map(|alternative| &alternative.nodes);
+            if place.remedy.is_of_table() {
+                table_of.extend(own.map(|id| (id.0, place.node.0)));
+                continue;
+            }
+            let spot = *first.entry(place.node).or_insert(index);
             let replaced = std::iter::once(&place.node).chain(&place.with);
-            place_of.extend(own.chain(replaced).map(|id| (id.0, index)));
+            place_of.extend(own.chain(replaced).map(|id| (id.0, spot)));
         }
-        let energies =
-            |row| (0..outputs.len()).map(move |output| estimate.energy(row, output).unwrap_or(0.0));
+        let energies = |row| {
+            (0..session.graph.outputs.len())
+                .map(move |output| estimate.energy(row, output).unwrap_or(0.0))
+        };
         let rows = rows(&session.graph, &planned.plan).into_iter().enumerate();
         let rows = rows
             .map(|(index, row)| (row, energies(index).collect()))
@@ -109,18 +123,20 @@ impl<'a> Ledger<'a> {
             outputs,
             cost: PlanCost::of(&session.graph, &planned.plan, &chip),
             place_of,
+            table_of,
         })
     }
 
-    /// Whether every output has this SQNR on the calibration batches.
+    /// Whether every output has this SQNR in both runs on the calibration batches.
     pub(super) fn reached(&self, aim_db: f64) -> bool {
         self.worst_db() >= aim_db
     }
 
-    /// SQNR of the worst output, in dB.
+    /// SQNR of the worst output in the worse of the two runs, in dB.
     pub(super) fn worst_db(&self) -> f64 {
         let of = |sums: &ErrorSums| sums.finish(None).sqnr_rank();
-        self.outputs.iter().map(of).fold(f64::INFINITY, f64::min)
+        let outputs = self.outputs.iter().flatten();
+        outputs.map(of).fold(f64::INFINITY, f64::min)
     }
 
     /// Judges a change by what its place costs now.
@@ -219,12 +235,13 @@ impl<'a> Ledger<'a> {
             allowed if allowed > 0.0 => energy / allowed,
             _ => 0.0,
         };
-        let shares = energies.iter().zip(self.outputs).map(share);
+        let [validation, _] = self.outputs;
+        let shares = energies.iter().zip(validation).map(share);
         shares.fold(0.0, f64::max)
     }
 
     fn energies_at(&self, spot: Spot) -> Vec<f64> {
-        let mut sums = vec![0.0; self.outputs.len()];
+        let mut sums = vec![0.0; self.session.graph.outputs.len()];
         for (row, energies) in &self.rows {
             if self.spot(*row) == spot {
                 sums.iter_mut()
@@ -243,6 +260,10 @@ impl<'a> Ledger<'a> {
                 let own = self.place_of.iter().filter(|(_, of)| **of == place);
                 own.map(|(&node, _)| node).collect()
             }
+            Spot::Table(table) => {
+                let own = self.table_of.iter().filter(|(_, of)| **of == table);
+                own.map(|(&node, _)| node).chain([table]).collect()
+            }
             Spot::Value(_) => Vec::new(),
         };
         let costs = nodes.iter().filter_map(|&node| self.cost.nodes.get(node));
@@ -260,23 +281,65 @@ impl<'a> Ledger<'a> {
         match (row, row.node(graph)) {
             (Row::Weight(id), _) => Spot::Linear(id.0),
             (Row::Operand(id, _), _) if linear(id) => Spot::Linear(id.0),
+            (Row::Converted(id), _) => {
+                Spot::Table(self.table_of.get(&id.0).copied().unwrap_or(id.0))
+            }
             (row, Some(id)) => match (self.place_of.get(&id.0), row) {
                 (Some(&place), _) => Spot::Place(place),
+                (None, Row::Activation(value)) if self.is_inside_table(id, value) => {
+                    Spot::Table(self.table_of.get(&id.0).copied().unwrap_or(id.0))
+                }
                 (None, Row::Activation(value) | Row::Constant(value)) => Spot::Value(value.0),
-                (None, Row::Weight(id) | Row::Operand(id, _)) => Spot::Linear(id.0),
+                (None, Row::Weight(id) | Row::Operand(id, _) | Row::Converted(id)) => {
+                    Spot::Linear(id.0)
+                }
             },
             (Row::Activation(value) | Row::Constant(value), None) => Spot::Value(value.0),
             (Row::Operand(id, _), None) => Spot::Linear(id.0),
         }
     }
 
+    /// Whether a value is of what stands in for a table, other than what that makes in the end: this
+    /// rounds as the table's own output did.
+    fn is_inside_table(&self, node: NodeId, value: ValueId) -> bool {
+        let alternatives = self.places.extended.alternatives();
+        let ends = alternatives
+            .iter()
+            .any(|alternative| alternative.made == value);
+        self.table_of.contains_key(&node.0) && !ends
+    }
+
     /// What could be done at a place, the cheapest first.
     fn changes(&self, spot: Spot, made: &[Change]) -> Vec<Change> {
         match spot {
-            Spot::Place(place) => vec![Change::Remedy(place)],
+            Spot::Place(place) => match self.places.places.get(place) {
+                Some(place) => self.remedies(place.node, made, false),
+                None => Vec::new(),
+            },
+            Spot::Table(table) if made.contains(&Change::Division(table)) => Vec::new(),
+            Spot::Table(table) => {
+                let remedies = self.remedies(NodeId(table), made, true);
+                std::iter::once(Change::Division(table))
+                    .chain(remedies)
+                    .collect()
+            }
             Spot::Value(value) => self.wider(ValueId(value)).into_iter().collect(),
             Spot::Linear(linear) => self.ways(linear, made),
         }
+    }
+
+    /// What can stand in for a node, the cheapest first; one at a time.
+    fn remedies(&self, node: NodeId, made: &[Change], of_table: bool) -> Vec<Change> {
+        let places = self.places.places.iter().enumerate();
+        let mut of_node: Vec<_> = places
+            .filter(|(_, place)| place.node == node && place.remedy.is_of_table() == of_table)
+            .map(|(index, place)| (place.remedy, Change::Remedy(index)))
+            .collect();
+        if of_node.iter().any(|(_, change)| made.contains(change)) {
+            return Vec::new();
+        }
+        of_node.sort_unstable();
+        of_node.into_iter().map(|(_, change)| change).collect()
     }
 
     /// int16 for a value that is int8 and not by name.
@@ -329,13 +392,14 @@ impl<'a> Ledger<'a> {
                 None => String::new(),
             },
             Change::Int16(_) => "int16".to_owned(),
+            Change::Division(_) => "division".to_owned(),
         };
         let from = match spot {
             Spot::Linear(linear) => match self.planned.plan.linears.get(&linear) {
                 Some(plan) => plan.way.to_string(),
                 None => String::new(),
             },
-            Spot::Place(_) => "plain".to_owned(),
+            Spot::Place(_) | Spot::Table(_) => "plain".to_owned(),
             Spot::Value(_) => "int8".to_owned(),
         };
         MendStep {

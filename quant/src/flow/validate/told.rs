@@ -5,16 +5,14 @@ use std::collections::HashMap;
 use dual16_nash::{linear::AccumulatorPeak, ways::Way};
 
 use super::super::{
-    LayerMeasured, Notice, WayMeasured,
-    operators::{self, OperatorSums},
-    payload::BatchErrors,
+    LayerMeasured, Notice, WayMeasured, operators::OperatorSums, payload::BatchErrors,
     session::Session,
 };
 use crate::{
     Result,
     cost::PlanCost,
     error::KernelContext,
-    graph::NodeId,
+    graph::{NodeId, Op},
     measured::{PairedSums, Planned},
     report::EXACT_DB,
 };
@@ -25,6 +23,8 @@ const WIDE_ACCUMULATOR_BITS: u32 = 31;
 const PARTED_DB: f64 = 1.0;
 /// Operators that are named for it, at most.
 const NAMED: usize = 3;
+/// Those after the first are named from this share of what the integers add.
+const NAMED_SHARE: f64 = 0.05;
 
 /// SQNR in dB of the worst output, in VALIDATION and in CONVERTED.
 pub(super) fn reached(total: &BatchErrors) -> [f64; 2] {
@@ -115,51 +115,61 @@ pub(super) fn mended_layers(
     Ok(told)
 }
 
-/// Where CONVERTED parts from VALIDATION by more than a dB, if it does at an output.
-pub(super) fn parted(session: &Session, planned: &Planned, total: &BatchErrors) -> Option<Notice> {
-    let gap = |sums: &PairedSums| {
-        let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
-        validation.sqnr_rank().min(EXACT_DB) - converted.sqnr_rank()
-    };
-    let worst = total
-        .outputs
-        .iter()
-        .map(gap)
-        .filter(|gap| gap.is_finite())
-        .fold(0.0, f64::max);
+/// dB that CONVERTED is behind VALIDATION at an output.
+fn gap(sums: &PairedSums) -> f64 {
+    let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
+    validation.sqnr_rank().min(EXACT_DB) - converted.sqnr_rank()
+}
+
+/// Whether CONVERTED is more than a dB behind VALIDATION at an output.
+pub(super) fn parts(outputs: &[PairedSums]) -> bool {
+    let gaps = outputs.iter().map(gap).filter(|gap| gap.is_finite());
+    gaps.fold(0.0, f64::max) > PARTED_DB
+}
+
+/// Where CONVERTED parts from VALIDATION by more than a dB, if it does at an output: the nodes whose
+/// integers cost it most beyond their fake quants.
+pub(super) fn parted(session: &Session, total: &BatchErrors) -> Option<Notice> {
+    let outputs = total.outputs.iter().enumerate();
+    let gaps = outputs.map(|(output, sums)| (output, gap(sums)));
+    let (output, worst) = gaps
+        .filter(|(_, gap)| gap.is_finite())
+        .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))?;
     if worst <= PARTED_DB {
         return None;
     }
-    let mut rows = operators::measured(&session.graph, &planned.plan, &total.operators);
-    // What a reduction makes is small beside what it is of: so is what its error does.
-    rows.retain(|row| {
-        !row.op.starts_with("Reduce") && row.parts_db.is_some_and(|parts| parts > PARTED_DB)
-    });
-    rows.sort_by(|a, b| {
-        b.parts_db
-            .unwrap_or(0.0)
-            .total_cmp(&a.parts_db.unwrap_or(0.0))
-    });
-    let named: Vec<String> = rows
+    let graph = &session.graph;
+    let mut nodes: Vec<(usize, f64)> = total
+        .parts
         .iter()
-        .take(NAMED)
-        .map(|row| {
-            format!(
-                "'{}' ({}, {:.1} dB)",
-                row.name,
-                row.op,
-                row.parts_db.unwrap_or(0.0)
-            )
+        .filter_map(|(&node, energies)| Some((node, *energies.get(output)?)))
+        .filter(|(_, energy)| *energy > 0.0)
+        .collect();
+    nodes.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let all: f64 = nodes.iter().map(|(_, energy)| energy).sum();
+    let named = nodes.iter().take(NAMED).enumerate();
+    let named = named.filter(|(place, (_, energy))| *place == 0 || *energy > NAMED_SHARE * all);
+    let named: Vec<String> = named
+        .map(|(_, &(node, energy))| {
+            let node = graph.node(NodeId(node));
+            let kind = match &node.op {
+                Op::Lut(function) => format!("the table of {function}"),
+                op => format!("{}, rescaled", op.name()),
+            };
+            format!("'{}' ({kind}, {:.0} %)", node.name, 100.0 * energy / all)
         })
         .collect();
     Some(Notice {
         warning: true,
         code: "PARTED".to_owned(),
-        subject: rows
-            .first()
-            .map_or_else(|| session.output_names().join(", "), |row| row.name.clone()),
+        subject: match nodes.first() {
+            Some(&(node, _)) => graph.node(NodeId(node)).name.clone(),
+            None => session.output_names().join(", "),
+        },
         message: format!(
-            "CONVERTED is {worst:.1} dB behind VALIDATION at the outputs; it parts from it most at {}",
+            "CONVERTED is {worst:.1} dB behind VALIDATION at '{}'; what its integers add beyond fake quant \
+             comes from {}",
+            session.output_name(graph.outputs[output]),
             match named.is_empty() {
                 true => "no single operator".to_owned(),
                 false => named.join(", "),
