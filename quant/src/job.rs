@@ -1,6 +1,6 @@
 //! What a job works on, apart from any wire format.
 
-use crate::{limits::InputLimits, settings::Settings};
+use crate::{limits::InputLimits, metrics::Metric, settings::Settings};
 
 /// Everything a job depends on.
 #[derive(Debug, Clone)]
@@ -11,12 +11,36 @@ pub struct JobInput {
     pub calibration: Vec<FileRef>,
     /// Batches the errors are measured on; empty = the calibration batches.
     pub evaluation: Vec<FileRef>,
-    /// What was asked.
+    /// What is done.
+    pub kind: JobKind,
+    /// How tensors are quantized.
     pub settings: Settings,
     /// How much the files may hold. They decide whether there are results, never which.
     pub limits: InputLimits,
     /// Digest of all of the above: the `job` of `result.json`, equal for equal work.
     pub digest: String,
+}
+
+/// What a job does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobKind {
+    /// Makes the best model that the chip can run, and measures it.
+    Quantize,
+    /// Says what would be done, before any batch is run.
+    Plan,
+    /// Finds what each fake quant alone costs the outputs.
+    Analyze(Analyze),
+}
+
+/// What an analysis is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Analyze {
+    /// Rows that are measured exactly, the worst by estimate first; `None` = all.
+    pub exact: Option<u32>,
+    /// Outputs that count, by name; empty = all.
+    pub outputs: Vec<String>,
+    /// What the table is sorted by.
+    pub metric: Metric,
 }
 
 /// Where the layers come from.

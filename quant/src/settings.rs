@@ -59,10 +59,6 @@ pub struct Settings {
     pub strict: bool,
     /// Also write the model outputs.
     pub save_outputs: bool,
-    /// Stop after the plan.
-    pub plan_only: bool,
-    /// Instead of results, find what each fake quant alone costs the outputs.
-    pub analyze: Option<Analyze>,
 }
 
 impl Settings {
@@ -86,17 +82,6 @@ pub struct OutputTarget {
     pub value: f64,
 }
 
-/// What an analysis is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Analyze {
-    /// Rows that are measured exactly, the worst by estimate first; `None` = all.
-    pub exact: Option<u32>,
-    /// Outputs that count, by name; empty = all.
-    pub outputs: Vec<String>,
-    /// What the table is sorted by.
-    pub metric: Metric,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -116,8 +101,6 @@ impl Default for Settings {
             chip_toml: String::new(),
             strict: false,
             save_outputs: false,
-            plan_only: false,
-            analyze: None,
         }
     }
 }

@@ -8,12 +8,13 @@ use dual16_proto::v1::{
 };
 use dual16_quant::{
     InputLimits,
-    flow::{FileRef, JobInput, ModelInput},
+    flow::{FileRef, JobInput, JobKind, ModelInput},
+    job::Analyze,
     metrics::Metric,
     observe::{ObserverKind, Percentile},
     settings::{
-        Analyze, DEFAULT_MIN_LAYER_SQNR, DEFAULT_MIN_OUTPUT_SQNR, NamedSetting, OutputTarget,
-        SettingValue, Settings,
+        DEFAULT_MIN_LAYER_SQNR, DEFAULT_MIN_OUTPUT_SQNR, NamedSetting, OutputTarget, SettingValue,
+        Settings,
     },
 };
 use thiserror::Error;
@@ -56,15 +57,21 @@ pub fn job_input(
             "is empty; at least one batch is needed",
         ));
     }
-    let default = QuantizeSpec::default();
+    let settings = settings(spec.quantize.as_ref().unwrap_or(&QuantizeSpec::default()))?;
+    let kind = kind(spec.kind.as_ref())?;
     Ok(JobInput {
         model: model(spec.model.as_ref())?,
         calibration,
         evaluation: files("evaluation", &spec.evaluation)?,
-        settings: Settings {
-            analyze: analyze(spec.kind.as_ref())?,
-            ..settings(spec.quantize.as_ref().unwrap_or(&default))?
+        settings: match kind {
+            // An analysis is of the plan as it was asked for: no layer is poor enough for another way.
+            JobKind::Analyze(_) => Settings {
+                min_layer_sqnr: f64::NEG_INFINITY,
+                ..settings
+            },
+            _ => settings,
         },
+        kind,
         limits: limits.map_or(InputLimits::DEFAULT, input_limits),
         digest: digest.to_owned(),
     })
@@ -123,16 +130,21 @@ fn file(field: &str, input: Option<&InputFile>) -> Result<FileRef, SpecError> {
     })
 }
 
-fn analyze(kind: Option<&job_spec::Kind>) -> Result<Option<Analyze>, SpecError> {
-    let Some(job_spec::Kind::Analyze(spec)) = kind else {
-        return Ok(None);
-    };
+fn kind(kind: Option<&job_spec::Kind>) -> Result<JobKind, SpecError> {
+    match kind {
+        None => Ok(JobKind::Quantize),
+        Some(job_spec::Kind::Plan(v1::PlanSpec {})) => Ok(JobKind::Plan),
+        Some(job_spec::Kind::Analyze(spec)) => analyze(spec).map(JobKind::Analyze),
+    }
+}
+
+fn analyze(spec: &v1::AnalyzeSpec) -> Result<Analyze, SpecError> {
     let metric = output_metric("analyze.metric", &spec.metric)?;
-    Ok(Some(Analyze {
+    Ok(Analyze {
         exact: spec.exact,
         outputs: spec.outputs.clone(),
         metric,
-    }))
+    })
 }
 
 fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
@@ -167,8 +179,6 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
         freeze_integers: spec.freeze_integers,
         strict: spec.strict,
         save_outputs: spec.save_outputs,
-        plan_only: spec.plan_only,
-        analyze: None,
         output_targets: spec
             .output_targets
             .iter()

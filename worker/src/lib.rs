@@ -48,5 +48,5 @@ pub use convert_spec::{SpecError, job_input};
 pub use memory_limit::{MemoryLimit, MemoryLimitError};
 pub use options::{DEFAULT_CACHE_BYTES, WorkerOptions};
 pub use quantize_runner::QuantizeRunner;
-pub use runner::{Blobs, Control, Next, NextStage, Outcome, TaskError, TaskRunner};
+pub use runner::{Blobs, Control, Next, QueuedStage, TaskError, TaskOutput, TaskRunner};
 pub use worker::{Drained, RunningWorker, start};

@@ -2,17 +2,16 @@
 
 use std::{io, sync::Arc};
 
-use dual16_proto::v1::{Artifact, Lease, TaskKind};
+use dual16_proto::v1::{Lease, TaskKind};
 use dual16_quant::{
     Error,
-    flow::{self, Executor, FileRef, Part, TaskInput, TaskOutput},
+    flow::{Executor, Part, TaskInput},
     memory::MemoryBudget,
 };
 
 use crate::{
     convert_spec::{SpecError, job_input},
-    events::event_detail,
-    runner::{Blobs, Control, Next, NextStage, Outcome, TaskError, TaskRunner},
+    runner::{Blobs, Control, TaskError, TaskOutput, TaskRunner},
 };
 
 /// Runs the quantization flow. Between tasks it keeps the models of the last jobs.
@@ -37,7 +36,7 @@ impl TaskRunner for QuantizeRunner {
         inputs: &[Vec<u8>],
         blobs: &dyn Blobs,
         control: &dyn Control,
-    ) -> Result<Outcome, TaskError> {
+    ) -> Result<TaskOutput, TaskError> {
         let spec = lease
             .spec
             .as_ref()
@@ -55,32 +54,7 @@ impl TaskRunner for QuantizeRunner {
             payload,
             inputs,
         };
-        Ok(outcome(self.executor.run(&task, blobs, control)?))
-    }
-}
-
-fn outcome(output: TaskOutput) -> Outcome {
-    let next = output.next.map(|next| match next {
-        flow::Next::Stage(stage) => Next::Stage(NextStage {
-            name: stage.name.to_owned(),
-            maps: stage.maps,
-            reduce: stage.reduce,
-        }),
-        flow::Next::Finish(files) => Next::Finish(files.into_iter().map(artifact).collect()),
-    });
-    let events = output.events.into_iter().map(event_detail).collect();
-    Outcome {
-        result: output.result,
-        events,
-        next,
-    }
-}
-
-fn artifact(file: FileRef) -> Artifact {
-    Artifact {
-        name: file.name,
-        digest: file.digest,
-        size: file.size,
+        Ok(self.executor.run(&task, blobs, control)?)
     }
 }
 

@@ -6,8 +6,9 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 use dual16_proto::{
     credentials::AuthorizedChannel,
     v1::{
-        CompleteRequest, FailRequest, Finish, HeartbeatRequest, LeaseRef, Payload, ReleaseRequest,
-        Stage, complete_request, payload, worker_service_client::WorkerServiceClient,
+        Artifact, CompleteRequest, FailRequest, Finish, HeartbeatRequest, LeaseRef, Payload,
+        ReleaseRequest, Stage, complete_request, payload,
+        worker_service_client::WorkerServiceClient,
     },
 };
 use tonic::{Code, Response, Status};
@@ -18,9 +19,10 @@ use crate::{
     blob_store::BlobStore,
     connection::{CALL_TIMEOUT, traced, transient, within},
     digest::Digest,
+    events::event_detail,
     leases::HeldLease,
     link::Link,
-    runner::{Next, Outcome, TaskError},
+    runner::{Next, TaskError, TaskOutput},
 };
 
 /// All inline payloads of one message together: a stage of many tasks must fit into a message.
@@ -70,7 +72,7 @@ impl Reporter {
     pub(crate) async fn complete(
         &self,
         held: &HeldLease,
-        outcome: Outcome,
+        outcome: TaskOutput,
         left: BTreeSet<Digest>,
     ) {
         let message = held
@@ -193,7 +195,7 @@ impl Reporter {
     async fn completion(
         &self,
         held: &HeldLease,
-        outcome: Outcome,
+        outcome: TaskOutput,
         left: BTreeSet<Digest>,
     ) -> io::Result<CompleteRequest> {
         let mut payloads = Payloads {
@@ -203,8 +205,15 @@ impl Reporter {
         };
         let next = match outcome.next {
             None => None,
-            Some(Next::Finish(artifacts)) => {
-                Some(complete_request::Next::Finish(Finish { artifacts }))
+            Some(Next::Finish(files)) => {
+                let artifacts = files.into_iter().map(|file| Artifact {
+                    name: file.name,
+                    digest: file.digest,
+                    size: file.size,
+                });
+                Some(complete_request::Next::Finish(Finish {
+                    artifacts: artifacts.collect(),
+                }))
             }
             Some(Next::Stage(stage)) => {
                 let mut maps = Vec::with_capacity(stage.maps.len());
@@ -223,7 +232,7 @@ impl Reporter {
             lease: Some(held.lease().clone()),
             worker: self.worker.clone(),
             result: Some(payloads.wrap(outcome.result).await?),
-            events: outcome.events,
+            events: outcome.events.into_iter().map(event_detail).collect(),
             blobs: left.iter().map(Digest::to_string).collect(),
             next,
         })

@@ -3,8 +3,8 @@
 
 use std::{borrow::Cow, io};
 
-use dual16_proto::v1::{Artifact, EventDetail, Lease};
-pub use dual16_quant::flow::{Blobs, Control};
+use dual16_proto::v1::Lease;
+pub use dual16_quant::flow::{Blobs, Control, Next, QueuedStage, TaskOutput};
 use thiserror::Error;
 
 /// Runs tasks. Called from a compute thread, by several at once; a panic fails only its own task.
@@ -24,38 +24,7 @@ pub trait TaskRunner: Send + Sync {
         inputs: &[Vec<u8>],
         blobs: &dyn Blobs,
         control: &dyn Control,
-    ) -> Result<Outcome, TaskError>;
-}
-
-/// What a task leaves.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Maps: bytes for the stage's reduce.
-    pub result: Vec<u8>,
-    /// Appended to the job's events, in order.
-    pub events: Vec<EventDetail>,
-    /// Reduce only: what comes next.
-    pub next: Option<Next>,
-}
-
-/// What a reduce decides.
-#[derive(Debug)]
-pub enum Next {
-    /// Another stage.
-    Stage(NextStage),
-    /// The job has succeeded, with these files.
-    Finish(Vec<Artifact>),
-}
-
-/// A stage to start.
-#[derive(Debug)]
-pub struct NextStage {
-    /// Name, shown to people.
-    pub name: String,
-    /// One payload a map task.
-    pub maps: Vec<Vec<u8>>,
-    /// Payload of the reduce.
-    pub reduce: Vec<u8>,
+    ) -> Result<TaskOutput, TaskError>;
 }
 
 /// Why a task failed.

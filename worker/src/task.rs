@@ -20,7 +20,7 @@ use crate::{
     leases::HeldLease,
     metrics::{self, Metrics, TaskKey},
     report::Reporter,
-    runner::{Outcome, TaskError, TaskRunner},
+    runner::{TaskError, TaskOutput, TaskRunner},
     task_blobs::TaskBlobs,
 };
 
@@ -124,7 +124,7 @@ impl TaskContext {
         lease: Lease,
         read: Gathered,
         held: &HeldLease,
-    ) -> Result<(Outcome, BTreeSet<Digest>), TaskError> {
+    ) -> Result<(TaskOutput, BTreeSet<Digest>), TaskError> {
         let runner = Arc::clone(&self.runner);
         let blobs = TaskBlobs::new(
             Arc::clone(&self.store),

@@ -1,6 +1,6 @@
 //! `dual16 plan`: what quantize would do, by a job that ends after its plan stage.
 
-use dual16_proto::v1::{Artifact, Job};
+use dual16_proto::v1::{Artifact, Job, PlanSpec, job_spec::Kind};
 
 use super::{
     Context, OutputFormat, PlanArgs,
@@ -25,8 +25,9 @@ pub(super) async fn run(args: &PlanArgs, mut context: Context<'_>) -> Result<(),
         })?;
     let target = Target::of_new_job(context.global, || Ok(state.path().to_owned()))?;
     args.inputs.require("plan", &[])?;
-    let spec = args.settings.spec(true);
-    let prepare = submit::prepare(&args.inputs, spec, None, &context.progress);
+    let spec = args.settings.spec();
+    let kind = Some(Kind::Plan(PlanSpec {}));
+    let prepare = submit::prepare(&args.inputs, spec, kind, &context.progress);
     let job = context
         .signals
         .or_interrupted("nothing was submitted", prepare)

@@ -52,7 +52,7 @@ pub(super) async fn to_end(
         true => None,
         false => Some(out_of(args)?),
     };
-    let spec = args.settings.spec(false);
+    let spec = args.settings.spec();
     let prepare = submit::prepare(&args.inputs, spec, kind, &context.progress);
     let job = context
         .signals

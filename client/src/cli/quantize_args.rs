@@ -215,7 +215,7 @@ fn incomplete(command: &str, missing: &[&str]) -> Error {
 
 impl SettingArgs {
     /// The settings as the API has them.
-    pub fn spec(&self, plan_only: bool) -> QuantizeSpec {
+    pub fn spec(&self) -> QuantizeSpec {
         let settings = [
             &self.linear,
             &self.dtype,
@@ -241,7 +241,6 @@ impl SettingArgs {
             chip: self.chip.clone().unwrap_or_default(),
             output_targets: self.output_target.clone(),
             save_outputs: self.save_outputs,
-            plan_only,
         }
     }
 }

@@ -48,11 +48,7 @@ pub fn job_json(job: &Job) -> Value {
             "calibration": files(&spec.calibration),
             "evaluation": files(&spec.evaluation),
             "quantize": spec.quantize.as_ref().map(quantize_json),
-            "analyze": spec.kind.as_ref().map(|Kind::Analyze(analyze)| json!({
-                "exact": analyze.exact,
-                "outputs": analyze.outputs,
-                "metric": analyze.metric,
-            })),
+            "kind": kind_json(spec.kind.as_ref()),
         })
     });
     let stages: Vec<_> = job
@@ -297,8 +293,19 @@ fn quantize_json(spec: &QuantizeSpec) -> Value {
         "settings": settings,
         "freeze_integers": spec.freeze_integers,
         "save_outputs": spec.save_outputs,
-        "plan_only": spec.plan_only,
     })
+}
+
+fn kind_json(kind: Option<&Kind>) -> Value {
+    match kind {
+        None => json!({"quantize": {}}),
+        Some(Kind::Plan(_)) => json!({"plan": {}}),
+        Some(Kind::Analyze(analyze)) => json!({"analyze": {
+            "exact": analyze.exact,
+            "outputs": analyze.outputs,
+            "metric": analyze.metric,
+        }}),
+    }
 }
 
 fn job_error_json(error: &JobError) -> Value {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Blobs, Context, FileRef, Next, Stage, TaskInput, TaskOutput, evaluate,
-    payload::{ConvertMap, ConvertReduce, ConvertedPart, decode, encode, load},
+    Blobs, Context, Event, FileRef, QueuedStage, evaluate,
+    payload::load,
     session::Session,
+    stage::{Parts, Peak, Stage},
 };
 use crate::{
     Error, Result,
@@ -16,43 +19,88 @@ use crate::{
     ways::QuantizedLinear,
 };
 
-/// The stage: the same groups of layers as in evaluate.
-pub(super) fn stage(session: &Session, measured: &str) -> Result<Stage> {
-    let maps: Result<Vec<Vec<u8>>> = evaluate::groups(session)
-        .into_iter()
-        .map(|linears| {
-            encode(
-                "convert task",
-                &ConvertMap {
-                    linears,
-                    measured: measured.to_owned(),
-                },
-            )
-        })
-        .collect();
-    let reduce = ConvertReduce {
-        measured: measured.to_owned(),
-    };
-    Ok(Stage {
-        name: "convert",
-        maps: maps?,
-        reduce: encode("convert reduce", &reduce)?,
-    })
+/// The integer weights of every layer, and the job's files.
+pub(super) struct Convert;
+
+/// Some Linears.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Linears {
+    /// Node indices, in execution order.
+    linears: Vec<usize>,
+    /// Blob of the [`Measured`].
+    measured: String,
+}
+
+/// Their integers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Converted {
+    /// Blob of a safetensors file.
+    weights: String,
+    /// Layers whose weight is written under the name of another, and that name.
+    aliases: BTreeMap<String, String>,
+}
+
+impl Convert {
+    /// The same groups of layers as in evaluate.
+    pub(super) fn start(session: &Session, measured: &str) -> Result<QueuedStage> {
+        let map = |linears| Linears {
+            linears,
+            measured: measured.to_owned(),
+        };
+        let groups = evaluate::groups(session);
+        Self::queued(groups.into_iter().map(map), &measured.to_owned())
+    }
+}
+
+impl Stage for Convert {
+    const NAME: &'static str = "convert";
+    type Map = Linears;
+    type Part = Converted;
+    /// Blob of the [`Measured`].
+    type Given = String;
+    /// The job's files.
+    type Done = Vec<FileRef>;
+
+    fn peak(session: &Session, map: &Linears, context: &Context<'_>) -> Result<Option<Peak>> {
+        let blobs = context.blobs;
+        let Measured { planned, .. } = load("measurements", &map.measured, blobs)?;
+        let variant = session.of_plan(&planned, blobs)?;
+        let session = variant.as_deref().unwrap_or(session);
+        Ok(Some(Peak {
+            what: "converting layers".to_owned(),
+            bytes: session.convert_bytes(&map.linears, &planned.plan),
+        }))
+    }
+
+    fn map(
+        session: &Session,
+        map: Linears,
+        context: &Context<'_>,
+        _told: &mut Vec<Event>,
+    ) -> Result<Converted> {
+        self::map(session, map, context.blobs)
+    }
+
+    fn reduce(
+        session: &Session,
+        measured: String,
+        parts: Parts<'_, Self>,
+        blobs: &dyn Blobs,
+        _told: &mut Vec<Event>,
+    ) -> Result<Vec<FileRef>> {
+        self::reduce(session, &measured, parts, blobs)
+    }
 }
 
 /// Integer weights of a group of layers.
-pub(super) fn map(
+fn map(
     session: &Session,
-    task: &TaskInput<'_>,
-    context: &Context<'_>,
-) -> Result<TaskOutput> {
-    let ConvertMap { linears, measured } = decode("convert task", task.payload)?;
-    let blobs = context.blobs;
+    Linears { linears, measured }: Linears,
+    blobs: &dyn Blobs,
+) -> Result<Converted> {
     let Measured { planned, .. } = load("measurements", &measured, blobs)?;
     let variant = session.of_plan(&planned, blobs)?;
     let session = variant.as_deref().unwrap_or(session);
-    let bytes = session.convert_bytes(&linears, &planned.plan);
-    let _held = context.reserve(session, "converting layers", bytes)?;
     let owners = shared::owners(&session.graph, &planned.plan);
     let mut made: BTreeMap<usize, weights::Layer<'_>> = BTreeMap::new();
     for id in linears {
@@ -86,24 +134,20 @@ pub(super) fn map(
         what: "converted weights".to_owned(),
         source,
     };
-    let part = ConvertedPart {
+    Ok(Converted {
         weights: blobs.put(bytes).map_err(io)?,
         aliases,
-    };
-    Ok(TaskOutput {
-        result: encode("converted weights", &part)?,
-        ..TaskOutput::default()
     })
 }
 
 /// Writes every file of the job.
-pub(super) fn reduce(
+fn reduce(
     session: &Session,
-    task: &TaskInput<'_>,
+    measured: &str,
+    converted: Parts<'_, Convert>,
     blobs: &dyn Blobs,
-) -> Result<TaskOutput> {
-    let ConvertReduce { measured } = decode("convert reduce", task.payload)?;
-    let measured: Measured = load("measurements", &measured, blobs)?;
+) -> Result<Vec<FileRef>> {
+    let measured: Measured = load("measurements", measured, blobs)?;
     let calibration: Calibration = load("calibration", &measured.planned.calibration, blobs)?;
     let variant = session.of_plan(&measured.planned, blobs)?;
     let session = variant.as_deref().unwrap_or(session);
@@ -120,8 +164,8 @@ pub(super) fn reduce(
     };
     let mut parts = Vec::new();
     let mut aliases = BTreeMap::new();
-    for input in task.inputs {
-        let part: ConvertedPart = decode("converted weights", input)?;
+    for part in converted {
+        let part = part?;
         parts.push(part.weights);
         aliases.extend(part.aliases);
     }
@@ -139,10 +183,7 @@ pub(super) fn reduce(
             outputs::join(&measured.saved, blobs, path)
         })?;
     }
-    Ok(TaskOutput {
-        next: Some(Next::Finish(files.written)),
-        ..TaskOutput::default()
-    })
+    Ok(files.written)
 }
 
 /// The artifacts so far.

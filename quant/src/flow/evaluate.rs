@@ -6,15 +6,17 @@ use std::collections::BTreeMap;
 
 use dual16_nash::{legality::Rules, ways::Way};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Blobs, Context, Event, LayerMeasured, Next, Notice, Stage, TaskInput, TaskOutput, WayMeasured,
-    analyze,
+    Blobs, Context, Event, LayerMeasured, Notice, QueuedStage, WayMeasured,
     choice::{AllMeasured, Choice},
     float_share,
     footprint::{self, LargestBatch},
-    payload::{EvaluateMap, EvaluateReduce, Evaluated, decode, encode, load, store},
+    payload::{load, store},
     session::Session,
-    trouble, validate,
+    stage::{Parts, Stage},
+    trouble,
 };
 use crate::{
     Error, Result,
@@ -32,29 +34,39 @@ const GROUPS: usize = 16;
 /// A share of saturated values above which somebody should look at the layer's scales.
 const MUCH_CLIPPED: f64 = 0.01;
 
-/// The stage: groups of consecutive layers.
-pub(super) fn stage(session: &Session, calibration: &str) -> Result<Stage> {
-    let maps: Result<Vec<Vec<u8>>> = groups(session)
-        .into_iter()
-        .map(|linears| {
-            let calibration = calibration.to_owned();
-            encode(
-                "evaluate task",
-                &EvaluateMap {
-                    linears,
-                    calibration,
-                },
-            )
-        })
-        .collect();
-    let reduce = EvaluateReduce {
-        calibration: calibration.to_owned(),
-    };
-    Ok(Stage {
-        name: "evaluate",
-        maps: maps?,
-        reduce: encode("evaluate reduce", &reduce)?,
-    })
+/// The figures of every Linear alone, and the plan that follows from them.
+pub(super) struct Evaluate;
+
+/// Some Linears, over all batches.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Linears {
+    /// Node indices, in execution order.
+    linears: Vec<usize>,
+    /// Blob of the [`Calibration`].
+    calibration: String,
+}
+
+/// What was found of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Evaluated {
+    /// By node index.
+    layers: Vec<(usize, LayerMeasured)>,
+    /// Ways that could not be measured, for one.
+    notices: Vec<Notice>,
+}
+
+impl Evaluate {
+    /// Groups of consecutive layers.
+    pub(super) fn start(session: &Session, calibration: &str) -> Result<QueuedStage> {
+        let map = |linears| Linears {
+            linears,
+            calibration: calibration.to_owned(),
+        };
+        Self::queued(
+            groups(session).into_iter().map(map),
+            &calibration.to_owned(),
+        )
+    }
 }
 
 /// The Linears in groups of consecutive ones, as even as can be; those of one weight stay together.
@@ -70,16 +82,45 @@ pub(super) fn groups(session: &Session) -> Vec<Vec<usize>> {
     groups
 }
 
+impl Stage for Evaluate {
+    const NAME: &'static str = "evaluate";
+    type Map = Linears;
+    type Part = Evaluated;
+    /// Blob of the [`Calibration`].
+    type Given = String;
+    /// Blob of the [`Planned`].
+    type Done = String;
+
+    fn map(
+        session: &Session,
+        map: Linears,
+        context: &Context<'_>,
+        told: &mut Vec<Event>,
+    ) -> Result<Evaluated> {
+        self::map(session, map, context, told)
+    }
+
+    fn reduce(
+        session: &Session,
+        calibration: String,
+        parts: Parts<'_, Self>,
+        blobs: &dyn Blobs,
+        _told: &mut Vec<Event>,
+    ) -> Result<String> {
+        self::reduce(session, calibration, parts, blobs)
+    }
+}
+
 /// Measures a group of layers and chooses for each.
-pub(super) fn map(
+fn map(
     session: &Session,
-    task: &TaskInput<'_>,
-    context: &Context<'_>,
-) -> Result<TaskOutput> {
-    let EvaluateMap {
+    Linears {
         linears,
         calibration,
-    } = decode("evaluate task", task.payload)?;
+    }: Linears,
+    context: &Context<'_>,
+    told: &mut Vec<Event>,
+) -> Result<Evaluated> {
     let calibration: Calibration = load("calibration", &calibration, context.blobs)?;
     let source = session.scale_source(&calibration);
     let largest = footprint::largest_batch(session, session.measured_files(), context.blobs)?;
@@ -118,37 +159,27 @@ pub(super) fn map(
         group.notices.extend(clipped(&layer));
         layers.push((id, layer));
     }
-    let mut events: Vec<Event> = group.notices.iter().cloned().map(Event::Notice).collect();
-    events.extend(layers.iter().map(|(_, layer)| Event::Layer(layer.clone())));
-    let result = encode(
-        "measured layers",
-        &Evaluated {
-            layers,
-            notices: group.notices,
-        },
-    )?;
-    Ok(TaskOutput {
-        result,
-        events,
-        next: None,
+    told.extend(group.notices.iter().cloned().map(Event::Notice));
+    told.extend(layers.iter().map(|(_, layer)| Event::Layer(layer.clone())));
+    Ok(Evaluated {
+        layers,
+        notices: group.notices,
     })
 }
 
-/// Gathers the choices, makes the plan, starts the next stage.
-pub(super) fn reduce(
+/// Gathers the choices and makes the plan.
+fn reduce(
     session: &Session,
-    task: &TaskInput<'_>,
+    digest: String,
+    parts: Parts<'_, Evaluate>,
     blobs: &dyn Blobs,
-) -> Result<TaskOutput> {
-    let EvaluateReduce {
-        calibration: digest,
-    } = decode("evaluate reduce", task.payload)?;
+) -> Result<String> {
     let calibration: Calibration = load("calibration", &digest, blobs)?;
     let mut layers = Vec::new();
     let mut notices = session.notices();
     notices.extend(float_share::told(session)?);
-    for input in task.inputs {
-        let evaluated: Evaluated = decode("measured layers", input)?;
+    for evaluated in parts {
+        let evaluated = evaluated?;
         layers.extend(evaluated.layers);
         notices.extend(evaluated.notices);
     }
@@ -175,16 +206,7 @@ pub(super) fn reduce(
         steps: Vec::new(),
         in_the_way: Vec::new(),
     };
-    let planned = store("plan", &planned, blobs)?;
-    let next = match session.job.settings.analyze {
-        Some(_) => analyze::stage(session, &planned)?,
-        None => validate::stage(session, &planned)?,
-    };
-    let next = Some(Next::Stage(next));
-    Ok(TaskOutput {
-        next,
-        ..TaskOutput::default()
-    })
+    store("plan", &planned, blobs)
 }
 
 struct Group<'a> {
@@ -226,9 +248,7 @@ impl Group<'_> {
             .flatten()
             .any(|way| way.metrics.sqnr_rank() < self.session.job.settings.min_layer_sqnr);
         let measured = measured.get(&id).map_or(&[][..], Vec::as_slice);
-        // An analysis is of the plan as it was asked for.
-        let analyzed = self.session.job.settings.analyze.is_some();
-        if request.explicit || !poor || analyzed {
+        if request.explicit || !poor {
             return Vec::new();
         }
         let done = |way: &Way| measured.iter().any(|measured| measured.way == *way);

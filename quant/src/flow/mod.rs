@@ -1,11 +1,6 @@
 //! A job cut into tasks. A stage is map tasks that run anywhere in any order, then one reduce that
-//! folds their results in map order and names what comes next:
-//!
-//! ```text
-//! plan -> observe (batches) -> evaluate (groups of layers) -> validate (batches) -> convert (layers)
-//!                                                                |       ^
-//!                              observe remedies -> mend (batches), again and again
-//! ```
+//! folds their results in map order and names what comes next. A [`stage`] is a type; the [`kind`] of a
+//! job owns the graph of its stages.
 //!
 //! A task is a pure function of its payload, its inputs and the job's blobs, so a job's artifacts
 //! do not depend on the number of workers, on order, on retries or on kills. This module knows
@@ -18,6 +13,7 @@ mod evaluate;
 mod files;
 mod float_share;
 mod footprint;
+mod kind;
 mod left_out;
 mod mend;
 mod observe;
@@ -27,6 +23,7 @@ mod plan;
 mod run;
 mod session;
 mod sessions;
+mod stage;
 mod trouble;
 mod validate;
 mod variants;
@@ -34,7 +31,7 @@ mod wants;
 
 pub use crate::{
     blobs::Blobs,
-    job::{FileRef, JobInput, ModelInput},
+    job::{FileRef, JobInput, JobKind, ModelInput},
     report::{
         Event, LayerAccumulated, LayerMeasured, MendStep, Notice, OperatorMeasured, OutputMeasured,
         SensitivityMeasured, WayMeasured,
@@ -52,7 +49,7 @@ use session::Session;
 use sessions::Sessions;
 
 use crate::{
-    Error, Result,
+    Result,
     memory::{MemoryBudget, Reservation},
 };
 
@@ -79,7 +76,7 @@ pub enum Part {
 pub struct TaskInput<'a> {
     /// The job it belongs to.
     pub job: &'a JobInput,
-    /// Stage name: "plan", "observe", "evaluate", "validate", "convert".
+    /// Its stage's name; that of a job's first is [`FIRST_STAGE`].
     pub stage: &'a str,
     /// Map or reduce.
     pub part: Part,
@@ -104,21 +101,24 @@ pub struct TaskOutput {
 #[derive(Debug)]
 pub enum Next {
     /// Another stage.
-    Stage(Stage),
+    Stage(QueuedStage),
     /// The job is done; these are its files.
     Finish(Vec<FileRef>),
 }
 
 /// A stage to start.
 #[derive(Debug)]
-pub struct Stage {
+pub struct QueuedStage {
     /// Name, shown to people.
-    pub name: &'static str,
+    pub name: String,
     /// One payload a map task.
     pub maps: Vec<Vec<u8>>,
     /// Payload of the reduce.
     pub reduce: Vec<u8>,
 }
+
+/// The stage that every job begins with: a reduce without a payload.
+pub const FIRST_STAGE: &str = kind::FIRST;
 
 /// Runs tasks, several at once. Keeps the last jobs' models, so that their tasks share them, and
 /// holds all of them to one memory budget.
@@ -148,43 +148,12 @@ impl Executor {
         control: &dyn Control,
     ) -> Result<TaskOutput> {
         let session = self.sessions.of(task.job, blobs, &self.memory, control)?;
-        let session = session.as_ref();
         let context = &Context {
             executor: self,
             blobs,
             control,
         };
-        // A reduce's inputs are small beside any batch, but there is one for each map.
-        let _held = match task.part {
-            Part::Reduce if !task.inputs.is_empty() => {
-                let what = format!("folding the results of {}", task.stage);
-                Some(context.reserve(session, &what, footprint::decoded(task.inputs))?)
-            }
-            _ => None,
-        };
-        match (task.stage, task.part) {
-            ("plan", Part::Reduce) => plan::reduce(session, blobs),
-            ("observe", Part::Map) => observe::map(session, task, context),
-            ("observe", Part::Reduce) => observe::reduce(session, task, blobs),
-            ("evaluate", Part::Map) => evaluate::map(session, task, context),
-            ("evaluate", Part::Reduce) => evaluate::reduce(session, task, blobs),
-            ("estimate", Part::Map) => analyze::estimate_map(session, task, context),
-            ("estimate", Part::Reduce) => analyze::estimate_reduce(session, task, blobs),
-            ("analyze", Part::Map) => analyze::exact_map(session, task, context),
-            ("analyze", Part::Reduce) => analyze::exact_reduce(session, task, blobs),
-            ("cumulative", Part::Map) => analyze::cumulative_map(session, task, context),
-            ("cumulative", Part::Reduce) => analyze::cumulative_reduce(session, task, blobs),
-            ("mend", Part::Map) => mend::map(session, task, context),
-            ("mend", Part::Reduce) => mend::reduce(session, task, blobs),
-            ("validate", Part::Map) => validate::map(session, task, context),
-            ("validate", Part::Reduce) => validate::reduce(session, task, blobs),
-            ("convert", Part::Map) => convert::map(session, task, context),
-            ("convert", Part::Reduce) => convert::reduce(session, task, blobs),
-            (stage, part) => Err(Error::Payload {
-                what: "stage",
-                reason: format!("there is no {part:?} task of a stage '{stage}'"),
-            }),
-        }
+        task.job.kind.run(&session, task, context)
     }
 }
 

@@ -9,18 +9,20 @@ use dual16_nash::{
     split::SplitWeight,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Context, Next, Stage, TaskInput, TaskOutput, evaluate,
-    mend::{self, Begin},
-    payload::{ObserveMap, Observed, decode, encode, load, store},
+    Blobs, Context, Event, QueuedStage,
+    mend::Begin,
+    payload::{load, store},
     session::Session,
+    stage::{Parts, Peak, Stage},
     variants::Variant,
 };
 use crate::{
     Result,
     error::KernelContext,
     exec::{Capture, Carried, Integers, captured, walk},
-    flow::Blobs,
     graph::{Linear, NodeId, Side, ValueId},
     observe::{Masked, MergeMode, Sketch, SketchBuilder, Statistics, Wants},
     plan::{Calibration, Key, Slot, floors},
@@ -28,78 +30,152 @@ use crate::{
     ways::gemm_f32,
 };
 
-/// The stage: one map a calibration file.
-pub(super) fn stage(session: &Session) -> Result<Stage> {
-    of(session, None)
+/// Every value of the model as it is, on the calibration batches.
+pub(super) struct Observe;
+
+impl Stage for Observe {
+    const NAME: &'static str = "observe";
+    /// A calibration file.
+    type Map = usize;
+    /// By batch of the file.
+    type Part = Vec<Sketches>;
+    type Given = ();
+    /// Blob of the [`Calibration`].
+    type Done = String;
+
+    fn peak(session: &Session, &file: &usize, context: &Context<'_>) -> Result<Option<Peak>> {
+        peak(session, file, context).map(Some)
+    }
+
+    fn map(
+        session: &Session,
+        file: usize,
+        context: &Context<'_>,
+        _told: &mut Vec<Event>,
+    ) -> Result<Self::Part> {
+        observe_file(session, file, context)
+    }
+
+    fn reduce(
+        session: &Session,
+        (): (),
+        parts: Parts<'_, Self>,
+        blobs: &dyn Blobs,
+        _told: &mut Vec<Event>,
+    ) -> Result<String> {
+        let mut calibration = Calibration {
+            statistics: folded(session, parts)?,
+            floors: BTreeMap::new(),
+        };
+        calibration.floors = floors(&session.scale_source(&calibration))?;
+        store("calibration", &calibration, blobs)
+    }
 }
 
-/// The same of the remedies that the model has places for, on the way to a search among them.
-pub(super) fn remedies(session: &Session, begin: Begin) -> Result<Stage> {
-    of(session, Some(begin))
+impl Observe {
+    pub(super) fn start(session: &Session) -> Result<QueuedStage> {
+        Self::queued(0..session.job.calibration.len(), &())
+    }
 }
 
-fn of(session: &Session, begin: Option<Begin>) -> Result<Stage> {
-    let files = 0..session.job.calibration.len();
-    let remedies_of = begin.as_ref().map(|begin| &begin.plain);
-    let map = |file| ObserveMap {
-        file,
-        remedies_of: remedies_of.cloned(),
-    };
-    let maps: Result<Vec<Vec<u8>>> = files
-        .map(|file| encode("observe task", &map(file)))
-        .collect();
-    Ok(Stage {
-        name: "observe",
-        maps: maps?,
-        reduce: encode("observe reduce", &begin)?,
-    })
+/// What the remedies make that the model has places for, and nothing else.
+pub(super) struct ObserveRemedies;
+
+/// A calibration file, and the blob of the calibration that the remedies follow from.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RemediesMap {
+    file: usize,
+    plain: String,
 }
 
-/// Observes every batch of one file.
-pub(super) fn map(
-    session: &Session,
-    task: &TaskInput<'_>,
-    context: &Context<'_>,
-) -> Result<TaskOutput> {
-    let ObserveMap { file, remedies_of } = decode("observe task", task.payload)?;
-    let all = |plain: String| session.variant(&plain, &Variant::All, context.blobs);
-    let variant = remedies_of.map(all).transpose()?;
-    let session = variant.as_deref().unwrap_or(session);
-    let mut observed = Vec::new();
-    let mut batches = session.file(&session.job.calibration, file, context.blobs)?;
+impl Stage for ObserveRemedies {
+    const NAME: &'static str = "remedies";
+    type Map = RemediesMap;
+    type Part = Vec<Sketches>;
+    type Given = Begin;
+    /// The search that begins, and the blob of the [`Calibration`] of the model and of its remedies.
+    type Done = (Begin, String);
+
+    fn peak(
+        session: &Session,
+        RemediesMap { file, plain }: &RemediesMap,
+        context: &Context<'_>,
+    ) -> Result<Option<Peak>> {
+        let session = session.variant(plain, &Variant::All, context.blobs)?;
+        peak(&session, *file, context).map(Some)
+    }
+
+    fn map(
+        session: &Session,
+        RemediesMap { file, plain }: RemediesMap,
+        context: &Context<'_>,
+        _told: &mut Vec<Event>,
+    ) -> Result<Self::Part> {
+        let session = session.variant(&plain, &Variant::All, context.blobs)?;
+        observe_file(&session, file, context)
+    }
+
+    fn reduce(
+        session: &Session,
+        begin: Begin,
+        parts: Parts<'_, Self>,
+        blobs: &dyn Blobs,
+        _told: &mut Vec<Event>,
+    ) -> Result<Self::Done> {
+        // What was observed of the model as it is stays.
+        let mut calibration: Calibration = load("calibration", &begin.plain, blobs)?;
+        calibration.statistics.extend(folded(session, parts)?);
+        let calibration = store("calibration", &calibration, blobs)?;
+        Ok((begin, calibration))
+    }
+}
+
+impl ObserveRemedies {
+    pub(super) fn start(session: &Session, begin: &Begin) -> Result<QueuedStage> {
+        let map = |file| RemediesMap {
+            file,
+            plain: begin.plain.clone(),
+        };
+        Self::queued((0..session.job.calibration.len()).map(map), begin)
+    }
+}
+
+/// What a batch leaves.
+type Sketches = Vec<(Key, Sketch)>;
+
+fn peak(session: &Session, file: usize, context: &Context<'_>) -> Result<Peak> {
+    let batches = session.file(&session.job.calibration, file, context.blobs)?;
     let bytes = [
         batches.reading_bytes(),
         session.observe_bytes(batches.elements()),
         session.sketches_bytes(batches.count()),
     ];
-    let bytes = bytes.into_iter().fold(0, u64::saturating_add);
-    let _held = context.reserve(session, &format!("observing {}", batches.told()), bytes)?;
+    Ok(Peak {
+        what: format!("observing {}", batches.told()),
+        bytes: bytes.into_iter().fold(0, u64::saturating_add),
+    })
+}
+
+fn observe_file(session: &Session, file: usize, context: &Context<'_>) -> Result<Vec<Sketches>> {
+    let mut observed = Vec::new();
+    let mut batches = session.file(&session.job.calibration, file, context.blobs)?;
     session.for_each_batch(&mut batches, context, |_, batch| {
         let capture = session.float_run(batch, &session.all_values())?;
         observed.push(observe_batch(session, &capture)?);
         Ok(())
     })?;
-    let batches = observed;
-    let result = encode("observations", &Observed { batches })?;
-    Ok(TaskOutput {
-        result,
-        ..TaskOutput::default()
-    })
+    Ok(observed)
 }
 
-/// Folds all batches in order and starts the next stage.
-pub(super) fn reduce(
+/// All batches in order. A file's sketches are folded before the next are decoded.
+fn folded(
     session: &Session,
-    task: &TaskInput<'_>,
-    blobs: &dyn Blobs,
-) -> Result<TaskOutput> {
-    // Each map's sketches are folded before the next are decoded.
-    let begin: Option<Begin> = decode("observe reduce", task.payload)?;
+    files: impl Iterator<Item = Result<Vec<Sketches>>>,
+) -> Result<BTreeMap<Key, Statistics>> {
     let merge = session.job.settings.merge;
     let mut statistics: BTreeMap<Key, Statistics> = BTreeMap::new();
-    for input in task.inputs {
-        let observed: Observed = decode("observations", input)?;
-        for (key, sketch) in observed.batches.into_iter().flatten() {
+    for batches in files {
+        for (key, sketch) in batches?.into_iter().flatten() {
             // Where the inputs of a table lie is a matter of all batches.
             let merge = match key {
                 Key::Above(_) | Key::Below(_) => MergeMode::Exact,
@@ -108,32 +184,10 @@ pub(super) fn reduce(
             statistics.entry(key).or_default().push(sketch, merge);
         }
     }
-    let mut calibration = Calibration {
-        statistics,
-        floors: BTreeMap::new(),
-    };
-    let next = match begin {
-        None => {
-            calibration.floors = floors(&session.scale_source(&calibration))?;
-            let calibration = store("calibration", &calibration, blobs)?;
-            evaluate::stage(session, &calibration)?
-        }
-        Some(begin) => {
-            // What was observed of the model as it is stays.
-            let plain: Calibration = load("calibration", &begin.plain, blobs)?;
-            calibration.statistics.extend(plain.statistics);
-            calibration.floors = plain.floors;
-            let calibration = store("calibration", &calibration, blobs)?;
-            mend::first_round(session, begin, &calibration, blobs)?
-        }
-    };
-    Ok(TaskOutput {
-        next: Some(Next::Stage(next)),
-        ..TaskOutput::default()
-    })
+    Ok(statistics)
 }
 
-fn observe_batch(session: &Session, capture: &Capture) -> Result<Vec<(Key, Sketch)>> {
+fn observe_batch(session: &Session, capture: &Capture) -> Result<Sketches> {
     let graph = &session.graph;
     let mut sketches = Vec::new();
     let mut machine = crate::exec::Calibration::new(graph, capture);

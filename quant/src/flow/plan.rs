@@ -1,5 +1,5 @@
 //! Stage plan: the model is loaded, the request bound to its names, every batch file checked, and
-//! what cannot run said, before any work is queued. With `plan_only` it is all that is done.
+//! what cannot run said, before any work is queued. Of some jobs it is all that is done.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,8 +7,11 @@ use dual16_nash::legality::Rules;
 use serde::Serialize;
 
 use super::{
-    Blobs, Event, Next, Notice, TaskOutput, analyze, convert::Files, evaluate, float_share,
-    observe, session::Session,
+    Blobs, Context, Event, FileRef, Notice,
+    convert::Files,
+    evaluate, float_share,
+    session::Session,
+    stage::{Parts, Stage, no_maps},
 };
 use crate::{
     Result,
@@ -23,35 +26,45 @@ use crate::{
     plan::{Calibration, Chosen, Plan},
 };
 
-/// Checks everything and starts the first stage.
-pub(super) fn reduce(session: &Session, blobs: &dyn Blobs) -> Result<TaskOutput> {
-    for file in session
-        .job
-        .calibration
-        .iter()
-        .chain(&session.job.evaluation)
-    {
-        session.check_file(file, blobs)?;
+/// Everything that can be known before any batch is run.
+pub(super) struct Check;
+
+impl Stage for Check {
+    const NAME: &'static str = "plan";
+    type Map = ();
+    type Part = ();
+    type Given = ();
+    type Done = ();
+
+    fn map(_: &Session, (): (), _: &Context<'_>, _: &mut Vec<Event>) -> Result<()> {
+        Err(no_maps(Self::NAME))
     }
-    analyze::check(session)?;
-    let mut events: Vec<Event> = session.notices().into_iter().map(Event::Notice).collect();
-    events.extend(float_share::told(session)?.map(Event::Notice));
-    let next = match session.job.settings.plan_only {
-        true => {
-            let mut files = Files {
-                blobs,
-                written: Vec::new(),
-            };
-            files.put("plan.json", dry_run(session)?.into_bytes())?;
-            Next::Finish(files.written)
+
+    fn reduce(
+        session: &Session,
+        (): (),
+        _parts: Parts<'_, Self>,
+        blobs: &dyn Blobs,
+        told: &mut Vec<Event>,
+    ) -> Result<()> {
+        let job = &session.job;
+        for file in job.calibration.iter().chain(&job.evaluation) {
+            session.check_file(file, blobs)?;
         }
-        false => Next::Stage(observe::stage(session)?),
+        told.extend(session.notices().into_iter().map(Event::Notice));
+        told.extend(float_share::told(session)?.map(Event::Notice));
+        Ok(())
+    }
+}
+
+/// The files of a job that ends here.
+pub(super) fn files(session: &Session, blobs: &dyn Blobs) -> Result<Vec<FileRef>> {
+    let mut files = Files {
+        blobs,
+        written: Vec::new(),
     };
-    Ok(TaskOutput {
-        events,
-        next: Some(next),
-        ..TaskOutput::default()
-    })
+    files.put("plan.json", dry_run(session)?.into_bytes())?;
+    Ok(files.written)
 }
 
 #[derive(Serialize)]

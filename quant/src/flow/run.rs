@@ -1,7 +1,8 @@
 //! A whole job in this process, without a queue.
 
 use super::{
-    Blobs, Control, Event, Executor, FileRef, JobInput, Next, Part, Stage, TaskInput, TaskOutput,
+    Blobs, Control, Event, Executor, FIRST_STAGE, FileRef, JobInput, Next, Part, QueuedStage,
+    TaskInput, TaskOutput,
 };
 use crate::{Result, memory::MemoryBudget};
 
@@ -15,7 +16,7 @@ use crate::{Result, memory::MemoryBudget};
 ///
 /// ```
 /// use std::{io, path::{Path, PathBuf}};
-/// use dual16_quant::{InputLimits, flow::{Blobs, Control, FileRef, JobInput, ModelInput}, settings::Settings};
+/// use dual16_quant::{InputLimits, flow::{Blobs, Control, FileRef, JobInput, JobKind, ModelInput}, settings::Settings};
 ///
 /// /// Files by path; what a job makes goes to a folder.
 /// struct Files(tempfile::TempDir);
@@ -50,6 +51,7 @@ use crate::{Result, memory::MemoryBudget};
 ///     calibration: vec![file("calib/000.safetensors")],
 ///     evaluation: vec![],
 ///     settings: Settings::default(),
+///     kind: JobKind::Quantize,
 ///     limits: InputLimits::DEFAULT,
 ///     digest: "an example".to_owned(),
 /// };
@@ -65,8 +67,8 @@ pub fn run(
     tell: &mut dyn FnMut(Event),
 ) -> Result<Vec<FileRef>> {
     let executor = Executor::new(MemoryBudget::new(None));
-    let mut stage = Stage {
-        name: "plan",
+    let mut stage = QueuedStage {
+        name: FIRST_STAGE.to_owned(),
         maps: Vec::new(),
         reduce: Vec::new(),
     };
@@ -74,7 +76,7 @@ pub fn run(
         let mut task = |part, payload: &[u8], inputs: &[Vec<u8>]| -> Result<TaskOutput> {
             let task = TaskInput {
                 job,
-                stage: stage.name,
+                stage: &stage.name,
                 part,
                 payload,
                 inputs,

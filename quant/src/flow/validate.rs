@@ -5,12 +5,14 @@ mod told;
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Blobs, Context, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
-    TaskOutput, convert, mend,
+    Blobs, Context, Event, LayerAccumulated, Notice, OutputMeasured, QueuedStage, mend,
     operators::{self, BatchOperators},
-    payload::{BatchErrors, ValidateMap, ValidateReduce, Validated, decode, encode, load, store},
+    payload::{BatchErrors, load, store},
     session::Session,
+    stage::{Parts, Peak, Stage},
     trouble,
 };
 use told::{mended_layers, not_reached, parted, parts, reached, wide_accumulators};
@@ -27,61 +29,123 @@ use crate::{
     ways::isolated::add_errors,
 };
 
-/// The stage: one map a measured file.
-pub(super) fn stage(session: &Session, planned: &str) -> Result<Stage> {
-    of(session, planned, None)
+/// The whole quantized model against float.
+pub(super) struct Validate;
+
+/// A measured file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct File {
+    file: usize,
+    /// Blob of the [`Planned`].
+    planned: String,
 }
 
-/// The same of what a search has come to.
-pub(super) fn confirm(session: &Session, planned: &str, search: String) -> Result<Stage> {
-    of(session, planned, Some(search))
+/// What is validated.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Given {
+    /// Blob of the [`Planned`].
+    planned: String,
+    /// Blob of the search that it confirms.
+    search: Option<String>,
 }
 
-fn of(session: &Session, planned: &str, search: Option<String>) -> Result<Stage> {
-    let maps: Result<Vec<Vec<u8>>> = (0..session.measured_files().len())
-        .map(|file| {
-            encode(
-                "validate task",
-                &ValidateMap {
-                    file,
-                    planned: planned.to_owned(),
-                },
-            )
-        })
-        .collect();
-    let reduce = ValidateReduce {
-        planned: planned.to_owned(),
-        search,
-    };
-    Ok(Stage {
-        name: "validate",
-        maps: maps?,
-        reduce: encode("validate reduce", &reduce)?,
-    })
+/// What a file left: one for each of its batches, in order.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Validated {
+    batches: Vec<BatchErrors>,
+    /// Blobs of the saved outputs, where they were asked for.
+    outputs: Vec<String>,
+}
+
+/// What it comes to.
+pub(super) enum Verdict {
+    /// It was told. Blob of the [`Measured`].
+    Measured(String),
+    /// The outputs are not as good as was asked, and nothing was tried yet.
+    Begin(mend::Begin),
+    /// What a search promised was not confirmed, and it may go on.
+    Again {
+        /// Blob of the search.
+        search: String,
+        /// dB that are missing.
+        short_db: f64,
+    },
+}
+
+impl Validate {
+    /// One map a measured file; `search` is what has come to the plan, where something has.
+    pub(super) fn start(
+        session: &Session,
+        planned: &str,
+        search: Option<String>,
+    ) -> Result<QueuedStage> {
+        let map = |file| File {
+            file,
+            planned: planned.to_owned(),
+        };
+        let given = Given {
+            planned: planned.to_owned(),
+            search,
+        };
+        Self::queued((0..session.measured_files().len()).map(map), &given)
+    }
+}
+
+impl Stage for Validate {
+    const NAME: &'static str = "validate";
+    type Map = File;
+    type Part = Validated;
+    type Given = Given;
+    type Done = Verdict;
+
+    fn peak(session: &Session, map: &File, context: &Context<'_>) -> Result<Option<Peak>> {
+        let blobs = context.blobs;
+        let Planned { plan, mended, .. } = load("plan", &map.planned, blobs)?;
+        let variant = session.of_mended(mended.as_ref(), blobs)?;
+        let session = variant.as_deref().unwrap_or(session);
+        let batches = session.file(session.measured_files(), map.file, blobs)?;
+        // Where the two runs part, passes backwards say why.
+        let bytes = session.sensitivity_bytes(&plan, batches.elements(), PROBES);
+        Ok(Some(Peak {
+            what: format!("validating {}", batches.told()),
+            bytes: bytes.saturating_add(batches.reading_bytes()),
+        }))
+    }
+
+    fn map(
+        session: &Session,
+        file: File,
+        context: &Context<'_>,
+        _told: &mut Vec<Event>,
+    ) -> Result<Validated> {
+        self::map(session, file, context)
+    }
+
+    fn reduce(
+        session: &Session,
+        given: Given,
+        parts: Parts<'_, Self>,
+        blobs: &dyn Blobs,
+        told: &mut Vec<Event>,
+    ) -> Result<Verdict> {
+        self::reduce(session, given, parts, blobs, told)
+    }
 }
 
 /// Runs every batch of one file all three ways.
-pub(super) fn map(
+fn map(
     session: &Session,
-    task: &TaskInput<'_>,
+    File { file, planned }: File,
     context: &Context<'_>,
-) -> Result<TaskOutput> {
-    let ValidateMap { file, planned } = decode("validate task", task.payload)?;
+) -> Result<Validated> {
     let blobs = context.blobs;
     let of: Planned = load("plan", &planned, blobs)?;
     let variant = session.of_plan(&of, blobs)?;
     let session = variant.as_deref().unwrap_or(session);
     let plan = of.plan;
     let prepared = session.prepared(&planned, &plan)?;
-    let mut validated = Validated {
-        batches: Vec::new(),
-        outputs: Vec::new(),
-    };
+    let mut validated = Validated::default();
     let mut batches = session.file(session.measured_files(), file, blobs)?;
-    // Where the two runs part, passes backwards say why.
-    let bytes = session.sensitivity_bytes(&plan, batches.elements(), PROBES);
-    let bytes = bytes.saturating_add(batches.reading_bytes());
-    let _held = context.reserve(session, &format!("validating {}", batches.told()), bytes)?;
     session.for_each_batch(&mut batches, context, |_, batch| {
         let capture = session.float_run(batch, &session.reference_values())?;
         let (graph, float) = (&session.graph, &*session.float);
@@ -107,11 +171,7 @@ pub(super) fn map(
         validated.batches.push(run.errors);
         Ok(())
     })?;
-    let result = encode("validation", &validated)?;
-    Ok(TaskOutput {
-        result,
-        ..TaskOutput::default()
-    })
+    Ok(validated)
 }
 
 /// What each node's integers cost the outputs beyond its fake quants, to first order.
@@ -138,23 +198,24 @@ fn where_they_part(
 }
 
 /// Folds the batches in order, reports, starts the next stage.
-pub(super) fn reduce(
+fn reduce(
     session: &Session,
-    task: &TaskInput<'_>,
-    blobs: &dyn Blobs,
-) -> Result<TaskOutput> {
-    let ValidateReduce {
+    Given {
         planned: digest,
         search,
-    } = decode("validate reduce", task.payload)?;
+    }: Given,
+    parts: Parts<'_, Validate>,
+    blobs: &dyn Blobs,
+    events: &mut Vec<Event>,
+) -> Result<Verdict> {
     let mut planned: Planned = load("plan", &digest, blobs)?;
     let plain = session;
     let variant = session.of_plan(&planned, blobs)?;
     let session = variant.as_deref().unwrap_or(plain);
     let mut total: Option<BatchErrors> = None;
     let mut saved = Vec::new();
-    for input in task.inputs {
-        let validated: Validated = decode("validation", input)?;
+    for validated in parts {
+        let validated = validated?;
         saved.extend(validated.outputs);
         for batch in validated.batches {
             match &mut total {
@@ -172,11 +233,8 @@ pub(super) fn reduce(
                 .to_owned(),
         });
     }
-    if let Some(stage) = mending(plain, &digest, &planned, search.as_deref(), &total, blobs)? {
-        return Ok(TaskOutput {
-            next: Some(Next::Stage(stage)),
-            ..TaskOutput::default()
-        });
+    if let Some(verdict) = not_enough(plain, digest, &planned, search, &total, blobs)? {
+        return Ok(verdict);
     }
     let mut notices = std::mem::take(&mut planned.found);
     notices.extend(not_reached(session, &planned, &total));
@@ -185,7 +243,7 @@ pub(super) fn reduce(
     let known: Vec<&Notice> = planned.notices.iter().chain(&notices).collect();
     let met = trouble::in_runs(&session.graph, &total.trouble, &known);
     notices.extend(met);
-    let mut events: Vec<Event> = notices.iter().cloned().map(Event::Notice).collect();
+    events.extend(notices.iter().cloned().map(Event::Notice));
     planned.notices.extend(notices);
     for (id, sums, _) in &total.linears {
         events.push(Event::Accumulated(LayerAccumulated {
@@ -216,7 +274,7 @@ pub(super) fn reduce(
         operators,
         ..
     } = total;
-    let measured = store(
+    store(
         "measurements",
         &Measured {
             planned,
@@ -226,24 +284,19 @@ pub(super) fn reduce(
             saved,
         },
         blobs,
-    )?;
-    let next = Some(Next::Stage(convert::stage(session, &measured)?));
-    Ok(TaskOutput {
-        events,
-        next,
-        ..TaskOutput::default()
-    })
+    )
+    .map(Verdict::Measured)
 }
 
-/// The stage that goes on where the outputs are not as good as was asked and something may help.
-fn mending(
+/// The verdict that the outputs are not as good as was asked, where something may help.
+fn not_enough(
     session: &Session,
-    digest: &str,
+    digest: String,
     planned: &Planned,
-    search: Option<&str>,
+    search: Option<String>,
     total: &BatchErrors,
     blobs: &dyn Blobs,
-) -> Result<Option<Stage>> {
+) -> Result<Option<Verdict>> {
     let wanted = session.job.settings.min_output_sqnr;
     let [validation, converted] = reached(total);
     let worst = validation.min(converted);
@@ -254,10 +307,15 @@ fn mending(
     match search {
         None => {
             let plain = planned.calibration.clone();
-            mend::begin(session, digest.to_owned(), plain).map(Some)
+            Ok(Some(Verdict::Begin(mend::Begin::of(
+                session, digest, plain,
+            ))))
         }
-        Some(_) if !planned.in_the_way.is_empty() => Ok(None),
-        Some(search) => mend::again(session, search, wanted - worst, blobs),
+        Some(search) if planned.in_the_way.is_empty() && mend::may_go_on(&search, blobs)? => {
+            let short_db = wanted - worst;
+            Ok(Some(Verdict::Again { search, short_db }))
+        }
+        Some(_) => Ok(None),
     }
 }
 

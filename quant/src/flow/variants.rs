@@ -129,6 +129,15 @@ impl Session {
         planned: &Planned,
         blobs: &dyn Blobs,
     ) -> Result<Option<Arc<Session>>> {
+        self.of_mended(planned.mended.as_ref(), blobs)
+    }
+
+    /// The same of the changes alone.
+    pub(super) fn of_mended(
+        &self,
+        mended: Option<&Mended>,
+        blobs: &dyn Blobs,
+    ) -> Result<Option<Arc<Session>>> {
         let of = |mended: &Mended| {
             self.variant(
                 &mended.plain,
@@ -136,7 +145,7 @@ impl Session {
                 blobs,
             )
         };
-        planned.mended.as_ref().map(of).transpose()
+        mended.map(of).transpose()
     }
 }
 

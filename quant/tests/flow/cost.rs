@@ -2,7 +2,10 @@
 
 use crate::support::{Finished, job, run, settings};
 use dual16_nash::{Toolchain, Way};
-use dual16_quant::settings::{SettingValue, WayChoice};
+use dual16_quant::{
+    job::JobKind,
+    settings::{SettingValue, WayChoice},
+};
 use serde_json::Value;
 
 /// linear2 of the article's model: 200 rows of 256, 60 outputs.
@@ -12,8 +15,11 @@ fn finished(way: Way, plan_only: bool) -> Finished {
     let fixed = SettingValue::Way(WayChoice::Fixed(way));
     let mut settings = settings(&[("linear2", fixed)]);
     settings.toolchain = Toolchain::Oe32;
-    settings.plan_only = plan_only;
-    run(&job("smallmodel", settings)).unwrap()
+    let mut job = job("smallmodel", settings);
+    if plan_only {
+        job.kind = JobKind::Plan;
+    }
+    run(&job).unwrap()
 }
 
 fn plan(way: Way) -> Value {

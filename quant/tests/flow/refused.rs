@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use dual16_quant::{onnx::f32_value, settings::Settings};
+use dual16_quant::{job::JobKind, onnx::f32_value, settings::Settings};
 use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
 
 use crate::{
@@ -24,11 +24,8 @@ fn plan(made: Made, told: bool) -> String {
     std::fs::write(folder.path().join("model.onnx"), made.encode()).unwrap();
     std::fs::create_dir(folder.path().join("calib")).unwrap();
     write(&folder.path().join("calib/000.safetensors"));
-    let settings = Settings {
-        plan_only: true,
-        ..Settings::default()
-    };
-    let mut job = job(folder.path().to_str().unwrap(), settings);
+    let mut job = job(folder.path().to_str().unwrap(), Settings::default());
+    job.kind = JobKind::Plan;
     job.evaluation = Vec::new();
     run(&job).err().unwrap().to_string()
 }

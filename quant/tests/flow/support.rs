@@ -9,7 +9,8 @@ use std::{
 use dual16_quant::{
     InputLimits, Result,
     flow::{
-        self, Blobs, Control, Event, Executor, FileRef, JobInput, ModelInput, Next, Part, TaskInput,
+        self, Blobs, Control, Event, Executor, FileRef, JobInput, JobKind, ModelInput, Next, Part,
+        TaskInput,
     },
     memory::MemoryBudget,
     settings::{NamedSetting, SettingValue, Settings},
@@ -83,17 +84,17 @@ pub fn run_on(
     let blobs = Folder::new();
     let mut events = Vec::new();
     let mut stages = Vec::new();
-    let mut stage = flow::Stage {
-        name: "plan",
+    let mut stage = flow::QueuedStage {
+        name: flow::FIRST_STAGE.to_owned(),
         maps: Vec::new(),
         reduce: Vec::new(),
     };
     loop {
-        stages.push((stage.name.to_owned(), stage.maps.len()));
+        stages.push((stage.name.clone(), stage.maps.len()));
         let mut task = |part, payload: &[u8], inputs: &[Vec<u8>]| -> Result<flow::TaskOutput> {
             let task = TaskInput {
                 job,
-                stage: stage.name,
+                stage: &stage.name,
                 part,
                 payload,
                 inputs,
@@ -170,6 +171,7 @@ pub fn job(model: &str, settings: Settings) -> JobInput {
         calibration: batches(&model.join("calib")),
         evaluation: vec![file(&model.join("eval.safetensors"))],
         settings,
+        kind: JobKind::Quantize,
         limits: InputLimits::DEFAULT,
         digest: String::new(),
     };

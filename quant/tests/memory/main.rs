@@ -18,7 +18,7 @@ use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
 
 use dual16_quant::{
     Error, InputLimits,
-    flow::{Executor, JobInput, ModelInput},
+    flow::{Executor, JobInput, JobKind, ModelInput},
     memory::MemoryBudget,
     observe::{ObserverKind, Percentile},
     settings::{SettingValue, Settings},
@@ -170,6 +170,7 @@ fn wide_layers(folder: &Path, settings: Settings) -> JobInput {
         calibration: batches(&calibration),
         evaluation: vec![],
         settings,
+        kind: JobKind::Quantize,
         limits: InputLimits::DEFAULT,
         digest: folder.display().to_string(),
     }

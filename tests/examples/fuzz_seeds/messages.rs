@@ -131,7 +131,6 @@ fn spec() -> v1::JobSpec {
             settings: settings.to_vec(),
             freeze_integers: true,
             save_outputs: true,
-            plan_only: true,
         }),
         kind: Some(v1::job_spec::Kind::Analyze(v1::AnalyzeSpec {
             exact: Some(50),

@@ -79,7 +79,7 @@ fn an_empty_request_is_the_documented_defaults() {
     assert_eq!(settings.rounding.to_string(), "rne");
     assert_eq!(settings.scale_rule.to_string(), "range");
     assert_eq!(settings.min_layer_sqnr, 30.0);
-    assert!(!settings.power_of_two && !settings.save_outputs && !settings.plan_only);
+    assert!(!settings.power_of_two && !settings.save_outputs);
     assert!(settings.by_name.is_empty());
 }
 

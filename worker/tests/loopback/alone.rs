@@ -11,7 +11,7 @@ use std::{
 };
 
 use dual16_proto::v1::{CancelJobRequest, GetJobRequest, Job, JobState, event_detail::Detail};
-use dual16_worker::{Outcome, RunningWorker, TaskError, WorkerOptions};
+use dual16_worker::{RunningWorker, TaskError, TaskOutput, WorkerOptions};
 
 use crate::cluster::{Cluster, Gate, LEASE_TTL, PATIENCE, Script, Task, finish, stage};
 
@@ -91,7 +91,7 @@ async fn four_slots(
 ) -> RunningWorker {
     let (gate, beside) = (Arc::clone(gate), Arc::clone(beside));
     let (running, begun) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let script = move |task: Task<'_>| -> Result<Outcome, TaskError> {
+    let script = move |task: Task<'_>| -> Result<TaskOutput, TaskError> {
         let before = begun.fetch_add(1, Ordering::SeqCst);
         let now = running.fetch_add(1, Ordering::SeqCst) + 1;
         let outcome = match (task.lease.stage.as_str(), task.payload) {
@@ -105,7 +105,7 @@ async fn four_slots(
             (_, []) => finish(Vec::new()),
             _ => {
                 gate.wait();
-                Outcome::default()
+                TaskOutput::default()
             }
         };
         running.fetch_sub(1, Ordering::SeqCst);

@@ -15,7 +15,8 @@ use dual16_proto::v1::{
 };
 use dual16_server::{RunningServer, ServerOptions, job::Backoff};
 use dual16_worker::{
-    Blobs, Control, Next, NextStage, Outcome, RunningWorker, TaskError, TaskRunner, WorkerOptions,
+    Blobs, Control, Next, QueuedStage, RunningWorker, TaskError, TaskOutput, TaskRunner,
+    WorkerOptions,
 };
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -221,7 +222,7 @@ pub(crate) struct Script<F>(pub(crate) F);
 
 impl<F> TaskRunner for Script<F>
 where
-    F: Fn(Task<'_>) -> Result<Outcome, TaskError> + Send + Sync,
+    F: Fn(Task<'_>) -> Result<TaskOutput, TaskError> + Send + Sync,
 {
     fn run(
         &self,
@@ -230,7 +231,7 @@ where
         inputs: &[Vec<u8>],
         blobs: &dyn Blobs,
         control: &dyn Control,
-    ) -> Result<Outcome, TaskError> {
+    ) -> Result<TaskOutput, TaskError> {
         (self.0)(Task {
             lease,
             payload,
@@ -241,22 +242,22 @@ where
     }
 }
 
-pub(crate) fn stage(name: &str, maps: Vec<Vec<u8>>) -> Outcome {
-    let next = NextStage {
+pub(crate) fn stage(name: &str, maps: Vec<Vec<u8>>) -> TaskOutput {
+    let next = QueuedStage {
         name: name.to_owned(),
         maps,
         reduce: Vec::new(),
     };
-    Outcome {
+    TaskOutput {
         next: Some(Next::Stage(next)),
-        ..Outcome::default()
+        ..TaskOutput::default()
     }
 }
 
-pub(crate) fn finish(artifacts: Vec<Artifact>) -> Outcome {
-    Outcome {
+pub(crate) fn finish(artifacts: Vec<Artifact>) -> TaskOutput {
+    TaskOutput {
         next: Some(Next::Finish(artifacts)),
-        ..Outcome::default()
+        ..TaskOutput::default()
     }
 }
 

@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dual16_worker::{Outcome, TaskError};
+use dual16_worker::{TaskError, TaskOutput};
 
 use crate::cluster::{Cluster, Gate, PATIENCE, Script, Task, finish};
 
 const STOP: Duration = Duration::from_secs(1);
 
 /// A one-task job that waits at a gate.
-fn gated(gate: &Arc<Gate>) -> impl Fn(Task<'_>) -> Result<Outcome, TaskError> + use<> {
+fn gated(gate: &Arc<Gate>) -> impl Fn(Task<'_>) -> Result<TaskOutput, TaskError> + use<> {
     let gate = Arc::clone(gate);
     move |_| {
         gate.wait();

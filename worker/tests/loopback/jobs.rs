@@ -7,7 +7,7 @@ use std::{
 };
 
 use dual16_proto::v1::{Artifact, CancelJobRequest, JobState, event_detail::Detail, job_spec};
-use dual16_worker::{Outcome, TaskError};
+use dual16_worker::{TaskError, TaskOutput};
 
 use crate::cluster::{Cluster, Gate, PATIENCE, Script, Task, digest, finish, notice, stage};
 
@@ -22,7 +22,7 @@ fn io(error: std::io::Error) -> TaskError {
 
 /// plan -> spread (3 maps) -> finish. Map i reads the model and leaves 100 000 bytes of i; the
 /// reduce checks their order and stores them all.
-fn spread(task: Task<'_>) -> Result<Outcome, TaskError> {
+fn spread(task: Task<'_>) -> Result<TaskOutput, TaskError> {
     match (task.lease.stage.as_str(), task.payload) {
         ("plan", []) => Ok(stage("spread", vec![vec![1; LARGE], vec![2], vec![3]])),
         ("spread", [first, ..]) => {
@@ -32,7 +32,7 @@ fn spread(task: Task<'_>) -> Result<Outcome, TaskError> {
             let model = task.blobs.path(&onnx.model.unwrap().digest).map_err(io)?;
             assert_eq!(fs::read(model).unwrap(), b"a model");
             let events = vec![notice(&format!("MAP_{first}"))];
-            Ok(Outcome {
+            Ok(TaskOutput {
                 result: vec![*first; LARGE],
                 events,
                 next: None,
@@ -49,7 +49,7 @@ fn spread(task: Task<'_>) -> Result<Outcome, TaskError> {
                 digest,
                 size,
             }];
-            Ok(Outcome {
+            Ok(TaskOutput {
                 events: vec![notice("END")],
                 ..finish(artifacts)
             })
@@ -102,7 +102,7 @@ async fn two_slots_run_two_tasks_at_once_and_no_more() {
             }
             std::thread::sleep(Duration::from_millis(20));
             RUNNING.fetch_sub(1, Ordering::SeqCst);
-            Ok(Outcome::default())
+            Ok(TaskOutput::default())
         }
     };
     let worker = cluster.worker("w", Script(script)).await;
@@ -115,7 +115,7 @@ async fn two_slots_run_two_tasks_at_once_and_no_more() {
 #[tokio::test]
 async fn a_panic_is_an_attempt_and_the_last_one_fails_the_job() {
     let cluster = Cluster::start().await;
-    let script = |task: Task<'_>| -> Result<Outcome, TaskError> {
+    let script = |task: Task<'_>| -> Result<TaskOutput, TaskError> {
         panic!("boom in attempt {}", task.lease.attempt)
     };
     let worker = cluster.worker("w", Script(script)).await;
@@ -173,7 +173,7 @@ async fn a_result_that_the_server_refuses_fails_the_job_with_the_reason() {
     let cluster = Cluster::start().await;
     // A reduce must say what comes next.
     let worker = cluster
-        .worker("w", Script(|_: Task<'_>| Ok(Outcome::default())))
+        .worker("w", Script(|_: Task<'_>| Ok(TaskOutput::default())))
         .await;
     let job = cluster.create_job().await;
     let (job, _) = cluster.ended(&job).await;

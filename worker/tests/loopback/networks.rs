@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use dual16_proto::v1::GetJobRequest;
-use dual16_worker::{Outcome, RunningWorker, TaskError, WorkerOptions};
+use dual16_worker::{RunningWorker, TaskError, TaskOutput, WorkerOptions};
 
 use crate::{
     cluster::{Cluster, Gate, Script, Task, finish, stage},
@@ -46,12 +46,12 @@ async fn a_lease_outlives_the_connection_that_renews_it() {
 }
 
 /// A plan, and then many short tasks.
-fn many(task: Task<'_>) -> Result<Outcome, TaskError> {
+fn many(task: Task<'_>) -> Result<TaskOutput, TaskError> {
     match task.lease.stage.as_str() {
         "plan" => Ok(stage("many", vec![Vec::new(); 40])),
         _ if task.inputs.is_empty() => {
             thread::sleep(Duration::from_millis(10));
-            Ok(Outcome::default())
+            Ok(TaskOutput::default())
         }
         _ => Ok(finish(Vec::new())),
     }

@@ -6,7 +6,7 @@ use dual16_worker::{StartError, start};
 
 use crate::cluster::{Cluster, Script, Task, finish};
 
-fn idle(_: Task<'_>) -> Result<dual16_worker::Outcome, dual16_worker::TaskError> {
+fn idle(_: Task<'_>) -> Result<dual16_worker::TaskOutput, dual16_worker::TaskError> {
     Ok(finish(Vec::new()))
 }
 

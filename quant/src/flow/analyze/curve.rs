@@ -3,17 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FileMap, Ranked, Reduce, TOGETHER, Table, each_batch, files,
+    File, Ranked, TOGETHER, Table, each_batch, files, over_files,
     table::{correlation, measured},
 };
 use crate::{
     Result,
     flow::{
-        Blobs, Context, Next, TaskInput, TaskOutput,
+        Blobs, Context, Event, FileRef, QueuedStage,
         convert::Files,
         files::go_on,
-        payload::{decode, encode, load},
+        payload::load,
         session::Session,
+        stage::{Parts, Stage},
     },
     measured::Planned,
     report::OutputError,
@@ -22,19 +23,57 @@ use crate::{
 
 /// What a batch's worst rows cost together.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct BatchCurve {
+pub(in crate::flow) struct BatchCurve {
     batch: String,
     /// By number of rows, by output.
     errors: Vec<Vec<OutputError>>,
 }
 
+/// The worst rows together, and the job's files.
+pub(in crate::flow) struct Cumulative;
+
+impl Cumulative {
+    pub(in crate::flow) fn start(session: &Session, ranked: &str) -> Result<QueuedStage> {
+        over_files::<Self>(session, ranked)
+    }
+}
+
+impl Stage for Cumulative {
+    const NAME: &'static str = "cumulative";
+    type Map = File;
+    /// By batch of the file.
+    type Part = Vec<BatchCurve>;
+    /// Blob of the [`Ranked`].
+    type Given = String;
+    /// The job's files.
+    type Done = Vec<FileRef>;
+
+    fn map(
+        session: &Session,
+        file: File,
+        context: &Context<'_>,
+        _told: &mut Vec<Event>,
+    ) -> Result<Self::Part> {
+        curves(session, file, context)
+    }
+
+    fn reduce(
+        session: &Session,
+        ranked: String,
+        parts: Parts<'_, Self>,
+        blobs: &dyn Blobs,
+        _told: &mut Vec<Event>,
+    ) -> Result<Vec<FileRef>> {
+        written(session, &ranked, parts, blobs)
+    }
+}
+
 /// The worst rows together, on each batch of one file.
-pub(in crate::flow) fn cumulative_map(
+fn curves(
     session: &Session,
-    task: &TaskInput<'_>,
+    File { file, of }: File,
     context: &Context<'_>,
-) -> Result<TaskOutput> {
-    let FileMap { file, of } = decode("analysis task", task.payload)?;
+) -> Result<Vec<BatchCurve>> {
     let ranked: Ranked = load("ranked rows", &of, context.blobs)?;
     let planned: Planned = load("plan", &ranked.planned, context.blobs)?;
     let prepared = session.prepared(&ranked.planned, &planned.plan)?;
@@ -69,10 +108,7 @@ pub(in crate::flow) fn cumulative_map(
         },
         &analysis,
     )?;
-    Ok(TaskOutput {
-        result: encode("curves", &curves)?,
-        ..TaskOutput::default()
-    })
+    Ok(curves)
 }
 
 /// Numbers of rows that are on together.
@@ -83,19 +119,18 @@ fn counts(rows: usize) -> Vec<usize> {
 }
 
 /// Writes the files.
-pub(in crate::flow) fn cumulative_reduce(
+fn written(
     session: &Session,
-    task: &TaskInput<'_>,
+    ranked: &str,
+    parts: Parts<'_, Cumulative>,
     blobs: &dyn Blobs,
-) -> Result<TaskOutput> {
-    let Reduce { of } = decode("analysis reduce", task.payload)?;
-    let ranked: Ranked = load("ranked rows", &of, blobs)?;
+) -> Result<Vec<FileRef>> {
+    let ranked: Ranked = load("ranked rows", ranked, blobs)?;
     let planned: Planned = load("plan", &ranked.planned, blobs)?;
     let table = Table::new(session, &planned.plan)?;
     let mut batches: Vec<BatchCurve> = Vec::new();
-    for input in task.inputs {
-        let part: Vec<BatchCurve> = decode("curves", input)?;
-        batches.extend(part);
+    for part in parts {
+        batches.extend(part?);
     }
     let mut curve: Vec<Vec<OutputError>> = Vec::new();
     for batch in &batches {
@@ -134,8 +169,5 @@ pub(in crate::flow) fn cumulative_reduce(
     for (name, text) in report.files()? {
         files.put(&name, text.into_bytes())?;
     }
-    Ok(TaskOutput {
-        next: Some(Next::Finish(files.written)),
-        ..TaskOutput::default()
-    })
+    Ok(files.written)
 }

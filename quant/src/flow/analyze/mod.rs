@@ -10,15 +10,16 @@ mod curve;
 mod files;
 mod table;
 
-pub(super) use curve::{cumulative_map, cumulative_reduce};
+pub(super) use curve::Cumulative;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Blobs, Context, Event, Next, Stage, TaskInput, TaskOutput,
+    Blobs, Context, Event, QueuedStage,
     files::go_on,
-    payload::{decode, encode, load, store},
+    payload::{load, store},
     session::Session,
+    stage::{Parts, Stage},
 };
 use table::{correlation, measured, worst_first};
 
@@ -26,11 +27,11 @@ use crate::{
     Error, Result,
     exec::Prepared,
     graph::ValueId,
+    job::{Analyze, JobKind},
     measured::Planned,
     plan::Plan,
     report::OutputError,
     sensitivity::{Analysis, Estimate, FloatValues, PROBES, Row, estimate, exact_all, rows},
-    settings::Analyze,
 };
 
 /// Tasks that the exact rows are cut into, at most; each runs the float model once more.
@@ -38,21 +39,11 @@ const GROUPS: usize = 32;
 /// How many of the worst rows are on together, for the curve.
 const TOGETHER: [usize; 9] = [1, 2, 3, 5, 10, 20, 50, 100, usize::MAX];
 
+/// A measured file.
 #[derive(Debug, Serialize, Deserialize)]
-struct FileMap {
+pub(super) struct File {
     file: usize,
     /// Blob of the [`Planned`] in estimate, of the [`Ranked`] in cumulative.
-    of: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct RowsMap {
-    rows: Vec<usize>,
-    ranked: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Reduce {
     of: String,
 }
 
@@ -67,24 +58,16 @@ struct Ranked {
     exact: Vec<Result<Vec<OutputError>, String>>,
 }
 
-/// The first stage: what each row costs to first order.
-pub(super) fn stage(session: &Session, planned: &str) -> Result<Stage> {
-    over_files(session, "estimate", planned)
-}
-
-fn over_files(session: &Session, name: &'static str, of: &str) -> Result<Stage> {
-    let maps: Result<Vec<Vec<u8>>> = (0..session.measured_files().len())
-        .map(|file| {
-            let of = of.to_owned();
-            encode("analysis task", &FileMap { file, of })
-        })
-        .collect();
-    let of = of.to_owned();
-    Ok(Stage {
-        name,
-        maps: maps?,
-        reduce: encode("analysis reduce", &Reduce { of })?,
-    })
+/// One map a measured file.
+fn over_files<S>(session: &Session, of: &str) -> Result<QueuedStage>
+where
+    S: Stage<Map = File, Given = String>,
+{
+    let map = |file| File {
+        file,
+        of: of.to_owned(),
+    };
+    S::queued((0..session.measured_files().len()).map(map), &of.to_owned())
 }
 
 /// A job's rows and outputs.
@@ -113,15 +96,13 @@ impl<'a> Table<'a> {
 }
 
 fn asked(session: &Session) -> Result<&Analyze> {
-    session
-        .job
-        .settings
-        .analyze
-        .as_ref()
-        .ok_or_else(|| Error::Payload {
+    match &session.job.kind {
+        JobKind::Analyze(asked) => Ok(asked),
+        _ => Err(Error::Payload {
             what: "analysis task",
             reason: "the job asks for no analysis".to_owned(),
-        })
+        }),
+    }
 }
 
 /// The outputs that errors are measured at: those named, or all.
@@ -148,19 +129,54 @@ fn outputs(session: &Session, asked: &Analyze) -> Result<Vec<ValueId>> {
 
 /// Checks what is asked for before any work.
 pub(super) fn check(session: &Session) -> Result<()> {
-    match &session.job.settings.analyze {
-        Some(asked) => outputs(session, asked).map(|_| ()),
-        None => Ok(()),
+    outputs(session, asked(session)?).map(|_| ())
+}
+
+/// What each row costs to first order.
+pub(super) struct EstimateRows;
+
+impl EstimateRows {
+    pub(super) fn start(session: &Session, planned: &str) -> Result<QueuedStage> {
+        over_files::<Self>(session, planned)
+    }
+}
+
+impl Stage for EstimateRows {
+    const NAME: &'static str = "estimate";
+    type Map = File;
+    /// By batch of the file.
+    type Part = Vec<Estimate>;
+    /// Blob of the [`Planned`].
+    type Given = String;
+    /// Blob of the [`Ranked`], and the rows to measure.
+    type Done = (String, Vec<usize>);
+
+    fn map(
+        session: &Session,
+        file: File,
+        context: &Context<'_>,
+        _told: &mut Vec<Event>,
+    ) -> Result<Self::Part> {
+        estimate_file(session, file, context)
+    }
+
+    fn reduce(
+        session: &Session,
+        planned: String,
+        parts: Parts<'_, Self>,
+        blobs: &dyn Blobs,
+        _told: &mut Vec<Event>,
+    ) -> Result<Self::Done> {
+        rank(session, planned, parts, blobs)
     }
 }
 
 /// All rows to first order, on the batches of one file.
-pub(super) fn estimate_map(
+fn estimate_file(
     session: &Session,
-    task: &TaskInput<'_>,
+    File { file, of }: File,
     context: &Context<'_>,
-) -> Result<TaskOutput> {
-    let FileMap { file, of } = decode("analysis task", task.payload)?;
+) -> Result<Vec<Estimate>> {
     let planned: Planned = load("plan", &of, context.blobs)?;
     let prepared = session.prepared(&of, &planned.plan)?;
     let table = Table::new(session, &planned.plan)?;
@@ -178,10 +194,7 @@ pub(super) fn estimate_map(
         },
         &analysis,
     )?;
-    Ok(TaskOutput {
-        result: encode("estimate", &estimates)?,
-        ..TaskOutput::default()
-    })
+    Ok(estimates)
 }
 
 /// Float values of each batch of a measured file.
@@ -207,19 +220,18 @@ fn each_batch(
     })
 }
 
-/// Ranks the rows and starts the exact ones.
-pub(super) fn estimate_reduce(
+/// Ranks the rows.
+fn rank(
     session: &Session,
-    task: &TaskInput<'_>,
+    of: String,
+    parts: Parts<'_, EstimateRows>,
     blobs: &dyn Blobs,
-) -> Result<TaskOutput> {
-    let Reduce { of } = decode("analysis reduce", task.payload)?;
+) -> Result<(String, Vec<usize>)> {
     let planned: Planned = load("plan", &of, blobs)?;
     let table = Table::new(session, &planned.plan)?;
     let mut total: Option<Estimate> = None;
-    for input in task.inputs {
-        let estimates: Vec<Estimate> = decode("estimate", input)?;
-        for estimate in estimates {
+    for estimates in parts {
+        for estimate in estimates? {
             match &mut total {
                 Some(total) => total.merge(&estimate),
                 None => total = Some(estimate),
@@ -243,36 +255,70 @@ pub(super) fn estimate_reduce(
         exact: Vec::new(),
     };
     let digest = store("ranked rows", &ranked, blobs)?;
-    let mut in_graph_order = ranked.rows;
-    in_graph_order.sort_unstable();
-    let size = in_graph_order.len().div_ceil(GROUPS).max(1);
-    let maps: Result<Vec<Vec<u8>>> = in_graph_order
-        .chunks(size)
-        .map(|rows| {
-            let (rows, ranked) = (rows.to_vec(), digest.clone());
-            encode("analysis task", &RowsMap { rows, ranked })
-        })
-        .collect();
-    Ok(TaskOutput {
-        next: Some(Next::Stage(Stage {
-            name: "analyze",
-            maps: maps?,
-            reduce: encode("analysis reduce", &Reduce { of: digest })?,
-        })),
-        ..TaskOutput::default()
-    })
+    Ok((digest, ranked.rows))
+}
+
+/// Some rows exactly.
+pub(super) struct ExactRows;
+
+/// Some rows, and the blob of the [`Ranked`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Rows {
+    rows: Vec<usize>,
+    ranked: String,
+}
+
+impl ExactRows {
+    /// Groups of rows that follow each other in the graph.
+    pub(super) fn start(ranked: &str, mut rows: Vec<usize>) -> Result<QueuedStage> {
+        rows.sort_unstable();
+        let size = rows.len().div_ceil(GROUPS).max(1);
+        let map = |rows: &[usize]| Rows {
+            rows: rows.to_vec(),
+            ranked: ranked.to_owned(),
+        };
+        Self::queued(rows.chunks(size).map(map), &ranked.to_owned())
+    }
+}
+
+impl Stage for ExactRows {
+    const NAME: &'static str = "analyze";
+    type Map = Rows;
+    type Part = Exact;
+    /// Blob of the [`Ranked`].
+    type Given = String;
+    /// Blob of the [`Ranked`] with its errors.
+    type Done = String;
+
+    fn map(
+        session: &Session,
+        rows: Rows,
+        context: &Context<'_>,
+        _told: &mut Vec<Event>,
+    ) -> Result<Exact> {
+        exact_rows(session, rows, context)
+    }
+
+    fn reduce(
+        session: &Session,
+        ranked: String,
+        parts: Parts<'_, Self>,
+        blobs: &dyn Blobs,
+        told: &mut Vec<Event>,
+    ) -> Result<String> {
+        table_of(session, &ranked, parts, blobs, told)
+    }
 }
 
 /// What a group of rows was found to cost.
-type Exact = Vec<(usize, Result<Vec<OutputError>, String>)>;
+pub(super) type Exact = Vec<(usize, Result<Vec<OutputError>, String>)>;
 
 /// Some rows exactly, over all measured batches.
-pub(super) fn exact_map(
+fn exact_rows(
     session: &Session,
-    task: &TaskInput<'_>,
+    Rows { rows, ranked }: Rows,
     context: &Context<'_>,
-) -> Result<TaskOutput> {
-    let RowsMap { rows, ranked } = decode("analysis task", task.payload)?;
+) -> Result<Exact> {
     let Ranked { planned: of, .. } = load("ranked rows", &ranked, context.blobs)?;
     let planned: Planned = load("plan", &of, context.blobs)?;
     let prepared = session.prepared(&of, &planned.plan)?;
@@ -309,44 +355,34 @@ pub(super) fn exact_map(
             &analysis,
         )?;
     }
-    let found: Exact = rows.into_iter().zip(total).collect();
-    Ok(TaskOutput {
-        result: encode("exact rows", &found)?,
-        ..TaskOutput::default()
-    })
+    Ok(rows.into_iter().zip(total).collect())
 }
 
-/// The table of the exact rows; starts the curve.
-pub(super) fn exact_reduce(
+/// The table of the exact rows.
+fn table_of(
     session: &Session,
-    task: &TaskInput<'_>,
+    of: &str,
+    parts: Parts<'_, ExactRows>,
     blobs: &dyn Blobs,
-) -> Result<TaskOutput> {
-    let Reduce { of } = decode("analysis reduce", task.payload)?;
-    let mut ranked: Ranked = load("ranked rows", &of, blobs)?;
+    events: &mut Vec<Event>,
+) -> Result<String> {
+    let mut ranked: Ranked = load("ranked rows", of, blobs)?;
     let planned: Planned = load("plan", &ranked.planned, blobs)?;
     let table = Table::new(session, &planned.plan)?;
     let mut found: Exact = Vec::new();
-    for input in task.inputs {
-        let part: Exact = decode("exact rows", input)?;
-        found.extend(part);
+    for part in parts {
+        found.extend(part?);
     }
     let metric = asked(session)?.metric;
     found
         .sort_by(|(a_row, a), (b_row, b)| worst_first(metric, a, b).then_with(|| a_row.cmp(b_row)));
     (ranked.rows, ranked.exact) = found.into_iter().unzip();
     let measured = measured(&table, &ranked);
-    let mut events: Vec<Event> = Vec::new();
     events.extend(correlation(&ranked).map(Event::Notice));
     events.extend(
         measured
             .into_iter()
             .map(|row| Event::Sensitivity(Box::new(row))),
     );
-    let digest = store("ranked rows", &ranked, blobs)?;
-    Ok(TaskOutput {
-        events,
-        next: Some(Next::Stage(over_files(session, "cumulative", &digest)?)),
-        ..TaskOutput::default()
-    })
+    store("ranked rows", &ranked, blobs)
 }

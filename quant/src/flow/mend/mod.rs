@@ -12,15 +12,16 @@
 
 mod search;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Blobs, Context, Event, Next, Stage, TaskInput, TaskOutput, observe,
-    payload::{decode, encode, load, store},
+    Blobs, Context, Event, QueuedStage,
+    payload::{load, store},
     session::Session,
-    trouble, validate,
+    stage::{Parts, Peak, Stage},
+    trouble,
     variants::{Change, Mended, Variant},
 };
 use crate::{
@@ -81,15 +82,15 @@ pub(super) struct Begin {
     aim_db: f64,
 }
 
-/// The first stage of a search: remedies are observed.
-pub(super) fn begin(session: &Session, planned: String, plain: String) -> Result<Stage> {
-    let aim_db = session.job.settings.min_output_sqnr;
-    let begin = Begin {
-        planned,
-        plain,
-        aim_db,
-    };
-    observe::remedies(session, begin)
+impl Begin {
+    /// A search for what is wrong with a plan, which was made from this calibration.
+    pub(super) fn of(session: &Session, planned: String, plain: String) -> Self {
+        Begin {
+            planned,
+            plain,
+            aim_db: session.job.settings.min_output_sqnr,
+        }
+    }
 }
 
 /// The first round, once the remedies were observed.
@@ -98,7 +99,7 @@ pub(super) fn first_round(
     begin: Begin,
     calibration: &str,
     blobs: &dyn Blobs,
-) -> Result<Stage> {
+) -> Result<QueuedStage> {
     let Begin {
         planned,
         plain,
@@ -121,79 +122,137 @@ pub(super) fn first_round(
     round(session, &search, blobs)
 }
 
-/// Further rounds with a higher aim, where the measured files are this many dB short of what was asked;
-/// none where there were enough.
+/// Whether there may be further rounds.
+pub(super) fn may_go_on(search: &str, blobs: &dyn Blobs) -> Result<bool> {
+    let search: Search = load("search", search, blobs)?;
+    Ok(search.confirmations < MAX_CONFIRMATIONS && search.round < MAX_ROUNDS)
+}
+
+/// Further rounds with a higher aim, where the measured files are this many dB short of what was asked.
 pub(super) fn again(
     session: &Session,
     search: &str,
     short_db: f64,
     blobs: &dyn Blobs,
-) -> Result<Option<Stage>> {
+) -> Result<QueuedStage> {
     let mut search: Search = load("search", search, blobs)?;
-    if search.confirmations >= MAX_CONFIRMATIONS || search.round >= MAX_ROUNDS {
-        return Ok(None);
-    }
     search.confirmations += 1;
     search.aim_db = search.aim_db.max(search.reached_db) + short_db + 0.3;
-    round(session, &search, blobs).map(Some)
+    round(session, &search, blobs)
 }
 
+/// One round.
+pub(super) struct Mend;
+
+/// A calibration file, and the blob of the [`Search`].
 #[derive(Debug, Serialize, Deserialize)]
-struct MendMap {
+pub(super) struct File {
     file: usize,
     search: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct MendReduce {
-    search: String,
+/// What a round comes to.
+pub(super) enum Round {
+    /// Changes were made; another round tells whether they helped.
+    Changed(Search),
+    /// Enough was done, or nothing is left that helps.
+    Ended {
+        /// Blob of the [`Planned`].
+        planned: String,
+        /// Blob of the search.
+        search: String,
+    },
 }
 
-/// What batches told.
+/// What a batch told.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
+pub(super) struct Told {
     /// What each fake quant and table alone costs, in the order of [`rows`].
     estimate: Estimate,
     /// Errors of the whole quantized model in VALIDATION and in CONVERTED, by output.
     outputs: [Vec<ErrorSums>; 2],
 }
 
-fn round(session: &Session, search: &Search, blobs: &dyn Blobs) -> Result<Stage> {
+/// A round of the search as it stands.
+pub(super) fn round(session: &Session, search: &Search, blobs: &dyn Blobs) -> Result<QueuedStage> {
     let search = store("search", search, blobs)?;
-    let maps: Result<Vec<Vec<u8>>> = (0..session.job.calibration.len())
-        .map(|file| {
-            let search = search.clone();
-            encode("mend task", &MendMap { file, search })
-        })
-        .collect();
-    Ok(Stage {
-        name: "mend",
-        maps: maps?,
-        reduce: encode("mend reduce", &MendReduce { search })?,
-    })
+    let map = |file| File {
+        file,
+        search: search.clone(),
+    };
+    Mend::queued((0..session.job.calibration.len()).map(map), &search)
+}
+
+impl Stage for Mend {
+    const NAME: &'static str = "mend";
+    type Map = File;
+    /// By batch of the file.
+    type Part = Vec<Told>;
+    /// Blob of the [`Search`].
+    type Given = String;
+    type Done = Round;
+
+    fn peak(
+        session: &Session,
+        File { file, search }: &File,
+        context: &Context<'_>,
+    ) -> Result<Option<Peak>> {
+        let (session, planned, _) = of_search(session, search, context.blobs)?;
+        let batches = session.file(&session.job.calibration, *file, context.blobs)?;
+        let bytes = session.sensitivity_bytes(&planned.plan, batches.elements(), probes(&session));
+        Ok(Some(Peak {
+            what: format!("mending on {}", batches.told()),
+            bytes: bytes.saturating_add(batches.reading_bytes()),
+        }))
+    }
+
+    fn map(
+        session: &Session,
+        file: File,
+        context: &Context<'_>,
+        _told: &mut Vec<Event>,
+    ) -> Result<Vec<Told>> {
+        self::map(session, file, context)
+    }
+
+    fn reduce(
+        session: &Session,
+        search: String,
+        parts: Parts<'_, Self>,
+        blobs: &dyn Blobs,
+        told: &mut Vec<Event>,
+    ) -> Result<Round> {
+        self::reduce(session, &search, parts, blobs, told)
+    }
+}
+
+/// The session of the graph that a search has come to, its plan, and the blob of that.
+fn of_search(
+    session: &Session,
+    search: &str,
+    blobs: &dyn Blobs,
+) -> Result<(Arc<Session>, Planned, String)> {
+    let Search {
+        planned: of, plain, ..
+    } = load("search", search, blobs)?;
+    let planned: Planned = load("plan", &of, blobs)?;
+    let session = session.variant(&plain, &Variant::Changed(planned.changes()), blobs)?;
+    Ok((session, planned, of))
+}
+
+/// Passes of random signs over each batch.
+fn probes(session: &Session) -> usize {
+    SIGNS.div_ceil(session.job.calibration.len()).max(2)
 }
 
 /// What each fake quant costs on the batches of one file, and what all do.
-pub(super) fn map(
-    session: &Session,
-    task: &TaskInput<'_>,
-    context: &Context<'_>,
-) -> Result<TaskOutput> {
-    let MendMap { file, search } = decode("mend task", task.payload)?;
-    let blobs = context.blobs;
-    let Search {
-        planned: of, plain, ..
-    } = load("search", &search, blobs)?;
-    let planned: Planned = load("plan", &of, blobs)?;
-    let session = session.variant(&plain, &Variant::Changed(planned.changes()), blobs)?;
+fn map(session: &Session, File { file, search }: File, context: &Context<'_>) -> Result<Vec<Told>> {
+    let (session, planned, of) = of_search(session, &search, context.blobs)?;
     let session = session.as_ref();
     let plan = &planned.plan;
     let prepared = session.prepared(&of, plan)?;
-    let mut batches = session.file(&session.job.calibration, file, blobs)?;
-    let probes = SIGNS.div_ceil(session.job.calibration.len()).max(2);
-    let bytes = session.sensitivity_bytes(plan, batches.elements(), probes);
-    let bytes = bytes.saturating_add(batches.reading_bytes());
-    let _held = context.reserve(session, &format!("mending on {}", batches.told()), bytes)?;
+    let mut batches = session.file(&session.job.calibration, file, context.blobs)?;
+    let probes = probes(session);
     let mut told: Vec<Told> = Vec::new();
     let rows = rows(&session.graph, plan);
     session.for_each_batch(&mut batches, context, |_, batch| {
@@ -213,10 +272,7 @@ pub(super) fn map(
         told.push(Told { estimate, outputs });
         Ok(())
     })?;
-    Ok(TaskOutput {
-        result: encode("mend result", &told)?,
-        ..TaskOutput::default()
-    })
+    Ok(told)
 }
 
 /// Errors of the model's outputs in one run.
@@ -253,15 +309,16 @@ fn errors<M: Machine>(
 }
 
 /// Keeps what helped, and makes the next changes or ends.
-pub(super) fn reduce(
+fn reduce(
     session: &Session,
-    task: &TaskInput<'_>,
+    search: &str,
+    parts: Parts<'_, Mend>,
     blobs: &dyn Blobs,
-) -> Result<TaskOutput> {
-    let MendReduce { search } = decode("mend reduce", task.payload)?;
-    let mut search: Search = load("search", &search, blobs)?;
+    events: &mut Vec<Event>,
+) -> Result<Round> {
+    let mut search: Search = load("search", search, blobs)?;
     let mut planned: Planned = load("plan", &search.planned, blobs)?;
-    let Some(told) = folded(task.inputs)? else {
+    let Some(told) = folded(parts)? else {
         return Err(Error::Payload {
             what: "mend result",
             reason: "there was no batch".to_owned(),
@@ -272,7 +329,6 @@ pub(super) fn reduce(
     let variant = session.variant(&search.plain, &Variant::Changed(changes.clone()), blobs)?;
     let ledger = search::Ledger::new(&variant, &places, &planned, &told.estimate, &told.outputs)?;
 
-    let mut events = Vec::new();
     let mut kept = changes;
     let pending = std::mem::take(&mut search.pending);
     for pending in pending {
@@ -289,7 +345,7 @@ pub(super) fn reduce(
     let next = ledger.next(search.aim_db, &kept, &search.refused);
     let done = ledger.reached(search.aim_db) || next.is_empty() || search.round >= MAX_ROUNDS;
     search.round += 1;
-    let next = match (done, took_back) {
+    match (done, took_back) {
         (true, false) => {
             planned.in_the_way = match ledger.reached(search.aim_db) {
                 true => Vec::new(),
@@ -297,30 +353,26 @@ pub(super) fn reduce(
             };
             planned.steps.clone_from(&search.steps);
             search.planned = store("plan", &planned, blobs)?;
-            let searched = store("search", &search, blobs)?;
-            validate::confirm(session, &search.planned, searched)?
+            Ok(Round::Ended {
+                search: store("search", &search, blobs)?,
+                planned: search.planned,
+            })
         }
         _ => {
             let next = if done { Vec::new() } else { next };
             kept.extend(next.iter().map(|pending| pending.change));
             search.pending = next;
             replan(session, &mut search, kept, blobs)?;
-            round(session, &search, blobs)?
+            Ok(Round::Changed(search))
         }
-    };
-    Ok(TaskOutput {
-        events,
-        next: Some(Next::Stage(next)),
-        ..TaskOutput::default()
-    })
+    }
 }
 
 /// All batches in order; None of none.
-fn folded(inputs: &[Vec<u8>]) -> Result<Option<Told>> {
+fn folded(parts: Parts<'_, Mend>) -> Result<Option<Told>> {
     let mut total: Option<Told> = None;
-    for input in inputs {
-        let batches: Vec<Told> = decode("mend result", input)?;
-        for batch in batches {
+    for batches in parts {
+        for batch in batches? {
             match &mut total {
                 Some(total) => {
                     total.estimate.merge(&batch.estimate);
