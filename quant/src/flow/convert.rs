@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Blobs, Context, FileRef, Next, Stage, TaskInput, TaskOutput, evaluate,
     payload::{ConvertMap, ConvertReduce, ConvertedPart, decode, encode, load},
-    session::Session,
+    session::{Session, fits},
 };
 use crate::{
     Error, Result,
@@ -13,7 +13,7 @@ use crate::{
     graph::{NodeId, Op},
     measured::Measured,
     plan::{Calibration, shared},
-    ways::QuantizedLinear,
+    ways::{Integers, QuantizedLinear},
 };
 
 /// The stage: the same groups of layers as in evaluate.
@@ -54,6 +54,7 @@ pub(super) fn map(
     let bytes = session.convert_bytes(&linears, &planned.plan);
     let _held = context.reserve(session, "converting layers", bytes)?;
     let owners = shared::owners(&session.graph, &planned.plan);
+    let fits = fits(&planned.plan, &linears, blobs)?;
     let mut made: BTreeMap<usize, weights::Layer<'_>> = BTreeMap::new();
     for id in linears {
         let node = session.graph.node(NodeId(id));
@@ -64,7 +65,11 @@ pub(super) fn map(
         let same = owners.get(&id).and_then(|owner| made.get(owner));
         let (weight_of, same) = same.map(|same| (same.name, &same.linear)).unzip();
         let (name, way, params) = (&node.name, plan.way, &plan.params);
-        match QuantizedLinear::beside(name, linear, way, params, settings, same) {
+        let integers = Integers {
+            linear,
+            fitted: fits.get(&id),
+        };
+        match QuantizedLinear::beside(name, integers, way, params, settings, same) {
             Ok(linear) => {
                 let layer = weights::Layer {
                     name,

@@ -16,6 +16,7 @@ mod choice;
 mod convert;
 mod evaluate;
 mod files;
+mod fits;
 mod float_share;
 mod footprint;
 mod left_out;
@@ -37,7 +38,7 @@ pub use crate::{
     job::{FileRef, JobInput, ModelInput},
     report::{
         Event, LayerAccumulated, LayerMeasured, MendStep, Notice, OperatorMeasured, OutputMeasured,
-        SensitivityMeasured, WayMeasured,
+        SensitivityMeasured, WayFitted, WayMeasured,
     },
     ways::isolated::KernelRun,
 };

@@ -105,6 +105,7 @@ pub(super) fn reduce(
     let mut calibration = Calibration {
         statistics,
         floors: BTreeMap::new(),
+        columns: BTreeMap::new(),
     };
     let next = match begin {
         None => {
@@ -117,8 +118,9 @@ pub(super) fn reduce(
             let plain: Calibration = load("calibration", &begin.plain, blobs)?;
             calibration.statistics.extend(plain.statistics);
             calibration.floors = plain.floors;
+            calibration.columns = plain.columns;
             let calibration = store("calibration", &calibration, blobs)?;
-            mend::first_round(session, begin, &calibration, blobs)?
+            mend::observed(session, begin, &calibration, blobs)?
         }
     };
     Ok(TaskOutput {

@@ -75,7 +75,7 @@ pub(super) fn map(
     let variant = session.of_plan(&of, blobs)?;
     let session = variant.as_deref().unwrap_or(session);
     let plan = of.plan;
-    let prepared = session.prepared(&planned, &plan)?;
+    let prepared = session.prepared(&planned, &plan, blobs)?;
     let mut validated = Validated {
         batches: Vec::new(),
         outputs: Vec::new(),
@@ -230,8 +230,11 @@ fn mending(
     }
     match search {
         None => {
-            let plain = planned.calibration.clone();
-            mend::begin(session, digest.to_owned(), plain).map(Some)
+            let plain = match &planned.mended {
+                Some(asked) => asked.plain.clone(),
+                None => planned.calibration.clone(),
+            };
+            mend::begin(session, digest.to_owned(), plain, planned.changes()).map(Some)
         }
         Some(_) if !planned.in_the_way.is_empty() => Ok(None),
         Some(search) => mend::again(session, search, wanted - worst, blobs),

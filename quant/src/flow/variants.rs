@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::{Blobs, payload::load, session::Session};
 use crate::{
     Result,
+    fit::Fit,
+    graph::NodeId,
     measured::Planned,
     plan::Calibration,
-    remedy::{Place, Places},
+    remedy::{Place, Places, Remedy},
 };
 
 /// One change to a plan.
@@ -24,6 +26,8 @@ pub(crate) enum Change {
         /// What runs.
         #[serde(with = "crate::plan::way_text")]
         way: Way,
+        /// The accepted fit of it that it runs with; `None` for the plain way.
+        fit: Option<Fit>,
     },
     /// A remedy stands, by its number among the [`Places`].
     Remedy(usize),
@@ -137,8 +141,23 @@ pub(super) fn standing<'p>(
     places: &'p Places,
     changes: &'p [Change],
 ) -> impl Iterator<Item = &'p Place> {
-    changes.iter().filter_map(|change| match *change {
+    changes.iter().enumerate().filter_map(|(at, change)| match *change {
         Change::Remedy(index) => places.places.get(index),
+        // What makes the input takes the factors in as long as the Linear runs with the fit.
+        Change::Way {
+            linear,
+            fit: Some(Fit { equalize: true, .. }),
+            ..
+        } => {
+            let later = |change: &Change| {
+                matches!(change, Change::Way { linear: of, .. } if *of == linear)
+            };
+            let is_last = !changes[at + 1..].iter().any(later);
+            let of_it = |place: &&Place| {
+                place.remedy == Remedy::Equalize && place.node == NodeId(linear)
+            };
+            places.places.iter().find(of_it).filter(|_| is_last)
+        }
         Change::Way { .. } | Change::Int16(_) => None,
     })
 }

@@ -2,6 +2,7 @@
 //! exact arithmetic, for places where an integer tensor of the plain way loses what the model's
 //! outputs need. One file a remedy; each finds its places in a graph and adds an alternative for each.
 
+pub(crate) mod equalize;
 mod late_mean;
 mod split_operand;
 mod two_range;
@@ -25,11 +26,18 @@ pub enum Remedy {
     LateMean,
     /// The second operand of a MatMul as two int8 planes.
     SplitOperand,
+    /// Columns of a Linear's input equalized, for a fit of its weight.
+    Equalize,
 }
 
 impl Remedy {
-    /// Every remedy, cheapest first.
-    pub const ALL: [Remedy; 3] = [Remedy::TwoRange, Remedy::LateMean, Remedy::SplitOperand];
+    /// Every remedy.
+    pub const ALL: [Remedy; 4] = [
+        Remedy::TwoRange,
+        Remedy::LateMean,
+        Remedy::SplitOperand,
+        Remedy::Equalize,
+    ];
 
     /// Lower-case name.
     pub const fn name(self) -> &'static str {
@@ -37,6 +45,7 @@ impl Remedy {
             Remedy::TwoRange => "two_range",
             Remedy::LateMean => "late_mean",
             Remedy::SplitOperand => "split",
+            Remedy::Equalize => "eq",
         }
     }
 
@@ -46,6 +55,7 @@ impl Remedy {
             Remedy::TwoRange => "squares in two ranges, small values apart from outliers",
             Remedy::LateMean => "the mean is taken away after the scaling, at its finer step",
             Remedy::SplitOperand => "second operand as two int8 planes, two products added",
+            Remedy::Equalize => "columns of a Linear's input divided, its weight multiplied",
         }
     }
 }
@@ -73,7 +83,7 @@ impl FromStr for Remedy {
 pub struct Place {
     /// What stands there.
     pub remedy: Remedy,
-    /// The node whose output it makes instead.
+    /// The node whose output it makes instead; of an equalization, the Linear that it is for.
     pub node: NodeId,
     /// Nodes that it makes needless with that one, where nothing else reads what they make.
     pub with: Vec<NodeId>,
@@ -102,6 +112,7 @@ impl Places {
         if rules.max_int16_gemm_operands < 2 {
             split_operand::extend(source, &mut extension, &mut places);
         }
+        equalize::extend(source, &mut extension, &mut places);
         Places {
             extended: extension.finish(),
             places,

@@ -142,3 +142,19 @@ fn what_cannot_be_reached_is_said_with_what_stands_in_the_way() {
     let in_the_way = result["in_the_way"].as_array().unwrap();
     assert!(!in_the_way.is_empty(), "{result:#}");
 }
+
+/// The output needs more of linear2 than int8 rounding gives, and a fit of the same cost is taken before a
+/// second product is.
+#[test]
+fn a_fit_is_tried_before_a_second_product() {
+    let settings = Settings {
+        min_layer_sqnr: 20.0,
+        ..mending(30.0)
+    };
+    let mut job = job("smallmodel", settings);
+    // A toolchain's best way would be taken at once where the layer is so poor alone.
+    job.settings.by_name.clear();
+    let finished = run(&job).unwrap();
+    let steps = steps(&finished);
+    println!("{steps:#?}");
+}

@@ -58,6 +58,7 @@ impl Planned {
                     input: plan.params(input).unwrap(),
                     output: plan.params(output),
                     inner: InnerParams::Gemm,
+                    fit: None,
                 },
             };
             plan.linears.insert(id.0, linear);
@@ -73,7 +74,7 @@ impl Planned {
                 plan.operands.insert((index, 1), plan_of);
             }
         }
-        let prepared = Prepared::new(graph, &plan, &Settings::default()).unwrap();
+        let prepared = Prepared::new(graph, &plan, &Fits::new(), &Settings::default()).unwrap();
         Planned {
             plan,
             prepared,

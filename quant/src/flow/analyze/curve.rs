@@ -37,7 +37,7 @@ pub(in crate::flow) fn cumulative_map(
     let FileMap { file, of } = decode("analysis task", task.payload)?;
     let ranked: Ranked = load("ranked rows", &of, context.blobs)?;
     let planned: Planned = load("plan", &ranked.planned, context.blobs)?;
-    let prepared = session.prepared(&ranked.planned, &planned.plan)?;
+    let prepared = session.prepared(&ranked.planned, &planned.plan, context.blobs)?;
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
     let worst = ranked

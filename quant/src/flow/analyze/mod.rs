@@ -162,7 +162,7 @@ pub(super) fn estimate_map(
 ) -> Result<TaskOutput> {
     let FileMap { file, of } = decode("analysis task", task.payload)?;
     let planned: Planned = load("plan", &of, context.blobs)?;
-    let prepared = session.prepared(&of, &planned.plan)?;
+    let prepared = session.prepared(&of, &planned.plan, context.blobs)?;
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
     let mut estimates: Vec<Estimate> = Vec::new();
@@ -275,7 +275,7 @@ pub(super) fn exact_map(
     let RowsMap { rows, ranked } = decode("analysis task", task.payload)?;
     let Ranked { planned: of, .. } = load("ranked rows", &ranked, context.blobs)?;
     let planned: Planned = load("plan", &of, context.blobs)?;
-    let prepared = session.prepared(&of, &planned.plan)?;
+    let prepared = session.prepared(&of, &planned.plan, context.blobs)?;
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
     let wanted: Vec<Row> = rows

@@ -77,22 +77,50 @@ pub(super) struct Begin {
     planned: String,
     /// Blob of the calibration of the model as it is.
     pub(super) plain: String,
-    aim_db: f64,
+    /// What stays whatever the search finds: changes that settings ask for.
+    asked: Vec<Change>,
+    /// SQNR in dB that every output is to reach; `None` where there is no search, and what was asked for
+    /// is all that is changed.
+    aim_db: Option<f64>,
 }
 
-/// The first stage of a search: remedies are observed.
-pub(super) fn begin(session: &Session, planned: String, plain: String) -> Result<Stage> {
-    let aim_db = session.job.settings.min_output_sqnr;
+/// The first stage of a search: remedies are observed. `asked` are the changes of the plan that is not good
+/// enough.
+pub(super) fn begin(
+    session: &Session,
+    planned: String,
+    plain: String,
+    asked: Vec<Change>,
+) -> Result<Stage> {
+    let aim_db = Some(session.job.settings.min_output_sqnr);
     let begin = Begin {
         planned,
         plain,
+        asked,
         aim_db,
     };
     observe::remedies(session, begin)
 }
 
-/// The first round, once the remedies were observed.
-pub(super) fn first_round(
+/// The first stage on the way to a plan with the changes that settings ask for, and no others.
+pub(super) fn apply(
+    session: &Session,
+    planned: String,
+    plain: String,
+    asked: Vec<Change>,
+) -> Result<Stage> {
+    let begin = Begin {
+        planned,
+        plain,
+        asked,
+        aim_db: None,
+    };
+    observe::remedies(session, begin)
+}
+
+/// The first round of a search, once the remedies were observed; the runs of the whole model where there
+/// is no search.
+pub(super) fn observed(
     session: &Session,
     begin: Begin,
     calibration: &str,
@@ -101,6 +129,7 @@ pub(super) fn first_round(
     let Begin {
         planned,
         plain,
+        asked,
         aim_db,
     } = begin;
     let mut search = Search {
@@ -108,7 +137,7 @@ pub(super) fn first_round(
         unmended: planned,
         plain,
         calibration: calibration.to_owned(),
-        aim_db,
+        aim_db: aim_db.unwrap_or(0.0),
         reached_db: f64::NEG_INFINITY,
         round: 0,
         confirmations: 0,
@@ -116,8 +145,11 @@ pub(super) fn first_round(
         refused: Vec::new(),
         steps: Vec::new(),
     };
-    replan(session, &mut search, Vec::new(), blobs)?;
-    round(session, &search, blobs)
+    replan(session, &mut search, asked, blobs)?;
+    match aim_db {
+        Some(_) => round(session, &search, blobs),
+        None => validate::stage(session, &search.planned),
+    }
 }
 
 /// Further rounds with a higher aim, where the measured files are this many dB short of what was asked;
@@ -187,7 +219,7 @@ pub(super) fn map(
     let session = session.variant(&plain, &Variant::Changed(planned.changes()), blobs)?;
     let session = session.as_ref();
     let plan = &planned.plan;
-    let prepared = session.prepared(&of, plan)?;
+    let prepared = session.prepared(&of, plan, blobs)?;
     let mut batches = session.file(&session.job.calibration, file, blobs)?;
     let probes = SIGNS.div_ceil(session.job.calibration.len()).max(2);
     let bytes = session.sensitivity_bytes(plan, batches.elements(), probes);
@@ -329,20 +361,13 @@ fn replan(
     let mut chosen: BTreeMap<usize, Chosen> = BTreeMap::new();
     for (id, layer) in &mut planned.layers {
         let way = changes.iter().rev().find_map(|change| match *change {
-            Change::Way { linear, way } if linear == *id => Some(way),
+            Change::Way { linear, way, fit } if linear == *id => Some((way, fit)),
             _ => None,
         });
-        if let Some(way) = way {
-            layer.mend(way);
+        if let Some((way, fit)) = way.filter(|way| *way != (layer.effective, layer.fit)) {
+            layer.mend(way, fit);
         }
-        chosen.insert(
-            *id,
-            Chosen {
-                way: layer.effective,
-                requested: layer.requested.clone(),
-                reason: layer.reason.clone(),
-            },
-        );
+        chosen.insert(*id, layer.chosen());
     }
     let (plan, found) = Plan::build(&variant.scale_source(&calibration), &chosen)?;
     planned.found = trouble::of_plan(&variant.graph, &calibration, &plan, found);
