@@ -1,12 +1,15 @@
 //! A whole job's measurements as they go from stage to stage and into the files: the final plan,
 //! and the sums of errors of every Linear and output.
 
+pub(crate) mod operators;
+
 use serde::{Deserialize, Serialize};
 
+use operators::OperatorSums;
+
 use crate::{
-    flow::{Change, Mended, operators::OperatorSums},
     metrics::{ErrorSums, Metrics},
-    plan::Plan,
+    plan::{Change, Mended, Plan},
     report::{LayerMeasured, MendStep, Notice},
     ways::RunCounts,
 };

@@ -2,7 +2,12 @@
 
 use dual16_nash::ways::Way;
 
-use crate::{cost::OpCost, metrics::Metrics};
+use crate::{
+    cost::OpCost,
+    fit::{Fit, way_name},
+    metrics::Metrics,
+    plan::{Chosen, LinearFit},
+};
 
 pub use crate::{metrics::OutputError, notice::Notice};
 
@@ -89,17 +94,42 @@ pub struct LayerMeasured {
     /// Way that runs.
     #[serde(with = "crate::plan::way_text")]
     pub effective: Way,
+    /// How that is fitted, where it is.
+    pub fit: Option<Fit>,
     /// Why effective is not requested; empty where it is.
     pub reason: String,
-    /// Each way tried.
+    /// Each way tried, and each fit of one that was accepted.
     pub ways: Vec<WayMeasured>,
 }
 
 impl LayerMeasured {
-    /// Takes the way that the outputs need.
-    pub(crate) fn mend(&mut self, way: Way) {
-        self.reason = format!("{} was not enough for the model's outputs", self.effective);
-        self.effective = way;
+    /// What runs, as tables call it.
+    pub fn effective_name(&self) -> String {
+        way_name(self.effective, self.fit)
+    }
+
+    /// Whether this is what runs.
+    pub fn runs(&self, way: &WayMeasured) -> bool {
+        (way.way, way.fit()) == (self.effective, self.fit)
+    }
+
+    /// Takes the way, or the fit of one, that the outputs need.
+    pub(crate) fn mend(&mut self, way: Way, fit: Option<Fit>) {
+        let before = self.effective_name();
+        self.reason = format!("{before} was not enough for the model's outputs");
+        (self.effective, self.fit) = (way, fit);
+    }
+
+    /// What a plan needs to know of it.
+    pub(crate) fn chosen(&self) -> Chosen {
+        let runs = self.ways.iter().find(|way| self.runs(way));
+        let fitted = runs.and_then(|way| way.fitted.as_ref());
+        Chosen {
+            way: self.effective,
+            fit: fitted.map(|fitted| fitted.fit.clone()),
+            requested: self.requested.clone(),
+            reason: self.reason.clone(),
+        }
     }
 }
 
@@ -109,6 +139,8 @@ pub struct WayMeasured {
     /// The way.
     #[serde(with = "crate::plan::way_text")]
     pub way: Way,
+    /// The integers that were fitted for it; `None` for the plain way.
+    pub fitted: Option<WayFitted>,
     /// Whether the toolchain can run it, here.
     pub legal: bool,
     /// Why not; empty where it can.
@@ -117,6 +149,8 @@ pub struct WayMeasured {
     pub metrics: Metrics,
     /// Multiply-accumulates of one batch.
     pub macs: u64,
+    /// Bytes of its integers, biases included.
+    pub weight_bytes: u64,
     /// Share of products (mul_sum) or outputs that are 0.
     pub zero_fraction: f64,
     /// Share of products (mul_sum) or outputs that saturate.
@@ -127,11 +161,32 @@ pub struct WayMeasured {
     pub cost: OpCost,
 }
 
+/// A fit that was accepted: better than the plain way on rows that it was not fitted to.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct WayFitted {
+    /// What runs.
+    pub fit: LinearFit,
+    /// dB of SQNR over the plain way on the rows held out.
+    pub gain_db: f64,
+}
+
 impl WayMeasured {
+    /// How it is fitted, where it is.
+    pub fn fit(&self) -> Option<Fit> {
+        self.fitted.as_ref().map(|fitted| fitted.fit.fit)
+    }
+
+    /// The way and its fit, as tables call it.
+    pub fn name(&self) -> String {
+        way_name(self.way, self.fit())
+    }
+
     /// A way that cannot be set up or run for its layer: no figures, and not to be chosen.
     pub(crate) fn failed(way: Way, reason: String) -> Self {
         WayMeasured {
             way,
+            fitted: None,
+            weight_bytes: 0,
             legal: false,
             metrics: Metrics::none(reason.clone()),
             reason,

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
+    fit::{Fit, way_name},
     metrics::Metric,
     observe::{MergeMode, ObserverKind},
 };
@@ -134,6 +135,8 @@ pub enum SettingValue {
 pub enum WayChoice {
     /// This one.
     Fixed(Way),
+    /// This one, its integers fitted to the layer's inputs.
+    Fitted(Way, Fit),
     /// Measure every way, take the best legal one.
     Auto,
 }
@@ -194,6 +197,7 @@ impl fmt::Display for WayChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WayChoice::Fixed(way) => way.fmt(f),
+            WayChoice::Fitted(way, fit) => f.write_str(&way_name(*way, Some(*fit))),
             WayChoice::Auto => f.write_str("auto"),
         }
     }
@@ -206,8 +210,16 @@ impl FromStr for WayChoice {
         if text == "auto" {
             return Ok(WayChoice::Auto);
         }
-        text.parse().map(WayChoice::Fixed).map_err(|_| {
-            format!("unknown way '{text}'; one of a8w8, a16w8, a8w16, mul_sum, split, a16w16, auto")
-        })
+        let (name, fit) = match text.split_once('+') {
+            Some((name, fit)) => (name, Some(fit.parse::<Fit>()?)),
+            None => (text, None),
+        };
+        let way: Way = name.parse().map_err(|_| {
+            format!("unknown way '{name}'; one of a8w8, a16w8, a8w16, mul_sum, split, a16w16, auto")
+        })?;
+        match fit {
+            Some(fit) => fit.fits(way).map(|()| WayChoice::Fitted(way, fit)),
+            None => Ok(WayChoice::Fixed(way)),
+        }
     }
 }

@@ -23,10 +23,10 @@ pub(crate) fn event_detail(event: Event) -> EventDetail {
             message: notice.message,
         }),
         Event::Layer(layer) => Detail::LayerMeasured(v1::LayerMeasured {
+            effective: layer.effective_name(),
             layer: layer.layer,
             op: layer.op,
             requested: layer.requested,
-            effective: layer.effective.to_string(),
             reason: layer.reason,
             ways: layer.ways.into_iter().map(way).collect(),
         }),
@@ -100,8 +100,14 @@ fn output_sensitivity((output, error): &(String, OutputError)) -> v1::OutputSens
 }
 
 fn way(measured: WayMeasured) -> v1::WayMeasured {
+    let fitted = measured.fitted.as_ref();
     v1::WayMeasured {
-        way: measured.way.to_string(),
+        way: measured.name(),
+        weight_bytes: measured.weight_bytes,
+        fit: fitted.map_or_else(String::new, |fitted| fitted.fit.made.clone()),
+        held_out_gain_db: fitted
+            .map(|fitted| fitted.gain_db)
+            .filter(|db| db.is_finite()),
         legal: measured.legal,
         reason: measured.reason,
         metrics: Some(metrics(&measured.metrics)),
@@ -150,7 +156,8 @@ fn metrics(metrics: &Metrics) -> v1::Metrics {
 mod tests {
     use dual16_quant::{
         cost::{Bound, OpCost},
-        flow::{LayerMeasured, Notice},
+        flow::{LayerMeasured, Notice, WayFitted},
+        plan::LinearFit,
     };
 
     use super::*;
@@ -171,7 +178,18 @@ mod tests {
     #[test]
     fn a_layer_keeps_every_figure_and_its_ways_their_names() {
         let way = WayMeasured {
-            way: "split".parse().unwrap(),
+            way: "a16w8".parse().unwrap(),
+            fitted: Some(WayFitted {
+                fit: LinearFit {
+                    fit: "eq+gptq".parse().unwrap(),
+                    made: "eq0.5+gptq".to_owned(),
+                    blob: String::new(),
+                    clip: 1.0,
+                    inside: None,
+                },
+                gain_db: 18.5,
+            }),
+            weight_bytes: 99,
             legal: false,
             reason: "because".to_owned(),
             metrics: measured(Some(48.7)),
@@ -195,6 +213,7 @@ mod tests {
             op: "Linear".to_owned(),
             requested: "auto".to_owned(),
             effective: "mul_sum".parse().unwrap(),
+            fit: None,
             reason: String::new(),
             ways: vec![way],
         });
@@ -206,7 +225,10 @@ mod tests {
             ("auto", "mul_sum")
         );
         let expected = v1::WayMeasured {
-            way: "split".to_owned(),
+            way: "a16w8+eq+gptq".to_owned(),
+            fit: "eq0.5+gptq".to_owned(),
+            held_out_gain_db: Some(18.5),
+            weight_bytes: 99,
             legal: false,
             reason: "because".to_owned(),
             metrics: Some(v1::Metrics {

@@ -75,7 +75,21 @@ Without --linear, a layer keeps its template's way while its error alone stays a
 --min-layer-sqnr (30 dB); below that, every way is measured and the best legal one is taken. Within \
 0.5 dB that is one on the matrix unit, then the one with fewer multiplications. --linear NAME=auto \
 does so for a layer in any case, --linear NAME=WAY decides. A way that the toolchain cannot compile is \
-an error when asked for by name; everywhere else it is measured, shown and marked as not legal.";
+an error when asked for by name; everywhere else it is measured, shown and marked as not legal.
+
+The integers of a way of one matrix product can be fitted to the inputs that the layer has in \
+calibration, at the same cost or little more: --linear NAME=a16w8+gptq. What can stand after a '+':
+
+  bc         the bias takes away the mean of the error that rounding the weight makes. Part of every fit.
+  scale      the scale of each output channel by the error at the output, not by the range.
+  gptq       weights rounded one after the other, each taking over what those before it did to the output.
+  eq         input columns equalized: what makes the input (the weight and bias of a LayerNorm, through a ReLU) is divided by factors that the weight is multiplied by. For a Linear that alone reads its input.
+  lowrank=N  a second, narrow branch for what rounding left: two int8 products through N values, and an addition.
+  clip       an int8 input clipped to a share of its range (a8w16+clip).
+
+Half of the calibration batches are fitted to, the others held out; a fit that is not better there is \
+refused, and the layer runs the plain way. Where a plain way is below --min-layer-sqnr, fits are tried \
+and shown beside the ways; they run where they are asked for, or where the outputs need mending.";
 
 /// Columns of prose, where the terminal has more.
 const READABLE: usize = 100;

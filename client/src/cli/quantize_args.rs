@@ -44,7 +44,8 @@ pub struct InputArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Quantization")]
 pub struct SettingArgs {
-    /// Way of the Linears NAME: a8w8, a16w8, a8w16, mul_sum, split, a16w16 or auto (repeatable)
+    /// Way of the Linears NAME: a8w8, a16w8, a8w16, mul_sum, split, a16w16 or auto; fitted to its inputs
+    /// with +bc, +scale, +gptq, +eq, +clip, +lowrank=N (repeatable)
     #[arg(long, env = "DUAL16_LINEAR", value_name = "NAME=WAY", value_delimiter = ';',
           value_parser = way_setting)]
     pub linear: Vec<LayerSetting>,

@@ -132,9 +132,46 @@ pub(super) fn wire_name<T: ValueEnum>(value: T) -> String {
         .unwrap_or_default()
 }
 
-/// Parses "NAME=WAY".
+/// Modifiers of a way, and one that has a number.
+const MODIFIERS: [&str; 5] = ["bc", "scale", "gptq", "eq", "clip"];
+const LOW_RANK: &str = "lowrank";
+
+/// Parses "NAME=WAY", the way with or without modifiers, "a16w8+gptq+lowrank=8". Which of them go
+/// together, the flow says.
 pub(super) fn way_setting(text: &str) -> Result<LayerSetting, String> {
-    choice_setting::<Way>(text, "WAY", Value::Way)
+    let Some((way, modifiers)) = way_of(text).and_then(|value| value.split_once('+')) else {
+        return choice_setting::<Way>(text, "WAY", Value::Way);
+    };
+    let plain = &text[..text.len() - modifiers.len() - 1];
+    let setting = choice_setting::<Way>(plain, "WAY", Value::Way)?;
+    let known = |modifier: &str| {
+        let rank = modifier
+            .strip_prefix(LOW_RANK)
+            .and_then(|rest| rest.strip_prefix('='));
+        MODIFIERS.contains(&modifier) || rank.is_some_and(|rank| rank.parse::<u16>().is_ok())
+    };
+    match modifiers.split('+').find(|modifier| !known(modifier)) {
+        Some(unknown) => Err(format!(
+            "unknown modifier {unknown:?} of {way}; choose from {}, {LOW_RANK}=N",
+            MODIFIERS.join(", ")
+        )),
+        None => Ok(LayerSetting {
+            value: Some(Value::Way(format!("{way}+{modifiers}"))),
+            ..setting
+        }),
+    }
+}
+
+/// What follows the last '=' that is not that of a modifier.
+fn way_of(text: &str) -> Option<&str> {
+    let mut end = text.len();
+    loop {
+        let at = text[..end].rfind('=')?;
+        match text[..at].ends_with(&format!("+{LOW_RANK}")) {
+            true => end = at,
+            false => return Some(&text[at + 1..]),
+        }
+    }
 }
 
 /// Parses "NAME=int8|int16".
@@ -264,6 +301,12 @@ mod tests {
         let parsed = way_setting("a=b.linear2=mul_sum").unwrap();
         assert_eq!(parsed.name, "a=b.linear2");
         assert_eq!(parsed.value, Some(Value::Way("mul_sum".to_owned())));
+        let parsed = way_setting("a=b+c=a16w8+gptq+lowrank=8").unwrap();
+        assert_eq!(parsed.name, "a=b+c");
+        assert_eq!(
+            parsed.value,
+            Some(Value::Way("a16w8+gptq+lowrank=8".to_owned()))
+        );
         let parsed = dtype_setting("blocks.*.{a,b}=int16").unwrap();
         assert_eq!(parsed.name, "blocks.*.{a,b}");
     }
@@ -274,6 +317,23 @@ mod tests {
         assert_eq!(
             error,
             "unknown way \"int4\"; choose from a8w8, a16w8, a8w16, mul_sum, split, a16w16, auto"
+        );
+        for bad in [
+            "x=a16w8+int4",
+            "x=a16w8+",
+            "x=a16w8+lowrank",
+            "x=a16w8+lowrank=many",
+        ] {
+            let error = way_setting(bad).unwrap_err();
+            assert!(
+                error.contains("bc, scale, gptq, eq, clip, lowrank=N"),
+                "{bad}: {error}"
+            );
+        }
+        assert!(
+            way_setting("x=int4+gptq")
+                .unwrap_err()
+                .contains("unknown way \"int4\"")
         );
         assert!(
             observer_setting("x=max")

@@ -230,6 +230,9 @@ fn way_json(way: &WayMeasured) -> Value {
         "clip_fraction": way.clip_fraction,
         "accumulator_bits": way.accumulator_bits,
         "estimate": way.estimate.as_ref().map(estimate_json),
+        "weight_bytes": way.weight_bytes,
+        "fit": way.fit,
+        "held_out_gain_db": way.held_out_gain_db,
     })
 }
 

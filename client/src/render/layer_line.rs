@@ -34,7 +34,11 @@ pub(super) fn layer_line(layer: &LayerMeasured, paint: Paint) -> String {
             .collect();
         format!("layer {name}{space} {chosen:<16} dB: {}", ways.join("  "))
     };
-    let whole = line(&ways_of(std::iter::once(layer)));
+    let mut ways = ways_of(std::iter::once(layer));
+    if !ways.contains(&layer.effective) {
+        ways.push(layer.effective.clone());
+    }
+    let whole = line(&ways);
     match paint.width() {
         // What was asked for and what runs say enough; the table has the others.
         Some(width) if width_of(&whole) > width => {

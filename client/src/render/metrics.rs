@@ -62,24 +62,27 @@ pub(super) fn alone(layer: &LayerMeasured) -> f64 {
         .unwrap_or(f64::INFINITY)
 }
 
-/// Every way that any of the layers tried, in the usual order.
-pub(super) fn ways_of<'a>(layers: impl Iterator<Item = &'a LayerMeasured> + Clone) -> Vec<String> {
-    let tried = || {
-        layers
-            .clone()
-            .flat_map(|layer| &layer.ways)
-            .map(|measured| &measured.way)
-    };
-    let mut ways: Vec<String> = tried().cloned().collect();
-    ways.sort_by_key(|way| {
-        (
-            WAYS.iter()
-                .position(|known| known == way)
-                .unwrap_or(WAYS.len()),
-            way.clone(),
-        )
-    });
+/// Where a way stands in every table, its fits behind it.
+fn order(measured: &WayMeasured) -> usize {
+    let plain = measured.way.split('+').next();
+    let known = WAYS.iter().position(|known| Some(*known) == plain);
+    known.unwrap_or(WAYS.len())
+}
+
+/// Every plain way that any of the layers tried, in the usual order.
+pub(super) fn ways_of<'a>(layers: impl Iterator<Item = &'a LayerMeasured>) -> Vec<String> {
+    let tried = layers.flat_map(|layer| &layer.ways);
+    let mut plain: Vec<_> = tried.filter(|way| way.fit.is_empty()).collect();
+    plain.sort_by_key(|way| (order(way), way.way.clone()));
+    let mut ways: Vec<String> = plain.into_iter().map(|way| way.way.clone()).collect();
     ways.dedup();
+    ways
+}
+
+/// Everything that a layer tried, ways in the usual order and each one's fits after it.
+pub(super) fn tried(layer: &LayerMeasured) -> Vec<&WayMeasured> {
+    let mut ways: Vec<_> = layer.ways.iter().collect();
+    ways.sort_by_key(|way| order(way));
     ways
 }
 

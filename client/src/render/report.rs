@@ -11,7 +11,7 @@ use super::{
     grid::{Cell, Grid, name, number, word},
     layer_line::layer_line,
     mended,
-    metrics::{alone, cosine, latency, magnitude, measured, microseconds, sqnr, ways_of},
+    metrics::{alone, cosine, latency, magnitude, measured, microseconds, sqnr, tried, ways_of},
     notices, operators,
     progress::Progress,
     sensitivity,
@@ -291,17 +291,16 @@ fn way_table(layers: &[&LayerMeasured], top: usize, paint: Paint) -> String {
         number("est. us"),
         word("bound by").may_go(2),
         number("MACs").may_go(1),
+        number("bytes").may_go(3),
+        number("held out").may_go(4),
     ]);
     let rows = layers.iter().flat_map(|layer| {
-        let ways = ways_of(std::iter::once(*layer));
+        let ways = tried(layer);
         ways.into_iter().map(move |way| (*layer, way))
     });
     let rows: Vec<_> = rows.collect();
     let (shown, more) = cut(&rows, top);
     for (layer, way) in shown {
-        let Some(way) = measured(layer, way) else {
-            continue;
-        };
         let effective = way.way == layer.effective;
         let bound = way
             .estimate
@@ -318,10 +317,21 @@ fn way_table(layers: &[&LayerMeasured], top: usize, paint: Paint) -> String {
             bold(microseconds(latency(way)).into()),
             bound.into(),
             way.macs.to_string().into(),
+            way.weight_bytes.to_string().into(),
+            way.held_out_gain_db
+                .map_or_else(|| "-".to_owned(), |gain| format!("{gain:+.1}"))
+                .into(),
         ]);
     }
-    let title =
-        "Ways tried: SQNR in dB alone, and an estimate of the time on the chip for one batch";
+    let title = match rows.iter().any(|(_, way)| !way.fit.is_empty()) {
+        false => {
+            "Ways tried: SQNR in dB alone, and an estimate of the time on the chip for one batch"
+        }
+        true => {
+            "Ways tried, and fits that were accepted: SQNR in dB alone, an estimate of the time on the \
+             chip for one batch, and dB over the plain way on rows held out"
+        }
+    };
     let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
     lines.extend(more);
     lines.extend(illegal(layers.iter().copied()));

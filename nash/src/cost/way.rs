@@ -92,6 +92,34 @@ impl LinearSite {
         work
     }
 
+    /// What a low-rank branch beside a way of one product makes the chip do besides: two products with
+    /// int8 weights, `[n, k] · [k, rank]` and `[n, rank] · [rank, o]`, int16 between and after them,
+    /// and the Add of its output to the way's own.
+    pub fn low_rank(&self, way: Way, rank: usize) -> Work {
+        let GemmShape { n, k, o } = self.shape;
+        let product = |k: usize, o: usize, feature| {
+            let macs = [n, k, o].map(|length| length as u64);
+            let macs = macs.into_iter().fold(1, u64::saturating_mul);
+            let site = Self {
+                shape: GemmShape { n, k, o },
+                bias: false,
+                ..*self
+            };
+            site.gemm(feature, IntDtype::Int8, macs)
+        };
+        let int16 = |width: usize| (n as u64).saturating_mul(width as u64).saturating_mul(2);
+        let add = Work {
+            launches: 1,
+            vector: Elements::of(IntDtype::Int16, int16(o) / 2),
+            ..Work::default()
+        };
+        let spilled = [int16(rank), int16(o), int16(o)].map(|bytes| self.spilled(bytes));
+        product(k, rank, way.activation_dtype())
+            .plus(product(rank, o, IntDtype::Int16))
+            .plus(add)
+            .plus(spilled.into_iter().sum())
+    }
+
     fn gemm(&self, feature: IntDtype, weight: IntDtype, macs: u64) -> Work {
         let GemmShape { k, o, .. } = self.shape;
         let (k, o) = (k as u64, o as u64);

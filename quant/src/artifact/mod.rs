@@ -13,10 +13,9 @@ pub mod weights;
 use std::collections::BTreeMap;
 
 use crate::{
-    flow::operators,
     graph::Graph,
     job::{JobInput, ModelInput},
-    measured::{Measured, PairedSums, linear_scale},
+    measured::{Measured, PairedSums, linear_scale, operators},
     metrics::Metrics,
     plan::Calibration,
     report::{LayerMeasured, OperatorMeasured},

@@ -81,6 +81,9 @@ struct LayerJson<'a> {
     shape: [usize; 2],
     requested: &'a str,
     effective: String,
+    /// How its integers were fitted, with the figures that were taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fit: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'a str,
     input: ParamsJson,
@@ -230,6 +233,15 @@ fn layer<'a>(name: &'a str, shape: [usize; 2], plan: &'a LinearPlan) -> LayerJso
             scales.extend(bias.map(|bias| ("bias", bias)));
             scales
         }
+        InnerParams::LowRank {
+            main,
+            inner,
+            branch,
+        } => BTreeMap::from([
+            ("main", main),
+            ("lowrank_inner", inner),
+            ("lowrank", branch),
+        ]),
         InnerParams::Split { high, low } => BTreeMap::from([("hi", high), ("lo", low)]),
     };
     LayerJson {
@@ -237,7 +249,8 @@ fn layer<'a>(name: &'a str, shape: [usize; 2], plan: &'a LinearPlan) -> LayerJso
         op: "Linear",
         shape,
         requested: &plan.requested,
-        effective: plan.way.to_string(),
+        effective: plan.way_name(),
+        fit: plan.params.fit.as_ref().map(|fit| fit.made.as_str()),
         reason: &plan.reason,
         input: params(plan.params.input),
         output: plan.params.output.map(params),

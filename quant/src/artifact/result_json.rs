@@ -12,7 +12,7 @@ use crate::{
     cost::PlanCost,
     error::{KernelContext, json_error},
     metrics::Metrics,
-    report::{MendStep, Notice, WayMeasured},
+    report::{LayerMeasured, MendStep, Notice, WayMeasured},
 };
 
 #[derive(Serialize)]
@@ -49,6 +49,9 @@ struct LayerJson<'a> {
     effective: String,
     reason: &'a str,
     isolated: Map<String, Value>,
+    /// The same of the fits that were accepted.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    fits: Map<String, Value>,
     accumulated: Paired,
     accumulator_bits: u32,
     zero_fraction: f64,
@@ -76,11 +79,12 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
         estimate: EstimateJson::of(&cost.nodes[row.node].estimate),
         name: &row.layer.layer,
         op: &row.layer.op,
-        way: row.layer.effective.to_string(),
+        way: row.layer.effective_name(),
         requested: &row.layer.requested,
-        effective: row.layer.effective.to_string(),
+        effective: row.layer.effective_name(),
         reason: &row.layer.reason,
-        isolated: row.layer.ways.iter().map(isolated).collect(),
+        isolated: ways(row.layer, |way| way.fitted.is_none()),
+        fits: ways(row.layer, |way| way.fitted.is_some()),
         accumulator_bits: row.counts.accumulator_bits(),
         zero_fraction: row.zero_fraction(),
         clip_fraction: row.clip_fraction(),
@@ -102,6 +106,10 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
     Ok(text)
 }
 
+fn ways(layer: &LayerMeasured, which: impl Fn(&&WayMeasured) -> bool) -> Map<String, Value> {
+    layer.ways.iter().filter(which).map(isolated).collect()
+}
+
 /// Errors of a way, with what tells whether it may and should run.
 fn isolated(way: &WayMeasured) -> (String, Value) {
     let Metrics {
@@ -118,7 +126,7 @@ fn isolated(way: &WayMeasured) -> (String, Value) {
         "" => reason,
         _ => &way.reason,
     };
-    let value = json!({
+    let mut value = json!({
         "sqnr_db": sqnr_db,
         "cosine": cosine,
         "l1": l1,
@@ -129,10 +137,15 @@ fn isolated(way: &WayMeasured) -> (String, Value) {
         "reason": reason,
         "left_out": left_out,
         "macs": way.macs,
+        "weight_bytes": way.weight_bytes,
         "accumulator_bits": way.accumulator_bits,
         "zero_fraction": way.zero_fraction,
         "clip_fraction": way.clip_fraction,
         "estimate": EstimateJson::of(&way.cost.estimate),
     });
-    (way.way.to_string(), value)
+    if let Some(fitted) = &way.fitted {
+        value["fit"] = json!(fitted.fit.made);
+        value["held_out_gain_db"] = json!(fitted.gain_db);
+    }
+    (way.name(), value)
 }

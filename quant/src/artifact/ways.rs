@@ -1,4 +1,4 @@
-//! `ways.csv`: one line for each Linear and way tried, worst layers first.
+//! `ways.csv`: one line for each Linear and way tried or fit accepted, worst layers first.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,8 @@ use crate::metrics::{Metric, Metrics};
 
 const HEADER: &str = "layer,op,requested,effective,way,legal,chosen,macs,isolated_sqnr_db,\
 isolated_cosine,isolated_l1,isolated_mse,isolated_atol,isolated_lsb,validation_sqnr_db,\
-converted_sqnr_db,accumulator_bits,zero_fraction,clip_fraction,estimate_us,estimate_bound";
+converted_sqnr_db,accumulator_bits,zero_fraction,clip_fraction,estimate_us,estimate_bound,\
+weight_bytes,fit,held_out_gain_db";
 
 /// The file's text.
 pub(crate) fn text(report: &Report<'_>) -> String {
@@ -20,7 +21,8 @@ pub(crate) fn text(report: &Report<'_>) -> String {
     let mut text = format!("{HEADER}\n");
     for row in rows {
         for way in &row.layer.ways {
-            let chosen = way.way == row.layer.effective;
+            let chosen = row.layer.runs(way);
+            let fitted = way.fitted.as_ref();
             let Metrics {
                 sqnr_db,
                 cosine,
@@ -37,12 +39,12 @@ pub(crate) fn text(report: &Report<'_>) -> String {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{},{},{},{},{},{},{chosen},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+                "{},{},{},{},{},{},{chosen},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
                 field(&row.layer.layer),
                 row.layer.op,
                 row.layer.requested,
-                row.layer.effective,
-                way.way,
+                row.layer.effective_name(),
+                way.name(),
                 way.legal,
                 way.macs,
                 number(sqnr_db, &way.metrics),
@@ -58,6 +60,9 @@ pub(crate) fn text(report: &Report<'_>) -> String {
                 way.clip_fraction,
                 way.cost.estimate.latency_us,
                 way.cost.estimate.bound,
+                way.weight_bytes,
+                fitted.map_or("", |fitted| &fitted.fit.made),
+                fitted.map_or_else(String::new, |fitted| fitted.gain_db.to_string()),
             );
         }
     }

@@ -16,6 +16,7 @@ use dual16_nash::{cost::LinearSite, dtype::IntDtype, linear::GemmShape, ways::Wa
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    fit::Fit,
     graph::{Graph, Linear, Node, NodeId, ValueId, ValueKind},
     plan::{Plan, Request},
 };
@@ -82,13 +83,13 @@ impl OpCost {
         }
     }
 
-    /// A Linear in a way, before there is a plan: its input has the dtype asked for, raised to int16
+    /// A Linear in a way and a fit of it, before there is a plan: its input has the dtype asked for, raised to int16
     /// where the way reads int16 and nobody set the dtype by name, as a plan would have it.
     /// `output` is `None` for a high-precision output.
     pub(crate) fn of_way(
         (graph, request): (&Graph, &Request),
         (id, node, linear): (NodeId, &Node, &Linear),
-        way: Way,
+        (way, fit): (Way, Option<Fit>),
         output: Option<IntDtype>,
         chip: &Chip,
     ) -> Self {
@@ -98,7 +99,17 @@ impl OpCost {
             _ => asked.dtype,
         };
         let site = linear_site(graph, (id, node, linear), Some(input), output, chip);
-        Self::of(site.work(way), chip)
+        Self::of(linear_work(site, way, fit), chip)
+    }
+}
+
+/// A way's work, and what a fit adds: a bias always, a low-rank branch perhaps.
+fn linear_work(mut site: LinearSite, way: Way, fit: Option<Fit>) -> Work {
+    site.bias |= fit.is_some();
+    let work = site.work(way);
+    match fit.map_or(0, |fit| fit.rank) {
+        0 => work,
+        rank => work.plus(site.low_rank(way, rank.into())),
     }
 }
 

@@ -5,7 +5,7 @@ use dual16_nash::{
     dtype::IntDtype,
 };
 
-use super::{Site, brings_in, elements, linear_site};
+use super::{Site, brings_in, elements, linear_site, linear_work};
 use crate::graph::{Graph, Move, Node, NodeId, Op, ValueId};
 
 impl Site<'_> {
@@ -25,7 +25,8 @@ impl Site<'_> {
                 output,
                 self.chip,
             );
-            return site.work(plan.way);
+            let fit = plan.params.fit.as_ref().map(|fit| fit.fit);
+            return linear_work(site, plan.way, fit);
         }
         self.own(index, node)
             .plus(self.requantized(index, node))

@@ -7,10 +7,11 @@ use dual16_nash::quantize::Rounding;
 use super::{Table, validation::unplanned};
 use crate::{
     Error, Result,
+    fit::Fits,
     graph::{Graph, Node, NodeId, Op},
     plan::{Plan, shared},
     settings::Settings,
-    ways::QuantizedLinear,
+    ways::{Integers, QuantizedLinear},
 };
 
 /// A plan made ready to run.
@@ -26,12 +27,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Quantizes every weight and builds every table. A node whose numbers do not let it is told of
+    /// Quantizes every weight that `fits` has no integers for, and builds every table. A node whose numbers do not let it is told of
     /// when it is to run.
     ///
     /// # Errors
     /// A plan that does not fit the graph.
-    pub fn new(graph: &Graph, plan: &Plan, settings: &Settings) -> Result<Self> {
+    pub fn new(graph: &Graph, plan: &Plan, fits: &Fits, settings: &Settings) -> Result<Self> {
         let mut linears: BTreeMap<usize, QuantizedLinear> = BTreeMap::new();
         let mut tables = BTreeMap::new();
         let mut refused = BTreeMap::new();
@@ -44,7 +45,11 @@ impl Prepared {
                         let (way, params) = (planned.way, &planned.params);
                         let same = owners.get(&index).and_then(|owner| linears.get(owner));
                         let name = &node.name;
-                        match QuantizedLinear::beside(name, linear, way, params, settings, same) {
+                        let integers = Integers {
+                            linear,
+                            fitted: fits.get(&index),
+                        };
+                        match QuantizedLinear::beside(name, integers, way, params, settings, same) {
                             Ok(made) => {
                                 linears.insert(index, made);
                             }

@@ -2,8 +2,8 @@
 
 use dual16_nash::{
     dtype::IntDtype,
-    quantize::{Rounding, fake_quantize},
-    scale::{ScaleRule, scale_from_range},
+    quantize::{Rounding, fake_quantize_in_place},
+    scale::{Scale, ScaleRule, scale_from_range},
 };
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
@@ -20,6 +20,8 @@ pub struct InputGrid {
     pub scale_rule: ScaleRule,
     /// Scales are powers of two.
     pub power_of_two: bool,
+    /// Scale of the plain way's input, where it is not the range's own.
+    pub scale: Option<f32>,
 }
 
 impl InputGrid {
@@ -30,50 +32,47 @@ impl InputGrid {
             dtype,
             scale_rule: ScaleRule::default(),
             power_of_two: false,
+            scale: None,
         }
     }
 
-    /// Inputs as the replacement takes them, fake-quantized, `[N, K]`.
-    fn taken(&self, fitted: &Fitted, rows: ArrayView2<'_, f32>) -> Option<Array2<f32>> {
-        let mut x = rows.to_owned();
-        let mut amax = self.amax.clone();
-        if let Some(columns) = &fitted.columns {
-            for ((mut column, amax), factor) in
-                x.columns_mut().into_iter().zip(&mut amax).zip(columns)
-            {
-                column.mapv_inplace(|x| (f64::from(x) / factor) as f32);
-                *amax = (f64::from(*amax) / factor) as f32;
-            }
+    /// Scale of the input as a replacement takes it: the plain one times its share, or, where the columns
+    /// are equalized, that of the largest of what is left of them.
+    pub fn scale(&self, fitted: &Fitted) -> Option<Scale> {
+        if let (Some(scale), None) = (self.scale, &fitted.columns) {
+            return Scale::new(scale * fitted.input_range).ok();
         }
-        let largest = amax.into_iter().fold(0f32, f32::max) * fitted.input_range;
-        let scale = scale_from_range(
+        let factors = fitted.columns.iter().flatten().copied();
+        let amax = self.amax.iter().zip(factors.chain(std::iter::repeat(1.0)));
+        let amax = amax.map(|(&amax, factor)| (f64::from(amax) / factor) as f32);
+        let largest = amax.fold(0f32, f32::max) * fitted.input_range;
+        scale_from_range(
             -largest,
             largest,
             self.dtype,
             self.scale_rule,
             self.power_of_two,
         )
-        .ok()?;
-        let taken = x.clone();
-        let (from, mut to) = (
-            taken.as_standard_layout().into_owned(),
-            x.as_standard_layout().into_owned(),
-        );
-        fake_quantize(
-            from.as_slice()?,
-            scale,
-            self.dtype,
-            Rounding::default(),
-            to.as_slice_mut()?,
-        )
-        .ok()?;
-        Some(to)
+        .ok()
+    }
+
+    /// Inputs as the replacement takes them, fake-quantized, `[N, K]`.
+    fn taken(&self, fitted: &Fitted, rows: ArrayView2<'_, f32>) -> Option<Array2<f32>> {
+        let scale = self.scale(fitted)?;
+        let mut x = rows.as_standard_layout().into_owned();
+        if let Some(columns) = &fitted.columns {
+            for (mut column, factor) in x.columns_mut().into_iter().zip(columns) {
+                column.mapv_inplace(|x| (f64::from(x) / factor) as f32);
+            }
+        }
+        fake_quantize_in_place(x.as_slice_mut()?, scale, self.dtype, Rounding::default());
+        Some(x)
     }
 }
 
 /// SQNR in dB of the layer's output over `rows` `[N, K]` when `fitted` stands in its place: its input
-/// fake-quantized, its weights as they are on the grid, its output not quantized. Infinite for no error at all; `None` where rows and
-/// layer do not fit, or rows are not finite.
+/// fake-quantized, its weights as they are on the grid, its output not quantized. Infinite for no error at
+/// all; `None` where rows and layer do not fit, or rows are not finite.
 pub fn held_out_sqnr(
     layer: &Layer<'_>,
     fitted: &Fitted,
@@ -81,8 +80,9 @@ pub fn held_out_sqnr(
     rows: ArrayView2<'_, f32>,
 ) -> Option<f64> {
     let (o, k) = layer.weight.dim();
+    let columns = fitted.columns.as_ref().map_or(k, Vec::len);
     let fits = rows.ncols() == k && input.amax.len() == k && fitted.weight.q.dim() == (o, k);
-    if !fits || fitted.bias.len() != o {
+    if !fits || fitted.bias.len() != o || columns != k {
         return None;
     }
     let mut weight = fitted.weight.to_float();

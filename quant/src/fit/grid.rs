@@ -5,9 +5,13 @@ use dual16_nash::{
     scale::{ScaleRule, scale_from_range},
 };
 use ndarray::{Array2, ArrayView1};
+use serde::{Deserialize, Serialize};
+
+use super::stored::Stored;
 
 /// An integer weight, `[O, K]`, and the scale of each of its rows: `w = q · scale`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Quantized {
     /// The integers, within `dtype`.
     pub q: Array2<i16>,

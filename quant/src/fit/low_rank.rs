@@ -3,6 +3,7 @@
 
 use dual16_nash::{dtype::IntDtype, scale::ScaleRule};
 use ndarray::{Array2, Axis};
+use serde::{Deserialize, Serialize};
 
 use super::{
     grid::{Quantized, row_scales},
@@ -10,7 +11,7 @@ use super::{
 };
 
 /// `x · downᵀ · upᵀ`: two Linears with int8 weights and an int16 tensor between them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LowRank {
     /// `[r, K]`.
     pub down: Quantized,

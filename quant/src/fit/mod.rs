@@ -4,13 +4,14 @@
 //! int8 or int16 times int8 on the chip.
 //!
 //! Pure functions: no model, no plan, no job. Whoever calls them decides which rows are fitted to and
-//! accepts only what is better on other rows ([`held_out_sqnr`]).
+//! accepts only what is better on other rows ([`held_out_sqnr`]); in a job that is `flow::evaluate`.
 //!
 //! # Layout
 //! - [`Moments`]: what is kept of a layer's input rows.
 //! - [`Quantized`]: integers and their scales; [`Fitted`]: a whole replacement of a Linear.
 //! - `scale`, `gptq`, `equalize`, `low_rank`: the modifiers; [`ladder`]: all of them by name.
 //! - `error`: what a replacement does to outputs, by moments or by rows.
+//! - [`Fit`]: what a modifier is called; `stored`: a fitted layer as bytes.
 //! - `linalg`: the matrix decompositions that they need.
 //!
 //! # The bias is free
@@ -32,7 +33,9 @@ mod ladder;
 mod linalg;
 mod low_rank;
 mod moments;
+mod name;
 mod scale;
+mod stored;
 
 pub use equalize::column_factors;
 pub use error::{InputGrid, held_out_sqnr, moment_sqnr};
@@ -41,9 +44,16 @@ pub use grid::Quantized;
 pub use ladder::{Candidate, LadderOptions, ladder};
 pub use low_rank::{LowRank, low_rank};
 pub use moments::Moments;
+pub use name::{Fit, way_name};
 pub use scale::scales_by_error;
 
+use std::collections::BTreeMap;
+
 use ndarray::{Array2, ArrayView1, ArrayView2, Zip};
+use serde::{Deserialize, Serialize};
+
+/// What a plan's Linears run with instead of their rounded weights, by node index.
+pub type Fits = BTreeMap<usize, Fitted>;
 
 /// A Linear as the model has it.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +65,7 @@ pub struct Layer<'a> {
 }
 
 /// What runs in a Linear's place: `y = q(x / columns) · weightᵀ (+ q(..) · factorsᵀ) + bias`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Fitted {
     /// `[O, K]`, a scale for each output.
     pub weight: Quantized,

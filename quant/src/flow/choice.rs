@@ -13,6 +13,9 @@ use crate::{
     settings::WayChoice,
 };
 
+/// Why a layer runs the plain way though a fit was asked for and accepted.
+const NOT_MEASURED: &str = "the fit that was asked for cannot be set up here";
+
 /// What was measured, by node index.
 pub(super) type AllMeasured = BTreeMap<usize, Vec<WayMeasured>>;
 
@@ -64,7 +67,8 @@ impl<'a> Choice<'a> {
     ) -> Option<(usize, &'m WayMeasured)> {
         let figures = self.deciders(id).into_iter().filter_map(|id| {
             let ways = measured.get(&id)?;
-            Some((id, ways.iter().find(|measured| measured.way == way)?))
+            let plain = |measured: &&WayMeasured| measured.way == way && measured.fitted.is_none();
+            Some((id, ways.iter().find(plain)?))
         });
         figures.min_by(|(_, a), (_, b)| {
             let (a, b) = (a.metrics.sqnr_rank(), b.metrics.sqnr_rank());
@@ -84,8 +88,14 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// The way of a layer, and why.
-    pub(super) fn of_layer(&self, id: usize, measured: &AllMeasured) -> Result<LayerMeasured> {
+    /// The way of a layer, and why. Plain ways are chosen among; a fit is taken where it was asked for
+    /// and accepted, and `declined` says why it was not.
+    pub(super) fn of_layer(
+        &self,
+        id: usize,
+        measured: &AllMeasured,
+        declined: Option<&str>,
+    ) -> Result<LayerMeasured> {
         let node = self.session.graph.node(NodeId(id));
         let unknown = || Error::Payload {
             what: "evaluate task",
@@ -96,7 +106,8 @@ impl<'a> Choice<'a> {
         let ways = measured.get(&id).cloned().unwrap_or_default();
         let start = self.worst(id, request.start, measured);
         let auto = request.requested == WayChoice::Auto;
-        let replace = auto || ways.len() > 1;
+        let plain = || ways.iter().filter(|way| way.fitted.is_none());
+        let replace = auto || plain().count() > 1;
         let candidate = |way: &WayMeasured| {
             let (_, worst) = self.worst(id, way.way, measured)?;
             Some(Candidate {
@@ -106,12 +117,16 @@ impl<'a> Choice<'a> {
                 macs: way.macs,
             })
         };
-        let candidates: Vec<Candidate> = ways.iter().filter_map(candidate).collect();
+        let candidates: Vec<Candidate> = plain().filter_map(candidate).collect();
         let effective = match replace {
             true => choose(&candidates).unwrap_or(request.start),
             false => request.start,
         };
+        let accepted =
+            |way: &WayMeasured| way.legal && way.way == effective && way.fit() == request.fit;
+        let fit = request.fit.filter(|_| ways.iter().any(accepted));
         let reason = match start {
+            _ if request.fit != fit => declined.unwrap_or(NOT_MEASURED).to_owned(),
             _ if !replace => request.reason.clone(),
             _ if auto => {
                 let worst = self.worst(id, effective, measured);
@@ -140,6 +155,7 @@ impl<'a> Choice<'a> {
             op: "Linear".to_owned(),
             requested: request.requested.to_string(),
             effective,
+            fit,
             reason,
             ways,
         })

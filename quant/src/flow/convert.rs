@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Blobs, Context, Event, FileRef, QueuedStage, evaluate,
     payload::load,
-    session::Session,
+    session::{Session, fits},
     stage::{Parts, Peak, Stage},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     graph::{NodeId, Op},
     measured::Measured,
     plan::{Calibration, shared},
-    ways::QuantizedLinear,
+    ways::{Integers, QuantizedLinear},
 };
 
 /// The integer weights of every layer, and the job's files.
@@ -102,6 +102,7 @@ fn map(
     let variant = session.of_plan(&planned, blobs)?;
     let session = variant.as_deref().unwrap_or(session);
     let owners = shared::owners(&session.graph, &planned.plan);
+    let fits = fits(&planned.plan, &linears, blobs)?;
     let mut made: BTreeMap<usize, weights::Layer<'_>> = BTreeMap::new();
     for id in linears {
         let node = session.graph.node(NodeId(id));
@@ -112,7 +113,11 @@ fn map(
         let same = owners.get(&id).and_then(|owner| made.get(owner));
         let (weight_of, same) = same.map(|same| (same.name, &same.linear)).unzip();
         let (name, way, params) = (&node.name, plan.way, &plan.params);
-        match QuantizedLinear::beside(name, linear, way, params, settings, same) {
+        let integers = Integers {
+            linear,
+            fitted: fits.get(&id),
+        };
+        match QuantizedLinear::beside(name, integers, way, params, settings, same) {
             Ok(linear) => {
                 let layer = weights::Layer {
                     name,

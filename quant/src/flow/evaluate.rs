@@ -2,7 +2,7 @@
 //! the layer's choice is made and reported as soon as its figures are known. The reduce turns the
 //! choices into the plan.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dual16_nash::{legality::Rules, ways::Way};
 
@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     Blobs, Context, Event, LayerMeasured, Notice, QueuedStage, WayMeasured,
     choice::{AllMeasured, Choice},
+    fits::{self, Tried},
     float_share,
     footprint::{self, LargestBatch},
+    mend::Begin,
     payload::{load, store},
     session::Session,
     stage::{Parts, Stage},
@@ -21,11 +23,13 @@ use super::{
 use crate::{
     Error, Result,
     exec::captured,
+    fit::{Fit, Fitted, LadderOptions},
     graph::{NodeId, Op},
     measured::Planned,
-    plan::{Calibration, Chosen, Plan, ScaleSource, shared},
+    metrics::Metrics,
+    plan::{Calibration, Change, Chosen, Plan, ScaleSource, shared},
     settings::WayChoice,
-    ways::isolated::{IsolatedLayer, IsolatedWay},
+    ways::isolated::{FittedWay, IsolatedLayer, IsolatedWay},
 };
 
 /// Tasks that the layers are cut into, at most. More would repeat the float runs, fewer would
@@ -53,6 +57,14 @@ pub(super) struct Evaluated {
     layers: Vec<(usize, LayerMeasured)>,
     /// Ways that could not be measured, for one.
     notices: Vec<Notice>,
+}
+
+/// The plan, and what settings ask for beyond it.
+pub(super) struct Evaluation {
+    /// Blob of the [`Planned`].
+    pub(super) planned: String,
+    /// Where layers before a Linear are to change with it.
+    pub(super) begin: Option<Begin>,
 }
 
 impl Evaluate {
@@ -88,8 +100,7 @@ impl Stage for Evaluate {
     type Part = Evaluated;
     /// Blob of the [`Calibration`].
     type Given = String;
-    /// Blob of the [`Planned`].
-    type Done = String;
+    type Done = Evaluation;
 
     fn map(
         session: &Session,
@@ -106,7 +117,7 @@ impl Stage for Evaluate {
         parts: Parts<'_, Self>,
         blobs: &dyn Blobs,
         _told: &mut Vec<Event>,
-    ) -> Result<String> {
+    ) -> Result<Evaluation> {
         self::reduce(session, calibration, parts, blobs)
     }
 }
@@ -133,16 +144,17 @@ fn map(
         notices: Vec::new(),
         saturations: BTreeMap::new(),
         failed: Vec::new(),
+        declined: BTreeMap::new(),
     };
     let mut layers = Vec::new();
-    let first: BTreeMap<usize, Vec<Way>> = linears
+    let first: Wanted = linears
         .iter()
-        .map(|&id| (id, group.first_ways(id)))
+        .map(|&id| (id, plain(group.first_ways(id))))
         .collect();
     let mut measured = group.measure(&first)?;
-    let rest: BTreeMap<usize, Vec<Way>> = linears
+    let rest: Wanted = linears
         .iter()
-        .map(|&id| (id, group.further_ways(id, &measured)))
+        .map(|&id| (id, plain(group.further_ways(id, &measured))))
         .filter(|(_, ways)| !ways.is_empty())
         .collect();
     if !rest.is_empty() {
@@ -150,11 +162,19 @@ fn map(
             measured.entry(id).or_default().extend(ways);
         }
     }
+    let tried: Tried = linears
+        .iter()
+        .map(|&id| (id, group.fits(id, &measured)))
+        .filter(|(_, ways)| !ways.is_empty())
+        .collect();
+    group.fit(&tried, &mut measured)?;
     for ways in measured.values_mut() {
-        ways.sort_by_key(|measured| measured.way);
+        ways.sort_by_key(|measured| (measured.way, measured.fit()));
     }
     for &id in measured.keys() {
-        let layer = group.choice.of_layer(id, &measured)?;
+        let declined = group.declined.get(&id).map(String::as_str);
+        let layer = group.choice.of_layer(id, &measured, declined)?;
+        group.notices.extend(group.not_fitted(id, &layer));
         group.tell_saturations(id, &layer);
         group.notices.extend(clipped(&layer));
         layers.push((id, layer));
@@ -173,8 +193,9 @@ fn reduce(
     digest: String,
     parts: Parts<'_, Evaluate>,
     blobs: &dyn Blobs,
-) -> Result<String> {
-    let calibration: Calibration = load("calibration", &digest, blobs)?;
+) -> Result<Evaluation> {
+    let mut calibration: Calibration = load("calibration", &digest, blobs)?;
+    let mut digest = digest;
     let mut layers = Vec::new();
     let mut notices = session.notices();
     notices.extend(float_share::told(session)?);
@@ -185,15 +206,30 @@ fn reduce(
     }
     // Those of one weight were measured with the first of them.
     layers.sort_by_key(|(id, _)| *id);
-    let chosen = |(id, layer): &(usize, LayerMeasured)| {
-        let chosen = Chosen {
+    for (id, layer) in &layers {
+        let fits = layer.ways.iter().filter_map(|way| way.fitted.as_ref());
+        let mut equalized = fits.filter(|fitted| fitted.fit.fit.equalize);
+        if let Some(fitted) = equalized.next() {
+            let fitted: Fitted = load("fitted integers", &fitted.fit.blob, blobs)?;
+            calibration
+                .columns
+                .extend(fitted.columns.map(|columns| (*id, columns)));
+        }
+    }
+    if !calibration.columns.is_empty() {
+        digest = store("calibration", &calibration, blobs)?;
+    }
+    let asked = layers.iter().filter_map(|(id, layer)| {
+        let fit = layer.fit.filter(|fit| fit.equalize)?;
+        Some(Change::Way {
+            linear: *id,
             way: layer.effective,
-            requested: layer.requested.clone(),
-            reason: layer.reason.clone(),
-        };
-        (*id, chosen)
-    };
-    let chosen: BTreeMap<usize, Chosen> = layers.iter().map(chosen).collect();
+            fit: Some(fit),
+        })
+    });
+    let asked: Vec<Change> = asked.collect();
+    let chosen = layers.iter().map(|(id, layer)| (*id, layer.chosen()));
+    let chosen: BTreeMap<usize, Chosen> = chosen.collect();
     let (plan, found) = Plan::build(&session.scale_source(&calibration), &chosen)?;
     let found = trouble::of_plan(&session.graph, &calibration, &plan, found);
     let planned = Planned {
@@ -201,12 +237,15 @@ fn reduce(
         layers,
         notices,
         found,
-        calibration: digest,
+        calibration: digest.clone(),
         mended: None,
         steps: Vec::new(),
         in_the_way: Vec::new(),
     };
-    store("plan", &planned, blobs)
+    let planned = store("plan", &planned, blobs)?;
+    // Where the layers before are changed, what they make then has to be observed.
+    let begin = (!asked.is_empty()).then(|| Begin::asked(planned.clone(), digest, asked));
+    Ok(Evaluation { planned, begin })
 }
 
 struct Group<'a> {
@@ -217,13 +256,22 @@ struct Group<'a> {
     largest: LargestBatch,
     notices: Vec<Notice>,
     /// What saturates in a layer in a way, whatever its input is.
-    saturations: BTreeMap<(usize, Way), Vec<String>>,
+    saturations: BTreeMap<(usize, Way, Option<Fit>), Vec<String>>,
     /// Ways that could not be set up, by node index.
     failed: Vec<(usize, WayMeasured)>,
+    /// Why a layer does not get the fit that was asked for.
+    declined: BTreeMap<usize, String>,
 }
 
+/// A way to measure, with integers fitted for it or plain.
+type Trial = (Way, Option<Arc<FittedWay>>);
+
 /// Ways to measure, by node index.
-type Wanted = BTreeMap<usize, Vec<Way>>;
+type Wanted = BTreeMap<usize, Vec<Trial>>;
+
+fn plain(ways: Vec<Way>) -> Vec<Trial> {
+    ways.into_iter().map(|way| (way, None)).collect()
+}
 
 impl Group<'_> {
     /// What is measured of every layer: every way under auto, the one way otherwise.
@@ -267,19 +315,96 @@ impl Group<'_> {
         ways
     }
 
+    /// What is fitted of a layer: what was asked for by name; otherwise, where a way of one product is
+    /// not good enough, all that there is.
+    fn fits(&self, id: usize, measured: &AllMeasured) -> Vec<(Way, Vec<Fit>)> {
+        let settings = &self.session.job.settings;
+        let Some(request) = self.session.request.linears.get(&id) else {
+            return Vec::new();
+        };
+        if let Some(fit) = request.fit {
+            return vec![(request.start, vec![fit])];
+        }
+        let fixed = request.explicit && request.requested != WayChoice::Auto;
+        if fixed {
+            return Vec::new();
+        }
+        let poor = |way: &&WayMeasured| {
+            let db = way.metrics.sqnr_rank();
+            way.legal && db.is_finite() && db < settings.min_layer_sqnr
+        };
+        let measured = measured.get(&id).map_or(&[][..], Vec::as_slice);
+        let fits = |way: Way| {
+            let options = LadderOptions::new(way.activation_dtype(), way.weight_dtype());
+            let fits = options.fits.into_iter().filter(|fit| fit.fits(way).is_ok());
+            (way, fits.collect::<Vec<_>>())
+        };
+        let ways = measured.iter().filter(poor).map(|way| fits(way.way));
+        ways.filter(|(_, fits)| !fits.is_empty()).collect()
+    }
+
+    /// Fits what is tried and measures what is accepted, of as many layers at once as memory allows.
+    fn fit(&mut self, tried: &Tried, measured: &mut AllMeasured) -> Result<()> {
+        let session = self.session;
+        let files = &session.job.calibration;
+        let batch = footprint::largest_batch(session, files, self.context.blobs)?;
+        let batch = batch.or(self.largest);
+        let mut part = Tried::new();
+        for (&id, ways) in tried {
+            let mut larger = part.clone();
+            larger.insert(id, ways.clone());
+            let bytes = session.fit_bytes(&larger, &batch);
+            if !part.is_empty() && !self.context.could_hold(bytes) {
+                self.fit_part(&part, &batch, measured)?;
+                larger = Tried::from([(id, ways.clone())]);
+            }
+            part = larger;
+        }
+        match part.is_empty() {
+            true => Ok(()),
+            false => self.fit_part(&part, &batch, measured),
+        }
+    }
+
+    fn fit_part(
+        &mut self,
+        tried: &Tried,
+        batch: &LargestBatch,
+        measured: &mut AllMeasured,
+    ) -> Result<()> {
+        let session = self.session;
+        let what = format!("fitting {}", self.names(tried.keys()));
+        let bytes = session.fit_bytes(tried, batch);
+        let _held = self.context.reserve(session, &what, bytes)?;
+        let fits = fits::fit(&self.source, session, self.context, tried)?;
+        self.declined.extend(fits.declined);
+        let trials = fits.accepted.into_iter().map(|(id, accepted)| {
+            let accepted = accepted.into_iter();
+            let trials = accepted.map(|(way, fitted)| (way, Some(fitted)));
+            (id, trials.collect())
+        });
+        let trials: Wanted = trials.collect();
+        match trials.is_empty() {
+            true => Ok(()),
+            false => self.measure_held(&trials, measured),
+        }
+    }
+
     /// Measures all that is wanted, in as few passes over the batches as memory allows. A layer's
     /// figures do not depend on what is measured beside it.
     fn measure(&mut self, wanted: &Wanted) -> Result<AllMeasured> {
         let mut measured: AllMeasured = BTreeMap::new();
         let mut part = Wanted::new();
         for (&id, ways) in wanted {
-            for &way in ways {
+            for trial in ways {
                 let mut larger = part.clone();
-                larger.entry(id).or_default().push(way);
-                let bytes = self.session.evaluate_bytes(&larger, &self.largest);
+                larger.entry(id).or_default().push(trial.clone());
+                let bytes = self
+                    .session
+                    .evaluate_bytes(&ways_of(&larger), &self.largest);
                 if !part.is_empty() && !self.context.could_hold(bytes) {
                     self.measure_part(&part, &mut measured)?;
-                    larger = Wanted::from([(id, vec![way])]);
+                    larger = Wanted::from([(id, vec![trial.clone()])]);
                 }
                 part = larger;
             }
@@ -291,18 +416,23 @@ impl Group<'_> {
     /// One pass over all measured batches.
     fn measure_part(&mut self, wanted: &Wanted, measured: &mut AllMeasured) -> Result<()> {
         let session = self.session;
-        let bytes = session.evaluate_bytes(wanted, &self.largest);
-        let _held = self
-            .context
-            .reserve(session, &self.task_name(wanted), bytes)?;
+        let bytes = session.evaluate_bytes(&ways_of(wanted), &self.largest);
+        let what = format!("measuring {}", self.names(wanted.keys()));
+        let _held = self.context.reserve(session, &what, bytes)?;
+        self.measure_held(wanted, measured)
+    }
+
+    /// The same, its memory reserved.
+    fn measure_held(&mut self, wanted: &Wanted, measured: &mut AllMeasured) -> Result<()> {
+        let session = self.session;
         let mut running: BTreeMap<usize, IsolatedLayer> = BTreeMap::new();
         for (&id, ways) in wanted {
-            for &way in ways {
+            for trial in ways {
                 running
                     .entry(id)
                     .or_default()
                     .ways
-                    .extend(self.isolated(id, way)?);
+                    .extend(self.isolated(id, trial)?);
             }
         }
         let values: Vec<_> = wanted
@@ -331,7 +461,7 @@ impl Group<'_> {
         for (id, layer) in running {
             for way in layer.ways {
                 let told = way.saturations().to_vec();
-                self.saturations.insert((id, way.way()), told);
+                self.saturations.insert((id, way.way(), way.fit()), told);
                 let legality = rules.check(way.way());
                 let finished = way.finish(&legality);
                 measured.entry(id).or_default().push(finished);
@@ -343,41 +473,59 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// What the task is called where it is refused.
-    fn task_name(&self, wanted: &Wanted) -> String {
-        let names: Vec<&str> = wanted
-            .keys()
-            .map(|&id| self.session.graph.node(NodeId(id)).name.as_str())
-            .collect();
-        format!("measuring {}", names.join(", "))
+    /// Names of some layers, for a task that is refused.
+    fn names<'i>(&self, ids: impl Iterator<Item = &'i usize>) -> String {
+        let name = |id: &usize| self.session.graph.node(NodeId(*id)).name.as_str();
+        ids.map(name).collect::<Vec<_>>().join(", ")
     }
 
     /// A way ready to measure; one that cannot be set up has no figures.
-    fn isolated(&mut self, id: usize, way: Way) -> Result<Option<IsolatedWay>> {
+    fn isolated(&mut self, id: usize, (way, fitted): &Trial) -> Result<Option<IsolatedWay>> {
         let node = self.session.graph.node(NodeId(id));
         let Op::Linear(linear) = &node.op else {
             return Ok(None);
         };
-        match IsolatedWay::new(&self.source, id, node, linear, way) {
+        match IsolatedWay::new(&self.source, id, (node, linear), *way, fitted.clone()) {
             Ok(isolated) => Ok(Some(isolated)),
             Err(Error::Kernel { source, .. }) => {
-                let reason = format!("{way} cannot be set up here: {source}");
+                let fitted = fitted.as_ref().map(|fitted| fitted.told.clone());
+                let mut failed = WayMeasured {
+                    fitted,
+                    ..WayMeasured::failed(*way, String::new())
+                };
+                let reason = format!("{} cannot be set up here: {source}", failed.name());
+                failed.metrics = Metrics::none(reason.clone());
+                failed.reason.clone_from(&reason);
                 self.notices.push(Notice {
                     warning: true,
                     code: "WAY_NOT_MEASURED".to_owned(),
                     subject: node.name.clone(),
-                    message: reason.clone(),
+                    message: reason,
                 });
-                self.failed.push((id, WayMeasured::failed(way, reason)));
+                self.failed.push((id, failed));
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
+    /// The warning that a layer does not get the fit that was asked for.
+    fn not_fitted(&self, id: usize, layer: &LayerMeasured) -> Option<Notice> {
+        let asked = self.session.request.linears.get(&id)?.fit;
+        (asked != layer.fit).then(|| Notice {
+            warning: true,
+            code: "NOT_FITTED".to_owned(),
+            subject: layer.layer.clone(),
+            message: format!(
+                "{} was requested and {} runs: {}",
+                layer.requested, layer.effective, layer.reason
+            ),
+        })
+    }
+
     /// What saturates in a layer in the way that it runs.
     fn tell_saturations(&mut self, id: usize, layer: &LayerMeasured) {
-        let told = self.saturations.get(&(id, layer.effective));
+        let told = self.saturations.get(&(id, layer.effective, layer.fit));
         let notices = told.into_iter().flatten().map(|message| Notice {
             warning: true,
             code: "SATURATED".to_owned(),
@@ -388,9 +536,18 @@ impl Group<'_> {
     }
 }
 
+/// Ways to measure, whatever they are fitted.
+fn ways_of(wanted: &Wanted) -> BTreeMap<usize, Vec<Way>> {
+    let ways = |trials: &Vec<Trial>| trials.iter().map(|(way, _)| *way).collect();
+    wanted
+        .iter()
+        .map(|(&id, trials)| (id, ways(trials)))
+        .collect()
+}
+
 /// The warning that much of what the layer's way makes saturates.
 fn clipped(layer: &LayerMeasured) -> Option<Notice> {
-    let runs = |way: &&WayMeasured| way.way == layer.effective;
+    let runs = |way: &&WayMeasured| layer.runs(way);
     let share = layer.ways.iter().find(runs)?.clip_fraction;
     let what = match layer.effective {
         Way::MulSum => "products",
@@ -404,7 +561,7 @@ fn clipped(layer: &LayerMeasured) -> Option<Notice> {
             "{:.1} % of its {what} saturate as {}: its scale is too small for them; look at its fixed \
              scale and observer",
             share * 100.0,
-            layer.effective
+            layer.effective_name()
         ),
     })
 }

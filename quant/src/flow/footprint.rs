@@ -142,6 +142,10 @@ impl Session {
         let bytes = linears.iter().filter_map(|id| {
             let planned = plan.linears.get(id)?;
             match &self.graph.node(NodeId(*id)).op {
+                // Fitted integers are read in int16.
+                Op::Linear(linear) if planned.params.fit.is_some() => {
+                    Some(2 * way_bytes(linear, planned.way) + 4 * linear.weight.len() as u64)
+                }
                 Op::Linear(linear) => Some(2 * way_bytes(linear, planned.way)),
                 _ => None,
             }
@@ -176,6 +180,16 @@ pub(super) struct LargestBatch {
     elements: usize,
     /// [`BatchFile::reading_bytes`](crate::batch::BatchFile::reading_bytes).
     reading: u64,
+}
+
+impl LargestBatch {
+    /// The larger of both.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            elements: self.elements.max(other.elements),
+            reading: self.reading.max(other.reading),
+        }
+    }
 }
 
 /// The largest batch of some files.

@@ -67,8 +67,12 @@ fn quantize() -> Vec<Step> {
         Step::of::<Observe>(|session, calibration, _| {
             Evaluate::start(session, &calibration).map(Next::Stage)
         }),
-        Step::of::<Evaluate>(|session, planned, _| {
-            Validate::start(session, &planned, None).map(Next::Stage)
+        Step::of::<Evaluate>(|session, evaluation, _| {
+            let next = match &evaluation.begin {
+                Some(begin) => ObserveRemedies::start(session, begin),
+                None => Validate::start(session, &evaluation.planned, None),
+            };
+            next.map(Next::Stage)
         }),
         Step::of::<Validate>(|session, verdict, blobs| {
             let next = match verdict {
@@ -81,19 +85,20 @@ fn quantize() -> Vec<Step> {
             next.map(Next::Stage)
         }),
         Step::of::<ObserveRemedies>(|session, (begin, calibration), blobs| {
-            mend::first_round(session, begin, &calibration, blobs).map(Next::Stage)
+            let round = mend::observed(session, begin, &calibration, blobs)?;
+            after_round(session, round, blobs)
         }),
-        Step::of::<Mend>(|session, round, blobs| {
-            let next = match round {
-                Round::Changed(search) => mend::round(session, &search, blobs),
-                Round::Ended { planned, search } => {
-                    Validate::start(session, &planned, Some(search))
-                }
-            };
-            next.map(Next::Stage)
-        }),
+        Step::of::<Mend>(after_round),
         Step::of::<Convert>(|_, files, _| Ok(Next::Finish(files))),
     ]
+}
+
+fn after_round(session: &Session, round: Round, blobs: &dyn Blobs) -> Result<Next> {
+    let next = match round {
+        Round::Changed(search) => mend::round(session, &search, blobs),
+        Round::Ended { planned, search } => Validate::start(session, &planned, search),
+    };
+    next.map(Next::Stage)
 }
 
 /// What each fake quant alone costs the outputs of the model.
@@ -110,8 +115,8 @@ fn analyze() -> Vec<Step> {
         Step::of::<Observe>(|session, calibration, _| {
             Evaluate::start(session, &calibration).map(Next::Stage)
         }),
-        Step::of::<Evaluate>(|session, planned, _| {
-            EstimateRows::start(session, &planned).map(Next::Stage)
+        Step::of::<Evaluate>(|session, evaluation, _| {
+            EstimateRows::start(session, &evaluation.planned).map(Next::Stage)
         }),
         Step::of::<EstimateRows>(|_, (ranked, rows), _| {
             ExactRows::start(&ranked, rows).map(Next::Stage)

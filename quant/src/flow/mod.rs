@@ -11,13 +11,14 @@ mod choice;
 mod convert;
 mod evaluate;
 mod files;
+mod fits;
 mod float_share;
 mod footprint;
 mod kind;
 mod left_out;
 mod mend;
 mod observe;
-pub(crate) mod operators;
+mod operators;
 mod payload;
 mod plan;
 mod run;
@@ -34,14 +35,12 @@ pub use crate::{
     job::{FileRef, JobInput, JobKind, ModelInput},
     report::{
         Event, LayerAccumulated, LayerMeasured, MendStep, Notice, OperatorMeasured, OutputMeasured,
-        SensitivityMeasured, WayMeasured,
+        SensitivityMeasured, WayFitted, WayMeasured,
     },
     ways::isolated::KernelRun,
 };
 
 use std::sync::Arc;
-
-pub(crate) use variants::{Change, Mended};
 
 pub use run::run;
 

@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Blobs, operators::OperatorSums};
-use crate::{Error, Result, exec::Trouble, measured::PairedSums, ways::RunCounts};
+use super::Blobs;
+use crate::{
+    Error, Result,
+    exec::Trouble,
+    measured::{PairedSums, operators::OperatorSums},
+    ways::RunCounts,
+};
 
 /// Errors of one batch.
 #[derive(Debug, Default, Serialize, Deserialize)]

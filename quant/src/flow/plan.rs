@@ -201,6 +201,7 @@ fn starting_plan(session: &Session) -> Result<Plan> {
     let chosen = requests.map(|(&id, request)| {
         let chosen = Chosen {
             way: request.start,
+            fit: None,
             requested: request.requested.to_string(),
             reason: String::new(),
         };

@@ -10,12 +10,14 @@ use super::{
     Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice,
     files::{go_on, is_infinite, load_model, masks, open_batches, probe_file},
     footprint, left_out,
+    payload::load,
     variants::Variants,
 };
 use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
     exec::{Capture, Integers, Prepared},
+    fit::Fits,
     float::FloatModel,
     graph::{Graph, Move, Node, Op, ValueId, lower},
     memory::{MemoryBudget, Reservation},
@@ -157,14 +159,22 @@ impl Session {
     }
 
     /// The plan of a blob, ready to run. Tasks that need it wait for the first of them to make it.
-    pub(super) fn prepared(&self, digest: &str, plan: &Plan) -> Result<Arc<Prepared>> {
+    pub(super) fn prepared(
+        &self,
+        digest: &str,
+        plan: &Plan,
+        blobs: &dyn Blobs,
+    ) -> Result<Arc<Prepared>> {
         let mut slot = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, prepared)) = &*slot
             && of == digest
         {
             return Ok(Arc::clone(prepared));
         }
-        let prepared = Arc::new(Prepared::new(&self.graph, plan, &self.job.settings)?);
+        let all: Vec<usize> = plan.linears.keys().copied().collect();
+        let fits = fits(plan, &all, blobs)?;
+        let prepared = Prepared::new(&self.graph, plan, &fits, &self.job.settings)?;
+        let prepared = Arc::new(prepared);
         *slot = Some((digest.to_owned(), Arc::clone(&prepared)));
         Ok(prepared)
     }
@@ -392,6 +402,16 @@ impl Session {
             .map(|(id, node, _)| (id.0, self.graph.macs(node)))
             .collect()
     }
+}
+
+/// The fitted integers that a plan names, of some of its Linears.
+pub(super) fn fits(plan: &Plan, linears: &[usize], blobs: &dyn Blobs) -> Result<Fits> {
+    let named = linears.iter().filter_map(|id| {
+        let fit = plan.linears.get(id)?.params.fit.as_ref()?;
+        Some((*id, fit))
+    });
+    let loaded = named.map(|(id, fit)| Ok((id, load("fitted integers", &fit.blob, blobs)?)));
+    loaded.collect()
 }
 
 /// Why there is nothing to quantize: what each product with a constant is instead, where there are

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Blobs, Context, Event, LayerAccumulated, Notice, OutputMeasured, QueuedStage, mend,
-    operators::{self, BatchOperators},
+    operators::BatchOperators,
     payload::{BatchErrors, load, store},
     session::Session,
     stage::{Parts, Peak, Stage},
@@ -22,7 +22,7 @@ use crate::{
     artifact::outputs::{SavedOutput, save_batch},
     exec::{Capture, Carried, Converted, Prepared, Trouble, Validation, captured, walk},
     graph::{NodeId, ValueId},
-    measured::{Measured, PairedSums, Planned, linear_scale},
+    measured::{Measured, PairedSums, Planned, linear_scale, operators},
     plan::Plan,
     sensitivity::{Analysis, FloatValues, PROBES, converted_rows, estimate},
     tensor::{Datum, Tensor},
@@ -143,7 +143,7 @@ fn map(
     let variant = session.of_plan(&of, blobs)?;
     let session = variant.as_deref().unwrap_or(session);
     let plan = of.plan;
-    let prepared = session.prepared(&planned, &plan)?;
+    let prepared = session.prepared(&planned, &plan, blobs)?;
     let mut validated = Validated::default();
     let mut batches = session.file(session.measured_files(), file, blobs)?;
     session.for_each_batch(&mut batches, context, |_, batch| {
@@ -306,10 +306,12 @@ fn not_enough(
     }
     match search {
         None => {
-            let plain = planned.calibration.clone();
-            Ok(Some(Verdict::Begin(mend::Begin::of(
-                session, digest, plain,
-            ))))
+            let plain = match &planned.mended {
+                Some(asked) => asked.plain.clone(),
+                None => planned.calibration.clone(),
+            };
+            let begin = mend::Begin::search(session, digest, plain, planned.changes());
+            Ok(Some(Verdict::Begin(begin)))
         }
         Some(search) if planned.in_the_way.is_empty() && mend::may_go_on(&search, blobs)? => {
             let short_db = wanted - worst;

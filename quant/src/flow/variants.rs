@@ -3,35 +3,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dual16_nash::{IntDtype, ways::Way};
+use dual16_nash::IntDtype;
 use serde::{Deserialize, Serialize};
 
 use super::{Blobs, payload::load, session::Session};
 use crate::{
     Result,
+    fit::Fit,
+    graph::NodeId,
     measured::Planned,
-    plan::Calibration,
-    remedy::{Place, Places},
+    plan::{Calibration, Change, Mended},
+    remedy::{Place, Places, Remedy},
 };
-
-/// One change to a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) enum Change {
-    /// A Linear, by node index, runs another way.
-    Way {
-        /// Node index.
-        linear: usize,
-        /// What runs.
-        #[serde(with = "crate::plan::way_text")]
-        way: Way,
-    },
-    /// A remedy stands, by its number among the [`Places`].
-    Remedy(usize),
-    /// A value is int16 instead of int8.
-    Int16(usize),
-    /// A table, by node index, is divided by the inputs that were seen.
-    Division(usize),
-}
 
 /// The graph that a task works on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,15 +23,6 @@ pub(crate) enum Variant {
     All,
     /// What was changed so far.
     Changed(Vec<Change>),
-}
-
-/// A model with changes: what a graph follows from, besides the job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Mended {
-    /// Blob of the calibration of the model as it is, which the remedies' constants are of.
-    pub(crate) plain: String,
-    /// In the order in which they were made.
-    pub(crate) changes: Vec<Change>,
 }
 
 /// A variant of a session and what it is of: the calibration's digest and the variant.
@@ -154,8 +128,23 @@ pub(super) fn standing<'p>(
     places: &'p Places,
     changes: &'p [Change],
 ) -> impl Iterator<Item = &'p Place> {
-    changes.iter().filter_map(|change| match *change {
+    changes.iter().enumerate().filter_map(|(at, change)| match *change {
         Change::Remedy(index) => places.places.get(index),
+        // What makes the input takes the factors in as long as the Linear runs with the fit.
+        Change::Way {
+            linear,
+            fit: Some(Fit { equalize: true, .. }),
+            ..
+        } => {
+            let later = |change: &Change| {
+                matches!(change, Change::Way { linear: of, .. } if *of == linear)
+            };
+            let is_last = !changes[at + 1..].iter().any(later);
+            let of_it = |place: &&Place| {
+                place.remedy == Remedy::Equalize && place.node == NodeId(linear)
+            };
+            places.places.iter().find(of_it).filter(|_| is_last)
+        }
         Change::Way { .. } | Change::Int16(_) | Change::Division(_) => None,
     })
 }

@@ -15,7 +15,7 @@ impl Session {
     pub(super) fn ways_in_play(&self, linear: NodeId) -> Vec<Way> {
         match self.request.linears.get(&linear.0) {
             Some(request) => match (request.explicit, request.requested) {
-                (true, WayChoice::Fixed(way)) => vec![way],
+                (true, WayChoice::Fixed(way) | WayChoice::Fitted(way, _)) => vec![way],
                 _ => Way::ALL.to_vec(),
             },
             None => Vec::new(),

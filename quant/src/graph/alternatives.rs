@@ -6,16 +6,20 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Graph, Names, Node, NodeId, Op, Stated, Value, ValueId, ValueKind};
+use crate::tensor::Tensor;
 
 /// Nodes that make a value of the graph in another way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Alternative {
     /// The value they stand in for.
     pub replaces: ValueId,
-    /// The value they make instead of it, equal to it in exact arithmetic.
+    /// The value they make instead of it, equal to it in exact arithmetic, `divided` aside.
     pub made: ValueId,
     /// In execution order.
     pub nodes: Vec<NodeId>,
+    /// Where what they make is the value with each column divided by a factor: the factors, and the
+    /// Linear that alone reads it, whose weight is multiplied by them.
+    pub divided: Option<(NodeId, Arc<Vec<f64>>)>,
 }
 
 /// A graph and its alternatives.
@@ -66,6 +70,17 @@ impl Extended {
                 if let Some(&made) = instead.get(input).filter(|_| !is_own) {
                     *input = made;
                 }
+            }
+        }
+        let divided = chosen().filter_map(|alternative| alternative.divided.as_ref());
+        for (NodeId(linear), factors) in divided {
+            if let Some(Op::Linear(linear)) = graph.nodes.get_mut(*linear).map(|node| &mut node.op)
+            {
+                let mut weight = linear.weight.to_owned();
+                for (mut column, factor) in weight.columns_mut().into_iter().zip(factors.iter()) {
+                    column.mapv_inplace(|w| (f64::from(w) * factor) as f32);
+                }
+                linear.weight = weight.into_shared();
             }
         }
         for output in graph.outputs.iter_mut().chain(&mut graph.exact_outputs) {
@@ -206,8 +221,25 @@ impl Fragment<'_> {
         made
     }
 
+    /// Adds a constant.
+    pub fn constant(&mut self, suffix: &str, tensor: Tensor) -> ValueId {
+        let name = format!("{}.{suffix}", self.prefix);
+        let shape = tensor.shape().to_vec();
+        let kind = ValueKind::Constant(Arc::new(tensor));
+        self.value(&name, kind, shape, Stated::default())
+    }
+
     /// Ends with the value that stands in for the original, and has its place in the file.
     pub fn end(self, made: ValueId) {
+        self.end_with(made, None);
+    }
+
+    /// Ends with the original, each column divided by a factor, for the Linear that alone reads it.
+    pub fn end_divided(self, made: ValueId, linear: NodeId, factors: Vec<f64>) {
+        self.end_with(made, Some((linear, Arc::new(factors))));
+    }
+
+    fn end_with(self, made: ValueId, divided: Option<(NodeId, Arc<Vec<f64>>)>) {
         let Fragment {
             extension,
             replaces,
@@ -215,11 +247,14 @@ impl Fragment<'_> {
             ..
         } = self;
         let extended = &mut extension.extended;
-        extended.graph.values[made.0].onnx = extended.graph.values[replaces.0].onnx.clone();
+        if divided.is_none() {
+            extended.graph.values[made.0].onnx = extended.graph.values[replaces.0].onnx.clone();
+        }
         extended.alternatives.push(Alternative {
             replaces,
             made,
             nodes,
+            divided,
         });
     }
 

@@ -87,6 +87,8 @@ pub struct Stated {
     pub dtype: Option<IntDtype>,
     /// Value of one step; finite and > 0.
     pub scale: Option<f32>,
+    /// What its observed range is multiplied by, for room beyond it; > 0.
+    pub room: Option<f32>,
 }
 
 /// Where a value comes from.

@@ -86,9 +86,13 @@ impl Request {
             request.requested = choice;
             request.explicit = true;
             request.reason = String::new();
+            request.fit = match choice {
+                WayChoice::Fitted(_, fit) => Some(fit),
+                WayChoice::Auto | WayChoice::Fixed(_) => None,
+            };
             request.start = match choice {
                 WayChoice::Auto => template,
-                WayChoice::Fixed(way) => {
+                WayChoice::Fixed(way) | WayChoice::Fitted(way, _) => {
                     let legality = rules.check(way);
                     if !legality.legal {
                         let layer = node.name.clone();

@@ -10,7 +10,7 @@ use dual16_nash::{
 };
 
 use super::{
-    InnerParams, LinearParams, LinearPlan, Plan, QParams, ScaleSource, Slot, ValuePlan,
+    InnerParams, LinearFit, LinearParams, LinearPlan, Plan, QParams, ScaleSource, Slot, ValuePlan,
     request::feeds_only_outputs, scales::exact_range,
 };
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 pub struct Chosen {
     /// What runs.
     pub way: Way,
+    /// The integers that were fitted for it, where it runs with those.
+    pub fit: Option<LinearFit>,
     /// What was asked for: a way or "auto".
     pub requested: String,
     /// Why they differ; empty where they do not.
@@ -105,7 +107,7 @@ impl Builder<'_> {
         linear: &Linear,
         chosen: &Chosen,
     ) -> Result<()> {
-        let input = self.linear_input(index, node, chosen.way)?;
+        let input = self.linear_input(index, node, chosen)?;
         let output_id = node.outputs[0];
         let high_precision = self
             .source
@@ -113,7 +115,7 @@ impl Builder<'_> {
             .linears
             .get(&index)
             .is_some_and(|request| request.high_precision);
-        if high_precision && chosen.way.can_keep_high_precision() {
+        if high_precision && keeps_high_precision(chosen.way, chosen.fit.as_ref()) {
             self.plan.values[output_id.0].effective = None;
             self.plan.values[output_id.0].reason =
                 "high-precision output: feeds only the model's output".to_owned();
@@ -121,7 +123,8 @@ impl Builder<'_> {
         let params = LinearParams {
             input,
             output: self.plan.params(output_id),
-            inner: inner_params(self.source, index, linear, chosen.way)?,
+            inner: inner_params(self.source, index, linear, chosen.way, chosen.fit.as_ref())?,
+            fit: chosen.fit.clone(),
         };
         let plan = LinearPlan {
             requested: chosen.requested.clone(),
@@ -134,21 +137,27 @@ impl Builder<'_> {
     }
 
     /// The input as the way takes it: the value's own parameters, or a requantized operand.
-    fn linear_input(&mut self, index: usize, node: &Node, way: Way) -> Result<QParams> {
+    fn linear_input(&mut self, index: usize, node: &Node, chosen: &Chosen) -> Result<QParams> {
+        let way = chosen.way;
         let wanted = way.activation_dtype();
         let own = self.plan.params(node.inputs[0]);
+        let clip = chosen.fit.as_ref().map_or(1.0, |fit| fit.clip);
         let overridden = self
             .source
             .request
             .slot(index, Slot::Input)
             .fixed_scale
             .is_some();
-        if let Some(own) = own.filter(|own| own.dtype == wanted && !overridden) {
+        if let Some(own) = own.filter(|own| own.dtype == wanted && !overridden && clip == 1.0) {
             return Ok(own);
         }
-        let params = self.source.linear_input(index, wanted)?;
+        let mut params = self.source.linear_input(index, wanted)?;
+        params.scale *= clip;
         let requested = own.map_or(wanted, |own| own.dtype);
-        let reason = format!("{way} reads {wanted}");
+        let reason = match clip == 1.0 {
+            true => format!("{way} reads {wanted}"),
+            false => format!("{way} reads {wanted}, clipped to {clip} of its range"),
+        };
         self.operand(
             index,
             0,
@@ -311,13 +320,29 @@ fn observed_own_scale(graph: &Graph, id: ValueId) -> bool {
     graph.is_running(id) && graph.origin(id) == id && graph.value(id).kind.is_float()
 }
 
+/// Whether a Linear's output need not be requantized: a low-rank branch ends in an int16 Add.
+pub(crate) fn keeps_high_precision(way: Way, fit: Option<&LinearFit>) -> bool {
+    way.can_keep_high_precision() && fit.is_none_or(|fit| fit.inside.is_none())
+}
+
 /// Scales of the tensors inside a way.
 pub(crate) fn inner_params(
     source: &ScaleSource<'_>,
     index: usize,
     linear: &Linear,
     way: Way,
+    fit: Option<&LinearFit>,
 ) -> Result<InnerParams> {
+    if let Some(inside) = fit.and_then(|fit| fit.inside) {
+        let name = &source.graph.nodes[index].name;
+        let scale = |largest| source.int16_scale(name, largest);
+        let [main, inner, branch] = inside;
+        return Ok(InnerParams::LowRank {
+            main: scale(main)?,
+            inner: scale(inner)?,
+            branch: scale(branch)?,
+        });
+    }
     let scale = |slot, range| source.slot(index, slot, range).map(|params| params.scale);
     Ok(match way {
         Way::A8W8 | Way::A16W8 | Way::A8W16 | Way::A16W16 => InnerParams::Gemm,

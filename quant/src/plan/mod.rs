@@ -5,6 +5,7 @@
 
 mod apply;
 mod build;
+mod change;
 mod choose;
 mod floors;
 mod known;
@@ -28,12 +29,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Result,
     error::KernelContext,
+    fit::{Fit, way_name},
     graph::{Graph, NodeId, ValueId},
 };
 
 pub(crate) use names::{dtype_text, way_text};
 
-pub(crate) use build::inner_params;
+pub(crate) use build::{inner_params, keeps_high_precision};
+pub(crate) use change::{Change, Mended};
 pub(crate) use floors::{MASK, floors, notices as mask_notices};
 pub(crate) use scales::exact_range;
 
@@ -142,6 +145,24 @@ pub struct LinearParams {
     pub output: Option<QParams>,
     /// The tensors between.
     pub inner: InnerParams,
+    /// The integers that were fitted to its inputs, where it runs with those.
+    pub fit: Option<LinearFit>,
+}
+
+/// Fitted integers of a Linear, and what a plan must know of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinearFit {
+    /// What was fitted.
+    pub fit: Fit,
+    /// The same with the figures that were taken: `eq0.6+gptq`.
+    pub made: String,
+    /// Blob of the [`Fitted`](crate::fit::Fitted).
+    pub blob: String,
+    /// What the input's scale is multiplied by where the Linear reads it; 1 where it is not clipped.
+    pub clip: f32,
+    /// Largest magnitudes in calibration of the tensors inside a low-rank branch: the product with the
+    /// weight, what the first factor makes, what the second makes.
+    pub inside: Option<[f32; 3]>,
 }
 
 /// The tensors inside a way.
@@ -159,6 +180,15 @@ pub enum InnerParams {
         sum: f32,
         /// Scale of the bias, where there is one.
         bias: Option<f32>,
+    },
+    /// A low-rank branch beside the weight and an Add; all three int16.
+    LowRank {
+        /// Scale of the product with the weight, bias included.
+        main: f32,
+        /// Scale between the branch's factors.
+        inner: f32,
+        /// Scale of what the branch makes.
+        branch: f32,
     },
     /// Two int8 planes and an Add; both outputs int16.
     Split {
@@ -182,6 +212,13 @@ pub struct Plan {
     pub table_ranges: BTreeMap<usize, (f32, f32)>,
     /// Ends of the segments of tables that are divided by what was seen, by node.
     pub divisions: BTreeMap<usize, [i32; SEGMENTS + 1]>,
+}
+
+impl LinearPlan {
+    /// The way, and how it is fitted.
+    pub fn way_name(&self) -> String {
+        way_name(self.way, self.params.fit.as_ref().map(|fit| fit.fit))
+    }
 }
 
 impl Plan {

@@ -7,6 +7,7 @@ use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
 use super::{Slot, known::Known};
 use crate::{
     Result,
+    fit::Fit,
     graph::{Graph, Op, ValueId, ValueKind},
     notice::Notice,
     observe::ObserverKind,
@@ -37,6 +38,8 @@ pub struct LinearRequest {
     pub explicit: bool,
     /// The way to start with: `requested` where that is one legal way, else its fallback.
     pub start: Way,
+    /// How that is fitted, where a setting asks for it.
+    pub fit: Option<Fit>,
     /// Why `start` is not `requested`; empty where it is.
     pub reason: String,
     /// The output stays high precision where the way can (see [`Way`]).
@@ -54,6 +57,8 @@ pub struct ValueRequest {
     pub observer: ObserverKind,
     /// Scale given outright.
     pub fixed_scale: Option<f32>,
+    /// What its observed range is multiplied by; 1 for most.
+    pub room: f32,
 }
 
 /// What was asked of a tensor inside a Linear.
@@ -133,6 +138,7 @@ impl Request {
                 requested: WayChoice::Fixed(template),
                 explicit: false,
                 start,
+                fit: None,
                 reason,
                 high_precision: !layer_mode && feeds_only_outputs(graph, node.outputs[0]),
             };
@@ -158,6 +164,7 @@ fn default_values(graph: &Graph, settings: &Settings) -> Vec<ValueRequest> {
             explicit: stated.dtype.is_some(),
             observer: settings.observer,
             fixed_scale: stated.scale,
+            room: stated.room.unwrap_or(1.0),
         }
     };
     (0..graph.values.len()).map(request).collect()

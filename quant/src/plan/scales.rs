@@ -34,6 +34,9 @@ pub struct Calibration {
     pub statistics: BTreeMap<Key, Statistics>,
     /// Where masked elements end, by [`ValueId`] of every value that holds some.
     pub floors: BTreeMap<usize, Floor>,
+    /// What each input column of a Linear is to be divided by where what makes its input takes that in
+    /// ([`Remedy::Equalize`](crate::remedy::Remedy)), by node index.
+    pub columns: BTreeMap<usize, Vec<f64>>,
 }
 
 impl Calibration {
@@ -48,6 +51,7 @@ impl Calibration {
         Calibration {
             statistics: values.chain(slots).map(nothing).collect(),
             floors: BTreeMap::new(),
+            columns: BTreeMap::new(),
         }
     }
 }
@@ -73,6 +77,12 @@ impl ScaleSource<'_> {
             return Ok(QParams { dtype, scale });
         }
         let range = self.value_range(id, request.observer, dtype)?;
+        let range = match request.room == 1.0 {
+            true => range,
+            false => {
+                Range::new(range.min() * request.room, range.max() * request.room).unwrap_or(range)
+            }
+        };
         self.params(&self.graph.value(id).name, range, dtype)
     }
 
@@ -114,6 +124,13 @@ impl ScaleSource<'_> {
         }
         let range = self.value_range(id, request.observer.unwrap_or(own.observer), dtype)?;
         self.params(&self.graph.nodes[linear].name, range, dtype)
+    }
+
+    /// Scale of an int16 tensor inside a node, by its largest magnitude.
+    pub(crate) fn int16_scale(&self, name: &str, largest: f32) -> Result<f32> {
+        let range = Range::new(-largest, largest).unwrap_or(Range::ZERO);
+        self.params(name, range, IntDtype::Int16)
+            .map(|params| params.scale)
     }
 
     /// What was observed of a value, as (min, max), where anything was.

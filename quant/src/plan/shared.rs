@@ -39,7 +39,9 @@ pub(crate) fn owners(graph: &Graph, plan: &Plan) -> BTreeMap<usize, usize> {
     for set in by_weight(graph) {
         let mut first: BTreeMap<Form, usize> = BTreeMap::new();
         for id in set {
-            let Some(linear) = plan.linears.get(&id) else {
+            // What was fitted to the inputs of one is nobody else's.
+            let plain = |linear: &&LinearPlan| linear.params.fit.is_none();
+            let Some(linear) = plan.linears.get(&id).filter(plain) else {
                 continue;
             };
             let owner = *first.entry(Form::of(linear)).or_insert(id);
@@ -65,7 +67,9 @@ enum Form {
 impl Form {
     fn of(linear: &LinearPlan) -> Form {
         match linear.params.inner {
-            InnerParams::Gemm => Form::Channels(linear.way.weight_dtype().bits()),
+            InnerParams::Gemm | InnerParams::LowRank { .. } => {
+                Form::Channels(linear.way.weight_dtype().bits())
+            }
             InnerParams::MulSum { weight, .. } => Form::Tensor(weight.to_bits()),
             InnerParams::Split { .. } => Form::Planes,
         }

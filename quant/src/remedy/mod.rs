@@ -2,6 +2,7 @@
 //! exact arithmetic, for places where an integer tensor of the plain way loses what the model's
 //! outputs need. One file a remedy; each finds its places in a graph and adds an alternative for each.
 
+pub(crate) mod equalize;
 mod late_mean;
 mod split_operand;
 mod two_range;
@@ -25,16 +26,23 @@ pub enum Remedy {
     LateMean,
     /// The second operand of a MatMul as two int8 planes.
     SplitOperand,
+    /// Columns of a Linear's input equalized, for a fit of its weight.
+    Equalize,
 }
 
 impl Remedy {
-    /// Every remedy, cheapest first.
-    pub const ALL: [Remedy; 3] = [Remedy::TwoRange, Remedy::LateMean, Remedy::SplitOperand];
+    /// Every remedy.
+    pub const ALL: [Remedy; 4] = [
+        Remedy::TwoRange,
+        Remedy::LateMean,
+        Remedy::SplitOperand,
+        Remedy::Equalize,
+    ];
 
     /// Whether it stands in for a look-up table, for what that differs from its function.
     pub(crate) const fn is_of_table(self) -> bool {
         match self {
-            Remedy::TwoRange | Remedy::LateMean | Remedy::SplitOperand => false,
+            Remedy::TwoRange | Remedy::LateMean | Remedy::SplitOperand | Remedy::Equalize => false,
         }
     }
 
@@ -44,6 +52,7 @@ impl Remedy {
             Remedy::TwoRange => "two_range",
             Remedy::LateMean => "late_mean",
             Remedy::SplitOperand => "split",
+            Remedy::Equalize => "eq",
         }
     }
 
@@ -53,6 +62,7 @@ impl Remedy {
             Remedy::TwoRange => "squares in two ranges, small values apart from outliers",
             Remedy::LateMean => "the mean is taken away after the scaling, at its finer step",
             Remedy::SplitOperand => "second operand as two int8 planes, two products added",
+            Remedy::Equalize => "columns of a Linear's input divided, its weight multiplied",
         }
     }
 }
@@ -80,7 +90,7 @@ impl FromStr for Remedy {
 pub struct Place {
     /// What stands there.
     pub remedy: Remedy,
-    /// The node whose output it makes instead.
+    /// The node whose output it makes instead; of an equalization, the Linear that it is for.
     pub node: NodeId,
     /// Nodes that it makes needless with that one, where nothing else reads what they make.
     pub with: Vec<NodeId>,
@@ -109,6 +119,7 @@ impl Places {
         if rules.max_int16_gemm_operands < 2 {
             split_operand::extend(source, &mut extension, &mut places);
         }
+        equalize::extend(source, &mut extension, &mut places);
         Places {
             extended: extension.finish(),
             places,

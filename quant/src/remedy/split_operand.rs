@@ -39,6 +39,7 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
         let stated = |scale| Stated {
             dtype: Some(IntDtype::Int8),
             scale,
+            room: None,
         };
         let free = Stated::default();
         let high = fragment.node(

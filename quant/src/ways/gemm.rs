@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Result,
     error::KernelContext,
+    fit::Quantized,
     qtensor::{QData, QTensor, each_dtype},
 };
 
@@ -41,11 +42,21 @@ pub(super) struct Gemm {
 impl Gemm {
     /// `same` has the same weight and these integers of it.
     pub(super) fn new(making: &Making<'_>, dtype: IntDtype, same: Option<&Gemm>) -> Result<Self> {
-        let Making { name, shape, .. } = *making;
         let (weight, scales) = match same {
             Some(same) => (Arc::clone(&same.weight), same.scales.clone()),
             None => quantized(making, dtype)?,
         };
+        Self::of(making, weight, scales)
+    }
+
+    /// Of integers that are given.
+    pub(super) fn fitted(making: &Making<'_>, weight: &Quantized) -> Result<Self> {
+        let (weight, scales) = integers(making.name, weight)?;
+        Self::of(making, Arc::new(weight), scales)
+    }
+
+    fn of(making: &Making<'_>, weight: Arc<QData>, scales: Vec<Scale>) -> Result<Self> {
+        let Making { name, shape, .. } = *making;
         let bias = match making.bias {
             Some(bias) => Some(quantize_bias(bias, making.input, &scales).of(name)?),
             None => None,
@@ -96,6 +107,22 @@ impl Gemm {
             }
             None => self.high_precision(name, x, shape),
         }
+    }
+
+    /// The output in int16, where that is its format.
+    pub(super) fn run_int16(
+        &self,
+        name: &str,
+        x: &QTensor,
+        shape: GemmShape,
+    ) -> Result<(Vec<i16>, AccumulatorPeak)> {
+        let rescales = self.requant.iter().flat_map(|(_, rescales)| rescales);
+        let rescales: Vec<Rescale> = rescales.copied().collect();
+        self.requantized(name, x, shape, &rescales)
+    }
+
+    pub(super) fn shape(&self) -> [usize; 2] {
+        self.shape
     }
 
     fn requantized<Y: QInt>(
@@ -167,6 +194,21 @@ impl Gemm {
         }
         IntegerWeights { parameters }
     }
+}
+
+/// Integers that were fitted, as kernels take them.
+pub(super) fn integers(name: &str, weight: &Quantized) -> Result<(QData, Vec<Scale>)> {
+    let q = weight.q.iter();
+    let data = match weight.dtype {
+        // Within int8, by what a Quantized is.
+        IntDtype::Int8 => QData::I8(q.map(|&q| q as i8).collect()),
+        IntDtype::Int16 => QData::I16(q.copied().collect()),
+    };
+    let scales = weight
+        .scales
+        .iter()
+        .map(|&scale| Scale::new(scale).of(name));
+    Ok((data, scales.collect::<Result<_>>()?))
 }
 
 /// The integers of a weight, a scale for each channel.

@@ -2,15 +2,37 @@
 
 use std::borrow::Cow;
 
+use dual16_nash::ways::Way;
 use safetensors::{Dtype, View};
 
-use crate::qtensor::QData;
+use crate::{graph::Linear, qtensor::QData};
 
 /// Everything a chip needs of one Linear, by name without the layer's own.
 #[derive(Debug)]
 pub struct IntegerWeights<'a> {
     /// In the order they are written.
     pub parameters: Vec<Parameter<'a>>,
+}
+
+impl IntegerWeights<'_> {
+    /// Bytes of the integers, scales not counted.
+    pub(crate) fn bytes(&self) -> u64 {
+        let integers =
+            |parameter: &&Parameter<'_>| !matches!(parameter.data, ParameterData::F32(_));
+        let integers = self.parameters.iter().filter(integers);
+        integers.map(|parameter| parameter.data_len() as u64).sum()
+    }
+}
+
+/// Bytes of the integers of a plain way, biases included.
+pub(crate) fn weight_bytes(linear: &Linear, way: Way) -> u64 {
+    let (planes, bias) = match way {
+        Way::Split => (2, 4),
+        Way::MulSum => (2, 2),
+        way => (way.weight_dtype().bytes() as u64, 4),
+    };
+    let biases = linear.bias.as_ref().map_or(0, |bias| bias.len());
+    linear.weight.len() as u64 * planes + biases as u64 * bias
 }
 
 /// One stored tensor.

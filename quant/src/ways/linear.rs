@@ -11,12 +11,13 @@ use ndarray::IxDyn;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    float_gemm::gemm_f32, gemm::Gemm, integers::IntegerWeights, mul_sum::MulSum, saturation,
-    split::Split,
+    float_gemm::gemm_f32, gemm::Gemm, integers::IntegerWeights, low_rank::LowRankBranch,
+    mul_sum::MulSum, saturation, split::Split,
 };
 use crate::{
     Error, Result,
     error::KernelContext,
+    fit::Fitted,
     graph::Linear,
     plan::{InnerParams, LinearParams, QParams},
     qtensor::{QData, QTensor},
@@ -99,6 +100,25 @@ enum Kernel {
     Gemm(Gemm),
     MulSum(MulSum),
     Split(Split),
+    LowRank(LowRankBranch),
+}
+
+/// Where the integers of a Linear's weight come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Integers<'a> {
+    /// The layer: its weight is rounded to the nearest.
+    pub linear: &'a Linear,
+    /// What was fitted to its inputs, which is taken instead.
+    pub fitted: Option<&'a Fitted>,
+}
+
+impl<'a> From<&'a Linear> for Integers<'a> {
+    fn from(linear: &'a Linear) -> Self {
+        Self {
+            linear,
+            fitted: None,
+        }
+    }
 }
 
 /// Scales and shapes that the kernels share while they are made.
@@ -136,31 +156,42 @@ impl QuantizedLinear {
     ///
     /// # Errors
     /// Parameters that do not fit the layer, which it names.
-    pub fn new(
+    pub fn new<'a>(
         name: &str,
-        linear: &Linear,
+        integers: impl Into<Integers<'a>>,
         way: Way,
         params: &LinearParams,
         settings: &Settings,
     ) -> Result<Self> {
-        Self::beside(name, linear, way, params, settings, None)
+        Self::beside(name, integers.into(), way, params, settings, None)
     }
 
     /// The same, beside one whose weight has the same integers: both hold them.
     pub(crate) fn beside(
         name: &str,
-        linear: &Linear,
+        Integers { linear, fitted }: Integers<'_>,
         way: Way,
         params: &LinearParams,
         settings: &Settings,
         same: Option<&QuantizedLinear>,
     ) -> Result<Self> {
+        if fitted.is_some() != params.fit.is_some()
+            || fitted.is_some_and(|fitted| fitted.weight.q.dim() != linear.weight.dim())
+        {
+            return Err(Error::Payload {
+                what: "plan",
+                reason: format!("the fitted integers of '{name}' are not those that it names"),
+            });
+        }
         let weight = linear.weight.as_standard_layout();
         let (outputs, inputs) = linear.weight.dim();
         let making = Making {
             name,
             weight: weight.as_slice().unwrap_or_default(),
-            bias: linear.bias.as_ref().and_then(|bias| bias.as_slice()),
+            bias: match fitted {
+                Some(fitted) => Some(&fitted.bias),
+                None => linear.bias.as_ref().and_then(|bias| bias.as_slice()),
+            },
             shape: [outputs, inputs],
             input: Scale::new(params.input.scale).of(name)?,
             output: params.output,
@@ -169,14 +200,32 @@ impl QuantizedLinear {
             power_of_two: settings.power_of_two,
         };
         let same = same.map(|same| &same.kernel);
+        let branch = fitted.and_then(|fitted| Some((fitted, fitted.low_rank.as_ref()?)));
         let kernel = match params.inner {
-            InnerParams::Gemm => {
-                let same = match same {
-                    Some(Kernel::Gemm(same)) => Some(same),
-                    _ => None,
-                };
-                Kernel::Gemm(Gemm::new(&making, way.weight_dtype(), same)?)
-            }
+            InnerParams::LowRank {
+                main,
+                inner,
+                branch: scale,
+            } => match branch {
+                Some((fitted, low_rank)) => {
+                    let scales = [main, inner, scale];
+                    let weight = &fitted.weight;
+                    Kernel::LowRank(LowRankBranch::new(&making, weight, low_rank, scales)?)
+                }
+                None => {
+                    return Err(Error::Payload {
+                        what: "plan",
+                        reason: format!("the fitted integers of '{name}' have no low-rank branch"),
+                    });
+                }
+            },
+            InnerParams::Gemm => match (fitted, same) {
+                (Some(fitted), _) => Kernel::Gemm(Gemm::fitted(&making, &fitted.weight)?),
+                (None, Some(Kernel::Gemm(same))) => {
+                    Kernel::Gemm(Gemm::new(&making, way.weight_dtype(), Some(same))?)
+                }
+                (None, _) => Kernel::Gemm(Gemm::new(&making, way.weight_dtype(), None)?),
+            },
             InnerParams::MulSum {
                 weight,
                 product,
@@ -218,6 +267,7 @@ impl QuantizedLinear {
             Kernel::Gemm(kernel) => kernel.integers(),
             Kernel::MulSum(kernel) => kernel.integers(),
             Kernel::Split(kernel) => kernel.integers(),
+            Kernel::LowRank(kernel) => kernel.integers(),
         }
     }
 
@@ -227,6 +277,7 @@ impl QuantizedLinear {
             Kernel::Gemm(kernel) => &kernel.saturations,
             Kernel::MulSum(kernel) => &kernel.saturations,
             Kernel::Split(kernel) => &kernel.saturations,
+            Kernel::LowRank(kernel) => &kernel.saturations,
         }
     }
 
@@ -237,6 +288,7 @@ impl QuantizedLinear {
             Kernel::Gemm(kernel) => kernel.run(&self.name, x, gemm)?,
             Kernel::MulSum(kernel) => kernel.run(&self.name, x, gemm)?,
             Kernel::Split(kernel) => kernel.run(&self.name, x, gemm)?,
+            Kernel::LowRank(kernel) => kernel.run(&self.name, x, gemm)?,
         };
         let output = match (data, self.params.output) {
             (RawOutput::Quantized(data), Some(output)) => {
@@ -265,6 +317,7 @@ impl QuantizedLinear {
             Kernel::Gemm(kernel) => kernel.run_fake_quant(&self.name, x, gemm)?,
             Kernel::MulSum(kernel) => kernel.run_fake_quant(&self.name, x, gemm)?,
             Kernel::Split(kernel) => kernel.run_fake_quant(&self.name, x, gemm)?,
+            Kernel::LowRank(kernel) => kernel.run_fake_quant(&self.name, x, gemm)?,
         };
         self.tensor(shape, values)
     }

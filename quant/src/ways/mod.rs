@@ -6,10 +6,12 @@ mod gemm;
 mod integers;
 pub mod isolated;
 mod linear;
+mod low_rank;
 mod mul_sum;
 mod saturation;
 mod split;
 
 pub(crate) use float_gemm::{gemm_f32, gemm_f32_on};
+pub(crate) use integers::weight_bytes;
 pub use integers::{IntegerWeights, Parameter};
-pub use linear::{LinearOutput, LinearRun, QuantizedLinear, RunCounts};
+pub use linear::{Integers, LinearOutput, LinearRun, QuantizedLinear, RunCounts};

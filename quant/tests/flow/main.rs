@@ -11,6 +11,7 @@
 mod article;
 mod cost;
 mod empty;
+mod fits;
 mod golden;
 #[path = "../frontend/shared/made.rs"]
 #[allow(

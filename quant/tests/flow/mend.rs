@@ -227,3 +227,19 @@ fn a_table_that_parts_converted_from_validation_is_named_and_divided_by_its_inpu
     let told = |event: &Event| matches!(event, Event::Notice(notice) if notice.code == "PARTED");
     assert!(!mended.events.iter().any(told));
 }
+
+/// The output needs more of linear2 than int8 rounding gives, and a fit of the same cost is taken before a
+/// second product is.
+#[test]
+fn a_fit_is_tried_before_a_second_product() {
+    let settings = Settings {
+        min_layer_sqnr: 20.0,
+        ..mending(30.0)
+    };
+    let mut job = job("smallmodel", settings);
+    // A toolchain's best way would be taken at once where the layer is so poor alone.
+    job.settings.by_name.clear();
+    let finished = run(&job).unwrap();
+    let steps = steps(&finished);
+    println!("{steps:#?}");
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dual16_quant::{
-    graph::ValueId,
+    graph::{NodeId, ValueId},
     observe::{MergeMode, Sketch, Statistics, Wants},
     plan::{Calibration, Key, Request, ScaleSource},
     remedy::{Places, Remedy},
@@ -26,6 +26,43 @@ fn observed(sample: &Sample) -> Calibration {
     Calibration {
         statistics: statistics.collect(),
         floors: BTreeMap::new(),
+        columns: BTreeMap::new(),
+    }
+}
+
+/// The input is divided by the factors, and the Linear makes what it made.
+fn check_equalized(
+    model: &str,
+    places: &Places,
+    alternative: usize,
+    (linear, factors): (NodeId, &[f64]),
+) {
+    let mut sample = Sample::load(&data(model));
+    let before = reference::run(&sample);
+    let plain_input = sample.graph.node(linear).inputs[0];
+    sample.graph = places.extended.choose(&[alternative]);
+    let after = reference::run(&sample);
+    let node = sample.graph.node(linear);
+    assert_ne!(node.inputs[0], plain_input);
+    let (plain, divided) = (&before[&plain_input], &after[&node.inputs[0]]);
+    for (at, (plain, divided)) in plain.iter().zip(divided).enumerate() {
+        let expected = plain / factors[at % factors.len()];
+        assert!(
+            (divided - expected).abs() <= 1e-12 * expected.abs().max(1.0),
+            "{}",
+            node.name
+        );
+    }
+    let (plain, made) = (&before[&node.outputs[0]], &after[&node.outputs[0]]);
+    let largest = plain
+        .iter()
+        .fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    for (plain, made) in plain.iter().zip(made) {
+        assert!(
+            (plain - made).abs() <= 1e-12 * largest,
+            "{}: {plain} {made}",
+            node.name
+        );
     }
 }
 
@@ -35,7 +72,16 @@ fn every_remedy_is_exact_in_real_arithmetic() {
     for model in ["smallmodel", "digits"] {
         let mut sample = Sample::load(&data(model));
         let settings = Settings::default();
-        let calibration = observed(&sample);
+        let mut calibration = observed(&sample);
+        // Powers of two, by which an f32 is divided exactly.
+        calibration.columns = sample
+            .graph
+            .linears()
+            .map(|(id, _, linear)| {
+                let factor = |column: usize| [0.25, 1.0, 8.0, 2.0, 0.5][column % 5];
+                (id.0, (0..linear.weight.ncols()).map(factor).collect())
+            })
+            .collect();
         let request = Request::resolve(&sample.graph, &settings, false).unwrap();
         let places = Places::of(&ScaleSource {
             graph: &sample.graph,
@@ -47,6 +93,12 @@ fn every_remedy_is_exact_in_real_arithmetic() {
         let values = reference::run(&sample);
         for place in &places.places {
             let alternative = &places.extended.alternatives()[place.alternative];
+            if let Some((linear, factors)) = &alternative.divided {
+                assert_eq!(place.remedy, Remedy::Equalize);
+                check_equalized(model, &places, place.alternative, (*linear, factors));
+                seen.insert(place.remedy);
+                continue;
+            }
             let of = |id: ValueId| &values[&id];
             let (plain, made) = (of(alternative.replaces), of(alternative.made));
             assert_eq!(plain.shape(), made.shape());

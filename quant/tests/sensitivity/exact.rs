@@ -5,12 +5,11 @@ use dual16_quant::{
     Error, Result,
     exec::{Carried, Integers, Machine, Validation, walk},
     graph::{Node, NodeId, Op, ValueId},
-    metrics::{ErrorSums, Metric},
+    metrics::{ErrorSums, Metric, OutputError},
     onnx::f32_value,
     plan::Plan,
     sensitivity::{
-        Estimate, OutputError, PROBES, Row, cumulative, estimate, exact, exact_all,
-        rank_correlation, rows,
+        Estimate, PROBES, Row, cumulative, estimate, exact, exact_all, rank_correlation, rows,
     },
     tensor::Tensor,
 };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dual16_nash::{IntDtype, Way};
 use dual16_quant::{
     exec::{Calibration, Carried, Integers, Prepared, walk},
+    fit::Fits,
     graph::{Graph, Op, ValueId, ValueKind},
     plan::{InnerParams, LinearParams, LinearPlan, Plan, QParams, ValuePlan},
     sensitivity::{Analysis, FloatValues},
@@ -58,6 +59,7 @@ impl Planned {
                     input: plan.params(input).unwrap(),
                     output: plan.params(output),
                     inner: InnerParams::Gemm,
+                    fit: None,
                 },
             };
             plan.linears.insert(id.0, linear);
@@ -73,7 +75,7 @@ impl Planned {
                 plan.operands.insert((index, 1), plan_of);
             }
         }
-        let prepared = Prepared::new(graph, &plan, &Settings::default()).unwrap();
+        let prepared = Prepared::new(graph, &plan, &Fits::new(), &Settings::default()).unwrap();
         Planned {
             plan,
             prepared,

@@ -76,7 +76,7 @@ fn curves(
 ) -> Result<Vec<BatchCurve>> {
     let ranked: Ranked = load("ranked rows", &of, context.blobs)?;
     let planned: Planned = load("plan", &ranked.planned, context.blobs)?;
-    let prepared = session.prepared(&ranked.planned, &planned.plan)?;
+    let prepared = session.prepared(&ranked.planned, &planned.plan, context.blobs)?;
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
     let worst = ranked

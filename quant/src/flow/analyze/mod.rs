@@ -29,7 +29,7 @@ use crate::{
     graph::ValueId,
     job::{Analyze, JobKind},
     measured::Planned,
-    plan::Plan,
+    plan::{LinearRequest, Plan},
     report::OutputError,
     sensitivity::{Analysis, Estimate, FloatValues, PROBES, Row, estimate, exact_all, rows},
 };
@@ -129,7 +129,17 @@ fn outputs(session: &Session, asked: &Analyze) -> Result<Vec<ValueId>> {
 
 /// Checks what is asked for before any work.
 pub(super) fn check(session: &Session) -> Result<()> {
-    outputs(session, asked(session)?).map(|_| ())
+    outputs(session, asked(session)?)?;
+    let equalized = |request: &LinearRequest| request.fit.is_some_and(|fit| fit.equalize);
+    match session.request.linears.values().any(equalized) {
+        true => Err(Error::Setting {
+            setting: "linear".to_owned(),
+            reason: "an analysis is of the model with no operator changed, and +eq changes those before a \
+                     Linear; leave it out"
+                .to_owned(),
+        }),
+        false => Ok(()),
+    }
 }
 
 /// What each row costs to first order.
@@ -178,7 +188,7 @@ fn estimate_file(
     context: &Context<'_>,
 ) -> Result<Vec<Estimate>> {
     let planned: Planned = load("plan", &of, context.blobs)?;
-    let prepared = session.prepared(&of, &planned.plan)?;
+    let prepared = session.prepared(&of, &planned.plan, context.blobs)?;
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
     let mut estimates: Vec<Estimate> = Vec::new();
@@ -321,7 +331,7 @@ fn exact_rows(
 ) -> Result<Exact> {
     let Ranked { planned: of, .. } = load("ranked rows", &ranked, context.blobs)?;
     let planned: Planned = load("plan", &of, context.blobs)?;
-    let prepared = session.prepared(&of, &planned.plan)?;
+    let prepared = session.prepared(&of, &planned.plan, context.blobs)?;
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
     let wanted: Vec<Row> = rows

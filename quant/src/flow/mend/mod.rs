@@ -22,14 +22,14 @@ use super::{
     session::Session,
     stage::{Parts, Peak, Stage},
     trouble,
-    variants::{Change, Mended, Variant},
+    variants::Variant,
 };
 use crate::{
     Error, Result,
     exec::{Capture, Carried, Converted, Flow, Machine, Validation, captured, walk},
     measured::Planned,
     metrics::ErrorSums,
-    plan::{Calibration, Chosen, Plan},
+    plan::{Calibration, Change, Chosen, Mended, Plan},
     report::MendStep,
     sensitivity::{Analysis, Estimate, FloatValues, estimate, rows},
     tensor::Tensor,
@@ -79,30 +79,53 @@ pub(super) struct Begin {
     planned: String,
     /// Blob of the calibration of the model as it is.
     pub(super) plain: String,
-    aim_db: f64,
+    /// What stays whatever the search finds: changes that settings ask for.
+    asked: Vec<Change>,
+    /// SQNR in dB that every output is to reach; `None` where there is no search, and what was asked for
+    /// is all that is changed.
+    aim_db: Option<f64>,
 }
 
 impl Begin {
-    /// A search for what is wrong with a plan, which was made from this calibration.
-    pub(super) fn of(session: &Session, planned: String, plain: String) -> Self {
+    /// A search for what is wrong with a plan. `plain` is the blob of the calibration of the model as it is,
+    /// `asked` the changes that the plan has already.
+    pub(super) fn search(
+        session: &Session,
+        planned: String,
+        plain: String,
+        asked: Vec<Change>,
+    ) -> Self {
         Begin {
             planned,
             plain,
-            aim_db: session.job.settings.min_output_sqnr,
+            asked,
+            aim_db: Some(session.job.settings.min_output_sqnr),
+        }
+    }
+
+    /// No search: a plan with the changes that settings ask for.
+    pub(super) fn asked(planned: String, plain: String, asked: Vec<Change>) -> Self {
+        Begin {
+            planned,
+            plain,
+            asked,
+            aim_db: None,
         }
     }
 }
 
-/// The first round, once the remedies were observed.
-pub(super) fn first_round(
+/// What is to be done once the remedies were observed: a search's first round, or nothing where there is no
+/// search.
+pub(super) fn observed(
     session: &Session,
     begin: Begin,
     calibration: &str,
     blobs: &dyn Blobs,
-) -> Result<QueuedStage> {
+) -> Result<Round> {
     let Begin {
         planned,
         plain,
+        asked,
         aim_db,
     } = begin;
     let mut search = Search {
@@ -110,7 +133,7 @@ pub(super) fn first_round(
         unmended: planned,
         plain,
         calibration: calibration.to_owned(),
-        aim_db,
+        aim_db: aim_db.unwrap_or(0.0),
         reached_db: f64::NEG_INFINITY,
         round: 0,
         confirmations: 0,
@@ -118,8 +141,14 @@ pub(super) fn first_round(
         refused: Vec::new(),
         steps: Vec::new(),
     };
-    replan(session, &mut search, Vec::new(), blobs)?;
-    round(session, &search, blobs)
+    replan(session, &mut search, asked, blobs)?;
+    Ok(match aim_db {
+        Some(_) => Round::Changed(search),
+        None => Round::Ended {
+            planned: search.planned,
+            search: None,
+        },
+    })
 }
 
 /// Whether there may be further rounds.
@@ -159,8 +188,8 @@ pub(super) enum Round {
     Ended {
         /// Blob of the [`Planned`].
         planned: String,
-        /// Blob of the search.
-        search: String,
+        /// Blob of the search, where there was one.
+        search: Option<String>,
     },
 }
 
@@ -250,7 +279,7 @@ fn map(session: &Session, File { file, search }: File, context: &Context<'_>) ->
     let (session, planned, of) = of_search(session, &search, context.blobs)?;
     let session = session.as_ref();
     let plan = &planned.plan;
-    let prepared = session.prepared(&of, plan)?;
+    let prepared = session.prepared(&of, plan, context.blobs)?;
     let mut batches = session.file(&session.job.calibration, file, context.blobs)?;
     let probes = probes(session);
     let mut told: Vec<Told> = Vec::new();
@@ -354,7 +383,7 @@ fn reduce(
             planned.steps.clone_from(&search.steps);
             search.planned = store("plan", &planned, blobs)?;
             Ok(Round::Ended {
-                search: store("search", &search, blobs)?,
+                search: Some(store("search", &search, blobs)?),
                 planned: search.planned,
             })
         }
@@ -400,20 +429,13 @@ fn replan(
     let mut chosen: BTreeMap<usize, Chosen> = BTreeMap::new();
     for (id, layer) in &mut planned.layers {
         let way = changes.iter().rev().find_map(|change| match *change {
-            Change::Way { linear, way } if linear == *id => Some(way),
+            Change::Way { linear, way, fit } if linear == *id => Some((way, fit)),
             _ => None,
         });
-        if let Some(way) = way {
-            layer.mend(way);
+        if let Some((way, fit)) = way.filter(|way| *way != (layer.effective, layer.fit)) {
+            layer.mend(way, fit);
         }
-        chosen.insert(
-            *id,
-            Chosen {
-                way: layer.effective,
-                requested: layer.requested.clone(),
-                reason: layer.reason.clone(),
-            },
-        );
+        chosen.insert(*id, layer.chosen());
     }
     let (plan, found) = Plan::build(&variant.scale_source(&calibration), &chosen)?;
     planned.found = trouble::of_plan(&variant.graph, &calibration, &plan, found);

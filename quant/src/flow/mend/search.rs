@@ -9,16 +9,18 @@ use std::collections::BTreeMap;
 use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
 use serde::{Deserialize, Serialize};
 
-use super::super::{session::Session, variants::Change};
+use super::super::session::Session;
 use crate::{
     Result,
     cost::PlanCost,
     error::KernelContext,
+    fit::way_name,
     graph::{NodeId, Op, ValueId},
     measured::Planned,
     metrics::ErrorSums,
-    remedy::Places,
-    report::MendStep,
+    plan::Change,
+    remedy::{Places, Remedy},
+    report::{MendStep, WayMeasured},
     sensitivity::{Estimate, Row, rows},
 };
 
@@ -33,6 +35,8 @@ const MARGIN: f64 = 0.8;
 const LEFT_BY_A_ROUND: f64 = 0.25;
 /// A place that costs less than this share of what is left is not worth a change.
 const NEGLIGIBLE: f64 = 0.002;
+/// dB on rows held out from which a fit is tried.
+const WORTH_A_FIT_DB: f64 = 3.0;
 /// Places named as standing in the way, at most.
 const NAMED: usize = 5;
 
@@ -97,6 +101,10 @@ impl<'a> Ledger<'a> {
         let (mut place_of, mut table_of) = (BTreeMap::new(), BTreeMap::new());
         let mut first: BTreeMap<NodeId, usize> = BTreeMap::new();
         for (index, place) in places.places.iter().enumerate() {
+            // It comes and goes with a fit of its Linear.
+            if place.remedy == Remedy::Equalize {
+                continue;
+            }
             let own = places.extended.alternatives().get(place.alternative);
             let own = own.into_iter().flat_map(|alternative| &alternative.nodes);
             if place.remedy.is_of_table() {
@@ -183,7 +191,7 @@ impl<'a> Ledger<'a> {
             let Some(change) = self.changes(spot, made).into_iter().find(untried) else {
                 continue;
             };
-            left -= cost * (1.0 - EXPECTED);
+            left -= cost * (1.0 - self.expected(change));
             next.push(Pending {
                 change,
                 spot,
@@ -193,6 +201,26 @@ impl<'a> Ledger<'a> {
             });
         }
         next
+    }
+
+    /// The share of its place's cost that a change is expected to leave: of a fit, what it left on rows
+    /// held out.
+    fn expected(&self, change: Change) -> f64 {
+        let Change::Way {
+            linear,
+            way,
+            fit: Some(fit),
+        } = change
+        else {
+            return EXPECTED;
+        };
+        let layer = self.planned.layers.iter().find(|(id, _)| *id == linear);
+        let mut ways = layer.into_iter().flat_map(|(_, layer)| &layer.ways);
+        let measured = ways.find(|measured| (measured.way, measured.fit()) == (way, Some(fit)));
+        let fitted = measured.and_then(|measured| measured.fitted.as_ref());
+        fitted.map_or(EXPECTED, |fitted| {
+            10f64.powf(-fitted.gain_db / 10.0).max(EXPECTED)
+        })
     }
 
     /// What costs most now, in words.
@@ -376,7 +404,40 @@ impl<'a> Ledger<'a> {
         let legal = better
             .iter()
             .filter(|&&way| way != now && rules.check(way).legal);
-        legal.map(|&way| Change::Way { linear, way }).collect()
+        let way = |&way| Change::Way {
+            linear,
+            way,
+            fit: None,
+        };
+        let fits = self.fits(linear, now).into_iter();
+        fits.chain(legal.map(way)).collect()
+    }
+
+    /// Accepted fits of the way that a Linear runs, of an int8 weight or input, that gain what is worth a
+    /// change over what runs: those at the multiply-accumulates of the plain way first, the best of them
+    /// first, then the branches, the narrowest first.
+    fn fits(&self, linear: usize, now: Way) -> Vec<Change> {
+        let mut layers = self.planned.layers.iter();
+        let Some((_, layer)) = layers.find(|(id, _)| *id == linear) else {
+            return Vec::new();
+        };
+        let gain = |way: &WayMeasured| way.fitted.as_ref().map_or(0.0, |fitted| fitted.gain_db);
+        let runs = layer.ways.iter().find(|way| layer.runs(way));
+        let least = runs.map_or(0.0, gain) + WORTH_A_FIT_DB;
+        let worth = |way: &&WayMeasured| {
+            way.way == now && way.legal && way.fitted.is_some() && gain(way) >= least
+        };
+        let mut fits: Vec<&WayMeasured> = layer.ways.iter().filter(worth).collect();
+        fits.sort_by(|a, b| {
+            let rank = |way: &WayMeasured| way.fit().map_or(0, |fit| fit.rank);
+            (rank(a).cmp(&rank(b))).then_with(|| gain(b).total_cmp(&gain(a)))
+        });
+        let change = |way: &WayMeasured| Change::Way {
+            linear,
+            way: way.way,
+            fit: way.fit(),
+        };
+        fits.into_iter().map(change).collect()
     }
 
     /// What is told of a change.
@@ -386,7 +447,7 @@ impl<'a> Ledger<'a> {
         let name = first.map_or("", |row| row.name(graph));
         let kind = first.map_or("", |row| row.kind(graph).name());
         let to = match change {
-            Change::Way { way, .. } => way.to_string(),
+            Change::Way { way, fit, .. } => way_name(way, fit),
             Change::Remedy(index) => match self.places.places.get(index) {
                 Some(place) => place.remedy.to_string(),
                 None => String::new(),
@@ -396,7 +457,7 @@ impl<'a> Ledger<'a> {
         };
         let from = match spot {
             Spot::Linear(linear) => match self.planned.plan.linears.get(&linear) {
-                Some(plan) => plan.way.to_string(),
+                Some(plan) => plan.way_name(),
                 None => String::new(),
             },
             Spot::Place(_) | Spot::Table(_) => "plain".to_owned(),

@@ -4,17 +4,16 @@ use std::collections::HashMap;
 
 use dual16_nash::{linear::AccumulatorPeak, ways::Way};
 
-use super::super::{
-    LayerMeasured, Notice, WayMeasured, operators::OperatorSums, payload::BatchErrors,
-    session::Session,
-};
+use super::super::{LayerMeasured, Notice, WayMeasured, payload::BatchErrors, session::Session};
 use crate::{
     Result,
     cost::PlanCost,
     error::KernelContext,
     graph::{NodeId, Op},
-    measured::{PairedSums, Planned},
+    measured::{PairedSums, Planned, operators::OperatorSums},
+    plan::Change,
     report::EXACT_DB,
+    ways::weight_bytes,
 };
 
 /// Accumulators wider than this deserve a warning: an int32 holds 31 bits of magnitude.
@@ -80,12 +79,23 @@ pub(super) fn mended_layers(
         .map(|(id, sums)| (*id, sums))
         .collect();
     let macs = session.macs();
+    let changed: Vec<usize> = planned
+        .changes()
+        .into_iter()
+        .filter_map(|change| match change {
+            Change::Way { linear, .. } => Some(linear),
+            Change::Remedy(_) | Change::Int16(_) | Change::Division(_) => None,
+        })
+        .collect();
     for (id, layer) in &mut planned.layers {
         let way = layer.effective;
-        if layer.ways.iter().any(|measured| measured.way == way) {
+        if layer.ways.iter().any(|measured| layer.runs(measured)) {
+            // Known by its figures, but not that it runs.
+            told.extend(changed.contains(id).then(|| layer.clone()));
             continue;
         }
-        let Some(&output) = session.graph.node(NodeId(*id)).outputs.first() else {
+        let node = session.graph.node(NodeId(*id));
+        let (Op::Linear(linear), Some(&output)) = (&node.op, node.outputs.first()) else {
             continue;
         };
         let Some(sums) = alone.get(&output.0) else {
@@ -100,6 +110,8 @@ pub(super) fn mended_layers(
         let factor = if way == Way::Split { 2 } else { 1 };
         layer.ways.push(WayMeasured {
             way,
+            fitted: None,
+            weight_bytes: weight_bytes(linear, way),
             legal: true,
             reason: String::new(),
             metrics: sums.isolated.finish(scale),
@@ -109,7 +121,9 @@ pub(super) fn mended_layers(
             accumulator_bits: counts.unwrap_or_default().accumulator_bits(),
             cost: cost.nodes.get(*id).copied().unwrap_or_default(),
         });
-        layer.ways.sort_by_key(|measured| measured.way);
+        layer
+            .ways
+            .sort_by_key(|measured| (measured.way, measured.fit()));
         told.push(layer.clone());
     }
     Ok(told)

@@ -1,0 +1,147 @@
+//! Equalization of a Linear's input columns, taken in by what makes the input: its last product and sum
+//! with a constant, as a LayerNorm ends, and a ReLU between. With s > 0 a factor for each column,
+//!
+//! relu(x · w + b) / s = relu(x · (w / s) + b / s)
+//!
+//! exactly, and the Linear's weight is multiplied by s. Costs nothing on the chip. What the factors are,
+//! the fit says that wants them ([`crate::fit`]).
+
+use super::{Place, Remedy, maker};
+use crate::{
+    graph::{Extension, Graph, NodeId, Op, Stated, ValueId, ValueKind},
+    plan::ScaleSource,
+    tensor::Tensor,
+};
+
+/// Room of every tensor that is divided, beyond what was observed: the largest column set the range
+/// before, now each of them may exceed its own.
+const ROOM: f32 = 2.0;
+
+/// Adds an alternative for the input of each Linear whose columns are to be divided.
+pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places: &mut Vec<Place>) {
+    for (&linear, factors) in &source.calibration.columns {
+        let linear = NodeId(linear);
+        let Ok(steps) = makers(source, linear) else {
+            continue;
+        };
+        let graph = source.graph;
+        let input = graph.node(linear).inputs[0];
+        let Some(mut fragment) = extension.instead_of(input, Remedy::Equalize.name()) else {
+            continue;
+        };
+        let stated = Stated {
+            room: Some(ROOM),
+            ..Stated::default()
+        };
+        let mut made = None;
+        for step in steps.into_iter().rev() {
+            let node = graph.node(step.node);
+            let suffix = match node.op {
+                Op::Mul => "mul",
+                Op::Add => "add",
+                _ => "relu",
+            };
+            let mut inputs = vec![made.unwrap_or(step.from)];
+            if let Some((operand, constant)) = step.constant {
+                let constant = divided(constant, factors);
+                let constant = fragment.constant(&format!("{suffix}_constant"), constant);
+                inputs.insert(operand, constant);
+            }
+            let shape = graph.value(node.outputs[0]).shape.clone();
+            made = Some(fragment.node(suffix, node.op.clone(), inputs, shape, stated));
+        }
+        let Some(made) = made else { continue };
+        fragment.end_divided(made, linear, factors.clone());
+        places.push(Place {
+            remedy: Remedy::Equalize,
+            node: linear,
+            with: Vec::new(),
+            alternative: places.len(),
+        });
+    }
+}
+
+/// A node that takes factors in or lets them through.
+pub(crate) struct Step<'g> {
+    node: NodeId,
+    /// Its operand that is no constant.
+    from: ValueId,
+    /// Which operand is a constant, and that, a number for each column.
+    constant: Option<(usize, &'g Tensor)>,
+}
+
+/// The nodes that make a Linear's input and would take the factors in, the last first.
+///
+/// # Errors
+/// Why there are none, in words.
+pub(crate) fn makers<'g>(
+    source: &ScaleSource<'g>,
+    linear: NodeId,
+) -> Result<Vec<Step<'g>>, String> {
+    let graph = source.graph;
+    let node = graph.node(linear);
+    let Op::Linear(own) = &node.op else {
+        return Err("it is no Linear".to_owned());
+    };
+    let columns = own.weight.ncols();
+    let mut value = node.inputs[0];
+    let mut steps = Vec::new();
+    loop {
+        let name = &graph.value(value).name;
+        let request = &source.request.values[value.0];
+        if graph.consumers(value).len() != 1 || graph.is_output(value) {
+            return Err(format!("'{name}' is read by others as well"));
+        }
+        if request.fixed_scale.is_some() || request.explicit {
+            return Err(format!("the scale or dtype of '{name}' was given"));
+        }
+        let Some(id) = maker(graph, value) else {
+            return Err(format!("no operation makes '{name}'"));
+        };
+        let node = graph.node(id);
+        let (from, constant) = match (&node.op, node.inputs.as_slice()) {
+            (Op::Relu, &[x]) => (x, None),
+            (Op::Add | Op::Mul, &[a, b]) => {
+                match (vector(graph, a, columns), vector(graph, b, columns)) {
+                    (None, Some(constant)) => (a, Some((1, constant))),
+                    (Some(constant), None) => (b, Some((0, constant))),
+                    _ => return Err(format!("'{name}' has no constant for each column")),
+                }
+            }
+            _ => {
+                return Err(format!(
+                    "'{name}' is made neither by a ReLU nor with a constant for each column"
+                ));
+            }
+        };
+        let ends = matches!(node.op, Op::Mul);
+        steps.push(Step {
+            node: id,
+            from,
+            constant,
+        });
+        if ends {
+            return Ok(steps);
+        }
+        value = from;
+    }
+}
+
+/// A constant that has one number for each of so many columns.
+fn vector(graph: &Graph, id: ValueId, columns: usize) -> Option<&Tensor> {
+    match &graph.value(id).kind {
+        ValueKind::Constant(tensor) if columns > 1 => {
+            let along = tensor.shape().last() == Some(&columns);
+            (along && tensor.len() == columns).then_some(&**tensor)
+        }
+        _ => None,
+    }
+}
+
+fn divided(constant: &Tensor, factors: &[f64]) -> Tensor {
+    let mut constant = constant.clone();
+    for (x, factor) in constant.iter_mut().zip(factors) {
+        *x = (f64::from(*x) / factor) as f32;
+    }
+    constant
+}

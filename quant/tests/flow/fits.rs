@@ -1,0 +1,229 @@
+//! Integers fitted to a layer's inputs, through a whole job: asked for by name, accepted on rows that were
+//! held out, run in both runs, written as they ran.
+
+use dual16_quant::{
+    flow::Event,
+    settings::{SettingValue, Settings},
+};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::support::{Finished, job, run, run_in_order, settings};
+
+fn asked(way: &str) -> Settings {
+    settings(&[("linear2", SettingValue::Way(way.parse().unwrap()))])
+}
+
+fn linear2(finished: &Finished) -> Value {
+    let layers = &finished.result()["layers"];
+    let layers = layers.as_array().unwrap().iter();
+    let mut layers = layers.filter(|layer| layer["name"] == "linear2");
+    layers.next().unwrap().clone()
+}
+
+fn db(value: &Value) -> f64 {
+    value["sqnr_db"].as_f64().unwrap()
+}
+
+/// What was asked for, SQNR in dB that it is to have alone, times the multiply-accumulates that it may take.
+const ASKED: [(&str, f64, f64); 5] = [
+    ("a16w8+bc", 28.0, 1.0),
+    ("a16w8+gptq", 31.0, 1.0),
+    ("a16w8+eq+gptq", 38.0, 1.0),
+    ("a16w8+gptq+lowrank=16", 46.0, 1.35),
+    ("a16w8+eq+gptq+lowrank=4", 46.0, 1.1),
+];
+
+#[test]
+fn a_fit_that_was_asked_for_runs_in_the_whole_job() {
+    for (way, least, most_macs) in ASKED {
+        let finished = run(&job("smallmodel", asked(way))).unwrap();
+        let layer = linear2(&finished);
+        assert_eq!(layer["effective"], way, "{layer:#}");
+        assert_eq!(
+            (&layer["requested"], &layer["reason"]),
+            (&layer["effective"], &Value::from(""))
+        );
+        let (fit, plain) = (&layer["fits"][way], &layer["isolated"]["a16w8"]);
+        let macs = fit["macs"].as_f64().unwrap() / plain["macs"].as_f64().unwrap();
+        let [validation, converted] =
+            ["validation", "converted"].map(|run| db(&layer["accumulated"][run]));
+        println!(
+            "{way}: {:.2} dB alone, {validation:.2} and {converted:.2} in the whole model, {macs:.2} x",
+            db(fit)
+        );
+        assert!(db(fit) >= least && macs <= most_macs, "{way}: {fit:#}");
+        assert!(
+            (validation - converted).abs() < 1.0,
+            "{way}: {validation} {converted}"
+        );
+        assert!(validation > db(plain) + 10.0, "{way}: {validation}");
+        let gain = fit["held_out_gain_db"].as_f64().unwrap();
+        assert!(gain > 10.0, "{way}: {gain}");
+        let plan: Value = serde_json::from_slice(&finished.files["plan.json"]).unwrap();
+        let planned = &plan["layers"][1];
+        assert_eq!(
+            (&planned["effective"], &planned["fit"]),
+            (&way.into(), &fit["fit"])
+        );
+        let told = finished.events.iter().any(|event| match event {
+            Event::Layer(layer) => layer.effective_name() == way,
+            _ => false,
+        });
+        assert!(told, "{way}");
+    }
+}
+
+/// A tensor of a safetensors file as floats, row-major, and its last dimension.
+fn floats(bytes: &[u8], name: &str) -> (Vec<f64>, usize) {
+    let file = SafeTensors::deserialize(bytes).unwrap();
+    let tensor = file.tensor(name).unwrap_or_else(|_| panic!("no {name}"));
+    let of =
+        |size: usize, read: fn(&[u8]) -> f64| tensor.data().chunks_exact(size).map(read).collect();
+    let values = match tensor.dtype() {
+        safetensors::Dtype::I8 => of(1, |b| f64::from(b[0] as i8)),
+        safetensors::Dtype::I32 => of(4, |b| f64::from(i32::from_le_bytes(b.try_into().unwrap()))),
+        _ => of(4, |b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))),
+    };
+    (values, *tensor.shape().last().unwrap())
+}
+
+/// `x [n, k] · w [o, k]ᵀ`.
+fn product(x: &[f64], (w, k): &(Vec<f64>, usize)) -> Vec<f64> {
+    let dot = |row: &[f64], channel: &[f64]| row.iter().zip(channel).map(|(x, w)| x * w).sum();
+    let rows = x.chunks_exact(*k);
+    rows.flat_map(|row| w.chunks_exact(*k).map(move |channel| dot(row, channel)))
+        .collect()
+}
+
+/// What linear2 reads on the eval file: relu(layernorm(linear1(x))).
+fn input() -> Vec<f64> {
+    let read = |name: &str| std::fs::read(crate::support::data("smallmodel").join(name)).unwrap();
+    let float = read("float.safetensors");
+    let parameter = |name: &str| floats(&float, name).0;
+    let mut h = product(
+        &floats(&read("eval.safetensors"), "x").0,
+        &floats(&float, "linear1.weight"),
+    );
+    let (weight, bias) = (parameter("layernorm.weight"), parameter("layernorm.bias"));
+    let width = weight.len();
+    for row in h.chunks_exact_mut(width) {
+        row.iter_mut()
+            .zip(parameter("linear1.bias"))
+            .for_each(|(h, b)| *h += b);
+        let mean = row.iter().sum::<f64>() / width as f64;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+        for ((x, w), b) in row.iter_mut().zip(&weight).zip(&bias) {
+            *x = ((*x - mean) / (variance + 1e-5).sqrt() * w + b).max(0.0);
+        }
+    }
+    h
+}
+
+/// `w · scale`, a scale for each row.
+fn scaled((w, k): (Vec<f64>, usize), scales: &[f64]) -> (Vec<f64>, usize) {
+    let rows = w.chunks_exact(k).zip(scales);
+    let w = rows
+        .flat_map(|(row, s)| row.iter().map(move |w| w * s))
+        .collect();
+    (w, k)
+}
+
+#[test]
+fn the_written_integers_give_the_figures_that_are_told() {
+    let float =
+        std::fs::read(crate::support::data("smallmodel").join("float.safetensors")).unwrap();
+    let x = input();
+    let original = floats(&float, "linear2.weight");
+    let bias = floats(&float, "linear2.bias").0;
+    let with_bias = |mut y: Vec<f64>, bias: &[f64]| {
+        let rows = y.chunks_exact_mut(bias.len());
+        rows.for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+        y
+    };
+    let reference = with_bias(product(&x, &original), &bias);
+    for (way, ..) in ASKED {
+        let finished = run(&job("smallmodel", asked(way))).unwrap();
+        let file = &finished.files["converted.safetensors"];
+        let read = |name: &str| floats(file, &format!("linear2.{name}"));
+        let step = read("input_scale").0[0];
+        if way.contains("eq") {
+            // Its input is what the plan's other constants make of it.
+            continue;
+        }
+        let x: Vec<f64> = x.iter().map(|x| (x / step).round() * step).collect();
+        let scales = read("weight_scale").0;
+        let bias: Vec<f64> = read("bias")
+            .0
+            .iter()
+            .zip(&scales)
+            .map(|(q, s)| q * s * step)
+            .collect();
+        let mut y = with_bias(product(&x, &scaled(read("weight"), &scales)), &bias);
+        if way.contains("lowrank") {
+            let factor = |name: &str| scaled(read(name), &read(&format!("{name}_scale")).0);
+            let branch = product(&product(&x, &factor("lowrank_down")), &factor("lowrank_up"));
+            y.iter_mut().zip(branch).for_each(|(y, b)| *y += b);
+        }
+        let signal: f64 = reference.iter().map(|y| y * y).sum();
+        let noise: f64 = y.iter().zip(&reference).map(|(y, r)| (y - r).powi(2)).sum();
+        let (got, told) = (
+            10.0 * (signal / noise).log10(),
+            db(&linear2(&finished)["fits"][way]),
+        );
+        println!("{way}: {got:.2} dB by what is written, {told:.2} dB told");
+        assert!((got - told).abs() < 0.7, "{way}: {got} {told}");
+    }
+}
+
+#[test]
+fn a_fit_leaves_the_same_bytes_in_whatever_order_its_tasks_run() {
+    let mut settings = asked("a16w8+gptq+lowrank=8");
+    settings.min_layer_sqnr = 60.0;
+    let job = job("smallmodel", settings);
+    let forwards = run(&job).unwrap();
+    let backwards = run_in_order(&job, |maps| maps.reverse()).unwrap();
+    assert_eq!(forwards.files, backwards.files);
+}
+
+#[test]
+fn a_fit_that_cannot_be_made_is_said_and_the_plain_way_runs() {
+    let finished = run(&job("smallmodel", asked("a16w8+lowrank=4000"))).unwrap();
+    let layer = linear2(&finished);
+    assert_eq!(
+        (&layer["requested"], &layer["effective"]),
+        (&"a16w8+lowrank=4000".into(), &"a16w8".into())
+    );
+    let notices = finished.result()["notices"].as_array().unwrap().clone();
+    let told = notices
+        .iter()
+        .find(|notice| notice["code"] == "NOT_FITTED")
+        .unwrap();
+    assert_eq!(told["subject"], "linear2");
+    assert!(
+        layer["reason"].as_str().unwrap().contains("lowrank=4000"),
+        "{layer:#}"
+    );
+}
+
+/// Whatever is accepted is better than the plain way on rows held out, on every Linear.
+#[test]
+fn no_fit_that_is_told_is_worse_than_the_plain_way() {
+    for model in ["smallmodel", "digits"] {
+        let mut settings = settings(&[]);
+        settings.min_layer_sqnr = 200.0;
+        let result = run(&job(model, settings)).unwrap().result();
+        for layer in result["layers"].as_array().unwrap() {
+            let fits = layer["fits"].as_object();
+            for (name, fit) in fits.into_iter().flatten() {
+                let gain = fit["held_out_gain_db"].as_f64().unwrap();
+                let plain = &layer["isolated"][name.split('+').next().unwrap()];
+                println!(
+                    "{model} {} {name}: {gain:+.2} dB, {} {}",
+                    layer["name"], fit["sqnr_db"], plain["sqnr_db"]
+                );
+                assert!(gain > 0.0, "{model} {layer}");
+            }
+        }
+    }
+}
