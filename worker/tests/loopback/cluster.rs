@@ -8,11 +8,11 @@ use std::{
 };
 
 use dual16_proto::v1::{
-    Artifact, CreateJobRequest, DownloadRequest, EventDetail, GetJobRequest, InputFile, Job,
-    JobSpec, JobState, Lease, OnnxModel, UploadRequest, WatchJobRequest,
-    blob_service_client::BlobServiceClient, event_detail::Detail,
-    job_service_client::JobServiceClient, job_spec,
+    CreateJobRequest, DownloadRequest, GetJobRequest, InputFile, Job, JobSpec, JobState, Lease,
+    OnnxModel, UploadRequest, WatchJobRequest, blob_service_client::BlobServiceClient,
+    event_detail::Detail, job_service_client::JobServiceClient, job_spec,
 };
+use dual16_quant::flow::{Event, FileRef};
 use dual16_server::{RunningServer, ServerOptions, job::Backoff};
 use dual16_worker::{
     Blobs, Control, Next, QueuedStage, RunningWorker, TaskError, TaskOutput, TaskRunner,
@@ -254,21 +254,20 @@ pub(crate) fn stage(name: &str, maps: Vec<Vec<u8>>) -> TaskOutput {
     }
 }
 
-pub(crate) fn finish(artifacts: Vec<Artifact>) -> TaskOutput {
+pub(crate) fn finish(files: Vec<FileRef>) -> TaskOutput {
     TaskOutput {
-        next: Some(Next::Finish(artifacts)),
+        next: Some(Next::Finish(files)),
         ..TaskOutput::default()
     }
 }
 
-pub(crate) fn notice(code: &str) -> EventDetail {
-    let notice = dual16_proto::v1::Notice {
+pub(crate) fn notice(code: &str) -> Event {
+    Event::Notice(dual16_quant::notice::Notice {
+        warning: false,
         code: code.to_owned(),
-        ..Default::default()
-    };
-    EventDetail {
-        detail: Some(Detail::Notice(notice)),
-    }
+        subject: String::new(),
+        message: String::new(),
+    })
 }
 
 /// A door that scripted tasks wait at, and that tells when one has come.

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dual16_proto::v1::{Artifact, CancelJobRequest, JobState, event_detail::Detail, job_spec};
+use dual16_proto::v1::{CancelJobRequest, JobState, event_detail::Detail, job_spec};
+use dual16_quant::flow::FileRef;
 use dual16_worker::{TaskError, TaskOutput};
 
 use crate::cluster::{Cluster, Gate, PATIENCE, Script, Task, digest, finish, notice, stage};
@@ -44,7 +45,7 @@ fn spread(task: Task<'_>) -> Result<TaskOutput, TaskError> {
             fs::write(file.path(), &all).unwrap();
             let digest = task.blobs.put_file(file.path()).map_err(io)?;
             let size = all.len() as u64;
-            let artifacts = vec![Artifact {
+            let artifacts = vec![FileRef {
                 name: "all.bin".to_owned(),
                 digest,
                 size,
