@@ -135,6 +135,9 @@ fn kind(kind: Option<&job_spec::Kind>) -> Result<JobKind, SpecError> {
         None => Ok(JobKind::Quantize),
         Some(job_spec::Kind::Plan(v1::PlanSpec {})) => Ok(JobKind::Plan),
         Some(job_spec::Kind::Analyze(spec)) => analyze(spec).map(JobKind::Analyze),
+        Some(job_spec::Kind::Rescale(spec)) => Ok(JobKind::Rescale {
+            statistics: file("rescale.statistics", spec.statistics.as_ref())?,
+        }),
     }
 }
 
@@ -179,6 +182,7 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
         freeze_integers: spec.freeze_integers,
         strict: spec.strict,
         save_outputs: spec.save_outputs,
+        keep_statistics: spec.keep_statistics,
         output_targets: spec
             .output_targets
             .iter()

@@ -12,6 +12,7 @@ use terminal_size::{Width, terminal_size};
 
 use super::{
     quantize_args::{InputArgs, SettingArgs},
+    rescale::RescaleArgs,
     values::Metric,
 };
 use crate::{
@@ -241,6 +242,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// Bring the results of a job
     Fetch(FetchArgs),
+    /// Derive scales, plan and weights again from what a job observed, without running its batches
+    Rescale(RescaleArgs),
     /// Stop a job
     Cancel(JobArgs),
     /// Queue the failed tasks of a job again; what succeeded is kept

@@ -49,7 +49,8 @@ pub(super) async fn run(args: &FetchArgs, mut context: Context<'_>) -> Result<()
     }
 }
 
-fn require_results(job: &Job) -> Result<(), Error> {
+/// Refuses a job that has no results.
+pub(super) fn require_results(job: &Job) -> Result<(), Error> {
     let (state, remedy) = match job.state() {
         JobState::Succeeded => return Ok(()),
         JobState::Failed => (

@@ -18,6 +18,7 @@ mod man;
 mod plan;
 mod quantize;
 mod quantize_args;
+mod rescale;
 mod retry;
 mod session;
 mod show;
@@ -72,6 +73,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, signals: Signals) -> Result<(), 
         Command::Watch(args) => watch::run(args, context).await,
         Command::Fetch(args) => fetch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args, context).await,
+        Command::Rescale(args) => rescale::run(args, context).await,
         Command::Retry(args) => retry::run(args, context).await,
         Command::Delete(args) => delete::run(args, context).await,
         Command::Doctor(args) => doctor::run(args, context).await,

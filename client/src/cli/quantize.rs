@@ -6,7 +6,7 @@ use dual16_proto::v1::{Job, JobState, job_spec::Kind};
 use indicatif::HumanBytes;
 
 use super::{
-    Context, OutputFormat, QuantizeArgs,
+    Context, OutputFormat, QuantizeArgs, TableArgs,
     fetch::{files_text, make_folder},
     follow::{Ended, follow},
     session::{Session, Target, Work},
@@ -74,13 +74,13 @@ pub(super) async fn to_end(
     session.close().await;
     clean_up(&target, left, &context);
     match (result?, out) {
-        (Some((ended, files)), Some(out)) => present(&ended, &files, out, args, &context),
+        (Some((ended, files)), Some(out)) => present(&ended, &files, out, &args.table, &context),
         _ => Ok(()),
     }
 }
 
 /// What a job brought, unless it was only submitted.
-type Brought = Option<(Ended, Vec<Fetched>)>;
+pub(super) type Brought = Option<(Ended, Vec<Fetched>)>;
 
 async fn in_session(
     client: &Client,
@@ -107,7 +107,7 @@ fn is_over(result: &Result<Brought, Error>) -> bool {
     }
 }
 
-async fn to_results(
+pub(super) async fn to_results(
     client: &Client,
     job: &Job,
     out: Option<&Path>,
@@ -194,16 +194,16 @@ pub(super) fn job_name(job: &Job) -> Result<JobName, Error> {
     })
 }
 
-fn present(
+pub(super) fn present(
     ended: &Ended,
     files: &[Fetched],
     out: &Path,
-    args: &QuantizeArgs,
+    table: &TableArgs,
     context: &Context<'_>,
 ) -> Result<(), Error> {
     match context.global.output {
         OutputFormat::Table => {
-            let rows = args.table.rows(context.terminal);
+            let rows = table.rows(context.terminal);
             let tables = ended.report.tables(rows, context.terminal.stdout_paint());
             context
                 .terminal

@@ -116,6 +116,9 @@ pub struct SettingArgs {
     /// Refuse a model of which more than 1 % would run in float
     #[arg(long, env = "DUAL16_STRICT", value_parser = BoolishValueParser::new())]
     pub strict: bool,
+    /// Keep in statistics.bin what any observer needs, so that `rescale` may choose another
+    #[arg(long, env = "DUAL16_KEEP_STATISTICS", value_parser = BoolishValueParser::new())]
+    pub keep_statistics: bool,
     /// Also write outputs.safetensors: the model's outputs, float, validation and converted
     #[arg(long, env = "DUAL16_SAVE_OUTPUTS", value_parser = BoolishValueParser::new())]
     pub save_outputs: bool,
@@ -242,6 +245,7 @@ impl SettingArgs {
             chip: self.chip.clone().unwrap_or_default(),
             output_targets: self.output_target.clone(),
             save_outputs: self.save_outputs,
+            keep_statistics: self.keep_statistics,
         }
     }
 }

@@ -295,6 +295,7 @@ fn quantize_json(spec: &QuantizeSpec) -> Value {
         })).collect::<Vec<_>>(),
         "settings": settings,
         "freeze_integers": spec.freeze_integers,
+        "keep_statistics": spec.keep_statistics,
         "save_outputs": spec.save_outputs,
     })
 }
@@ -303,6 +304,9 @@ fn kind_json(kind: Option<&Kind>) -> Value {
     match kind {
         None => json!({"quantize": {}}),
         Some(Kind::Plan(_)) => json!({"plan": {}}),
+        Some(Kind::Rescale(rescale)) => json!({"rescale": {
+            "statistics": rescale.statistics.as_ref().map(file_json),
+        }}),
         Some(Kind::Analyze(analyze)) => json!({"analyze": {
             "exact": analyze.exact,
             "outputs": analyze.outputs,

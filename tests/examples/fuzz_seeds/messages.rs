@@ -130,6 +130,7 @@ fn spec() -> v1::JobSpec {
             }],
             settings: settings.to_vec(),
             freeze_integers: true,
+            keep_statistics: true,
             save_outputs: true,
         }),
         kind: Some(v1::job_spec::Kind::Analyze(v1::AnalyzeSpec {

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use dual16_proto::v1::{self, job_spec::Model};
+use dual16_proto::v1::{
+    self,
+    job_spec::{Kind, Model},
+};
 use prost::Message as _;
 
 use super::{Checker, check, shown};
@@ -53,6 +56,18 @@ pub(in crate::rpc) fn create_job(
         let model_name = files.model(&spec);
         files.calibration(&spec);
         files.list("spec.evaluation", &spec.evaluation);
+        if let Some(Kind::Rescale(rescale)) = &spec.kind {
+            match &rescale.statistics {
+                Some(file) => files.file("spec.rescale.statistics", file),
+                None => {
+                    let description = "is missing; it must name the statistics.bin of a job";
+                    let field = "spec.rescale.statistics";
+                    files
+                        .checker
+                        .reject(field, "STATISTICS_MISSING", description);
+                }
+            }
+        }
         let needed = files.needed;
         checker.quantize(spec.quantize.as_ref());
         let bytes = spec.encoded_len() as u64;
