@@ -4,7 +4,7 @@
 //! ```text
 //! plan -> observe (batches) -> evaluate (groups of layers) -> validate (batches) -> convert (layers)
 //!                                                                |       ^
-//!                              observe remedies -> mend (batches), again and again
+//!                       fit (layers) -> observe remedies -> mend (batches), again and again
 //! ```
 //!
 //! A task is a pure function of its payload, its inputs and the job's blobs, so a job's artifacts
@@ -22,6 +22,7 @@ mod footprint;
 mod left_out;
 mod mend;
 mod observe;
+mod offers;
 pub(crate) mod operators;
 mod payload;
 mod plan;
@@ -80,7 +81,7 @@ pub enum Part {
 pub struct TaskInput<'a> {
     /// The job it belongs to.
     pub job: &'a JobInput,
-    /// Stage name: "plan", "observe", "evaluate", "validate", "convert".
+    /// Stage name: "plan", "observe", "evaluate", "fit", "mend", "validate", "convert".
     pub stage: &'a str,
     /// Map or reduce.
     pub part: Part,
@@ -175,6 +176,8 @@ impl Executor {
             ("analyze", Part::Reduce) => analyze::exact_reduce(session, task, blobs),
             ("cumulative", Part::Map) => analyze::cumulative_map(session, task, context),
             ("cumulative", Part::Reduce) => analyze::cumulative_reduce(session, task, blobs),
+            ("fit", Part::Map) => offers::map(session, task, context),
+            ("fit", Part::Reduce) => offers::reduce(session, task, blobs),
             ("mend", Part::Map) => mend::map(session, task, context),
             ("mend", Part::Reduce) => mend::reduce(session, task, blobs),
             ("validate", Part::Map) => validate::map(session, task, context),

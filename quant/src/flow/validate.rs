@@ -234,7 +234,7 @@ fn mending(
                 Some(asked) => asked.plain.clone(),
                 None => planned.calibration.clone(),
             };
-            mend::begin(session, digest.to_owned(), plain, planned.changes()).map(Some)
+            mend::begin(session, digest.to_owned(), plain, planned.changes(), blobs).map(Some)
         }
         Some(_) if !planned.in_the_way.is_empty() => Ok(None),
         Some(search) => mend::again(session, search, wanted - worst, blobs),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dual16_nash::{IntDtype, Way};
 use dual16_quant::{
     exec::{Calibration, Carried, Integers, Prepared, walk},
+    fit::Fits,
     graph::{Graph, Op, ValueId, ValueKind},
     plan::{InnerParams, LinearParams, LinearPlan, Plan, QParams, ValuePlan},
     sensitivity::{Analysis, FloatValues},

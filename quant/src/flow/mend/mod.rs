@@ -2,7 +2,7 @@
 //! until the outputs are as good as was asked or nothing is left that helps.
 //!
 //! ```text
-//! validate -> observe (remedies beside what they replace) -> mend -> mend -> ... -> validate -> convert
+//! validate -> fit -> observe (remedies beside what they replace) -> mend -> mend -> ... -> validate -> convert
 //! ```
 //!
 //! A round is one map a calibration file: under the plan as it stands, what each fake quant alone costs
@@ -12,12 +12,10 @@
 
 mod search;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Blobs, Context, Event, Next, Stage, TaskInput, TaskOutput, observe,
+    Blobs, Context, Event, Next, Stage, TaskInput, TaskOutput, observe, offers,
     payload::{decode, encode, load, store},
     session::Session,
     trouble, validate,
@@ -28,7 +26,7 @@ use crate::{
     exec::{Carried, Validation, captured, walk},
     measured::Planned,
     metrics::ErrorSums,
-    plan::{Calibration, Chosen, Plan},
+    plan::{Calibration, Plan},
     report::MendStep,
     sensitivity::{Analysis, Estimate, FloatValues, estimate, rows},
     ways::isolated::add_errors,
@@ -74,7 +72,7 @@ pub(super) struct Search {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Begin {
     /// Blob of the [`Planned`] that is not good enough.
-    planned: String,
+    pub(super) planned: String,
     /// Blob of the calibration of the model as it is.
     pub(super) plain: String,
     /// What stays whatever the search finds: changes that settings ask for.
@@ -84,13 +82,14 @@ pub(super) struct Begin {
     aim_db: Option<f64>,
 }
 
-/// The first stage of a search: remedies are observed. `asked` are the changes of the plan that is not good
-/// enough.
+/// The first stage of a search: fits are made, then remedies observed. `asked` are the changes of the plan
+/// that is not good enough.
 pub(super) fn begin(
     session: &Session,
     planned: String,
     plain: String,
     asked: Vec<Change>,
+    blobs: &dyn Blobs,
 ) -> Result<Stage> {
     let aim_db = Some(session.job.settings.min_output_sqnr);
     let begin = Begin {
@@ -99,7 +98,7 @@ pub(super) fn begin(
         asked,
         aim_db,
     };
-    observe::remedies(session, begin)
+    offers::stage(session, begin, blobs)
 }
 
 /// The first stage on the way to a plan with the changes that settings ask for, and no others.
@@ -358,7 +357,6 @@ fn replan(
     let mut planned: Planned = load("plan", &search.unmended, blobs)?;
     let calibration: Calibration = load("calibration", &search.calibration, blobs)?;
     let variant = session.variant(&search.plain, &Variant::Changed(changes.clone()), blobs)?;
-    let mut chosen: BTreeMap<usize, Chosen> = BTreeMap::new();
     for (id, layer) in &mut planned.layers {
         let way = changes.iter().rev().find_map(|change| match *change {
             Change::Way { linear, way, fit } if linear == *id => Some((way, fit)),
@@ -367,9 +365,8 @@ fn replan(
         if let Some((way, fit)) = way.filter(|way| *way != (layer.effective, layer.fit)) {
             layer.mend(way, fit);
         }
-        chosen.insert(*id, layer.chosen());
     }
-    let (plan, found) = Plan::build(&variant.scale_source(&calibration), &chosen)?;
+    let (plan, found) = Plan::build(&variant.scale_source(&calibration), &planned.chosen())?;
     planned.found = trouble::of_plan(&variant.graph, &calibration, &plan, found);
     planned.plan = plan;
     planned.calibration.clone_from(&search.calibration);
