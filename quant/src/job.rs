@@ -30,6 +30,12 @@ pub enum JobKind {
     Plan,
     /// Finds what each fake quant alone costs the outputs.
     Analyze(Analyze),
+    /// Derives scales, plan and weights again from what another job observed. No batch is run but the first
+    /// of calibration, for the shapes.
+    Rescale {
+        /// `statistics.bin` of a job of the same model.
+        statistics: FileRef,
+    },
 }
 
 /// What an analysis is asked for.

@@ -3,14 +3,18 @@
 
 pub(crate) mod operators;
 
+use std::collections::BTreeMap;
+
+use dual16_nash::ways::Way;
 use serde::{Deserialize, Serialize};
 
 use operators::OperatorSums;
 
 use crate::{
+    fit::Fit,
     metrics::{ErrorSums, Metrics},
-    plan::{Change, Mended, Plan},
-    report::{LayerMeasured, MendStep, Notice},
+    plan::{Change, Chosen, Mended, Plan},
+    report::{LayerMeasured, MendStep, Notice, WayFitted},
     ways::RunCounts,
 };
 
@@ -31,11 +35,62 @@ pub(crate) struct Planned {
     pub(crate) mended: Option<Mended>,
     /// The search for it, step by step.
     pub(crate) steps: Vec<MendStep>,
+    /// Fits that the search may take, beside those that the layers tell of.
+    pub(crate) offers: Vec<Offer>,
     /// What costs the outputs most where they could not be made good enough.
     pub(crate) in_the_way: Vec<String>,
 }
 
+/// A fit that was made and accepted for a search, and is told of where the search takes it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Offer {
+    /// Node index of the Linear.
+    pub(crate) linear: usize,
+    /// The way that is fitted.
+    #[serde(with = "crate::plan::way_text")]
+    pub(crate) way: Way,
+    /// How.
+    pub(crate) fitted: WayFitted,
+}
+
 impl Planned {
+    /// Accepted fits of a Linear that can be set up, and their ways.
+    pub(crate) fn fits(&self, linear: usize) -> impl Iterator<Item = (Way, &WayFitted)> {
+        let layer = self.layers.iter().filter(move |(id, _)| *id == linear);
+        let told = layer.flat_map(|(_, layer)| &layer.ways);
+        let told = told.filter(|way| way.legal);
+        let told = told.filter_map(|way| Some((way.way, way.fitted.as_ref()?)));
+        let offers = self
+            .offers
+            .iter()
+            .filter(move |offer| offer.linear == linear);
+        told.chain(offers.map(|offer| (offer.way, &offer.fitted)))
+    }
+
+    /// One of them.
+    pub(crate) fn fitted(&self, linear: usize, way: Way, fit: Fit) -> Option<&WayFitted> {
+        let mut fits = self.fits(linear);
+        let found = fits.find(|(of, fitted)| (*of, fitted.fit.fit) == (way, fit));
+        found.map(|(_, fitted)| fitted)
+    }
+
+    /// What a plan has of each Linear, by node index.
+    pub(crate) fn chosen(&self) -> BTreeMap<usize, Chosen> {
+        let chosen = |(id, layer): &(usize, LayerMeasured)| {
+            let fitted = layer
+                .fit
+                .and_then(|fit| self.fitted(*id, layer.effective, fit));
+            let chosen = Chosen {
+                way: layer.effective,
+                fit: fitted.map(|fitted| fitted.fit.clone()),
+                requested: layer.requested.clone(),
+                reason: layer.reason.clone(),
+            };
+            (*id, chosen)
+        };
+        self.layers.iter().map(chosen).collect()
+    }
+
     /// What was changed so far.
     pub(crate) fn changes(&self) -> Vec<Change> {
         self.mended

@@ -6,7 +6,7 @@ use crate::{
     cost::OpCost,
     fit::{Fit, way_name},
     metrics::Metrics,
-    plan::{Chosen, LinearFit},
+    plan::LinearFit,
 };
 
 pub use crate::{metrics::OutputError, notice::Notice};
@@ -118,18 +118,6 @@ impl LayerMeasured {
         let before = self.effective_name();
         self.reason = format!("{before} was not enough for the model's outputs");
         (self.effective, self.fit) = (way, fit);
-    }
-
-    /// What a plan needs to know of it.
-    pub(crate) fn chosen(&self) -> Chosen {
-        let runs = self.ways.iter().find(|way| self.runs(way));
-        let fitted = runs.and_then(|way| way.fitted.as_ref());
-        Chosen {
-            way: self.effective,
-            fit: fitted.map(|fitted| fitted.fit.clone()),
-            requested: self.requested.clone(),
-            reason: self.reason.clone(),
-        }
     }
 }
 

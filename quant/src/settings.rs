@@ -58,6 +58,8 @@ pub struct Settings {
     pub chip_toml: String,
     /// A model of which more than 1 % would run in float is refused.
     pub strict: bool,
+    /// Everything that any observer needs is kept.
+    pub keep_statistics: bool,
     /// Also write the model outputs.
     pub save_outputs: bool,
 }
@@ -101,6 +103,7 @@ impl Default for Settings {
             output_targets: Vec::new(),
             chip_toml: String::new(),
             strict: false,
+            keep_statistics: false,
             save_outputs: false,
         }
     }

@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
+use clap::Args;
 use dual16_proto::v1::{
     CreateJobRequest, InputFile, Job, JobSpec, LayerSetting, RescaleSpec, job_spec::Kind,
     layer_setting,
 };
-use clap::Args;
 use serde_json::Value;
 
 use super::{
@@ -170,7 +170,9 @@ async fn rescaled(client: &Client, job: &Job, args: &RescaleArgs) -> Result<JobS
         &args.fixed_scale,
         &args.layer_observer,
     ];
-    quantize.settings.extend(given.into_iter().flatten().cloned());
+    quantize
+        .settings
+        .extend(given.into_iter().flatten().cloned());
     Ok(spec)
 }
 

@@ -7,6 +7,7 @@ pub mod per_layer;
 pub mod plan_json;
 pub mod result_json;
 pub mod statistics;
+pub(crate) mod statistics_bin;
 pub mod ways;
 pub mod weights;
 

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     Error, Result,
-    artifact::{Report, outputs, per_layer, plan_json, result_json, statistics, ways, weights},
+    artifact::{
+        Report, outputs, per_layer, plan_json, result_json, statistics, statistics_bin, ways,
+        weights,
+    },
     graph::{NodeId, Op},
     measured::Measured,
     plan::{Calibration, shared},
@@ -182,6 +185,12 @@ fn reduce(
     files.put("result.json", result_json::text(&report)?.into_bytes())?;
     files.put("per_layer.csv", per_layer::text(&report).into_bytes())?;
     files.put("ways.csv", ways::text(&report).into_bytes())?;
+    let plain = match &measured.planned.mended {
+        Some(mended) => &load("calibration", &mended.plain, blobs)?,
+        None => &calibration,
+    };
+    let observed = statistics_bin::bytes(&session.job, plain)?;
+    files.put("statistics.bin", observed)?;
     files.put("statistics.csv", statistics::text(&report).into_bytes())?;
     if session.job.settings.save_outputs {
         files.put_file("outputs.safetensors", |path| {

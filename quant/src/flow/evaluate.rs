@@ -2,6 +2,8 @@
 //! the layer's choice is made and reported as soon as its figures are known. The reduce turns the
 //! choices into the plan.
 
+mod fitting;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use dual16_nash::{legality::Rules, ways::Way};
@@ -11,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Blobs, Context, Event, LayerMeasured, Notice, QueuedStage, WayMeasured,
     choice::{AllMeasured, Choice},
-    fits::{self, Tried},
+    fits::Tried,
     float_share,
     footprint::{self, LargestBatch},
     mend::Begin,
@@ -23,11 +25,11 @@ use super::{
 use crate::{
     Error, Result,
     exec::captured,
-    fit::{Fit, Fitted, LadderOptions},
+    fit::{Fit, Fitted},
     graph::{NodeId, Op},
     measured::Planned,
     metrics::Metrics,
-    plan::{Calibration, Change, Chosen, Plan, ScaleSource, shared},
+    plan::{Calibration, Change, Plan, ScaleSource, shared},
     settings::WayChoice,
     ways::isolated::{FittedWay, IsolatedLayer, IsolatedWay},
 };
@@ -228,20 +230,20 @@ fn reduce(
         })
     });
     let asked: Vec<Change> = asked.collect();
-    let chosen = layers.iter().map(|(id, layer)| (*id, layer.chosen()));
-    let chosen: BTreeMap<usize, Chosen> = chosen.collect();
-    let (plan, found) = Plan::build(&session.scale_source(&calibration), &chosen)?;
-    let found = trouble::of_plan(&session.graph, &calibration, &plan, found);
-    let planned = Planned {
-        plan,
+    let mut planned = Planned {
+        plan: Plan::default(),
         layers,
         notices,
-        found,
+        found: Vec::new(),
         calibration: digest.clone(),
         mended: None,
         steps: Vec::new(),
+        offers: Vec::new(),
         in_the_way: Vec::new(),
     };
+    let (plan, found) = Plan::build(&session.scale_source(&calibration), &planned.chosen())?;
+    planned.found = trouble::of_plan(&session.graph, &calibration, &plan, found);
+    planned.plan = plan;
     let planned = store("plan", &planned, blobs)?;
     // Where the layers before are changed, what they make then has to be observed.
     let begin = (!asked.is_empty()).then(|| Begin::asked(planned.clone(), digest, asked));
@@ -313,81 +315,6 @@ impl Group<'_> {
             ways.push(start);
         }
         ways
-    }
-
-    /// What is fitted of a layer: what was asked for by name; otherwise, where a way of one product is
-    /// not good enough, all that there is.
-    fn fits(&self, id: usize, measured: &AllMeasured) -> Vec<(Way, Vec<Fit>)> {
-        let settings = &self.session.job.settings;
-        let Some(request) = self.session.request.linears.get(&id) else {
-            return Vec::new();
-        };
-        if let Some(fit) = request.fit {
-            return vec![(request.start, vec![fit])];
-        }
-        let fixed = request.explicit && request.requested != WayChoice::Auto;
-        if fixed {
-            return Vec::new();
-        }
-        let poor = |way: &&WayMeasured| {
-            let db = way.metrics.sqnr_rank();
-            way.legal && db.is_finite() && db < settings.min_layer_sqnr
-        };
-        let measured = measured.get(&id).map_or(&[][..], Vec::as_slice);
-        let fits = |way: Way| {
-            let options = LadderOptions::new(way.activation_dtype(), way.weight_dtype());
-            let fits = options.fits.into_iter().filter(|fit| fit.fits(way).is_ok());
-            (way, fits.collect::<Vec<_>>())
-        };
-        let ways = measured.iter().filter(poor).map(|way| fits(way.way));
-        ways.filter(|(_, fits)| !fits.is_empty()).collect()
-    }
-
-    /// Fits what is tried and measures what is accepted, of as many layers at once as memory allows.
-    fn fit(&mut self, tried: &Tried, measured: &mut AllMeasured) -> Result<()> {
-        let session = self.session;
-        let files = &session.job.calibration;
-        let batch = footprint::largest_batch(session, files, self.context.blobs)?;
-        let batch = batch.or(self.largest);
-        let mut part = Tried::new();
-        for (&id, ways) in tried {
-            let mut larger = part.clone();
-            larger.insert(id, ways.clone());
-            let bytes = session.fit_bytes(&larger, &batch);
-            if !part.is_empty() && !self.context.could_hold(bytes) {
-                self.fit_part(&part, &batch, measured)?;
-                larger = Tried::from([(id, ways.clone())]);
-            }
-            part = larger;
-        }
-        match part.is_empty() {
-            true => Ok(()),
-            false => self.fit_part(&part, &batch, measured),
-        }
-    }
-
-    fn fit_part(
-        &mut self,
-        tried: &Tried,
-        batch: &LargestBatch,
-        measured: &mut AllMeasured,
-    ) -> Result<()> {
-        let session = self.session;
-        let what = format!("fitting {}", self.names(tried.keys()));
-        let bytes = session.fit_bytes(tried, batch);
-        let _held = self.context.reserve(session, &what, bytes)?;
-        let fits = fits::fit(&self.source, session, self.context, tried)?;
-        self.declined.extend(fits.declined);
-        let trials = fits.accepted.into_iter().map(|(id, accepted)| {
-            let accepted = accepted.into_iter();
-            let trials = accepted.map(|(way, fitted)| (way, Some(fitted)));
-            (id, trials.collect())
-        });
-        let trials: Wanted = trials.collect();
-        match trials.is_empty() {
-            true => Ok(()),
-            false => self.measure_held(&trials, measured),
-        }
     }
 
     /// Measures all that is wanted, in as few passes over the batches as memory allows. A layer's
@@ -507,20 +434,6 @@ impl Group<'_> {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// The warning that a layer does not get the fit that was asked for.
-    fn not_fitted(&self, id: usize, layer: &LayerMeasured) -> Option<Notice> {
-        let asked = self.session.request.linears.get(&id)?.fit;
-        (asked != layer.fit).then(|| Notice {
-            warning: true,
-            code: "NOT_FITTED".to_owned(),
-            subject: layer.layer.clone(),
-            message: format!(
-                "{} was requested and {} runs: {}",
-                layer.requested, layer.effective, layer.reason
-            ),
-        })
     }
 
     /// What saturates in a layer in the way that it runs.

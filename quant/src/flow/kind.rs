@@ -8,7 +8,9 @@ use super::{
     evaluate::Evaluate,
     mend::{self, Mend, Round},
     observe::{Observe, ObserveRemedies},
+    offers::OfferFits,
     plan::{self, Check},
+    rescale::Rescale,
     session::Session,
     stage::{Stage, Step},
     validate::{Validate, Verdict},
@@ -27,6 +29,7 @@ impl JobKind {
             JobKind::Plan => plan_only(),
             JobKind::Quantize => quantize(),
             JobKind::Analyze(_) => analyze(),
+            JobKind::Rescale { .. } => rescale(),
         }
     }
 
@@ -59,7 +62,7 @@ fn plan_only() -> Vec<Step> {
 /// ```text
 /// plan -> observe -> evaluate -> validate -> convert
 ///                                 |    ^
-///                          remedies -> mend, again and again
+///                   fit -> remedies -> mend, again and again
 /// ```
 fn quantize() -> Vec<Step> {
     vec![
@@ -77,12 +80,18 @@ fn quantize() -> Vec<Step> {
         Step::of::<Validate>(|session, verdict, blobs| {
             let next = match verdict {
                 Verdict::Measured(measured) => Convert::start(session, &measured),
-                Verdict::Begin(begin) => ObserveRemedies::start(session, &begin),
+                Verdict::Begin(begin) => match OfferFits::start(session, &begin, blobs)? {
+                    Some(stage) => Ok(stage),
+                    None => ObserveRemedies::start(session, &begin),
+                },
                 Verdict::Again { search, short_db } => {
                     mend::again(session, &search, short_db, blobs)
                 }
             };
             next.map(Next::Stage)
+        }),
+        Step::of::<OfferFits>(|session, begin, _| {
+            ObserveRemedies::start(session, &begin).map(Next::Stage)
         }),
         Step::of::<ObserveRemedies>(|session, (begin, calibration), blobs| {
             let round = mend::observed(session, begin, &calibration, blobs)?;
@@ -125,5 +134,20 @@ fn analyze() -> Vec<Step> {
             Cumulative::start(session, &ranked).map(Next::Stage)
         }),
         Step::of::<Cumulative>(|_, files, _| Ok(Next::Finish(files))),
+    ]
+}
+
+/// The same model by other scales.
+///
+/// ```text
+/// plan -> rescale -> convert
+/// ```
+fn rescale() -> Vec<Step> {
+    vec![
+        Step::of::<Check>(|_, (), _| Rescale::queued([], &()).map(Next::Stage)),
+        Step::of::<Rescale>(|session, measured, _| {
+            Convert::start(session, &measured).map(Next::Stage)
+        }),
+        Step::of::<Convert>(|_, files, _| Ok(Next::Finish(files))),
     ]
 }

@@ -24,6 +24,9 @@ impl Session {
 
     /// What observation must keep of a value so that every scale it may need can be derived.
     pub(super) fn wants(&self, id: ValueId) -> Wants {
+        if self.job.settings.keep_statistics {
+            return Wants::ALL;
+        }
         let request = &self.request.values[id.0];
         let mut dtypes = vec![request.dtype];
         // A mask may need the room of int16, and so may the outputs.
@@ -39,6 +42,9 @@ impl Session {
 
     /// The same for a tensor inside a Linear; these are int16 always.
     pub(super) fn slot_wants(&self, linear: NodeId, slot: Slot) -> Wants {
+        if self.job.settings.keep_statistics {
+            return Wants::ALL;
+        }
         let observer = self.request.slot(linear.0, slot).observer;
         wants_of(
             &[observer.unwrap_or(self.job.settings.observer)],

@@ -153,6 +153,14 @@ impl Builder<'_> {
         }
         let mut params = self.source.linear_input(index, wanted)?;
         params.scale *= clip;
+        let (graph, x) = (self.source.graph, node.inputs[0]);
+        let alone = graph.consumers(x).len() == 1 && graph.origin(x) == x && !graph.is_output(x);
+        if own.is_some_and(|own| own.dtype == wanted) && !overridden && alone {
+            // Clipped where it is made: to finer steps than it was made with, nothing is gained.
+            self.plan.values[x.0].effective = Some(params);
+            self.plan.values[x.0].reason = format!("clipped to {clip} of its range");
+            return Ok(params);
+        }
         let requested = own.map_or(wanted, |own| own.dtype);
         let reason = match clip == 1.0 {
             true => format!("{way} reads {wanted}"),

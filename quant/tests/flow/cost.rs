@@ -145,6 +145,8 @@ fn ways_have_the_estimate_of_every_way_tried() {
     let us: Vec<f64> = linear2
         .map(|line| line.split(',').nth(column).unwrap().parse().unwrap())
         .collect();
-    assert_eq!(us.len(), 5);
+    let fits = text.lines().filter(|line| line.starts_with("linear2,"));
+    let fits = fits.filter(|line| line.split(',').nth(4).unwrap().contains('+'));
+    assert_eq!(us.len() - fits.count(), 5);
     assert!(us.iter().all(|&us| us > 0.0));
 }

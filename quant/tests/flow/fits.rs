@@ -3,7 +3,7 @@
 
 use dual16_quant::{
     flow::Event,
-    settings::{SettingValue, Settings},
+    settings::{SettingValue, Settings, Template},
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -176,14 +176,48 @@ fn the_written_integers_give_the_figures_that_are_told() {
     }
 }
 
+/// An int16 input is clipped where the layer takes it as int8, an int8 one where it is made.
+#[test]
+fn a_clipped_input_gains_whatever_the_template() {
+    for template in [Template::A16W8, Template::A8W8] {
+        let converted = |way: &str| {
+            let settings = Settings {
+                template,
+                ..asked(way)
+            };
+            let finished = run(&job("smallmodel", settings)).unwrap();
+            let layer = linear2(&finished);
+            assert_eq!(layer["effective"], way, "{layer:#}");
+            let [alone, whole] = match way.contains('+') {
+                true => [&layer["fits"][way], &layer["accumulated"]["converted"]],
+                false => [&layer["isolated"][way], &layer["accumulated"]["converted"]],
+            };
+            [db(alone), db(whole)]
+        };
+        let (plain, clipped) = (converted("a8w16"), converted("a8w16+clip+bc"));
+        println!("{template}: alone and whole {plain:?} dB, clipped {clipped:?} dB");
+        assert!(
+            clipped[0] > plain[0] + 2.0,
+            "{template}: {plain:?} {clipped:?}"
+        );
+        // Where all else is int8 as well, what it reads there is not what it was fitted to.
+        assert!(
+            template == Template::A8W8 || clipped[1] > plain[1] + 1.0,
+            "{template}: {plain:?} {clipped:?}"
+        );
+    }
+}
+
 #[test]
 fn a_fit_leaves_the_same_bytes_in_whatever_order_its_tasks_run() {
-    let mut settings = asked("a16w8+gptq+lowrank=8");
-    settings.min_layer_sqnr = 60.0;
-    let job = job("smallmodel", settings);
-    let forwards = run(&job).unwrap();
-    let backwards = run_in_order(&job, |maps| maps.reverse()).unwrap();
-    assert_eq!(forwards.files, backwards.files);
+    for way in ["a16w8+gptq+lowrank=8", "a16w8+eq+gptq"] {
+        let mut settings = asked(way);
+        settings.min_layer_sqnr = 60.0;
+        let job = job("smallmodel", settings);
+        let forwards = run(&job).unwrap();
+        let backwards = run_in_order(&job, |maps| maps.reverse()).unwrap();
+        assert_eq!(forwards.files, backwards.files, "{way}");
+    }
 }
 
 #[test]

@@ -228,18 +228,43 @@ fn a_table_that_parts_converted_from_validation_is_named_and_divided_by_its_inpu
     assert!(!mended.events.iter().any(told));
 }
 
-/// The output needs more of linear2 than int8 rounding gives, and a fit of the same cost is taken before a
-/// second product is.
+/// A weight is fitted, which costs the chip nothing, before it is split, which costs a second product.
 #[test]
-fn a_fit_is_tried_before_a_second_product() {
-    let settings = Settings {
-        min_layer_sqnr: 20.0,
-        ..mending(30.0)
-    };
-    let mut job = job("smallmodel", settings);
-    // A toolchain's best way would be taken at once where the layer is so poor alone.
-    job.settings.by_name.clear();
+fn an_int8_weight_is_fitted_before_it_is_split() {
+    let job = job("digits", mending(47.0));
     let finished = run(&job).unwrap();
     let steps = steps(&finished);
-    println!("{steps:#?}");
+    let weights: Vec<&MendStep> = steps
+        .iter()
+        .filter(|step| step.from.starts_with("a16w8"))
+        .collect();
+    let fitted = |step: &&&MendStep| step.to.starts_with("a16w8+");
+    assert!(weights.iter().filter(fitted).count() >= 3, "{steps:#?}");
+    for step in &weights {
+        match fitted(&step) {
+            true => assert!(
+                step.kept && step.left < 0.5 && step.added_macs == 0,
+                "{step:?}"
+            ),
+            false => assert_ne!(step.from, "a16w8", "{step:?}"),
+        }
+    }
+    assert!(output_db(&finished) >= 47.0, "{}", output_db(&finished));
+    // What was taken is told with its figures, and what was not is not.
+    let result = finished.result();
+    for layer in result["layers"].as_array().unwrap() {
+        let effective = layer["effective"].as_str().unwrap();
+        let fits = layer["fits"].as_object().cloned().unwrap_or_default();
+        let names: Vec<&String> = fits.keys().collect();
+        match effective.contains('+') {
+            true => assert_eq!(names, [effective], "{layer:#}"),
+            false => assert!(names.is_empty(), "{layer:#}"),
+        }
+        for fit in fits.values() {
+            assert!(fit["sqnr_db"].as_f64() > Some(50.0), "{layer:#}");
+            assert!(fit["held_out_gain_db"].as_f64() >= Some(3.0), "{layer:#}");
+        }
+    }
+    let backwards = run_in_order(&job, |maps| maps.reverse()).unwrap();
+    assert_eq!(finished.files, backwards.files);
 }

@@ -2,7 +2,7 @@
 //! until the outputs are as good as was asked or nothing is left that helps.
 //!
 //! ```text
-//! validate -> observe (remedies beside what they replace) -> mend -> mend -> ... -> validate -> convert
+//! validate -> fit -> observe (remedies beside what they replace) -> mend -> mend -> ... -> validate -> convert
 //! ```
 //!
 //! A round is one map a calibration file: under the plan as it stands, what each fake quant and each table
@@ -12,7 +12,7 @@
 
 mod search;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ use crate::{
     exec::{Capture, Carried, Converted, Flow, Machine, Validation, captured, walk},
     measured::Planned,
     metrics::ErrorSums,
-    plan::{Calibration, Change, Chosen, Mended, Plan},
+    plan::{Calibration, Change, Mended, Plan},
     report::MendStep,
     sensitivity::{Analysis, Estimate, FloatValues, estimate, rows},
     tensor::Tensor,
@@ -76,7 +76,7 @@ pub(super) struct Search {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Begin {
     /// Blob of the [`Planned`] that is not good enough.
-    planned: String,
+    pub(super) planned: String,
     /// Blob of the calibration of the model as it is.
     pub(super) plain: String,
     /// What stays whatever the search finds: changes that settings ask for.
@@ -426,7 +426,6 @@ fn replan(
     let mut planned: Planned = load("plan", &search.unmended, blobs)?;
     let calibration: Calibration = load("calibration", &search.calibration, blobs)?;
     let variant = session.variant(&search.plain, &Variant::Changed(changes.clone()), blobs)?;
-    let mut chosen: BTreeMap<usize, Chosen> = BTreeMap::new();
     for (id, layer) in &mut planned.layers {
         let way = changes.iter().rev().find_map(|change| match *change {
             Change::Way { linear, way, fit } if linear == *id => Some((way, fit)),
@@ -435,9 +434,8 @@ fn replan(
         if let Some((way, fit)) = way.filter(|way| *way != (layer.effective, layer.fit)) {
             layer.mend(way, fit);
         }
-        chosen.insert(*id, layer.chosen());
     }
-    let (plan, found) = Plan::build(&variant.scale_source(&calibration), &chosen)?;
+    let (plan, found) = Plan::build(&variant.scale_source(&calibration), &planned.chosen())?;
     planned.found = trouble::of_plan(&variant.graph, &calibration, &plan, found);
     planned.plan = plan;
     planned.calibration.clone_from(&search.calibration);

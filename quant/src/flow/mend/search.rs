@@ -20,7 +20,7 @@ use crate::{
     metrics::ErrorSums,
     plan::Change,
     remedy::{Places, Remedy},
-    report::{MendStep, WayMeasured},
+    report::{MendStep, WayFitted},
     sensitivity::{Estimate, Row, rows},
 };
 
@@ -214,10 +214,7 @@ impl<'a> Ledger<'a> {
         else {
             return EXPECTED;
         };
-        let layer = self.planned.layers.iter().find(|(id, _)| *id == linear);
-        let mut ways = layer.into_iter().flat_map(|(_, layer)| &layer.ways);
-        let measured = ways.find(|measured| (measured.way, measured.fit()) == (way, Some(fit)));
-        let fitted = measured.and_then(|measured| measured.fitted.as_ref());
+        let fitted = self.planned.fitted(linear, way, fit);
         fitted.map_or(EXPECTED, |fitted| {
             10f64.powf(-fitted.gain_db / 10.0).max(EXPECTED)
         })
@@ -417,25 +414,21 @@ impl<'a> Ledger<'a> {
     /// change over what runs: those at the multiply-accumulates of the plain way first, the best of them
     /// first, then the branches, the narrowest first.
     fn fits(&self, linear: usize, now: Way) -> Vec<Change> {
-        let mut layers = self.planned.layers.iter();
-        let Some((_, layer)) = layers.find(|(id, _)| *id == linear) else {
-            return Vec::new();
-        };
-        let gain = |way: &WayMeasured| way.fitted.as_ref().map_or(0.0, |fitted| fitted.gain_db);
-        let runs = layer.ways.iter().find(|way| layer.runs(way));
-        let least = runs.map_or(0.0, gain) + WORTH_A_FIT_DB;
-        let worth = |way: &&WayMeasured| {
-            way.way == now && way.legal && way.fitted.is_some() && gain(way) >= least
-        };
-        let mut fits: Vec<&WayMeasured> = layer.ways.iter().filter(worth).collect();
+        let plan = self.planned.plan.linears.get(&linear);
+        let runs = plan.and_then(|plan| plan.params.fit.as_ref());
+        let runs = runs.and_then(|fit| self.planned.fitted(linear, now, fit.fit));
+        let least = runs.map_or(0.0, |fitted| fitted.gain_db) + WORTH_A_FIT_DB;
+        let fits = self.planned.fits(linear);
+        let worth = fits.filter(|(way, fitted)| *way == now && fitted.gain_db >= least);
+        let mut fits: Vec<&WayFitted> = worth.map(|(_, fitted)| fitted).collect();
         fits.sort_by(|a, b| {
-            let rank = |way: &WayMeasured| way.fit().map_or(0, |fit| fit.rank);
-            (rank(a).cmp(&rank(b))).then_with(|| gain(b).total_cmp(&gain(a)))
+            let ranks = a.fit.fit.rank.cmp(&b.fit.fit.rank);
+            ranks.then_with(|| b.gain_db.total_cmp(&a.gain_db))
         });
-        let change = |way: &WayMeasured| Change::Way {
+        let change = |fitted: &WayFitted| Change::Way {
             linear,
-            way: way.way,
-            fit: way.fit(),
+            way: now,
+            fit: Some(fitted.fit.fit),
         };
         fits.into_iter().map(change).collect()
     }

@@ -12,7 +12,7 @@ use crate::{
     graph::{NodeId, Op},
     measured::{PairedSums, Planned, operators::OperatorSums},
     plan::Change,
-    report::EXACT_DB,
+    report::{EXACT_DB, WayFitted},
     ways::weight_bytes,
 };
 
@@ -79,6 +79,14 @@ pub(super) fn mended_layers(
         .map(|(id, sums)| (*id, sums))
         .collect();
     let macs = session.macs();
+    let fits: HashMap<usize, WayFitted> = planned
+        .layers
+        .iter()
+        .filter_map(|(id, layer)| {
+            let fitted = planned.fitted(*id, layer.effective, layer.fit?)?;
+            Some((*id, fitted.clone()))
+        })
+        .collect();
     let changed: Vec<usize> = planned
         .changes()
         .into_iter()
@@ -108,14 +116,23 @@ pub(super) fn mended_layers(
             .map(|(.., counts)| *counts);
         let scale = planned.plan.params(output).map(|params| params.scale);
         let factor = if way == Way::Split { 2 } else { 1 };
+        let macs = macs.get(id).copied().unwrap_or(0);
+        let (o, k) = linear.weight.dim();
+        let rank = layer.fit.map_or(0, |fit| u64::from(fit.rank));
+        let branch = rank * (o + k) as u64;
+        let rows = macs / (o * k).max(1) as u64;
+        let bias = match (layer.fit, &linear.bias) {
+            (Some(_), None) => 4 * o as u64,
+            _ => 0,
+        };
         layer.ways.push(WayMeasured {
             way,
-            fitted: None,
-            weight_bytes: weight_bytes(linear, way),
+            fitted: fits.get(id).cloned(),
+            weight_bytes: weight_bytes(linear, way) + bias + branch,
             legal: true,
             reason: String::new(),
             metrics: sums.isolated.finish(scale),
-            macs: macs.get(id).copied().unwrap_or(0) * factor,
+            macs: macs * factor + rows * branch,
             zero_fraction: sums.zero as f64 / sums.total.max(1) as f64,
             clip_fraction: sums.clipped as f64 / sums.total.max(1) as f64,
             accumulator_bits: counts.unwrap_or_default().accumulator_bits(),

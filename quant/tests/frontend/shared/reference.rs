@@ -90,7 +90,7 @@ pub fn run_with(sample: &Sample, given: &HashMap<ValueId, Array>) -> HashMap<Val
     }
     let given = given.iter().map(|(&id, array)| (id, array.clone()));
     values.extend(given);
-    for node in &graph.nodes {
+    for (_, node) in graph.running() {
         let inputs: Vec<&Array> = node.inputs.iter().map(|id| &values[id]).collect();
         let made = match &node.op {
             Op::Island(_) => island(sample, node, &inputs),

@@ -1,29 +1,29 @@
 //! Fitted integers of a group of Linears: what is tried, on which rows, and what is accepted.
 //!
-//! Every second calibration batch is fitted to, the others are held out; of a single batch every second
-//! row. A fit is accepted where its SQNR over the rows held out is above that of the plain way. Of what
-//! nobody asked for only those are told that no other beats at their multiply-accumulates.
+//! Every second calibration batch that has a row is fitted to, the others are held out; of a single batch
+//! every second row. A fit is accepted where its SQNR over the rows held out is above that of the plain
+//! way. Of what nobody asked for only those are told that no other beats at their multiply-accumulates.
+
+mod branches;
+mod rows;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use dual16_nash::ways::Way;
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Slice};
 
 use super::{
     Context, WayFitted, files::go_on, footprint::LargestBatch, payload::store, session::Session,
 };
 use crate::{
     Result,
-    exec::captured,
-    fit::{
-        Candidate, Fit, Fitted, InputGrid, LadderOptions, Layer, Moments, Quantized, held_out_sqnr,
-        ladder,
-    },
+    fit::{Candidate, Fit, Fitted, InputGrid, LadderOptions, Layer, held_out_sqnr, ladder},
     graph::{Linear, NodeId, Op},
     plan::{LinearFit, ScaleSource, Slot},
     remedy::equalize::makers,
     ways::isolated::FittedWay,
 };
+use branches::observe_branches;
+use rows::{Rows, collect};
 
 /// Rows held out that are kept of a layer, at most.
 const HELD_OUT: usize = 512;
@@ -111,132 +111,34 @@ pub(super) fn fit(
     Ok(fits)
 }
 
+/// Calls `each` with as many Linears at once as memory allows.
+pub(super) fn in_parts(
+    session: &Session,
+    context: &Context<'_>,
+    tried: &Tried,
+    batch: &LargestBatch,
+    mut each: impl FnMut(&Tried) -> Result<()>,
+) -> Result<()> {
+    let mut part = Tried::new();
+    for (&id, ways) in tried {
+        let mut larger = part.clone();
+        larger.insert(id, ways.clone());
+        if !part.is_empty() && !context.could_hold(session.fit_bytes(&larger, batch)) {
+            each(&part)?;
+            larger = Tried::from([(id, ways.clone())]);
+        }
+        part = larger;
+    }
+    match part.is_empty() {
+        true => Ok(()),
+        false => each(&part),
+    }
+}
+
 fn linear_of(session: &Session, id: usize) -> Option<&Linear> {
     match &session.graph.node(NodeId(id)).op {
         Op::Linear(linear) => Some(linear),
         _ => None,
-    }
-}
-
-/// Runs `each` on the input rows `[N, K]` of every Linear in every calibration batch, with the number
-/// of the batch.
-fn for_each_input(
-    session: &Session,
-    context: &Context<'_>,
-    linears: &[usize],
-    mut each: impl FnMut(usize, usize, ArrayView2<'_, f32>),
-) -> Result<()> {
-    let inputs: Vec<_> = linears
-        .iter()
-        .map(|&id| session.graph.node(NodeId(id)).inputs[0])
-        .collect();
-    let files = &session.job.calibration;
-    let mut number = 0;
-    for file in 0..files.len() {
-        let mut batches = session.file(files, file, context.blobs)?;
-        session.for_each_batch(&mut batches, context, |_, batch| {
-            let capture = session.float_run(batch, &session.names_of(&inputs))?;
-            for (&id, &input) in linears.iter().zip(&inputs) {
-                let x = captured(&session.graph, &capture, input)?;
-                let k = x.shape().last().copied().unwrap_or(0);
-                let standard = x.as_standard_layout();
-                let flat = standard.as_slice().unwrap_or_default();
-                let shape = (flat.len() / k.max(1), k);
-                if let Ok(rows) = ArrayView2::from_shape(shape, flat) {
-                    each(number, id, rows);
-                }
-            }
-            number += 1;
-            Ok(())
-        })?;
-    }
-    Ok(())
-}
-
-/// What is kept of a Linear's input.
-struct Rows {
-    fitted_to: Moments,
-    held_out: Sample,
-    /// Largest |x| of each column, in all rows.
-    amax: Vec<f32>,
-}
-
-fn collect(
-    session: &Session,
-    context: &Context<'_>,
-    tried: &Tried,
-) -> Result<BTreeMap<usize, Rows>> {
-    let linears: Vec<usize> = tried.keys().copied().collect();
-    let mut batches = 0;
-    for file in &session.job.calibration {
-        batches += session.batches(file, context.blobs)?.count();
-    }
-    let mut kept: BTreeMap<usize, Rows> = BTreeMap::new();
-    for_each_input(session, context, &linears, |batch, id, x| {
-        let rows = kept.entry(id).or_insert_with(|| Rows {
-            fitted_to: Moments::new(x.ncols()),
-            held_out: Sample::new(x.ncols()),
-            amax: vec![0.0; x.ncols()],
-        });
-        let whole = |row: &ArrayView1<'_, f32>| row.iter().all(|x| x.is_finite());
-        for row in x.rows().into_iter().filter(whole) {
-            for (amax, x) in rows.amax.iter_mut().zip(row) {
-                *amax = amax.max(x.abs());
-            }
-        }
-        match (batches, batch % 2) {
-            (..2, _) => {
-                rows.fitted_to
-                    .add(x.slice_axis(Axis(0), Slice::new(0, None, 2)));
-                let others = x.rows().into_iter().skip(1).step_by(2);
-                others.filter(whole).for_each(|row| rows.held_out.add(row));
-            }
-            (_, 0) => rows.fitted_to.add(x),
-            (_, _) => {
-                let all = x.rows().into_iter();
-                all.filter(whole).for_each(|row| rows.held_out.add(row));
-            }
-        }
-    })?;
-    Ok(kept)
-}
-
-/// Rows of a long sequence, evenly spaced: every one at first, every second once they are too many, and
-/// so on.
-struct Sample {
-    columns: usize,
-    rows: Vec<f32>,
-    seen: u64,
-    stride: u64,
-}
-
-impl Sample {
-    fn new(columns: usize) -> Self {
-        Self {
-            columns,
-            rows: Vec::new(),
-            seen: 0,
-            stride: 1,
-        }
-    }
-
-    fn add(&mut self, row: ArrayView1<'_, f32>) {
-        if self.seen.is_multiple_of(self.stride) {
-            self.rows.extend(row);
-            if self.rows.len() > HELD_OUT * self.columns {
-                let rows = self.rows.chunks_exact(self.columns.max(1));
-                self.rows = rows.step_by(2).flatten().copied().collect();
-                self.stride *= 2;
-            }
-        }
-        self.seen += 1;
-    }
-
-    /// `[N, K]`.
-    fn view(&self) -> ArrayView2<'_, f32> {
-        let shape = (self.rows.len() / self.columns.max(1), self.columns);
-        ArrayView2::from_shape(shape, &self.rows)
-            .unwrap_or_else(|_| ArrayView2::from(&[[0f32; 0]; 0]))
     }
 }
 
@@ -381,82 +283,6 @@ fn not_beaten(all: BTreeMap<Fit, (f64, Candidate)>) -> BTreeMap<Fit, (f64, Candi
         .collect()
 }
 
-/// Largest magnitudes inside each low-rank branch over all calibration batches, in the order of
-/// [`LinearFit::inside`]; `None` for what has no branch.
-fn observe_branches(
-    session: &Session,
-    context: &Context<'_>,
-    found: &[Found],
-) -> Result<Vec<Option<[f32; 3]>>> {
-    let branched = |found: &&Found| found.candidate.fitted.low_rank.is_some();
-    let mut linears: Vec<usize> = found
-        .iter()
-        .filter(branched)
-        .map(|found| found.id)
-        .collect();
-    linears.dedup();
-    let mut inside: Vec<Option<[f32; 3]>> = vec![None; found.len()];
-    if linears.is_empty() {
-        return Ok(inside);
-    }
-    let branches: Vec<Option<Branch>> = found
-        .iter()
-        .map(|found| Branch::of(&found.candidate.fitted))
-        .collect();
-    for_each_input(session, context, &linears, |_, id, x| {
-        for ((found, branch), inside) in found.iter().zip(&branches).zip(&mut inside) {
-            if let Some(branch) = branch.as_ref().filter(|_| found.id == id) {
-                let largest = inside.get_or_insert([0.0; 3]);
-                let new = branch.largest(x);
-                largest.iter_mut().zip(new).for_each(|(a, b)| *a = a.max(b));
-            }
-        }
-    })?;
-    Ok(inside)
-}
-
-/// A fitted weight and its branch in floats.
-struct Branch {
-    columns: Option<Vec<f64>>,
-    weight: Array2<f32>,
-    bias: Vec<f32>,
-    down: Array2<f32>,
-    up: Array2<f32>,
-}
-
-impl Branch {
-    fn of(fitted: &Fitted) -> Option<Self> {
-        let low_rank = fitted.low_rank.as_ref()?;
-        let float = |quantized: &Quantized| quantized.to_float().mapv(|w| w as f32);
-        Some(Self {
-            columns: fitted.columns.clone(),
-            weight: float(&fitted.weight),
-            bias: fitted.bias.clone(),
-            down: float(&low_rank.down),
-            up: float(&low_rank.up),
-        })
-    }
-
-    /// Largest finite magnitudes of `x Wᵀ + b`, `x downᵀ` and `x downᵀ upᵀ` over some rows.
-    fn largest(&self, x: ArrayView2<'_, f32>) -> [f32; 3] {
-        let mut x = x.to_owned();
-        for (mut column, factor) in x
-            .columns_mut()
-            .into_iter()
-            .zip(self.columns.iter().flatten())
-        {
-            column.mapv_inplace(|x| (f64::from(x) / factor) as f32);
-        }
-        let main = x.dot(&self.weight.t()) + ArrayView1::from(&self.bias);
-        let inner = x.dot(&self.down.t());
-        let branch = inner.dot(&self.up.t());
-        [main, inner, branch].map(|values| {
-            let finite = values.iter().map(|v| v.abs()).filter(|v| v.is_finite());
-            finite.fold(0.0, f32::max)
-        })
-    }
-}
-
 impl Session {
     /// What fitting these Linears holds at its peak, with the measuring of what is accepted.
     pub(super) fn fit_bytes(&self, tried: &Tried, largest: &LargestBatch) -> u64 {
@@ -470,7 +296,7 @@ impl Session {
             let tried: usize = ways.iter().map(|(_, fits)| fits.len()).sum();
             // Moments in f64 and the rows held out; of each fit its integers in int16, those that its
             // kernels hold, and both once more in floats while its branch is observed.
-            kept += k * k * 8 + HELD_OUT as u64 * k * 4;
+            kept += 2 * k * k * 8 + HELD_OUT as u64 * k * 4;
             kept += tried as u64 * (o * k) * (2 + 2 + 4);
             // Scatter, its decomposition and the copies on the way, in f64; the weight, what is left of
             // it and its integers; the rows held out in f64, their outputs.
