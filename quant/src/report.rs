@@ -35,7 +35,7 @@ pub enum Event {
 pub struct SensitivityMeasured {
     /// Name of the operation or of what it makes.
     pub op: String,
-    /// "activation" or "weight".
+    /// "activation", "weight" or "table".
     pub sensitive_type: String,
     /// "Linear", "ReduceMean", or the ONNX operator of one that runs in float.
     pub op_type: String,
@@ -60,11 +60,11 @@ pub struct MendStep {
     pub round: u32,
     /// What cost the outputs: an operation or a tensor inside one.
     pub op: String,
-    /// "activation" or "weight".
+    /// "activation", "weight" or "table".
     pub sensitive_type: String,
     /// What ran before: a way, "plain" or "int8".
     pub from: String,
-    /// What runs instead: a way, a remedy or "int16".
+    /// What runs instead: a way, a remedy, "int16" or "division".
     pub to: String,
     /// Its share of the error at the output before, in [0, 1]; an estimate.
     pub share: f64,
@@ -76,7 +76,8 @@ pub struct MendStep {
     pub added_us: f64,
     /// Multiply-accumulates that it adds for one batch.
     pub added_macs: i64,
-    /// SQNR of the worst output in VALIDATION on the calibration batches before the round, in dB.
+    /// SQNR of the worst output in the worse of VALIDATION and CONVERTED, on the calibration batches before
+    /// the round, in dB.
     pub before_sqnr_db: Option<f64>,
     /// The same after the round.
     pub output_sqnr_db: Option<f64>,

@@ -207,7 +207,7 @@ impl ScaleSource<'_> {
     }
 
     /// Masked elements of a value.
-    pub(super) fn masked(&self, id: ValueId) -> Option<Masked> {
+    pub(crate) fn masked(&self, id: ValueId) -> Option<Masked> {
         let id = self.graph.origin(id);
         match &self.graph.value(id).kind {
             ValueKind::Constant(tensor) => {

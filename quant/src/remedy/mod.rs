@@ -6,6 +6,7 @@ pub(crate) mod equalize;
 mod late_mean;
 mod split_operand;
 mod two_range;
+mod two_tables;
 
 use std::{fmt, str::FromStr};
 
@@ -24,6 +25,8 @@ pub enum Remedy {
     TwoRange,
     /// The mean of a LayerNorm taken away after the scaling.
     LateMean,
+    /// A sum of exponentials in two tables: small values apart from large ones.
+    TwoTables,
     /// The second operand of a MatMul as two int8 planes.
     SplitOperand,
     /// Columns of a Linear's input equalized, for a fit of its weight.
@@ -31,26 +34,21 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// Every remedy.
-    pub const ALL: [Remedy; 4] = [
+    /// Every remedy, cheapest first.
+    pub const ALL: [Remedy; 5] = [
         Remedy::TwoRange,
         Remedy::LateMean,
+        Remedy::TwoTables,
         Remedy::SplitOperand,
         Remedy::Equalize,
     ];
-
-    /// Whether it stands in for a look-up table, for what that differs from its function.
-    pub(crate) const fn is_of_table(self) -> bool {
-        match self {
-            Remedy::TwoRange | Remedy::LateMean | Remedy::SplitOperand | Remedy::Equalize => false,
-        }
-    }
 
     /// Lower-case name.
     pub const fn name(self) -> &'static str {
         match self {
             Remedy::TwoRange => "two_range",
             Remedy::LateMean => "late_mean",
+            Remedy::TwoTables => "two_tables",
             Remedy::SplitOperand => "split",
             Remedy::Equalize => "eq",
         }
@@ -61,6 +59,7 @@ impl Remedy {
         match self {
             Remedy::TwoRange => "squares in two ranges, small values apart from outliers",
             Remedy::LateMean => "the mean is taken away after the scaling, at its finer step",
+            Remedy::TwoTables => "a sum of exp in two tables, small values at a step of their own",
             Remedy::SplitOperand => "second operand as two int8 planes, two products added",
             Remedy::Equalize => "columns of a Linear's input divided, its weight multiplied",
         }
@@ -116,6 +115,7 @@ impl Places {
         let rules = Rules::of(source.settings.march, source.settings.toolchain);
         two_range::extend(source, &mut extension, &mut places);
         late_mean::extend(source, &mut extension, &mut places);
+        two_tables::extend(source, &mut extension, &mut places);
         if rules.max_int16_gemm_operands < 2 {
             split_operand::extend(source, &mut extension, &mut places);
         }

@@ -146,14 +146,22 @@ fn what_cannot_be_reached_is_said_with_what_stands_in_the_way() {
 const CLASSES: usize = 4096;
 const FEATURES: usize = 16;
 
-/// A classifier of many classes: one is far above the others, and what the table of exp rounds for those
-/// adds up to more than it.
+/// A classifier of many classes: two are far above the others, for which the table of exp has one step each
+/// where exp rounds to none.
 fn far_ranged(folder: &Path) {
     let weight: Vec<f32> = (0..FEATURES * CLASSES)
-        .map(|i| 0.2 * (0.37 * i as f32).sin())
+        .map(|i| {
+            let size = if i % CLASSES == 7 { 0.4 } else { 0.08 };
+            size * (0.37 * i as f32).sin()
+        })
         .collect();
     let bias: Vec<f32> = (0..CLASSES)
-        .map(|class| if class == 3 { 14.0 } else { 0.0 })
+        .map(|class| match class {
+            3 => 13.0,
+            5 => -7.0,
+            7 => 12.5,
+            _ => 0.0,
+        })
         .collect();
     let made = Made::new(&[ROWS, FEATURES])
         .opset(17)
@@ -168,8 +176,11 @@ fn far_ranged(folder: &Path) {
         .int("axis", 1);
     std::fs::write(folder.join("model.onnx"), made.encode()).unwrap();
     std::fs::create_dir(folder.join("calib")).unwrap();
-    for batch in 0..3 {
-        let path = folder.join(format!("calib/{batch:03}.safetensors"));
+    for (batch, name) in ["calib/000", "calib/001", "calib/002", "eval"]
+        .into_iter()
+        .enumerate()
+    {
+        let path = folder.join(format!("{name}.safetensors"));
         let x = (0..ROWS * FEATURES).map(|i| (0.9 * i as f32 + 0.31 * batch as f32).sin() * 3.0);
         let bytes: Vec<u8> = x.flat_map(f32::to_le_bytes).collect();
         let view = TensorView::new(Dtype::F32, vec![ROWS, FEATURES], &bytes).unwrap();
@@ -195,7 +206,7 @@ fn a_table_that_parts_converted_from_validation_is_named_and_divided_by_its_inpu
     let plain = run(&job(model, mending(0.0))).unwrap();
     let [validation, converted] = both_db(&plain);
     assert!(
-        validation > 35.0 && converted < 20.0,
+        validation > 40.0 && converted < 25.0,
         "{validation} {converted}"
     );
     let parted = plain.events.iter().find_map(|event| match event {
@@ -224,8 +235,6 @@ fn a_table_that_parts_converted_from_validation_is_named_and_divided_by_its_inpu
     assert!(validation - converted < 3.0, "{validation} {converted}");
     let plan: serde_json::Value = serde_json::from_slice(&mended.files["plan.json"]).unwrap();
     assert_eq!(plan["tables"][0]["node"], "softmax.exp", "{plan:#}");
-    let told = |event: &Event| matches!(event, Event::Notice(notice) if notice.code == "PARTED");
-    assert!(!mended.events.iter().any(told));
 }
 
 /// A weight is fitted, which costs the chip nothing, before it is split, which costs a second product.

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dual16_quant::{
+    batch::Batch,
     graph::{NodeId, ValueId},
     observe::{MergeMode, Sketch, Statistics, Wants},
     plan::{Calibration, Key, Request, ScaleSource},
     remedy::{Places, Remedy},
     settings::Settings,
+    tensor::Datum,
 };
 
-use crate::shared::{Sample, data, reference};
+use crate::shared::{Sample, data, made::Made, reference};
 
 /// What calibration would have seen of every value in one batch.
 fn observed(sample: &Sample) -> Calibration {
@@ -66,11 +68,28 @@ fn check_equalized(
     }
 }
 
+/// A Softmax of which most is far below the largest.
+fn many_classes() -> Sample {
+    let made = Made::new(&[2, 300])
+        .node("Softmax", &["x"], &["y"])
+        .int("axis", 1);
+    let class = |i: usize| {
+        if i.is_multiple_of(300) {
+            9.0
+        } else {
+            (i as f32 * 0.7).sin()
+        }
+    };
+    let x = ndarray::Array2::from_shape_fn((2, 300), |(row, i)| class(300 * row + i));
+    let batch = Batch::from([("x".to_owned(), Datum::F32(x.into_dyn()))]);
+    Sample::new(made.model(), batch)
+}
+
 #[test]
 fn every_remedy_is_exact_in_real_arithmetic() {
     let mut seen = BTreeSet::new();
-    for model in ["smallmodel", "digits"] {
-        let mut sample = Sample::load(&data(model));
+    let models = ["smallmodel", "digits"].map(|model| Sample::load(&data(model)));
+    for mut sample in models.into_iter().chain([many_classes()]) {
         let settings = Settings::default();
         let mut calibration = observed(&sample);
         // Powers of two, by which an f32 is divided exactly.

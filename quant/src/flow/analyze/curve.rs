@@ -18,7 +18,7 @@ use crate::{
     },
     measured::Planned,
     report::OutputError,
-    sensitivity::{Row, cumulative},
+    sensitivity::{Row, RowKind, cumulative},
 };
 
 /// What a batch's worst rows cost together.
@@ -79,14 +79,7 @@ fn curves(
     let prepared = session.prepared(&ranked.planned, &planned.plan, context.blobs)?;
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
-    let worst = ranked
-        .rows
-        .iter()
-        .zip(&ranked.exact)
-        .filter(|(_, errors)| errors.is_ok());
-    let worst: Vec<Row> = worst
-        .filter_map(|(&row, _)| table.rows.get(row).copied())
-        .collect();
+    let worst = together(&table, &ranked);
     let name = session
         .measured_files()
         .get(file)
@@ -109,6 +102,16 @@ fn curves(
         &analysis,
     )?;
     Ok(curves)
+}
+
+/// Measured fake quants, the worst first: all of them together are VALIDATION, which has no tables.
+fn together(table: &Table<'_>, ranked: &Ranked) -> Vec<Row> {
+    let measured = ranked.rows.iter().zip(&ranked.exact);
+    let measured = measured.filter(|(_, errors)| errors.is_ok());
+    let rows = measured.filter_map(|(&row, _)| table.rows.get(row).copied());
+    let graph = &table.session.graph;
+    rows.filter(|row| row.kind(graph) != RowKind::Table)
+        .collect()
 }
 
 /// Numbers of rows that are on together.
@@ -145,7 +148,7 @@ fn written(
                 .for_each(|(sums, more)| sums.merge(more));
         }
     }
-    let exact = ranked.exact.iter().filter(|errors| errors.is_ok()).count();
+    let exact = together(&table, &ranked).len();
     let report = files::Report {
         model: session.job.model.name(),
         outputs: table

@@ -10,6 +10,7 @@ use crate::{
     error::json_error,
     metrics::Metric,
     report::{OutputError, SensitivityMeasured},
+    sensitivity::RowKind,
 };
 
 /// Metrics that tables are written for; an error in steps of the output has no place among outputs
@@ -58,11 +59,15 @@ impl Report<'_> {
         Ok(files)
     }
 
-    /// Columns and order as the vendor's.
+    /// Columns, order and kinds of rows as the vendor's, which has fake quants alone.
     fn sensitive_ops(&self, output: usize, metric: Metric) -> String {
         let figure = |row: &SensitivityMeasured| row.outputs.get(output)?.1.figure(metric);
-        let mut rows: Vec<(&SensitivityMeasured, Option<f64>)> =
-            self.rows.iter().map(|row| (row, figure(row))).collect();
+        let mut rows: Vec<(&SensitivityMeasured, Option<f64>)> = self
+            .rows
+            .iter()
+            .filter(|row| row.sensitive_type != RowKind::Table.name())
+            .map(|row| (row, figure(row)))
+            .collect();
         let order = metric.sort_order();
         rows.sort_by(|(_, a), (_, b)| match (a, b) {
             (Some(a), Some(b)) => order.compare(*a, *b),

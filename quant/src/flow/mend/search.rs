@@ -48,7 +48,7 @@ pub(super) enum Spot {
     /// Where a value can be made in other ways, by the first of the remedies for it: what they replace or
     /// what stands there instead.
     Place(usize),
-    /// A table, by node index, or the tables that stand there instead.
+    /// A table, by node index.
     Table(usize),
     /// A value.
     Value(usize),
@@ -85,8 +85,6 @@ pub(super) struct Ledger<'a> {
     cost: PlanCost,
     /// The spot that a node belongs to, by node index: a remedy's own nodes and what they replace.
     place_of: BTreeMap<usize, usize>,
-    /// The table that a node stands in for, by node index.
-    table_of: BTreeMap<usize, usize>,
 }
 
 impl<'a> Ledger<'a> {
@@ -98,7 +96,7 @@ impl<'a> Ledger<'a> {
         outputs: &'a [Vec<ErrorSums>; 2],
     ) -> Result<Self> {
         let chip = session.job.settings.chip().of("the estimate")?;
-        let (mut place_of, mut table_of) = (BTreeMap::new(), BTreeMap::new());
+        let mut place_of = BTreeMap::new();
         let mut first: BTreeMap<NodeId, usize> = BTreeMap::new();
         for (index, place) in places.places.iter().enumerate() {
             // It comes and goes with a fit of its Linear.
@@ -107,10 +105,6 @@ impl<'a> Ledger<'a> {
             }
             let own = places.extended.alternatives().get(place.alternative);
             let own = own.into_iter().flat_map(|alternative| &alternative.nodes);
-            if place.remedy.is_of_table() {
-                table_of.extend(own.map(|id| (id.0, place.node.0)));
-                continue;
-            }
             let spot = *first.entry(place.node).or_insert(index);
             let replaced = std::iter::once(&place.node).chain(&place.with);
             place_of.extend(own.chain(replaced).map(|id| (id.0, spot)));
@@ -131,7 +125,6 @@ impl<'a> Ledger<'a> {
             outputs,
             cost: PlanCost::of(&session.graph, &planned.plan, &chip),
             place_of,
-            table_of,
         })
     }
 
@@ -180,7 +173,8 @@ impl<'a> Ledger<'a> {
     /// them are expected to leave is enough.
     pub(super) fn next(&self, aim_db: f64, made: &[Change], refused: &[Change]) -> Vec<Pending> {
         let spots = self.spots(aim_db);
-        let mut left: f64 = spots.iter().map(|(_, cost, _)| cost).sum();
+        let spots_cost: f64 = spots.iter().map(|(_, cost, _)| cost).sum();
+        let mut left = spots_cost + self.rescales(aim_db);
         let all = left;
         let mut next = Vec::new();
         for (spot, cost, rows) in spots {
@@ -265,6 +259,22 @@ impl<'a> Ledger<'a> {
         shares.fold(0.0, f64::max)
     }
 
+    /// The cost of what CONVERTED adds beyond VALIDATION and no table does: roundings on the way from scale
+    /// to scale, which nothing mends.
+    fn rescales(&self, aim_db: f64) -> f64 {
+        let [validation, converted] = self.outputs;
+        let mut beyond: Vec<f64> = converted.iter().map(ErrorSums::error_energy).collect();
+        for (beyond, sums) in beyond.iter_mut().zip(validation) {
+            *beyond -= sums.error_energy();
+        }
+        let tables = self.rows.iter();
+        for (_, energies) in tables.filter(|(row, _)| matches!(row, Row::Converted(_))) {
+            let energies = beyond.iter_mut().zip(energies);
+            energies.for_each(|(beyond, energy)| *beyond -= energy);
+        }
+        self.cost(&beyond, aim_db)
+    }
+
     fn energies_at(&self, spot: Spot) -> Vec<f64> {
         let mut sums = vec![0.0; self.session.graph.outputs.len()];
         for (row, energies) in &self.rows {
@@ -285,10 +295,7 @@ impl<'a> Ledger<'a> {
                 let own = self.place_of.iter().filter(|(_, of)| **of == place);
                 own.map(|(&node, _)| node).collect()
             }
-            Spot::Table(table) => {
-                let own = self.table_of.iter().filter(|(_, of)| **of == table);
-                own.map(|(&node, _)| node).chain([table]).collect()
-            }
+            Spot::Table(table) => vec![table],
             Spot::Value(_) => Vec::new(),
         };
         let costs = nodes.iter().filter_map(|&node| self.cost.nodes.get(node));
@@ -306,14 +313,9 @@ impl<'a> Ledger<'a> {
         match (row, row.node(graph)) {
             (Row::Weight(id), _) => Spot::Linear(id.0),
             (Row::Operand(id, _), _) if linear(id) => Spot::Linear(id.0),
-            (Row::Converted(id), _) => {
-                Spot::Table(self.table_of.get(&id.0).copied().unwrap_or(id.0))
-            }
+            (Row::Converted(id), _) => Spot::Table(id.0),
             (row, Some(id)) => match (self.place_of.get(&id.0), row) {
                 (Some(&place), _) => Spot::Place(place),
-                (None, Row::Activation(value)) if self.is_inside_table(id, value) => {
-                    Spot::Table(self.table_of.get(&id.0).copied().unwrap_or(id.0))
-                }
                 (None, Row::Activation(value) | Row::Constant(value)) => Spot::Value(value.0),
                 (None, Row::Weight(id) | Row::Operand(id, _) | Row::Converted(id)) => {
                     Spot::Linear(id.0)
@@ -324,40 +326,24 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Whether a value is of what stands in for a table, other than what that makes in the end: this
-    /// rounds as the table's own output did.
-    fn is_inside_table(&self, node: NodeId, value: ValueId) -> bool {
-        let alternatives = self.places.extended.alternatives();
-        let ends = alternatives
-            .iter()
-            .any(|alternative| alternative.made == value);
-        self.table_of.contains_key(&node.0) && !ends
-    }
-
     /// What could be done at a place, the cheapest first.
     fn changes(&self, spot: Spot, made: &[Change]) -> Vec<Change> {
         match spot {
             Spot::Place(place) => match self.places.places.get(place) {
-                Some(place) => self.remedies(place.node, made, false),
+                Some(place) => self.remedies(place.node, made),
                 None => Vec::new(),
             },
-            Spot::Table(table) if made.contains(&Change::Division(table)) => Vec::new(),
-            Spot::Table(table) => {
-                let remedies = self.remedies(NodeId(table), made, true);
-                std::iter::once(Change::Division(table))
-                    .chain(remedies)
-                    .collect()
-            }
+            Spot::Table(table) => vec![Change::Division(table)],
             Spot::Value(value) => self.wider(ValueId(value)).into_iter().collect(),
             Spot::Linear(linear) => self.ways(linear, made),
         }
     }
 
     /// What can stand in for a node, the cheapest first; one at a time.
-    fn remedies(&self, node: NodeId, made: &[Change], of_table: bool) -> Vec<Change> {
+    fn remedies(&self, node: NodeId, made: &[Change]) -> Vec<Change> {
         let places = self.places.places.iter().enumerate();
         let mut of_node: Vec<_> = places
-            .filter(|(_, place)| place.node == node && place.remedy.is_of_table() == of_table)
+            .filter(|(_, place)| place.node == node)
             .map(|(index, place)| (place.remedy, Change::Remedy(index)))
             .collect();
         if of_node.iter().any(|(_, change)| made.contains(change)) {
