@@ -101,8 +101,8 @@ pub struct SettingArgs {
     #[arg(long, env = "DUAL16_MIN_OUTPUT_SQNR", value_name = "DB", default_value = "30",
           value_parser = finite)]
     pub min_output_sqnr: f64,
-    /// What the output NAME is to reach instead, as METRIC:VALUE: sqnr (dB) or cosine, at least; l1, mse,
-    /// atol, rtol or kl, at most (repeatable)
+    /// What the output NAME is to reach instead, as METRIC:VALUE: sqnr (dB) or cosine, at least; l1, mse or
+    /// atol, at most (repeatable)
     #[arg(long, env = "DUAL16_OUTPUT_TARGET", value_name = "NAME=METRIC:VALUE", value_delimiter = ';',
           value_parser = output_target)]
     pub output_target: Vec<OutputTarget>,

@@ -85,7 +85,7 @@ fn quantize() -> Vec<Step> {
                     None => ObserveRemedies::start(session, &begin),
                 },
                 Verdict::Again { search, short_db } => {
-                    mend::again(session, &search, short_db, blobs)
+                    mend::again(session, &search, &short_db, blobs)
                 }
             };
             next.map(Next::Stage)

@@ -27,6 +27,7 @@ mod run;
 mod session;
 mod sessions;
 mod stage;
+mod targets;
 mod trouble;
 mod validate;
 mod variants;

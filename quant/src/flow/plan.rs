@@ -12,6 +12,7 @@ use super::{
     evaluate, float_share,
     session::Session,
     stage::{Parts, Stage, no_maps},
+    targets::Targets,
 };
 use crate::{
     Result,
@@ -51,6 +52,7 @@ impl Stage for Check {
         for file in job.calibration.iter().chain(&job.evaluation) {
             session.check_file(file, blobs)?;
         }
+        Targets::of(session)?;
         told.extend(session.notices().into_iter().map(Event::Notice));
         told.extend(float_share::told(session)?.map(Event::Notice));
         Ok(())

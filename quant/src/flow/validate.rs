@@ -13,9 +13,10 @@ use super::{
     payload::{BatchErrors, load, store},
     session::Session,
     stage::{Parts, Peak, Stage},
+    targets::Targets,
     trouble,
 };
-use told::{mended_layers, not_reached, parted, parts, reached, wide_accumulators};
+use told::{mended_layers, not_reached, parted, parts, wide_accumulators};
 
 use crate::{
     Error, Result,
@@ -67,8 +68,8 @@ pub(super) enum Verdict {
     Again {
         /// Blob of the search.
         search: String,
-        /// dB that are missing.
-        short_db: f64,
+        /// dB that are missing, by output.
+        short_db: Vec<f64>,
     },
 }
 
@@ -237,7 +238,7 @@ fn reduce(
         return Ok(verdict);
     }
     let mut notices = std::mem::take(&mut planned.found);
-    notices.extend(not_reached(session, &planned, &total));
+    notices.extend(not_reached(session, &planned, &total)?);
     notices.extend(parted(session, &total));
     notices.extend(wide_accumulators(session, &total));
     let known: Vec<&Notice> = planned.notices.iter().chain(&notices).collect();
@@ -297,11 +298,8 @@ fn not_enough(
     total: &BatchErrors,
     blobs: &dyn Blobs,
 ) -> Result<Option<Verdict>> {
-    let wanted = session.job.settings.min_output_sqnr;
-    let [validation, converted] = reached(total);
-    let worst = validation.min(converted);
-    // What has no figure is no matter of precision.
-    if wanted <= 0.0 || worst >= wanted || worst == f64::NEG_INFINITY {
+    let targets = Targets::of(session)?;
+    if targets.short(total).is_empty() {
         return Ok(None);
     }
     match search {
@@ -310,11 +308,11 @@ fn not_enough(
                 Some(asked) => asked.plain.clone(),
                 None => planned.calibration.clone(),
             };
-            let begin = mend::Begin::search(session, digest, plain, planned.changes());
+            let begin = mend::Begin::search(digest, plain, planned.changes(), targets.aims(total));
             Ok(Some(Verdict::Begin(begin)))
         }
         Some(search) if planned.in_the_way.is_empty() && mend::may_go_on(&search, blobs)? => {
-            let short_db = wanted - worst;
+            let short_db = targets.short_db(total);
             Ok(Some(Verdict::Again { search, short_db }))
         }
         Some(_) => Ok(None),

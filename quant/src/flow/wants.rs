@@ -30,7 +30,8 @@ impl Session {
         let request = &self.request.values[id.0];
         let mut dtypes = vec![request.dtype];
         // A mask may need the room of int16, and so may the outputs.
-        let mending = self.job.settings.min_output_sqnr > 0.0;
+        let settings = &self.job.settings;
+        let mending = settings.min_output_sqnr > 0.0 || !settings.output_targets.is_empty();
         if mending || self.gemm_inputs.contains(&id.0) || self.graph.mask_side(id).is_some() {
             dtypes = IntDtype::ALL.to_vec();
         }

@@ -57,10 +57,10 @@ pub(super) struct Search {
     plain: String,
     /// Blob of the calibration with the remedies' own tensors.
     calibration: String,
-    /// SQNR in dB that every output is to reach on the calibration batches.
-    aim_db: f64,
-    /// What the worst of them has there.
-    reached_db: f64,
+    /// SQNR in dB that each output is to reach on the calibration batches.
+    aims: Vec<f64>,
+    /// What each of them has there.
+    reached_db: Vec<f64>,
     round: u32,
     /// Times that the measured files did not confirm what calibration promised.
     confirmations: u32,
@@ -81,25 +81,25 @@ pub(super) struct Begin {
     pub(super) plain: String,
     /// What stays whatever the search finds: changes that settings ask for.
     asked: Vec<Change>,
-    /// SQNR in dB that every output is to reach; `None` where there is no search, and what was asked for
+    /// SQNR in dB that each output is to reach; `None` where there is no search, and what was asked for
     /// is all that is changed.
-    aim_db: Option<f64>,
+    aims: Option<Vec<f64>>,
 }
 
 impl Begin {
     /// A search for what is wrong with a plan. `plain` is the blob of the calibration of the model as it is,
     /// `asked` the changes that the plan has already.
     pub(super) fn search(
-        session: &Session,
         planned: String,
         plain: String,
         asked: Vec<Change>,
+        aims: Vec<f64>,
     ) -> Self {
         Begin {
             planned,
             plain,
             asked,
-            aim_db: Some(session.job.settings.min_output_sqnr),
+            aims: Some(aims),
         }
     }
 
@@ -109,7 +109,7 @@ impl Begin {
             planned,
             plain,
             asked,
-            aim_db: None,
+            aims: None,
         }
     }
 }
@@ -126,15 +126,16 @@ pub(super) fn observed(
         planned,
         plain,
         asked,
-        aim_db,
+        aims,
     } = begin;
+    let searched = aims.is_some();
     let mut search = Search {
         planned: String::new(),
         unmended: planned,
         plain,
         calibration: calibration.to_owned(),
-        aim_db: aim_db.unwrap_or(0.0),
-        reached_db: f64::NEG_INFINITY,
+        aims: aims.unwrap_or_default(),
+        reached_db: Vec::new(),
         round: 0,
         confirmations: 0,
         pending: Vec::new(),
@@ -142,9 +143,9 @@ pub(super) fn observed(
         steps: Vec::new(),
     };
     replan(session, &mut search, asked, blobs)?;
-    Ok(match aim_db {
-        Some(_) => Round::Changed(search),
-        None => Round::Ended {
+    Ok(match searched {
+        true => Round::Changed(search),
+        false => Round::Ended {
             planned: search.planned,
             search: None,
         },
@@ -157,16 +158,21 @@ pub(super) fn may_go_on(search: &str, blobs: &dyn Blobs) -> Result<bool> {
     Ok(search.confirmations < MAX_CONFIRMATIONS && search.round < MAX_ROUNDS)
 }
 
-/// Further rounds with a higher aim, where the measured files are this many dB short of what was asked.
+/// Further rounds with a higher aim, where the measured files leave each output short by these dB.
 pub(super) fn again(
     session: &Session,
     search: &str,
-    short_db: f64,
+    short_db: &[f64],
     blobs: &dyn Blobs,
 ) -> Result<QueuedStage> {
     let mut search: Search = load("search", search, blobs)?;
     search.confirmations += 1;
-    search.aim_db = search.aim_db.max(search.reached_db) + short_db + 0.3;
+    let reached = search.reached_db.iter().zip(short_db);
+    for (aim, (reached, short)) in search.aims.iter_mut().zip(reached) {
+        if *short > 0.0 {
+            *aim = aim.max(*reached) + short + 0.3;
+        }
+    }
     round(session, &search, blobs)
 }
 
@@ -370,15 +376,15 @@ fn reduce(
         search.steps.push(step.told);
     }
     let took_back = kept.len() < planned.changes().len();
-    search.reached_db = ledger.worst_db();
-    let next = ledger.next(search.aim_db, &kept, &search.refused);
-    let done = ledger.reached(search.aim_db) || next.is_empty() || search.round >= MAX_ROUNDS;
+    search.reached_db = ledger.outputs_db();
+    let next = ledger.next(&search.aims, &kept, &search.refused);
+    let done = ledger.reached(&search.aims) || next.is_empty() || search.round >= MAX_ROUNDS;
     search.round += 1;
     match (done, took_back) {
         (true, false) => {
-            planned.in_the_way = match ledger.reached(search.aim_db) {
+            planned.in_the_way = match ledger.reached(&search.aims) {
                 true => Vec::new(),
-                false => ledger.in_the_way(),
+                false => ledger.in_the_way(&search.aims),
             };
             planned.steps.clone_from(&search.steps);
             search.planned = store("plan", &planned, blobs)?;

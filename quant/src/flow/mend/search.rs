@@ -128,16 +128,25 @@ impl<'a> Ledger<'a> {
         })
     }
 
-    /// Whether every output has this SQNR in both runs on the calibration batches.
-    pub(super) fn reached(&self, aim_db: f64) -> bool {
-        self.worst_db() >= aim_db
+    /// Whether each output has its SQNR of these, in dB, in both runs on the calibration batches.
+    pub(super) fn reached(&self, aims: &[f64]) -> bool {
+        self.outputs_db()
+            .iter()
+            .zip(aims)
+            .all(|(db, aim)| db >= aim)
+    }
+
+    /// SQNR of each output in the worse of the two runs, in dB.
+    pub(super) fn outputs_db(&self) -> Vec<f64> {
+        let [validation, converted] = self.outputs;
+        let of = |sums: &ErrorSums| sums.finish(None).sqnr_rank();
+        let both = validation.iter().zip(converted);
+        both.map(|(a, b)| of(a).min(of(b))).collect()
     }
 
     /// SQNR of the worst output in the worse of the two runs, in dB.
     pub(super) fn worst_db(&self) -> f64 {
-        let of = |sums: &ErrorSums| sums.finish(None).sqnr_rank();
-        let outputs = self.outputs.iter().flatten();
-        outputs.map(of).fold(f64::INFINITY, f64::min)
+        self.outputs_db().into_iter().fold(f64::INFINITY, f64::min)
     }
 
     /// Judges a change by what its place costs now.
@@ -171,10 +180,10 @@ impl<'a> Ledger<'a> {
 
     /// The next changes: for what costs most first, its cheapest that was not tried, until what all of
     /// them are expected to leave is enough.
-    pub(super) fn next(&self, aim_db: f64, made: &[Change], refused: &[Change]) -> Vec<Pending> {
-        let spots = self.spots(aim_db);
+    pub(super) fn next(&self, aims: &[f64], made: &[Change], refused: &[Change]) -> Vec<Pending> {
+        let spots = self.spots(aims);
         let spots_cost: f64 = spots.iter().map(|(_, cost, _)| cost).sum();
-        let mut left = spots_cost + self.rescales(aim_db);
+        let mut left = spots_cost + self.rescales(aims);
         let all = left;
         let mut next = Vec::new();
         for (spot, cost, rows) in spots {
@@ -215,8 +224,8 @@ impl<'a> Ledger<'a> {
     }
 
     /// What costs most now, in words.
-    pub(super) fn in_the_way(&self) -> Vec<String> {
-        let spots = self.spots(0.0);
+    pub(super) fn in_the_way(&self, aims: &[f64]) -> Vec<String> {
+        let spots = self.spots(aims);
         let all: f64 = spots.iter().map(|(_, cost, _)| cost).sum();
         let spots = spots.iter().filter(|(_, cost, _)| *cost > 0.0).take(NAMED);
         let name = |(_, cost, rows): &(Spot, f64, Vec<Row>)| {
@@ -229,10 +238,10 @@ impl<'a> Ledger<'a> {
 
     /// Where rows belong, with what they cost together, the worst first; of each its rows, the worst
     /// first. The cost is 1 where it is all of the energy that an output may have.
-    fn spots(&self, aim_db: f64) -> Vec<(Spot, f64, Vec<Row>)> {
+    fn spots(&self, aims: &[f64]) -> Vec<(Spot, f64, Vec<Row>)> {
         let mut spots: BTreeMap<Spot, Vec<(f64, Row)>> = BTreeMap::new();
         for (row, energies) in &self.rows {
-            let cost = self.cost(energies, aim_db);
+            let cost = self.cost(energies, aims);
             spots.entry(self.spot(*row)).or_default().push((cost, *row));
         }
         let mut spots: Vec<(Spot, f64, Vec<Row>)> = spots
@@ -248,20 +257,23 @@ impl<'a> Ledger<'a> {
     }
 
     /// An energy at each output as a share of what that may have, the largest.
-    fn cost(&self, energies: &[f64], aim_db: f64) -> f64 {
-        let allowed = |sums: &ErrorSums| sums.reference_energy() * 10f64.powf(-aim_db / 10.0);
-        let share = |(energy, sums): (&f64, &ErrorSums)| match allowed(sums) {
-            allowed if allowed > 0.0 => energy / allowed,
-            _ => 0.0,
-        };
+    fn cost(&self, energies: &[f64], aims: &[f64]) -> f64 {
         let [validation, _] = self.outputs;
-        let shares = energies.iter().zip(validation).map(share);
+        let allowed = validation
+            .iter()
+            .zip(aims)
+            .map(|(sums, aim)| sums.reference_energy() * 10f64.powf(-aim / 10.0));
+        let shares = energies
+            .iter()
+            .zip(allowed)
+            .filter(|(_, allowed)| *allowed > 0.0)
+            .map(|(energy, allowed)| energy / allowed);
         shares.fold(0.0, f64::max)
     }
 
     /// The cost of what CONVERTED adds beyond VALIDATION and no table does: roundings on the way from scale
     /// to scale, which nothing mends.
-    fn rescales(&self, aim_db: f64) -> f64 {
+    fn rescales(&self, aims: &[f64]) -> f64 {
         let [validation, converted] = self.outputs;
         let mut beyond: Vec<f64> = converted.iter().map(ErrorSums::error_energy).collect();
         for (beyond, sums) in beyond.iter_mut().zip(validation) {
@@ -272,7 +284,7 @@ impl<'a> Ledger<'a> {
             let energies = beyond.iter_mut().zip(energies);
             energies.for_each(|(beyond, energy)| *beyond -= energy);
         }
-        self.cost(&beyond, aim_db)
+        self.cost(&beyond, aims)
     }
 
     fn energies_at(&self, spot: Spot) -> Vec<f64> {

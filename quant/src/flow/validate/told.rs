@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use dual16_nash::{linear::AccumulatorPeak, ways::Way};
 
-use super::super::{LayerMeasured, Notice, WayMeasured, payload::BatchErrors, session::Session};
+use super::super::{
+    LayerMeasured, Notice, WayMeasured, payload::BatchErrors, session::Session, targets::Targets,
+};
 use crate::{
     Result,
     cost::PlanCost,
@@ -25,40 +27,36 @@ const NAMED: usize = 3;
 /// Those after the first are named from this share of what the integers add.
 const NAMED_SHARE: f64 = 0.05;
 
-/// SQNR in dB of the worst output, in VALIDATION and in CONVERTED.
-pub(super) fn reached(total: &BatchErrors) -> [f64; 2] {
-    [false, true].map(|run| {
-        let outputs = total.outputs.iter();
-        let of = |sums: &PairedSums| sums.metrics(run, None).sqnr_rank();
-        outputs.map(of).fold(f64::INFINITY, f64::min)
-    })
-}
-
-/// Says that an output is not as good as was asked, and what stands in the way.
+/// Says which output is not as good as was asked, and what stands in the way.
 pub(super) fn not_reached(
     session: &Session,
     planned: &Planned,
     total: &BatchErrors,
-) -> Option<Notice> {
-    let wanted = session.job.settings.min_output_sqnr;
-    let [validation, converted] = reached(total);
-    let worst = validation.min(converted);
-    if wanted <= 0.0 || worst >= wanted || !worst.is_finite() {
-        return None;
-    }
+) -> Result<Option<Notice>> {
+    let short = Targets::of(session)?.short(total);
+    let Some(worst) = short.first() else {
+        return Ok(None);
+    };
+    let name = |output: usize| session.output_name(session.graph.outputs[output]);
     let why = match planned.in_the_way.as_slice() {
-        [] if validation >= wanted => "its integers part from fake quant, see PARTED".to_owned(),
+        [] if parts(&total.outputs) => "its integers part from fake quant, see PARTED".to_owned(),
         [] => "nothing that was tried helps further".to_owned(),
         named => format!("what costs it most now: {}", named.join(", ")),
     };
-    Some(Notice {
+    let others = match short.len() {
+        1 => String::new(),
+        all => format!(" ({} more outputs are short)", all - 1),
+    };
+    Ok(Some(Notice {
         warning: true,
         code: "NOT_REACHED".to_owned(),
-        subject: session.output_names().join(", "),
+        subject: name(worst.output),
         message: format!(
-            "the worst output has {worst:.1} dB, and {wanted} dB were asked for (min_output_sqnr); {why}"
+            "output '{}' has {}{others}; {why}",
+            name(worst.output),
+            worst.told
         ),
-    })
+    }))
 }
 
 /// Layers that run another way for the outputs' sake, with what that is alone.
