@@ -237,6 +237,8 @@ pub struct OperatorMeasured {
     pub range_covered: Option<f64>,
     /// Smallest, largest, mean and variance in float.
     pub float: [f64; 4],
+    /// Where the largest magnitude in float is: row and channel, which is the last dimension.
+    pub largest_at: Option<[u64; 2]>,
     /// The same in VALIDATION.
     pub quantized: [f64; 4],
 }

@@ -63,6 +63,11 @@ impl Targets {
         Ok(Targets(targets))
     }
 
+    /// Whether every output may be anything.
+    pub(super) fn is_none(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
     /// SQNR in dB that each output is to have so that it reaches its target, judged by what it has now in the
     /// worse of the two runs; -inf for one that may be anything.
     pub(super) fn aims(&self, total: &BatchErrors) -> Vec<f64> {

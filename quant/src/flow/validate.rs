@@ -1,9 +1,11 @@
 //! Stage validate: the whole model under the final plan, VALIDATION and CONVERTED against float,
 //! batch by batch; the reduce folds the batches in order and reports.
 
+mod advice;
+mod batch_run;
 mod told;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,18 +18,16 @@ use super::{
     targets::Targets,
     trouble,
 };
+use batch_run::BatchRun;
 use told::{mended_layers, not_reached, parted, parts, wide_accumulators};
 
 use crate::{
     Error, Result,
-    artifact::outputs::{SavedOutput, save_batch},
-    exec::{Capture, Carried, Converted, Prepared, Trouble, Validation, captured, walk},
-    graph::{NodeId, ValueId},
+    artifact::outputs::save_batch,
+    graph::NodeId,
     measured::{Measured, PairedSums, Planned, linear_scale, operators},
-    plan::Plan,
     sensitivity::{Analysis, FloatValues, PROBES, converted_rows, estimate},
-    tensor::{Datum, Tensor},
-    ways::isolated::add_errors,
+    settings::DEFAULT_MIN_OUTPUT_SQNR,
 };
 
 /// The whole quantized model against float.
@@ -241,6 +241,10 @@ fn reduce(
     notices.extend(not_reached(session, &planned, &total)?);
     notices.extend(parted(session, &total));
     notices.extend(wide_accumulators(session, &total));
+    let operators = operators::measured(&session.graph, &planned.plan, &total.operators);
+    if is_poor(session, &total)? {
+        notices.extend(advice::advice(session, &planned, &operators));
+    }
     let known: Vec<&Notice> = planned.notices.iter().chain(&notices).collect();
     let met = trouble::in_runs(&session.graph, &total.trouble, &known);
     notices.extend(met);
@@ -255,7 +259,6 @@ fn reduce(
     }
     let layers = mended_layers(session, &mut planned, &total)?;
     events.extend(layers.into_iter().map(Event::Layer));
-    let operators = operators::measured(&session.graph, &planned.plan, &total.operators);
     events.extend(
         operators
             .into_iter()
@@ -319,6 +322,17 @@ fn not_enough(
     }
 }
 
+/// Whether an output is short of its target, or of the usual one where there is none.
+fn is_poor(session: &Session, total: &BatchErrors) -> Result<bool> {
+    let poor = |sums: &PairedSums| {
+        let db = [false, true].map(|converted| sums.metrics(converted, None).sqnr_rank());
+        let worst = db[0].min(db[1]);
+        worst.is_finite() && worst < DEFAULT_MIN_OUTPUT_SQNR
+    };
+    let targets = Targets::of(session)?;
+    Ok(!targets.short(total).is_empty() || (targets.is_none() && total.outputs.iter().any(poor)))
+}
+
 fn merge(total: &mut BatchErrors, batch: &BatchErrors) {
     for ((_, sums, counts), (_, more, new)) in total.linears.iter_mut().zip(&batch.linears) {
         sums.merge(more);
@@ -347,160 +361,5 @@ fn merge(total: &mut BatchErrors, batch: &BatchErrors) {
     }
     for (trouble, more) in total.trouble.iter_mut().zip(&batch.trouble) {
         trouble.merge(more);
-    }
-}
-
-/// One batch, compared with its float run.
-struct BatchRun<'a> {
-    session: &'a Session,
-    capture: &'a Capture,
-    errors: BatchErrors,
-    operators: BatchOperators<'a>,
-    /// Where the errors of a Linear are, by its output.
-    linears: HashMap<ValueId, usize>,
-    /// Where those of the model's outputs are, by value: one may be there twice.
-    outputs: HashMap<ValueId, Vec<usize>>,
-    saved: Vec<SavedOutput>,
-}
-
-impl<'a> BatchRun<'a> {
-    fn new(session: &'a Session, capture: &'a Capture, operators: BatchOperators<'a>) -> Self {
-        let graph = &session.graph;
-        let errors = BatchErrors {
-            linears: graph
-                .linears()
-                .map(|(id, ..)| (id.0, PairedSums::default(), <_>::default()))
-                .collect(),
-            outputs: vec![PairedSums::default(); graph.outputs.len()],
-            matmuls: Vec::new(),
-            operators: Vec::new(),
-            parts: BTreeMap::new(),
-            trouble: <_>::default(),
-        };
-        let made = graph.linears().map(|(_, node, _)| node.outputs[0]);
-        let mut outputs: HashMap<ValueId, Vec<usize>> = HashMap::new();
-        for (position, &id) in graph.outputs.iter().enumerate() {
-            outputs.entry(id).or_default().push(position);
-        }
-        BatchRun {
-            session,
-            capture,
-            errors,
-            operators,
-            linears: made.zip(0..).collect(),
-            outputs,
-            saved: Vec::new(),
-        }
-    }
-
-    fn validation(&mut self, plan: &Plan, prepared: &Prepared) -> Result<()> {
-        let Session { graph, float, .. } = self.session;
-        let mut machine = Validation::new(graph, plan, prepared);
-        walk(
-            graph,
-            float,
-            self.capture,
-            self.session.integers(),
-            &mut machine,
-            |id, value| match value {
-                Carried::Value(tensor) => self.compare(id, tensor, false),
-                Carried::Exact(datum) => self.save_exact(id, datum, false),
-            },
-        )?;
-        self.keep(machine.trouble, false);
-        Ok(())
-    }
-
-    fn converted(&mut self, plan: &Plan, prepared: &Prepared) -> Result<()> {
-        let Session { graph, float, .. } = self.session;
-        let mut machine = Converted::new(graph, plan, prepared);
-        walk(
-            graph,
-            float,
-            self.capture,
-            self.session.integers(),
-            &mut machine,
-            |id, value| match value {
-                Carried::Value(value) => self.compare(id, &value.to_float(), true),
-                Carried::Exact(datum) => self.save_exact(id, datum, true),
-            },
-        )?;
-        for (id, _, counts) in &mut self.errors.linears {
-            *counts = machine.counts.get(id).copied().unwrap_or_default();
-        }
-        let peaks = machine
-            .peaks
-            .into_iter()
-            .filter(|(_, peak)| peak.max_abs() > 0);
-        self.errors.matmuls = peaks.map(|(id, peak)| (id, peak.max_abs())).collect();
-        self.keep(machine.trouble, true);
-        Ok(())
-    }
-
-    /// An output that is integers or booleans: saved, for it has no error in dB.
-    fn save_exact(&mut self, id: ValueId, datum: &Datum, converted: bool) -> Result<()> {
-        let graph = &self.session.graph;
-        if !self.session.job.settings.save_outputs || !graph.exact_outputs.contains(&id) {
-            return Ok(());
-        }
-        let name = self.session.output_name(id);
-        let kind = if converted { "converted" } else { "validation" };
-        self.saved.push(SavedOutput::new(&name, kind, datum));
-        if !converted && let Some(reference) = self.capture.get(&name) {
-            self.saved.push(SavedOutput::new(&name, "float", reference));
-        }
-        Ok(())
-    }
-
-    /// What could not be made has no figures.
-    fn keep(&mut self, trouble: Trouble, converted: bool) {
-        for (&id, reason) in &trouble.lost {
-            self.fail(ValueId(id), converted, reason);
-        }
-        self.errors.trouble[usize::from(converted)] = trouble;
-    }
-
-    fn fail(&mut self, id: ValueId, converted: bool, reason: &str) {
-        if let Some(&position) = self.linears.get(&id) {
-            self.errors.linears[position].1.fail(converted, reason);
-        }
-        for &position in self.outputs.get(&id).into_iter().flatten() {
-            self.errors.outputs[position].fail(converted, reason);
-        }
-    }
-
-    fn is_compared(&self, id: ValueId) -> bool {
-        self.outputs.contains_key(&id) || self.linears.contains_key(&id)
-    }
-
-    fn compare(&mut self, id: ValueId, value: &Tensor, converted: bool) -> Result<()> {
-        self.operators.compare(id, value, converted)?;
-        if !self.is_compared(id) {
-            return Ok(());
-        }
-        let graph = &self.session.graph;
-        let name = &graph.value(id).name;
-        let reference = captured(graph, self.capture, id)?;
-        if let Some(&position) = self.linears.get(&id) {
-            let (_, sums, _) = &mut self.errors.linears[position];
-            if let Err(error) = add_errors(sums.side(converted), name, reference, value) {
-                sums.fail(converted, &error.to_string());
-            }
-        }
-        for &position in self.outputs.get(&id).into_iter().flatten() {
-            let sums = &mut self.errors.outputs[position];
-            if let Err(error) = add_errors(sums.side(converted), name, reference, value) {
-                sums.fail(converted, &error.to_string());
-            }
-            if self.session.job.settings.save_outputs {
-                let name = self.session.output_name(id);
-                let kind = if converted { "converted" } else { "validation" };
-                self.saved.push(SavedOutput::new(&name, kind, value));
-                if !converted {
-                    self.saved.push(SavedOutput::new(&name, "float", reference));
-                }
-            }
-        }
-        Ok(())
     }
 }

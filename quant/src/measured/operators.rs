@@ -54,6 +54,8 @@ pub(crate) struct Spread {
     max: f32,
     sum: f64,
     squares: f64,
+    /// Row and channel (the last dimension) of the largest magnitude.
+    at: Option<[u64; 2]>,
 }
 
 impl Default for Spread {
@@ -64,6 +66,7 @@ impl Default for Spread {
             max: f32::NEG_INFINITY,
             sum: 0.0,
             squares: 0.0,
+            at: None,
         }
     }
 }
@@ -71,7 +74,13 @@ impl Default for Spread {
 impl Spread {
     pub(crate) fn of(tensor: &Tensor) -> Self {
         let mut spread = Spread::default();
-        for &x in tensor.iter().filter(|x| x.is_finite()) {
+        let channels = tensor.shape().last().copied().unwrap_or(1).max(1) as u64;
+        let mut largest = f32::NEG_INFINITY;
+        for (index, &x) in tensor.iter().enumerate().filter(|(_, x)| x.is_finite()) {
+            if x.abs() > largest {
+                largest = x.abs();
+                spread.at = Some([index as u64 / channels, index as u64 % channels]);
+            }
             spread.count += 1;
             spread.min = spread.min.min(x);
             spread.max = spread.max.max(x);
@@ -82,11 +91,22 @@ impl Spread {
     }
 
     fn merge(&mut self, other: &Self) {
+        if other.largest() > self.largest() {
+            self.at = other.at;
+        }
         self.count += other.count;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.sum += other.sum;
         self.squares += other.squares;
+    }
+
+    /// Largest magnitude.
+    fn largest(&self) -> f32 {
+        match self.count {
+            0 => f32::NEG_INFINITY,
+            _ => self.max.abs().max(self.min.abs()),
+        }
     }
 
     /// Smallest, largest, mean and variance; 0 of nothing.
@@ -145,7 +165,7 @@ pub(crate) fn measured(
             .iter()
             .map(|row| self::gap(&row.validation, &row.converted))
             .fold(0.0, f64::max);
-        let largest = f64::from(sums.float.max.abs().max(sums.float.min.abs()));
+        let largest = f64::from(sums.float.largest());
         let reach =
             params.map(|params| f64::from(params.scale) * (f64::from(params.dtype.qmax()) + 0.5));
         row_of.insert(value.0, measured.len());
@@ -173,6 +193,7 @@ pub(crate) fn measured(
                 .map(|reach| largest / reach)
                 .filter(|covered| covered.is_finite()),
             float: sums.float.figures(),
+            largest_at: sums.float.at,
             quantized: sums.quantized.figures(),
         });
     }

@@ -1,0 +1,211 @@
+//! Why the outputs lose what they lose, in words, and the flag that would help: for the few operators that
+//! lose most, where the outputs are not as good as they are to be.
+
+use dual16_nash::{IntDtype, legality::Rules, ways::Way};
+
+use super::super::{Notice, session::Session};
+use crate::{
+    graph::{NodeId, Op},
+    measured::Planned,
+    report::OperatorMeasured,
+    settings::DEFAULT_MIN_OUTPUT_SQNR,
+};
+
+/// Operators that are spoken of, at most.
+const NAMED: usize = 3;
+/// dB that an operator loses before it is spoken of, where no search has ranked them.
+const LOST_DB: f64 = 3.0;
+/// Largest magnitude over the root of the mean square from which one value rules the scale. A normal
+/// distribution of a million values has 5.
+const OUTLIER: f64 = 12.0;
+/// Share of values that saturate, or become 0, from which that is the cause.
+const MUCH: f64 = 0.01;
+
+/// What is to be said, the worst first. `rows` are all operators, in the order of the graph.
+pub(super) fn advice(
+    session: &Session,
+    planned: &Planned,
+    rows: &[OperatorMeasured],
+) -> Vec<Notice> {
+    let ranked: Vec<&str> = planned
+        .in_the_way
+        .iter()
+        .map(|named| {
+            named
+                .rsplit_once(" (")
+                .map_or(named.as_str(), |(name, _)| name)
+        })
+        .collect();
+    let mut worst: Vec<&OperatorMeasured> = match ranked.is_empty() {
+        false => ranked
+            .iter()
+            .filter_map(|name| rows.iter().find(|row| row.name == *name))
+            .collect(),
+        true => {
+            let lost = |row: &&OperatorMeasured| row.drop_db.is_some_and(|drop| drop > LOST_DB);
+            let mut rows: Vec<&OperatorMeasured> = rows.iter().filter(lost).collect();
+            rows.sort_by(|a, b| {
+                let drop = |row: &OperatorMeasured| row.drop_db.unwrap_or(0.0);
+                drop(b).total_cmp(&drop(a))
+            });
+            rows
+        }
+    };
+    worst.truncate(NAMED);
+    let told = worst.into_iter().map(|row| {
+        let (cause, help) = Case {
+            session,
+            planned,
+            row,
+        }
+        .told();
+        Notice {
+            warning: true,
+            code: "ADVICE".to_owned(),
+            subject: row.name.clone(),
+            message: format!("{cause}; {help}"),
+        }
+    });
+    told.collect()
+}
+
+/// One operator that loses much.
+struct Case<'a> {
+    session: &'a Session,
+    planned: &'a Planned,
+    row: &'a OperatorMeasured,
+}
+
+impl Case<'_> {
+    /// The cause, and what helps.
+    fn told(&self) -> (String, String) {
+        let row = self.row;
+        if row.dtype == "float" {
+            return (
+                format!("{} has no integer kernel and runs in float", row.op),
+                "what it is given and what it makes are rounded all the same; `--strict` refuses such \
+                 models"
+                    .to_owned(),
+            );
+        }
+        if row.clip_share > MUCH {
+            return self.saturates();
+        }
+        if row.parts_db.is_some_and(|parts| parts > 1.0) {
+            return (
+                "its table or its rescaling is coarser than fake quant".to_owned(),
+                self.search(),
+            );
+        }
+        let rms = (row.float[2] * row.float[2] + row.float[3]).sqrt();
+        let largest = row.float[0].abs().max(row.float[1].abs());
+        if rms > 0.0 && largest / rms > OUTLIER {
+            let at = match row.largest_at {
+                Some([token, channel]) => format!(" (row {token}, channel {channel})"),
+                None => String::new(),
+            };
+            let zeros = match row.zero_share > MUCH {
+                true => format!(
+                    ", and {:.0} % of its values become 0",
+                    100.0 * row.zero_share
+                ),
+                false => String::new(),
+            };
+            let cause = format!(
+                "one outlier of {largest:.3}{at}, {:.0} times the root mean square, sets the scale{zeros}",
+                largest / rms
+            );
+            return (cause, self.finer());
+        }
+        if row.zero_share > MUCH {
+            let cause = format!(
+                "{:.0} % of its values are below half a step and become 0",
+                100.0 * row.zero_share
+            );
+            return (cause, self.finer());
+        }
+        if let Some(way) = self.way()
+            && way.weight_dtype() == IntDtype::Int8
+        {
+            let cause = "its int8 weights round more than its outputs bear".to_owned();
+            return (cause, self.another_way(way));
+        }
+        (
+            format!(
+                "its {} output rounds more than what follows bears",
+                row.dtype
+            ),
+            self.finer(),
+        )
+    }
+
+    fn saturates(&self) -> (String, String) {
+        let row = self.row;
+        let cause = format!("{:.1} % of its values saturate", 100.0 * row.clip_share);
+        let beyond = row.range_covered.filter(|covered| *covered > 1.0);
+        match beyond {
+            Some(covered) => (
+                format!(
+                    "{cause}: they reach {covered:.2} times what its scale covers, which the calibration \
+                     batches did not show"
+                ),
+                format!(
+                    "give calibration batches like the measured ones, or --fixed-scale {}={:.3e}",
+                    row.name,
+                    f64::from(row.scale.unwrap_or(1.0)) * covered
+                ),
+            ),
+            None => (cause, format!("--layer-observer {}=minmax", row.name)),
+        }
+    }
+
+    /// A finer step for what the operator makes.
+    fn finer(&self) -> String {
+        match self.row.dtype == "int8" {
+            true => format!("--dtype {}=int16", self.row.name),
+            false => self.search(),
+        }
+    }
+
+    fn search(&self) -> String {
+        let settings = &self.session.job.settings;
+        match self.planned.mended.is_some() {
+            true => "what the search had for this place was tried, see `mended` in result.json"
+                .to_owned(),
+            false => format!(
+                "--min-output-sqnr {DEFAULT_MIN_OUTPUT_SQNR} looks for a remedy (now {})",
+                settings.min_output_sqnr
+            ),
+        }
+    }
+
+    fn way(&self) -> Option<Way> {
+        let graph = &self.session.graph;
+        let linears = self.planned.plan.linears.iter();
+        let mut named = linears.filter(|(id, _)| {
+            let node = graph.node(NodeId(**id));
+            matches!(node.op, Op::Linear(_)) && graph.value(node.outputs[0]).name == self.row.name
+        });
+        named.next().map(|(_, plan)| plan.way)
+    }
+
+    fn another_way(&self, way: Way) -> String {
+        let settings = &self.session.job.settings;
+        let rules = Rules::of(settings.march, settings.toolchain);
+        let better = [Way::A16W16, Way::Split];
+        let legal = better
+            .into_iter()
+            .find(|better| *better != way && rules.check(*better).legal);
+        let fitted = match way {
+            Way::A16W8 | Way::A8W8 => {
+                format!("--linear {}={way}+gptq costs nothing", self.row.name)
+            }
+            _ => String::new(),
+        };
+        match (legal, fitted.is_empty()) {
+            (Some(better), false) => format!("{fitted}, --linear {}={better} more", self.row.name),
+            (Some(better), true) => format!("--linear {}={better}", self.row.name),
+            (None, _) => fitted,
+        }
+    }
+}
