@@ -78,10 +78,9 @@ pub(super) fn map(
         outputs: Vec::new(),
     };
     let mut batches = session.file(session.measured_files(), file, blobs)?;
-    // Where the two runs part, passes backwards say why.
-    let bytes = session.sensitivity_bytes(&plan, batches.elements(), PROBES);
+    let bytes = session.validate_bytes(&plan, batches.elements());
     let bytes = bytes.saturating_add(batches.reading_bytes());
-    let _held = context.reserve(session, &format!("validating {}", batches.told()), bytes)?;
+    let held = context.reserve(session, &format!("validating {}", batches.told()), bytes)?;
     session.for_each_batch(&mut batches, context, |_, batch| {
         let capture = session.float_run(batch, &session.reference_values())?;
         let (graph, float) = (&session.graph, &*session.float);
@@ -92,10 +91,6 @@ pub(super) fn map(
         run.validation(&plan, &prepared)?;
         run.converted(&plan, &prepared)?;
         run.errors.operators = run.operators.finish();
-        if parts(&run.errors.outputs) {
-            let seed = ((file as u64) << 32) | validated.batches.len() as u64;
-            run.errors.parts = where_they_part(&analysis, &values, seed)?;
-        }
         if session.job.settings.save_outputs {
             let bytes = save_batch(&run.saved)?;
             let io = |source| Error::Io {
@@ -107,6 +102,27 @@ pub(super) fn map(
         validated.batches.push(run.errors);
         Ok(())
     })?;
+    if validated.batches.iter().any(|batch| parts(&batch.outputs)) {
+        // Passes backwards take more; whoever waits for that holds nothing.
+        drop(held);
+        let bytes = session.sensitivity_bytes(&plan, batches.elements(), PROBES);
+        let bytes = bytes.saturating_add(batches.reading_bytes());
+        let what = format!("finding where {} parts", batches.told());
+        let _held = context.reserve(session, &what, bytes)?;
+        let mut parted = validated.batches.iter_mut().zip(0u64..);
+        session.for_each_batch(&mut batches, context, |_, batch| {
+            let Some((errors, number)) = parted.next().filter(|(errors, _)| parts(&errors.outputs))
+            else {
+                return Ok(());
+            };
+            let capture = session.float_run(batch, &session.reference_values())?;
+            let (graph, float) = (&session.graph, &*session.float);
+            let analysis = Analysis::new(graph, float, &plan, &prepared, session.integers());
+            let values = FloatValues::new(&analysis, capture)?;
+            errors.parts = where_they_part(&analysis, &values, ((file as u64) << 32) | number)?;
+            Ok(())
+        })?;
+    }
     let result = encode("validation", &validated)?;
     Ok(TaskOutput {
         result,
