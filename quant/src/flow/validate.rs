@@ -14,7 +14,7 @@ use super::{
     operators::BatchOperators,
     payload::{BatchErrors, load, store},
     session::Session,
-    stage::{Parts, Peak, Stage},
+    stage::{Parts, Stage},
     targets::Targets,
     trouble,
 };
@@ -99,20 +99,6 @@ impl Stage for Validate {
     type Given = Given;
     type Done = Verdict;
 
-    fn peak(session: &Session, map: &File, context: &Context<'_>) -> Result<Option<Peak>> {
-        let blobs = context.blobs;
-        let Planned { plan, mended, .. } = load("plan", &map.planned, blobs)?;
-        let variant = session.of_mended(mended.as_ref(), blobs)?;
-        let session = variant.as_deref().unwrap_or(session);
-        let batches = session.file(session.measured_files(), map.file, blobs)?;
-        // Where the two runs part, passes backwards say why.
-        let bytes = session.sensitivity_bytes(&plan, batches.elements(), PROBES);
-        Ok(Some(Peak {
-            what: format!("validating {}", batches.told()),
-            bytes: bytes.saturating_add(batches.reading_bytes()),
-        }))
-    }
-
     fn map(
         session: &Session,
         file: File,
@@ -147,6 +133,9 @@ fn map(
     let prepared = session.prepared(&planned, &plan, blobs)?;
     let mut validated = Validated::default();
     let mut batches = session.file(session.measured_files(), file, blobs)?;
+    let bytes = session.validate_bytes(&plan, batches.elements());
+    let bytes = bytes.saturating_add(batches.reading_bytes());
+    let held = context.reserve(session, &format!("validating {}", batches.told()), bytes)?;
     session.for_each_batch(&mut batches, context, |_, batch| {
         let capture = session.float_run(batch, &session.reference_values())?;
         let (graph, float) = (&session.graph, &*session.float);
@@ -157,10 +146,6 @@ fn map(
         run.validation(&plan, &prepared)?;
         run.converted(&plan, &prepared)?;
         run.errors.operators = run.operators.finish();
-        if parts(&run.errors.outputs) {
-            let seed = ((file as u64) << 32) | validated.batches.len() as u64;
-            run.errors.parts = where_they_part(&analysis, &values, seed)?;
-        }
         if session.job.settings.save_outputs {
             let bytes = save_batch(&run.saved)?;
             let io = |source| Error::Io {
@@ -172,6 +157,27 @@ fn map(
         validated.batches.push(run.errors);
         Ok(())
     })?;
+    if validated.batches.iter().any(|batch| parts(&batch.outputs)) {
+        // Passes backwards take more; whoever waits for that holds nothing.
+        drop(held);
+        let bytes = session.sensitivity_bytes(&plan, batches.elements(), PROBES);
+        let bytes = bytes.saturating_add(batches.reading_bytes());
+        let what = format!("finding where {} parts", batches.told());
+        let _held = context.reserve(session, &what, bytes)?;
+        let mut parted = validated.batches.iter_mut().zip(0u64..);
+        session.for_each_batch(&mut batches, context, |_, batch| {
+            let Some((errors, number)) = parted.next().filter(|(errors, _)| parts(&errors.outputs))
+            else {
+                return Ok(());
+            };
+            let capture = session.float_run(batch, &session.reference_values())?;
+            let (graph, float) = (&session.graph, &*session.float);
+            let analysis = Analysis::new(graph, float, &plan, &prepared, session.integers());
+            let values = FloatValues::new(&analysis, capture)?;
+            errors.parts = where_they_part(&analysis, &values, ((file as u64) << 32) | number)?;
+            Ok(())
+        })?;
+    }
     Ok(validated)
 }
 

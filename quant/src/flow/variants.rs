@@ -103,15 +103,6 @@ impl Session {
         planned: &Planned,
         blobs: &dyn Blobs,
     ) -> Result<Option<Arc<Session>>> {
-        self.of_mended(planned.mended.as_ref(), blobs)
-    }
-
-    /// The same of the changes alone.
-    pub(super) fn of_mended(
-        &self,
-        mended: Option<&Mended>,
-        blobs: &dyn Blobs,
-    ) -> Result<Option<Arc<Session>>> {
         let of = |mended: &Mended| {
             self.variant(
                 &mended.plain,
@@ -119,7 +110,7 @@ impl Session {
                 blobs,
             )
         };
-        mended.map(of).transpose()
+        planned.mended.as_ref().map(of).transpose()
     }
 }
 

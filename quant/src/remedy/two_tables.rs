@@ -2,9 +2,10 @@
 //! is below half a step of it rounds to 0: of one such value nothing is lost, of thousands in one sum a part
 //! of everything that is divided by it. With e = exp(x) and T below the largest x,
 //!
-//! Σ e = Σ exp(min(x, T)) + Σ (e - exp(min(x, T)))
+//! Σ e = Σ exp(min(x, T)) + Σ (e - min(e, exp(T)))
 //!
-//! exactly; the first sum has the step of exp(T), and the second is of 0 wherever x <= T.
+//! exactly up to the rounding of T to f32; the first sum has the step of exp(T), and the second is of 0
+//! wherever x <= T, whatever e was rounded to there.
 
 use dual16_nash::lut::LutFunction;
 
@@ -25,14 +26,14 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
         if source.masked(x).is_some() {
             continue;
         }
-        let threshold = largest(source, e).map(|largest| libm::logf(largest / BELOW_LARGEST));
-        let reaches = |threshold: &f32| {
-            let seen = source.observed_range(x);
-            seen.is_some_and(|(min, max)| min < *threshold && *threshold < max)
-        };
-        let Some(threshold) = threshold.filter(reaches) else {
+        let Some(knee) = largest(source, e).map(|largest| largest / BELOW_LARGEST) else {
             continue;
         };
+        let threshold = libm::logf(knee);
+        let seen = source.observed_range(x);
+        if !seen.is_some_and(|(min, max)| min < threshold && threshold < max) {
+            continue;
+        }
         let node = source.graph.node(sum);
         let (reduce, reduced) = (node.op.clone(), node.outputs[0]);
         let whole = source.graph.value(x).shape.clone();
@@ -44,13 +45,11 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
             let (inputs, shape) = (inputs.to_vec(), shape.to_vec());
             fragment.node(suffix, op, inputs, shape, Stated::default())
         };
-        let clip = Op::Clip {
-            min: f32::MIN,
-            max: threshold,
-        };
-        let low = add("lo", clip, &[x], &whole);
+        let below = |max| Op::Clip { min: f32::MIN, max };
+        let low = add("lo", below(threshold), &[x], &whole);
         let low_exp = add("lo_exp", Op::Lut(LutFunction::Exp), &[low], &whole);
-        let high = add("hi", Op::Sub, &[e, low_exp], &whole);
+        let cut = add("cut", below(knee), &[e], &whole);
+        let high = add("hi", Op::Sub, &[e, cut], &whole);
         let low_sum = add("lo_sum", reduce.clone(), &[low_exp], &short);
         let high_sum = add("hi_sum", reduce, &[high], &short);
         let made = add("sum", Op::Add, &[low_sum, high_sum], &short);
