@@ -41,6 +41,11 @@ fn estimates_hold_and_a_job_fits_what_it_is_given() {
     let auto = || settings(&[("*", SettingValue::Way("auto".parse().unwrap()))]);
     for model in ["smallmodel", "digits"] {
         within_promise(model, &job(model, auto()));
+        // Every fit of every layer.
+        let mut fitted = job(model, settings(&[]));
+        fitted.settings.min_layer_sqnr = 200.0;
+        fitted.digest += " fitted";
+        within_promise(&format!("{model}, fitted"), &fitted);
     }
     let folder = tempfile::tempdir().unwrap();
     let job = wide_layers(folder.path(), auto());

@@ -93,6 +93,8 @@ fn spec() -> v1::JobSpec {
     let settings = [
         ("linear2", Value::Way("split".to_owned())),
         ("head", Value::Way("auto".to_owned())),
+        ("fc", Value::Way("a16w8+eq+scale+gptq+lowrank=8".to_owned())),
+        ("proj", Value::Way("a8w16+clip+bc".to_owned())),
         ("gelu", Value::Dtype("int8".to_owned())),
         ("linear2.mul", Value::FixedScale(7.0 / 32767.0)),
         ("softmax", Value::Observer("percentile".to_owned())),

@@ -117,6 +117,12 @@ fn settings_come_through() {
     let value = |value| named(Some(value)).unwrap().by_name.pop().unwrap().value;
     let way = value(Value::Way("auto".to_owned()));
     assert!(matches!(way, SettingValue::Way(WayChoice::Auto)), "{way:?}");
+    let way = value(Value::Way("a16w8+gptq".to_owned()));
+    let SettingValue::Way(way) = way else {
+        panic!("{way:?}");
+    };
+    assert!(matches!(way, WayChoice::Fitted(..)), "{way:?}");
+    assert_eq!(way.to_string(), "a16w8+gptq");
     let scale = value(Value::FixedScale(7.0 / 32767.0));
     assert!(
         matches!(scale, SettingValue::FixedScale(s) if s == 7.0 / 32767.0),
@@ -152,6 +158,10 @@ fn errors_name_the_field() {
         (named(None), "quantize.settings[1].value"),
         (
             named(Some(Value::Way("a4w4".to_owned()))),
+            "quantize.settings[1].way",
+        ),
+        (
+            named(Some(Value::Way("a16w16+gptq".to_owned()))),
             "quantize.settings[1].way",
         ),
         (
