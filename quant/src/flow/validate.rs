@@ -6,8 +6,8 @@ mod told;
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    Blobs, Context, Event, LayerAccumulated, Next, Notice, OutputMeasured, Stage, TaskInput,
-    TaskOutput, convert, mend,
+    Blobs, Context, Event, LayerAccumulated, ModelInput, Next, Notice, OutputMeasured, Stage,
+    TaskInput, TaskOutput, convert, mend,
     operators::{self, BatchOperators},
     payload::{BatchErrors, ValidateMap, ValidateReduce, Validated, decode, encode, load, store},
     session::Session,
@@ -102,7 +102,9 @@ pub(super) fn map(
         validated.batches.push(run.errors);
         Ok(())
     })?;
-    if validated.batches.iter().any(|batch| parts(&batch.outputs)) {
+    // A layer by itself has no other operator to part at.
+    let whole = !matches!(session.job.model, ModelInput::Layers { .. });
+    if whole && validated.batches.iter().any(|batch| parts(&batch.outputs)) {
         // Passes backwards take more; whoever waits for that holds nothing.
         drop(held);
         let bytes = session.sensitivity_bytes(&plan, batches.elements(), PROBES);
