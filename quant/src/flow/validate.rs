@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Blobs, Context, Event, LayerAccumulated, Notice, OutputMeasured, QueuedStage, mend,
+    Blobs, Context, Event, LayerAccumulated, ModelInput, Notice, OutputMeasured, QueuedStage, mend,
     operators::BatchOperators,
     payload::{BatchErrors, load, store},
     session::Session,
@@ -157,7 +157,9 @@ fn map(
         validated.batches.push(run.errors);
         Ok(())
     })?;
-    if validated.batches.iter().any(|batch| parts(&batch.outputs)) {
+    // A layer by itself has no other operator to part at.
+    let whole = !matches!(session.job.model, ModelInput::Layers { .. });
+    if whole && validated.batches.iter().any(|batch| parts(&batch.outputs)) {
         // Passes backwards take more; whoever waits for that holds nothing.
         drop(held);
         let bytes = session.sensitivity_bytes(&plan, batches.elements(), PROBES);

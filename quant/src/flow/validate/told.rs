@@ -193,14 +193,14 @@ pub(super) fn parted(session: &Session, total: &BatchErrors) -> Option<Notice> {
         code: "PARTED".to_owned(),
         subject: match nodes.first() {
             Some(&(node, _)) => graph.node(NodeId(node)).name.clone(),
-            None => session.output_names().join(", "),
+            None => session.output_name(graph.outputs[output]),
         },
         message: format!(
             "CONVERTED is {worst:.1} dB behind VALIDATION at '{}'; what its integers add beyond fake quant \
              comes from {}",
             session.output_name(graph.outputs[output]),
             match named.is_empty() {
-                true => "no single operator".to_owned(),
+                true => "its own operator".to_owned(),
                 false => named.join(", "),
             }
         ),
