@@ -10,11 +10,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Every file that a job leaves, in the order of their names.
-pub const ARTIFACTS: [&str; 6] = [
+pub const ARTIFACTS: [&str; 7] = [
     "converted.safetensors",
     "per_layer.csv",
     "plan.json",
     "result.json",
+    "statistics.bin",
     "statistics.csv",
     "ways.csv",
 ];

@@ -22,9 +22,11 @@ mod made;
 mod masks;
 mod mend;
 mod refused;
+mod rescale;
 mod rules;
 mod shared;
 mod support;
+mod targets;
 mod trouble;
 
 /// What every file of these tests is held to.

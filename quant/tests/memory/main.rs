@@ -19,7 +19,9 @@ use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
 use dual16_quant::{
     Error, InputLimits,
     flow::{Executor, JobInput, JobKind, ModelInput},
+    job::Analyze,
     memory::MemoryBudget,
+    metrics::Metric,
     observe::{ObserverKind, Percentile},
     settings::{SettingValue, Settings},
 };
@@ -46,6 +48,18 @@ fn estimates_hold_and_a_job_fits_what_it_is_given() {
         fitted.settings.min_layer_sqnr = 200.0;
         fitted.digest += " fitted";
         within_promise(&format!("{model}, fitted"), &fitted);
+        let mut mended = job(model, settings(&[]));
+        mended.settings.min_output_sqnr = 50.0;
+        mended.digest += " mended";
+        within_promise(&format!("{model}, mended"), &mended);
+        let mut analyzed = job(model, settings(&[]));
+        analyzed.kind = JobKind::Analyze(Analyze {
+            exact: None,
+            outputs: Vec::new(),
+            metric: Metric::Sqnr,
+        });
+        analyzed.digest += " analyzed";
+        within_promise(&format!("{model}, analyzed"), &analyzed);
     }
     let folder = tempfile::tempdir().unwrap();
     let job = wide_layers(folder.path(), auto());

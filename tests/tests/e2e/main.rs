@@ -27,5 +27,6 @@ mod ops;
 mod outage;
 mod readme;
 mod remote;
+mod rescale;
 mod settings;
 mod trace;

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use dual16_proto::v1::{self, job_spec::Model};
+use dual16_proto::v1::{
+    self,
+    job_spec::{Kind, Model},
+};
 use dual16_tests::{ServerProcess, WorkerProcess};
 use safetensors::{Dtype, serialize, tensor::TensorView};
 use tokio::sync::OnceCell;
@@ -15,6 +18,8 @@ pub(crate) struct TinyJob {
     pub(crate) note: String,
     /// Of its batch.
     rows: usize,
+    /// It is an analysis instead.
+    analyze: bool,
 }
 
 /// What a job left, comparable between jobs that differ in their notes only.
@@ -25,6 +30,7 @@ impl TinyJob {
         Self {
             note: note.into(),
             rows: 3,
+            analyze: false,
         }
     }
 
@@ -33,7 +39,14 @@ impl TinyJob {
         Self {
             note: note.into(),
             rows: 300_000,
+            analyze: false,
         }
+    }
+
+    /// The same as an analysis.
+    pub(crate) fn analyzed(mut self) -> Self {
+        self.analyze = true;
+        self
     }
 
     /// Uploads what it needs.
@@ -55,6 +68,9 @@ impl TinyJob {
                 weights: Some(api.upload("weights.safetensors", &weights).await),
             })),
             calibration: vec![api.upload("activations/0.safetensors", &batch).await],
+            kind: self
+                .analyze
+                .then(|| Kind::Analyze(v1::AnalyzeSpec::default())),
             ..v1::JobSpec::default()
         }
     }
@@ -81,12 +97,15 @@ pub(crate) async fn results(api: &Api, job: &v1::Job) -> Results {
     results
 }
 
-/// What every [`TinyJob`] leaves when nothing disturbs it.
-pub(crate) async fn reference() -> &'static Results {
-    static REFERENCE: OnceCell<Results> = OnceCell::const_new();
-    REFERENCE
-        .get_or_init(|| undisturbed(TinyJob::new("undisturbed")))
-        .await
+/// What every [`TinyJob`] of a job's kind leaves when nothing disturbs it.
+pub(crate) async fn reference(job: &v1::Job) -> &'static Results {
+    static QUANTIZED: OnceCell<Results> = OnceCell::const_new();
+    static ANALYZED: OnceCell<Results> = OnceCell::const_new();
+    let tiny = TinyJob::new("undisturbed");
+    match job.spec.as_ref().and_then(|spec| spec.kind.as_ref()) {
+        None => QUANTIZED.get_or_init(|| undisturbed(tiny)).await,
+        Some(_) => ANALYZED.get_or_init(|| undisturbed(tiny.analyzed())).await,
+    }
 }
 
 /// What a job leaves when nothing disturbs it.
@@ -97,7 +116,7 @@ pub(crate) async fn undisturbed(job: TinyJob) -> Results {
     let job = job.submit(&api).await;
     Watched::to_the_end(&api, &job.name).await;
     let results = results(&api, &api.job(&job.name).await).await;
-    assert_eq!(results.len(), dual16_tests::results::ARTIFACTS.len());
+    assert!(results.len() > 4, "{:?}", results.keys());
     results
 }
 

@@ -45,7 +45,11 @@ impl Load {
         self.round.send_replace(round);
         for client in (0..CLIENTS).filter(|client| client % PERIOD == round % PERIOD) {
             let api = self.api.clone();
-            let job = TinyJob::new(format!("client {client}, round {round}"));
+            let mut job = TinyJob::new(format!("client {client}, round {round}"));
+            // Every other job of a client is an analysis.
+            if (round / PERIOD).is_multiple_of(2) {
+                job = job.analyzed();
+            }
             self.submitted += 1;
             self.jobs.spawn(async move {
                 // Acknowledged: from here on it must not be lost.
@@ -83,7 +87,7 @@ impl Load {
             let job = self.api.job(&job.name).await;
             let results = results(&self.api, &job).await;
             assert!(
-                results == *reference().await,
+                results == *reference(&job).await,
                 "{} left other bytes",
                 job.name
             );

@@ -1,0 +1,85 @@
+//! What an output is to reach, and what is said where it does not.
+
+use dual16_quant::{
+    Error,
+    flow::Event,
+    metrics::Metric,
+    settings::{OutputTarget, Settings},
+};
+
+use crate::support::{Finished, job, run, settings};
+
+fn with(targets: &[(&str, Metric, f64)]) -> Settings {
+    let target = |&(output, metric, value): &(&str, Metric, f64)| OutputTarget {
+        output: output.to_owned(),
+        metric,
+        value,
+    };
+    Settings {
+        output_targets: targets.iter().map(target).collect(),
+        ..settings(&[])
+    }
+}
+
+fn codes(finished: &Finished) -> Vec<(&str, &str)> {
+    finished
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Notice(notice) => Some((notice.code.as_str(), notice.message.as_str())),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_metric_of_one_output_is_reached_by_mending() {
+    let cosine = |finished: &Finished| {
+        let output = &finished.result()["outputs"][0];
+        ["validation", "converted"].map(|run| output[run]["cosine"].as_f64().unwrap())
+    };
+    let plain = run(&job("digits", settings(&[]))).unwrap();
+    let wanted = 1.0 - (1.0 - cosine(&plain)[0]) / 4.0;
+    let mended = run(&job("digits", with(&[("logits", Metric::Cosine, wanted)]))).unwrap();
+    for reached in cosine(&mended) {
+        assert!(reached >= wanted, "{reached} {wanted}");
+    }
+    assert!(
+        mended
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Mended(step) if step.kept))
+    );
+}
+
+#[test]
+fn what_is_short_is_told_in_its_own_figure_with_the_cause_and_a_flag() {
+    let finished = run(&job("smallmodel", with(&[("y", Metric::L1, 1e-12)]))).unwrap();
+    let codes = codes(&finished);
+    let of = |code: &str| {
+        codes
+            .iter()
+            .filter(|(of, _)| *of == code)
+            .collect::<Vec<_>>()
+    };
+    let short = of("NOT_REACHED");
+    assert!(short[0].1.contains("l1 0.0"), "{short:?}");
+    let advice = of("ADVICE");
+    assert!(!advice.is_empty(), "{codes:#?}");
+    assert!(advice.len() <= 3, "{advice:#?}");
+}
+
+#[test]
+fn targets_that_cannot_be_are_refused_before_any_batch() {
+    let error = run(&job("digits", with(&[("logit", Metric::Sqnr, 30.0)])))
+        .err()
+        .unwrap();
+    assert!(matches!(error, Error::UnknownName { .. }), "{error}");
+    let error = run(&job("digits", with(&[("logits", Metric::Kl, 0.1)])))
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("sqnr, cosine, l1, mse and atol"),
+        "{error}"
+    );
+}
