@@ -98,11 +98,17 @@ fn decoded(
         reason: format!("tensor '{name}': {error}"),
     };
     if tensor.is_float() {
-        let elements = match tensor.is_external() {
-            false => tensor.to_f32(Payload::Inline),
-            true => tensor.to_f32(Payload::External(&external.read(name, &tensor)?)),
+        let read = match tensor.is_external() {
+            true => external.read_floats(name, &tensor)?,
+            false => None,
         };
-        let elements = elements.map_err(bad)?;
+        let elements = match (read, tensor.is_external()) {
+            (Some(elements), _) => elements,
+            (None, false) => tensor.to_f32(Payload::Inline).map_err(bad)?,
+            (None, true) => tensor
+                .to_f32(Payload::External(&external.read(name, &tensor)?))
+                .map_err(bad)?,
+        };
         check(file, name, &elements)?;
         return Ok(Constant::Floats(elements.into_shared()));
     }

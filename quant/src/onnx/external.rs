@@ -10,10 +10,11 @@ use std::{
 
 use prost::Message;
 
-use super::{GraphProto, ModelProto, TensorProto, lifted, survey};
+use super::{DataType, GraphProto, ModelProto, TensorProto, lifted, survey};
 use crate::{
     error::{Error, Result},
     limits::{InputLimits, listed, shown},
+    tensor::Tensor,
 };
 
 /// What tensors may read of external files together: tied weights share a part of one, but a part
@@ -50,7 +51,8 @@ impl ExternalData {
     /// Refuses tensors that read the files over and over.
     pub(crate) fn check_total(&self, graph: &GraphProto) -> Result<()> {
         let mut files: u64 = 0;
-        for (location, path) in &self.files {
+        let beside = |(location, _): &(&String, &PathBuf)| *location != lifted::THIS_FILE;
+        for (location, path) in self.files.iter().filter(beside) {
             let io = |source| Error::Io {
                 what: location.clone(),
                 source,
@@ -61,7 +63,7 @@ impl ExternalData {
             .saturating_mul(TIMES_THE_FILES)
             .saturating_add(BEYOND_THE_FILES);
         let mut total: u64 = 0;
-        for tensor in tensors(graph).into_iter().filter(|t| t.is_external()) {
+        for tensor in tensors(graph).into_iter().filter(is_beside) {
             let range = self.range(&tensor.name, tensor)?;
             total = total.saturating_add(range.length);
             if total > max {
@@ -93,6 +95,36 @@ impl ExternalData {
         let mut bytes = vec![0; usize::try_from(range.length).unwrap_or(usize::MAX)];
         file.read_exact(&mut bytes).map_err(io)?;
         Ok(bytes)
+    }
+
+    /// The elements of a FLOAT tensor, read piece by piece: beside them a copy of their bytes would leave holes
+    /// in memory as large as the weights. `None` for any other type, and where the bytes do not fill the
+    /// shape, which whoever reads them all says.
+    pub(crate) fn read_floats(&self, name: &str, tensor: &TensorProto) -> Result<Option<Tensor>> {
+        let range = self.range(name, tensor)?;
+        let shape = match (tensor.element_type(), tensor.shape()) {
+            (DataType::Float, Ok(shape)) => shape,
+            _ => return Ok(None),
+        };
+        let count: usize = shape.iter().product();
+        if range.length != 4 * count as u64 {
+            return Ok(None);
+        }
+        let io = |source| Error::Io {
+            what: shown(range.location.as_bytes()),
+            source,
+        };
+        let mut file = File::open(range.path).map_err(io)?;
+        file.seek(SeekFrom::Start(range.offset)).map_err(io)?;
+        let mut elements: Vec<f32> = Vec::with_capacity(count);
+        let mut piece = [0; 1 << 16];
+        while elements.len() < count {
+            let bytes = piece.len().min(4 * (count - elements.len()));
+            file.read_exact(&mut piece[..bytes]).map_err(io)?;
+            let of = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            elements.extend(piece[..bytes].chunks_exact(4).map(of));
+        }
+        Ok(Tensor::from_shape_vec(shape, elements).ok())
     }
 
     /// Where a tensor's bytes are, within a file that was handed over.
@@ -175,6 +207,11 @@ pub fn external_locations(
         locations.insert(location);
     }
     Ok(locations.into_iter().collect())
+}
+
+/// Whether a tensor's data is in a file beside the model's own.
+fn is_beside(tensor: &&TensorProto) -> bool {
+    tensor.is_external() && entry(tensor, "location") != Some(lifted::THIS_FILE)
 }
 
 /// Every tensor of a graph, those of attributes and subgraphs included.
