@@ -2,7 +2,7 @@
 //! rounding of those before it did to the output.
 
 use dual16_nash::dtype::IntDtype;
-use ndarray::{Array1, Array2, ArrayView1, Zip};
+use ndarray::{Array1, Array2, ArrayView1, Axis, Zip};
 
 use super::{
     grid::{Quantized, nearest},
@@ -38,6 +38,7 @@ pub fn gptq(
     };
     // What is read of it for column i is its column i, so that a row of the transposed lies together.
     let factor = factor.t().as_standard_layout().into_owned();
+    let columns = factor.as_slice().unwrap_or_default();
     let mut q = Array2::<i16>::zeros(weight.dim());
     Zip::from(q.rows_mut())
         .and(weight.rows())
@@ -45,25 +46,32 @@ pub fn gptq(
         .par_for_each(|mut q, w, &scale| {
             let mut errors = vec![0f64; k];
             for i in (0..k).rev() {
-                let (at, column) = (order[i], factor.row(i));
-                let later = errors.iter().zip(column).skip(i + 1);
-                let carried = later.map(|(d, l)| d * l).sum::<f64>() / column[i];
+                let at = order[i];
+                let column = &columns[i * k..(i + 1) * k];
+                let later = ArrayView1::from(&errors[i + 1..]);
+                let carried = later.dot(&ArrayView1::from(&column[i + 1..])) / column[i];
                 q[at] = nearest(w[at] - carried, scale, dtype);
                 // d = q - w, so that this term is (d_i L_ii + what is carried).
                 errors[i] = f64::from(q[at]) * f64::from(scale) - w[at];
             }
-            let plain = w.mapv(|w| nearest(w, scale, dtype));
-            let loss = |q: ArrayView1<'_, i16>| {
-                let error = Array1::from_iter(
-                    q.iter()
-                        .zip(w)
-                        .map(|(&q, w)| f64::from(q) * f64::from(scale) - w),
-                );
-                error.dot(&scatter.dot(&error))
-            };
-            if loss(plain.view()) < loss(q.view()) {
-                q.assign(&plain);
-            }
         });
-    Quantized { q, scales, dtype }
+    let plain = Quantized::nearest(weight, scales.clone(), dtype);
+    let mut fitted = Quantized { q, scales, dtype };
+    let (of_plain, of_fitted) = (
+        losses(&plain, weight, scatter),
+        losses(&fitted, weight, scatter),
+    );
+    let rows = fitted.q.rows_mut().into_iter().zip(plain.q.rows());
+    for ((mut fitted, plain), (of_plain, of_fitted)) in rows.zip(of_plain.iter().zip(&of_fitted)) {
+        if of_plain < of_fitted {
+            fitted.assign(&plain);
+        }
+    }
+    fitted
+}
+
+/// `d scatter dᵀ` of the error of each row.
+fn losses(quantized: &Quantized, weight: &Array2<f64>, scatter: &Array2<f64>) -> Array1<f64> {
+    let error = quantized.to_float() - weight;
+    (error.dot(scatter) * error).sum_axis(Axis(1))
 }

@@ -22,6 +22,9 @@ use crate::{
     report::LayerMeasured,
 };
 
+/// Tasks that the layers are cut into, at most: each runs the float model over every calibration batch
+/// twice, which costs more than fitting a few layers does.
+const TASKS: usize = 4;
 /// Width of the branch that is offered.
 const RANK: u16 = 8;
 
@@ -40,7 +43,7 @@ pub(super) struct Linears {
 }
 
 impl OfferFits {
-    /// The same groups of layers as in evaluate; `None` where nothing can be offered.
+    /// A few groups of layers; `None` where nothing can be offered.
     pub(super) fn start(
         session: &Session,
         begin: &Begin,
@@ -59,12 +62,14 @@ impl OfferFits {
         if groups.is_empty() {
             return Ok(None);
         }
+        let size = groups.len().div_ceil(TASKS);
+        let groups = groups.chunks(size).map(<[Vec<usize>]>::concat);
         let map = |linears| Linears {
             linears,
             plain: begin.plain.clone(),
             planned: begin.planned.clone(),
         };
-        Self::queued(groups.into_iter().map(map), begin).map(Some)
+        Self::queued(groups.map(map), begin).map(Some)
     }
 }
 

@@ -10,6 +10,10 @@ use super::{
 };
 use crate::{Result, exec::captured, fit::Moments, graph::NodeId};
 
+/// Rows that a Linear is fitted to: as many as it has columns, and at least so many. Summing the products of
+/// all is most of the work of a fit, and more of them change little.
+const FITTED_TO: usize = 1024;
+
 /// Runs `each` on the input rows `[N, K]` of every Linear in every calibration batch.
 pub(super) fn for_each_input(
     session: &Session,
@@ -52,11 +56,16 @@ pub(super) struct Rows {
     batches: usize,
     /// Largest |x| of each column, in all rows.
     pub(super) amax: Vec<f32>,
+    /// Rows of a batch that are fitted to, at most; evenly spaced.
+    rows_of_batch: usize,
 }
 
 impl Rows {
-    fn new(columns: usize) -> Self {
+    /// For a job of so many calibration files.
+    fn new(columns: usize, files: usize) -> Self {
+        let rows = columns.max(FITTED_TO);
         Self {
+            rows_of_batch: rows.div_ceil(files.div_ceil(2).max(1)),
             fitted_to: Moments::new(columns),
             held_out: Sample::new(columns),
             of_first: None,
@@ -84,16 +93,23 @@ impl Rows {
         match self.batches {
             1 => {
                 let from = |start| x.slice_axis(Axis(0), Slice::new(start, None, 2));
-                self.fitted_to.add(from(0));
+                self.fitted_to.add(self.spaced(from(0)));
                 if x.nrows() > 1 {
                     let others = from(1);
-                    self.of_first = Some(Moments::of(others));
+                    self.of_first = Some(Moments::of(self.spaced(others)));
                     self.held_out.add_all(others);
                 }
             }
             number if number % 2 == 0 => self.held_out.add_all(x),
-            _ => self.fitted_to.add(x),
+            _ => self.fitted_to.add(self.spaced(x)),
         }
+    }
+
+    /// As many of some rows as are fitted to.
+    fn spaced<'x>(&self, mut x: ArrayView2<'x, f32>) -> ArrayView2<'x, f32> {
+        let step = x.nrows().div_ceil(self.rows_of_batch).max(1);
+        x.slice_axis_inplace(Axis(0), Slice::new(0, None, step as isize));
+        x
     }
 }
 
@@ -103,10 +119,11 @@ pub(super) fn collect(
     tried: &Tried,
 ) -> Result<BTreeMap<usize, Rows>> {
     let linears: Vec<usize> = tried.keys().copied().collect();
+    let files = session.job.calibration.len();
     let mut kept: BTreeMap<usize, Rows> = BTreeMap::new();
     for_each_input(session, context, &linears, |id, x| {
         kept.entry(id)
-            .or_insert_with(|| Rows::new(x.ncols()))
+            .or_insert_with(|| Rows::new(x.ncols(), files))
             .add(x);
     })?;
     Ok(kept)
