@@ -1,5 +1,5 @@
 //! Why the outputs lose what they lose, in words, and the flag that would help: for the few operators that
-//! lose most, where the outputs are not as good as they are to be.
+//! cost them most by a search's estimate, where the outputs are not as good as they are to be.
 
 use dual16_nash::{IntDtype, legality::Rules, ways::Way};
 
@@ -13,13 +13,14 @@ use crate::{
 
 /// Operators that are spoken of, at most.
 const NAMED: usize = 3;
-/// dB that an operator loses before it is spoken of, where no search has ranked them.
-const LOST_DB: f64 = 3.0;
 /// Largest magnitude over the root of the mean square from which one value rules the scale. A normal
 /// distribution of a million values has 5.
 const OUTLIER: f64 = 12.0;
 /// Share of values that saturate, or become 0, from which that is the cause.
 const MUCH: f64 = 0.01;
+
+/// Where nothing is left that would help.
+const TRIED: &str = "what the search had for this place was tried, see `mended` in result.json";
 
 /// What is to be said, the worst first. `rows` are all operators, in the order of the graph.
 pub(super) fn advice(
@@ -36,22 +37,21 @@ pub(super) fn advice(
                 .map_or(named.as_str(), |(name, _)| name)
         })
         .collect();
-    let mut worst: Vec<&OperatorMeasured> = match ranked.is_empty() {
-        false => ranked
-            .iter()
-            .filter_map(|name| rows.iter().find(|row| row.name == *name))
-            .collect(),
-        true => {
-            let lost = |row: &&OperatorMeasured| row.drop_db.is_some_and(|drop| drop > LOST_DB);
-            let mut rows: Vec<&OperatorMeasured> = rows.iter().filter(lost).collect();
-            rows.sort_by(|a, b| {
-                let drop = |row: &OperatorMeasured| row.drop_db.unwrap_or(0.0);
-                drop(b).total_cmp(&drop(a))
-            });
-            rows
-        }
-    };
-    worst.truncate(NAMED);
+    if ranked.is_empty() {
+        return vec![Notice {
+            warning: true,
+            code: "ADVICE".to_owned(),
+            subject: session.output_names().join(", "),
+            message: format!(
+                "what an operator loses alone says little of the outputs: `dual16 analyze` shows what each costs \
+                 them, and --min-output-sqnr {DEFAULT_MIN_OUTPUT_SQNR} looks for remedies"
+            ),
+        }];
+    }
+    let named = ranked
+        .iter()
+        .filter_map(|name| rows.iter().find(|row| row.name == *name));
+    let worst: Vec<&OperatorMeasured> = named.take(NAMED).collect();
     let told = worst.into_iter().map(|row| {
         let (cause, help) = Case {
             session,
@@ -94,7 +94,7 @@ impl Case<'_> {
         if row.parts_db.is_some_and(|parts| parts > 1.0) {
             return (
                 "its table or its rescaling is coarser than fake quant".to_owned(),
-                self.search(),
+                TRIED.to_owned(),
             );
         }
         let rms = (row.float[2] * row.float[2] + row.float[3]).sqrt();
@@ -163,19 +163,7 @@ impl Case<'_> {
     fn finer(&self) -> String {
         match self.row.dtype == "int8" {
             true => format!("--dtype {}=int16", self.row.name),
-            false => self.search(),
-        }
-    }
-
-    fn search(&self) -> String {
-        let settings = &self.session.job.settings;
-        match self.planned.mended.is_some() {
-            true => "what the search had for this place was tried, see `mended` in result.json"
-                .to_owned(),
-            false => format!(
-                "--min-output-sqnr {DEFAULT_MIN_OUTPUT_SQNR} looks for a remedy (now {})",
-                settings.min_output_sqnr
-            ),
+            false => TRIED.to_owned(),
         }
     }
 
