@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// Stage names are the server's to pass on; the flow has five.
+/// Stage names are the server's to pass on; the flow has eleven.
 const MOST_STAGES: usize = 16;
 
 /// Every metric of one worker.

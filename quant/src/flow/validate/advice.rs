@@ -7,6 +7,7 @@ use super::super::{Notice, session::Session};
 use crate::{
     graph::{NodeId, Op},
     measured::Planned,
+    plan::LinearPlan,
     report::OperatorMeasured,
     settings::DEFAULT_MIN_OUTPUT_SQNR,
 };
@@ -124,11 +125,11 @@ impl Case<'_> {
             );
             return (cause, self.finer());
         }
-        if let Some(way) = self.way()
-            && way.weight_dtype() == IntDtype::Int8
+        if let Some(linear) = self.linear()
+            && linear.way.weight_dtype() == IntDtype::Int8
         {
-            let cause = "its int8 weights round more than its outputs bear".to_owned();
-            return (cause, self.another_way(way));
+            let cause = "its int8 weights round more than the outputs bear".to_owned();
+            return (cause, self.another_way(linear));
         }
         (
             format!(
@@ -167,33 +168,29 @@ impl Case<'_> {
         }
     }
 
-    fn way(&self) -> Option<Way> {
+    /// How it runs, where it is a Linear.
+    fn linear(&self) -> Option<&LinearPlan> {
         let graph = &self.session.graph;
-        let linears = self.planned.plan.linears.iter();
-        let mut named = linears.filter(|(id, _)| {
-            let node = graph.node(NodeId(**id));
+        let named = |id: usize| {
+            let node = graph.node(NodeId(id));
             matches!(node.op, Op::Linear(_)) && graph.value(node.outputs[0]).name == self.row.name
-        });
-        named.next().map(|(_, plan)| plan.way)
+        };
+        let mut linears = self.planned.plan.linears.iter();
+        linears.find(|(id, _)| named(**id)).map(|(_, plan)| plan)
     }
 
-    fn another_way(&self, way: Way) -> String {
+    /// What is more exact than int8 weights rounded as these are: a fit, where there is none, and a way with
+    /// int16 weights.
+    fn another_way(&self, linear: &LinearPlan) -> String {
         let settings = &self.session.job.settings;
         let rules = Rules::of(settings.march, settings.toolchain);
+        let (name, way) = (&self.row.name, linear.way);
+        let fit = linear.params.fit.is_none();
+        let fit = fit.then(|| format!("--linear {name}={way}+gptq, which costs nothing"));
         let better = [Way::A16W16, Way::Split];
-        let legal = better
-            .into_iter()
-            .find(|better| *better != way && rules.check(*better).legal);
-        let fitted = match way {
-            Way::A16W8 | Way::A8W8 => {
-                format!("--linear {}={way}+gptq costs nothing", self.row.name)
-            }
-            _ => String::new(),
-        };
-        match (legal, fitted.is_empty()) {
-            (Some(better), false) => format!("{fitted}, --linear {}={better} more", self.row.name),
-            (Some(better), true) => format!("--linear {}={better}", self.row.name),
-            (None, _) => fitted,
-        }
+        let better = better.into_iter().find(|way| rules.check(*way).legal);
+        let better = better.map(|better| format!("--linear {name}={better}"));
+        let help: Vec<String> = fit.into_iter().chain(better).collect();
+        help.join(", or ")
     }
 }
