@@ -31,7 +31,7 @@
 
 /// The version of what is computed: it grows with every change after which the same job may give other
 /// bytes (`docs/numerics.md`). Results of one version can be compared.
-pub const NUMERICS_VERSION: u32 = 2;
+pub const NUMERICS_VERSION: u32 = 3;
 
 pub mod cost;
 pub mod decompose;

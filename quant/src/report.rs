@@ -233,6 +233,9 @@ pub struct OperatorMeasured {
     pub zero_share: f64,
     /// Share of elements that saturate, the operator alone.
     pub clip_share: f64,
+    /// Channels (positions along the last dimension) that are not 0 throughout in float, and are once
+    /// quantized, the operator alone.
+    pub dead_channels: u32,
     /// Largest magnitude over the largest that its integers stand for; above 1 it saturates.
     pub range_covered: Option<f64>,
     /// Smallest, largest, mean and variance in float.

@@ -44,6 +44,11 @@ class Results:
         result: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
         return result
 
+    def rank_correlation(self) -> float:
+        """Of the estimate of an analysis with its exact rows."""
+        analysis: dict[str, Any] = json.loads((self.folder / "sensitivity.json").read_text())
+        return float(analysis["rank_correlation"])
+
     def chosen(self) -> dict[str, str]:
         return {layer["name"]: layer["way"] for layer in self.result()["layers"]}
 
@@ -88,10 +93,16 @@ class Cluster:
         self.stop()
 
     def quantize(self, model: Model, calibration: Path, *flags: str) -> Results:
+        return self.run_job("quantize", model, calibration, *flags)
+
+    def analyze(self, model: Model, calibration: Path, *flags: str) -> Results:
+        return self.run_job("analyze", model, calibration, *flags)
+
+    def run_job(self, kind: str, model: Model, calibration: Path, *flags: str) -> Results:
         out = self.folder / f"out-{next(self.numbers)}"
         command: list[str | Path] = [
             self.places.program("dual16"),
-            "quantize",
+            kind,
             "--server",
             self.url,
             model.onnx,

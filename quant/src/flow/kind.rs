@@ -127,8 +127,8 @@ fn analyze() -> Vec<Step> {
         Step::of::<Evaluate>(|session, evaluation, _| {
             EstimateRows::start(session, &evaluation.planned).map(Next::Stage)
         }),
-        Step::of::<EstimateRows>(|_, (ranked, rows), _| {
-            ExactRows::start(&ranked, rows).map(Next::Stage)
+        Step::of::<EstimateRows>(|session, (ranked, rows), _| {
+            ExactRows::start(session, &ranked, rows).map(Next::Stage)
         }),
         Step::of::<ExactRows>(|session, ranked, _| {
             Cumulative::start(session, &ranked).map(Next::Stage)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::{
     Result,
     graph::{Graph, ValueId},
-    measured::operators::{OperatorSums, Spread, rows},
+    measured::operators::{Channels, OperatorSums, Spread, rows},
     metrics::{ErrorSums, OutputError},
     plan::Plan,
     sensitivity::{Analysis, FloatValues},
@@ -41,6 +41,7 @@ impl<'a> BatchOperators<'a> {
                 continue;
             };
             add(&mut of.isolated, float, &alone);
+            of.alive = [float, &alone].map(Channels::not_zero);
             let ends = plan.params(value).map(|params| {
                 let end = |q: i32| q as f32 * params.scale;
                 (end(params.dtype.qmin()), end(params.dtype.qmax()))

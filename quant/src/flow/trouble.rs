@@ -6,7 +6,7 @@ use super::Notice;
 use crate::{
     exec::Trouble,
     graph::{Graph, Node, ValueId},
-    plan::{Calibration, Key, MASK, Plan, mask_notices, saturation},
+    plan::{Calibration, Key, MASK, Plan, SATURATED, mask_notices, saturation},
 };
 
 /// A tensor of the float run held NaN or infinity.
@@ -115,7 +115,7 @@ fn saturated(graph: &Graph, id: usize, trouble: &[Trouble; 2]) -> Notice {
     let node = graph.running().map(|(_, node)| node).find(made);
     Notice {
         warning: true,
-        code: "SATURATED".to_owned(),
+        code: SATURATED.to_owned(),
         subject: node.map_or_else(
             || graph.value(ValueId(id)).name.clone(),
             |node| node.name.clone(),

@@ -26,6 +26,7 @@ use crate::{
     artifact::outputs::save_batch,
     graph::NodeId,
     measured::{Measured, PairedSums, Planned, linear_scale, operators},
+    plan::Calibration,
     sensitivity::{Analysis, FloatValues, PROBES, converted_rows, estimate},
     settings::DEFAULT_MIN_OUTPUT_SQNR,
 };
@@ -250,12 +251,19 @@ fn reduce(
     notices.extend(parted(session, &total));
     notices.extend(wide_accumulators(session, &total));
     let operators = operators::measured(&session.graph, &planned.plan, &total.operators);
-    if is_poor(session, &total)? {
-        notices.extend(advice::advice(session, &planned, &operators));
-    }
-    let known: Vec<&Notice> = planned.notices.iter().chain(&notices).collect();
-    let met = trouble::in_runs(&session.graph, &total.trouble, &known);
+    let told: Vec<&Notice> = planned.notices.iter().chain(&notices).collect();
+    let met = trouble::in_runs(&session.graph, &total.trouble, &told);
     notices.extend(met);
+    if is_poor(session, &total)? {
+        let calibration: Calibration = load("calibration", &planned.calibration, blobs)?;
+        let known = advice::Known {
+            session,
+            planned: &planned,
+            floors: &calibration.floors,
+            notices: &planned.notices.iter().chain(&notices).collect::<Vec<_>>(),
+        };
+        notices.extend(advice::advice(&known, &operators));
+    }
     events.extend(notices.iter().cloned().map(Event::Notice));
     planned.notices.extend(notices);
     for (id, sums, _) in &total.linears {

@@ -31,6 +31,8 @@ pub(crate) struct OperatorSums {
     pub(crate) float: Spread,
     /// In VALIDATION.
     pub(crate) quantized: Spread,
+    /// Channels that are not 0 everywhere: in float, and the operator alone.
+    pub(crate) alive: [Channels; 2],
 }
 
 impl OperatorSums {
@@ -43,6 +45,43 @@ impl OperatorSums {
         self.clipped += other.clipped;
         self.float.merge(&other.float);
         self.quantized.merge(&other.quantized);
+        for (alive, more) in self.alive.iter_mut().zip(&other.alive) {
+            alive.merge(more);
+        }
+    }
+
+    /// Channels that have a value other than 0 in float, and none once quantized, the operator alone.
+    fn dead_channels(&self) -> u32 {
+        let [float, alone] = &self.alive;
+        let words = float.0.iter().zip(&alone.0);
+        words
+            .map(|(float, alone)| (float & !alone).count_ones())
+            .sum()
+    }
+}
+
+/// A set of channels, positions along the last dimension: 64 a word. Empty of tensors whose number of
+/// channels differs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Channels(Vec<u64>);
+
+impl Channels {
+    /// Those with a value other than 0.
+    pub(crate) fn not_zero(tensor: &Tensor) -> Self {
+        let channels = tensor.shape().last().copied().unwrap_or(1).max(1);
+        let mut set = vec![0u64; channels.div_ceil(64)];
+        for (index, _) in tensor.iter().enumerate().filter(|(_, x)| **x != 0.0) {
+            let channel = index % channels;
+            set[channel / 64] |= 1 << (channel % 64);
+        }
+        Channels(set)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        match self.0.len() == other.0.len() {
+            true => self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a |= b),
+            false => self.0.clear(),
+        }
     }
 }
 
@@ -189,6 +228,7 @@ pub(crate) fn measured(
             converted,
             zero_share: sums.zero as f64 / sums.total.max(1) as f64,
             clip_share: sums.clipped as f64 / sums.total.max(1) as f64,
+            dead_channels: sums.dead_channels(),
             range_covered: reach
                 .map(|reach| largest / reach)
                 .filter(|covered| covered.is_finite()),

@@ -38,6 +38,7 @@ pub(crate) use names::{dtype_text, way_text};
 pub(crate) use build::{inner_params, keeps_high_precision};
 pub(crate) use change::{Change, Mended};
 pub(crate) use floors::{MASK, floors, notices as mask_notices};
+pub(crate) use saturation::{ROUNDS_TO_ZERO, SATURATED};
 pub(crate) use scales::exact_range;
 
 pub use build::Chosen;

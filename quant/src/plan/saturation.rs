@@ -16,6 +16,11 @@ use crate::{
     notice::Notice,
 };
 
+/// Code of the notice of an operand that reaches beyond what integers stand for.
+pub(crate) const SATURATED: &str = "SATURATED";
+/// Code of the notice of an operand that nothing is left of.
+pub(crate) const ROUNDS_TO_ZERO: &str = "ROUNDS_TO_ZERO";
+
 /// One notice for each operand that saturates or is lost. A product that holds masked elements has a
 /// floor: saturating is what it is to do.
 pub(crate) fn notices(graph: &Graph, plan: &Plan, floors: &BTreeMap<usize, Floor>) -> Vec<Notice> {
@@ -52,14 +57,14 @@ impl Fate {
     fn notice(&self, node: &Node, operand: &str) -> Notice {
         let (code, message) = match self {
             Fate::Saturates => (
-                "SATURATED",
+                SATURATED,
                 format!(
                     "its operand '{operand}' needs a multiplier beyond the chip's largest, 16383.5, \
                      and saturates"
                 ),
             ),
             Fate::Vanishes => (
-                "ROUNDS_TO_ZERO",
+                ROUNDS_TO_ZERO,
                 format!(
                     "its operand '{operand}' is below half a step of the scale it is brought to: \
                      all of it becomes 0"

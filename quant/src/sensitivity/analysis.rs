@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use dual16_nash::{quantize::fake_quantize_in_place, scale::Scale};
 
-use super::{row::in_order, values::FloatValues};
+use super::{function::values as values_of, row::in_order, values::FloatValues};
 use crate::{
     Error, Result,
     error::KernelContext,
@@ -230,7 +230,7 @@ impl<'a> Analysis<'a> {
                 });
                 let inputs = inputs.collect::<Result<Vec<_>>>()?;
                 let inputs: Vec<&Tensor> = inputs.iter().map(AsRef::as_ref).collect();
-                let outputs = self.node(id, node, &inputs, &values.shapes(node), None)?;
+                let outputs = self.node(id, node, &inputs, &values.shapes(node))?;
                 made = outputs.into_iter().next();
             }
         }
@@ -254,28 +254,20 @@ impl<'a> Analysis<'a> {
         self.graph
     }
 
-    /// One node that is no island, on float operands. `old` are its input and output in the float
-    /// run: a function of one variable is computed only where its input is another.
+    /// One node that is no island, on float operands.
     pub(super) fn node(
         &self,
         id: NodeId,
         node: &Node,
         inputs: &[&Tensor],
         shapes: &[Option<&[usize]>],
-        old: Option<(&Tensor, &Tensor)>,
     ) -> Result<Vec<Tensor>> {
-        match (&node.op, inputs, old) {
-            (Op::Lut(function), &[x], Some((old_x, old_y))) if x.shape() == old_x.shape() => {
+        match (&node.op, inputs) {
+            (Op::Lut(function), &[x]) => {
                 let step = self.plan.operand(self.graph, id, 0);
-                let function = |x: f32| match step {
-                    Some(step) => function.eval_on_grid(x.into(), step.scale.into()) as f32,
-                    None => function.eval_f32(x),
-                };
-                let one = |((&x, &old), &y): ((&f32, &f32), &f32)| match x.to_bits() {
-                    same if same == old.to_bits() => y,
-                    _ => function(x),
-                };
-                let y: Vec<f32> = x.iter().zip(old_x).zip(old_y).map(one).collect();
+                let step = step.map(|params| params.scale.into());
+                let x = x.as_standard_layout();
+                let y = values_of(*function, step, x.as_slice().unwrap_or_default());
                 let y = Tensor::from_shape_vec(x.raw_dim(), y);
                 y.map(|y| vec![y]).map_err(|error| Error::FloatRun {
                     node: node.name.clone(),

@@ -239,7 +239,7 @@ impl<'a> Energies<'a> {
             inputs[*operand] = tensor;
         }
         let shapes = self.values.shapes(node);
-        let made = analysis.node(id, node, &inputs, &shapes, None)?;
+        let made = analysis.node(id, node, &inputs, &shapes)?;
         made.into_iter().next().ok_or_else(|| {
             let output = node.outputs.first().copied().unwrap_or(ValueId(0));
             missing(analysis.graph, output, "its node did not make it")

@@ -11,6 +11,7 @@ mod analysis;
 mod backward;
 mod estimate;
 mod exact;
+mod function;
 mod pullback;
 mod rank;
 mod row;

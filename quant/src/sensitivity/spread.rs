@@ -180,15 +180,8 @@ impl<'a> Spread<'a> {
                 linear.run_fake_quant(ops_f32::operand(node, &inputs, 0)?)?,
             ]);
         }
-        let old = match (node.inputs.first(), node.outputs.first()) {
-            (Some(&x), Some(&y)) => {
-                let old = |id| self.values.get(analysis, id).ok().and_then(Datum::as_f32);
-                old(x).zip(old(y))
-            }
-            _ => None,
-        };
         let shapes = self.values.shapes(node);
-        let mut made = analysis.node(id, node, &inputs, &shapes, old)?;
+        let mut made = analysis.node(id, node, &inputs, &shapes)?;
         if self.rows.contains(&Row::Converted(id))
             && let Some(made) = made.first_mut()
         {
@@ -227,8 +220,12 @@ impl<'a> Spread<'a> {
 fn is_same(a: &Datum, b: &Datum) -> bool {
     match (a, b) {
         (Datum::F32(a), Datum::F32(b)) => {
-            let mut pairs = a.iter().zip(b);
-            a.shape() == b.shape() && pairs.all(|(a, b)| a.to_bits() == b.to_bits())
+            let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+            a.shape() == b.shape()
+                && match (a.as_slice(), b.as_slice()) {
+                    (Some(a), Some(b)) => a.iter().zip(b).all(same),
+                    _ => a.iter().zip(b).all(same),
+                }
         }
         _ => a == b,
     }

@@ -162,7 +162,7 @@ impl FloatValues {
             capture.get(name).map(Datum::shape)
         };
         let shapes: Vec<_> = node.outputs.iter().map(shape).collect();
-        let outputs = analysis.node(id, node, &inputs, &shapes, None)?;
+        let outputs = analysis.node(id, node, &inputs, &shapes)?;
         Ok(outputs.into_iter().map(Datum::F32).collect())
     }
 

@@ -1,10 +1,20 @@
-//! The one f32 matrix product of VALIDATION and of what calibration computes itself.
+//! The one f32 matrix product of VALIDATION, of what calibration computes itself, and of analyses.
+//!
+//! The kernels are rten's, as in float runs: AVX-512, AVX2 with FMA, NEON, or plain. An element of the product is
+//! a sum over blocks of 256 along k, each summed in ascending order by fused multiply-adds where the machine has
+//! them; no tile and no thread is in that, so it is the same on every machine that fuses.
 
 use dual16_nash::linear::GemmShape;
-use ndarray::{Array2, ArrayView2, linalg::general_mat_mul};
+use ndarray::{ArrayView2, CowArray, Ix2};
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
+use rten_tensor::NdTensorView;
 
-/// `x [n, k] * w [o, k]^T`, row-major. Single-threaded, so its result does not depend on the number
-/// of threads; tasks are what runs in parallel.
+/// Rows and columns of a tile: rten takes one in a single piece, and so on the calling thread alone. Tasks are
+/// what runs in parallel, and a thread that waited for the pool would take up another task meanwhile.
+const ROWS: usize = 64;
+const COLUMNS: usize = 128;
+
+/// `x [n, k] * w [o, k]^T`, row-major, on the calling thread.
 ///
 /// Gives zeros where the slices do not have the sizes of `shape`, which no caller lets happen.
 pub(crate) fn gemm_f32(x: &[f32], w: &[f32], shape: GemmShape) -> Vec<f32> {
@@ -14,20 +24,70 @@ pub(crate) fn gemm_f32(x: &[f32], w: &[f32], shape: GemmShape) -> Vec<f32> {
     }
 }
 
-/// [`gemm_f32`] with a right operand `[o, k]` of any layout, which is not copied. The layout does not
-/// change the result: the kernel packs both operands in one order.
+/// [`gemm_f32`] with a right operand `[o, k]` of any layout. The layout does not change the result.
 pub(crate) fn gemm_f32_on(x: &[f32], w: ArrayView2<'_, f32>, shape: GemmShape) -> Vec<f32> {
-    let GemmShape { n, k, o } = shape;
-    let Ok(x) = ArrayView2::from_shape((n, k), x) else {
+    let Ok(x) = ArrayView2::from_shape((shape.n, shape.k), x) else {
         return misfit(shape);
     };
-    if w.dim() != (o, k) {
-        return misfit(shape);
+    let mut y = vec![0.0; shape.n * shape.o];
+    add_product(x, w.reversed_axes(), &mut y);
+    y
+}
+
+/// `y [n, o] += a [n, k] * b [k, o]`, `y` row-major, `a` and `b` of any layout; on the calling
+/// thread. Adds nothing where the sizes do not fit, which no caller lets happen.
+pub(crate) fn add_product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, y: &mut [f32]) {
+    let ((n, k), (inner, o)) = (a.dim(), b.dim());
+    let shape = GemmShape { n, k, o };
+    let fits = inner == k && y.len() == n * o;
+    debug_assert!(fits, "{inner} and {} do not fit {shape:?}", y.len());
+    if !fits || y.is_empty() || k == 0 {
+        return;
     }
-    let mut y = Array2::zeros((n, o));
-    // Into memory whose layout is known: where n, k or o is 1, `dot` is free to give columns.
-    general_mat_mul(1.0, &x, &w.t(), 0.0, &mut y);
-    y.into_raw_vec_and_offset().0
+    // A layout that is neither rows nor columns is copied.
+    let (a, b) = (in_a_line(a), in_a_line(b));
+    let (Some(a), Some(b)) = (view(&a), view(&b)) else {
+        return;
+    };
+    let executor = GemmExecutor::<f32>::default();
+    let mut tile = vec![0.0; n.min(ROWS) * o.min(COLUMNS)];
+    for column in (0..o).step_by(COLUMNS) {
+        let columns = column..o.min(column + COLUMNS);
+        let width = columns.len();
+        let packed = executor.prepack_b(b.slice((.., columns.clone())));
+        for row in (0..n).step_by(ROWS) {
+            let rows = row..n.min(row + ROWS);
+            let tile = &mut tile[..rows.len() * width];
+            let left = GemmInputA::Unpacked(a.slice(rows.clone()));
+            let right = GemmInputB::Packed(&packed);
+            let made = executor.gemm(tile, left, right, GemmOptions::default());
+            debug_assert!(made.is_ok(), "{made:?} of {shape:?}");
+            for (row, tile) in rows.zip(tile.chunks_exact(width)) {
+                let y = &mut y[row * o..][columns.clone()];
+                y.iter_mut().zip(tile).for_each(|(y, more)| *y += more);
+            }
+        }
+    }
+}
+
+/// A matrix whose rows or whose columns are contiguous.
+fn in_a_line(matrix: ArrayView2<'_, f32>) -> CowArray<'_, f32, Ix2> {
+    match matrix.is_standard_layout() || matrix.t().is_standard_layout() {
+        true => matrix.into(),
+        false => matrix.as_standard_layout().into_owned().into(),
+    }
+}
+
+fn view<'a>(matrix: &'a CowArray<'_, f32, Ix2>) -> Option<NdTensorView<'a, f32, 2>> {
+    let (rows, columns) = matrix.dim();
+    match matrix.as_slice() {
+        Some(slice) => Some(NdTensorView::from_data([rows, columns], slice)),
+        None => {
+            let columns_first = matrix.view().reversed_axes();
+            let slice = columns_first.to_slice()?;
+            Some(NdTensorView::from_data([columns, rows], slice).transposed())
+        }
+    }
 }
 
 fn misfit(shape: GemmShape) -> Vec<f32> {

@@ -11,7 +11,7 @@ mod mul_sum;
 mod saturation;
 mod split;
 
-pub(crate) use float_gemm::{gemm_f32, gemm_f32_on};
+pub(crate) use float_gemm::{add_product, gemm_f32, gemm_f32_on};
 pub(crate) use integers::weight_bytes;
 pub use integers::{IntegerWeights, Parameter};
 pub use linear::{Integers, LinearOutput, LinearRun, QuantizedLinear, RunCounts};

@@ -1,5 +1,7 @@
 //! What an output is to reach, and what is said where it does not.
 
+use std::collections::HashMap;
+
 use dual16_quant::{
     Error,
     flow::Event,
@@ -7,7 +9,12 @@ use dual16_quant::{
     settings::{OutputTarget, Settings},
 };
 
-use crate::support::{Finished, job, run, settings};
+use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
+
+use crate::{
+    made::Made,
+    support::{Finished, curve, job, run, settings},
+};
 
 fn with(targets: &[(&str, Metric, f64)]) -> Settings {
     let target = |&(output, metric, value): &(&str, Metric, f64)| OutputTarget {
@@ -67,6 +74,58 @@ fn what_is_short_is_told_in_its_own_figure_with_the_cause_and_a_flag() {
     let advice = of("ADVICE");
     assert!(!advice.is_empty(), "{codes:#?}");
     assert!(advice.len() <= 3, "{advice:#?}");
+}
+
+/// `y = (x W) / s`, where `s` is large in one channel and below half a step of it in the last.
+#[test]
+fn a_dead_channel_is_told_of() {
+    let (rows, inputs, outputs) = (64, 8, 6);
+    let mut weight = curve(inputs * outputs, 0.7);
+    for row in weight.chunks_exact_mut(outputs) {
+        row[0] *= 3000.0;
+        row[outputs - 1] *= 1e-3;
+    }
+    let undo: Vec<f32> = (0..outputs)
+        .map(|channel| match channel {
+            0 => 1.0 / 3000.0,
+            last if last == outputs - 1 => 1e3,
+            _ => 1.0,
+        })
+        .collect();
+    let made = Made::new(&[rows, inputs])
+        .constant("w", &[inputs, outputs], &weight)
+        .constant("undo", &[outputs], &undo)
+        .node("MatMul", &["x", "w"], &["h"])
+        .node("Mul", &["h", "undo"], &["y"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("model.onnx"), made.encode()).unwrap();
+    std::fs::create_dir(path.join("calib")).unwrap();
+    let x = curve(rows * inputs, 0.9);
+    let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, vec![rows, inputs], &bytes).unwrap();
+    let file = path.join("calib/000.safetensors");
+    serialize_to_file(HashMap::from([("x", view)]), None, &file).unwrap();
+    let mut job = job(
+        path.to_str().unwrap(),
+        Settings {
+            min_output_sqnr: 60.0,
+            ..settings(&[])
+        },
+    );
+    job.evaluation = Vec::new();
+    let finished = run(&job).unwrap();
+    let advice: Vec<_> = codes(&finished)
+        .into_iter()
+        .filter(|(code, _)| *code == "ADVICE")
+        .collect();
+    assert!(
+        advice
+            .iter()
+            .any(|(_, told)| told.contains("1 of its channels are dead")),
+        "{:#?}",
+        codes(&finished)
+    );
 }
 
 #[test]

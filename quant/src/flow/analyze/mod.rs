@@ -12,6 +12,8 @@ mod table;
 
 pub(super) use curve::Cumulative;
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -34,8 +36,10 @@ use crate::{
     sensitivity::{Analysis, Estimate, FloatValues, PROBES, Row, estimate, exact_all, rows},
 };
 
-/// Tasks that the exact rows are cut into, at most; each runs the float model once more.
-const GROUPS: usize = 32;
+/// Tasks that the exact rows are cut into, about; each runs the float model once more over its file.
+const TASKS: usize = 32;
+/// Rows of a task, at least: fewer are not worth a float run.
+const LEAST_ROWS: usize = 8;
 /// How many of the worst rows are on together, for the curve.
 const TOGETHER: [usize; 9] = [1, 2, 3, 5, 10, 20, 50, 100, usize::MAX];
 
@@ -271,23 +275,34 @@ fn rank(
 /// Some rows exactly.
 pub(super) struct ExactRows;
 
-/// Some rows, and the blob of the [`Ranked`].
+/// Some rows on a measured file, and the blob of the [`Ranked`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Rows {
     rows: Vec<usize>,
+    file: usize,
     ranked: String,
 }
 
 impl ExactRows {
-    /// Groups of rows that follow each other in the graph.
-    pub(super) fn start(ranked: &str, mut rows: Vec<usize>) -> Result<QueuedStage> {
+    /// Groups of rows that follow each other in the graph, each on every file in turn.
+    pub(super) fn start(
+        session: &Session,
+        ranked: &str,
+        mut rows: Vec<usize>,
+    ) -> Result<QueuedStage> {
         rows.sort_unstable();
-        let size = rows.len().div_ceil(GROUPS).max(1);
-        let map = |rows: &[usize]| Rows {
-            rows: rows.to_vec(),
-            ranked: ranked.to_owned(),
+        let files = session.measured_files().len();
+        let groups = TASKS.div_ceil(files.max(1));
+        let size = rows.len().div_ceil(groups).max(LEAST_ROWS);
+        let map = |rows: &[usize]| {
+            let rows = rows.to_vec();
+            (0..files).map(move |file| Rows {
+                rows: rows.clone(),
+                file,
+                ranked: ranked.to_owned(),
+            })
         };
-        Self::queued(rows.chunks(size).map(map), &ranked.to_owned())
+        Self::queued(rows.chunks(size).flat_map(map), &ranked.to_owned())
     }
 }
 
@@ -323,10 +338,10 @@ impl Stage for ExactRows {
 /// What a group of rows was found to cost.
 pub(super) type Exact = Vec<(usize, Result<Vec<OutputError>, String>)>;
 
-/// Some rows exactly, over all measured batches.
+/// Some rows exactly, over the batches of a file.
 fn exact_rows(
     session: &Session,
-    Rows { rows, ranked }: Rows,
+    Rows { rows, file, ranked }: Rows,
     context: &Context<'_>,
 ) -> Result<Exact> {
     let Ranked { planned: of, .. } = load("ranked rows", &ranked, context.blobs)?;
@@ -340,32 +355,33 @@ fn exact_rows(
         .collect();
     let mut total: Vec<Result<Vec<OutputError>, String>> =
         vec![Ok(vec![OutputError::default(); table.outputs.len()]); wanted.len()];
-    for file in 0..session.measured_files().len() {
-        each_batch(
-            session,
-            &planned.plan,
-            file,
-            context,
-            |values, _| {
-                let errors = exact_all(&analysis, &values, &wanted, || go_on(context.control))?;
-                for (total, errors) in total.iter_mut().zip(errors) {
-                    match (&mut *total, errors) {
-                        (Ok(total), Ok(errors)) => {
-                            total
-                                .iter_mut()
-                                .zip(&errors)
-                                .for_each(|(sums, more)| sums.merge(more));
-                        }
-                        (Ok(_), Err(error)) => *total = Err(error.to_string()),
-                        (Err(_), _) => {}
-                    }
-                }
-                Ok(())
-            },
-            &analysis,
-        )?;
-    }
+    each_batch(
+        session,
+        &planned.plan,
+        file,
+        context,
+        |values, _| {
+            let errors = exact_all(&analysis, &values, &wanted, || go_on(context.control))?;
+            for (total, errors) in total.iter_mut().zip(errors) {
+                add(total, errors.map_err(|error| error.to_string()));
+            }
+            Ok(())
+        },
+        &analysis,
+    )?;
     Ok(rows.into_iter().zip(total).collect())
+}
+
+/// Adds the errors of more batches; what failed in one has none.
+fn add(total: &mut Result<Vec<OutputError>, String>, more: Result<Vec<OutputError>, String>) {
+    match (&mut *total, more) {
+        (Ok(total), Ok(more)) => {
+            let pairs = total.iter_mut().zip(&more);
+            pairs.for_each(|(sums, more)| sums.merge(more));
+        }
+        (Ok(_), Err(reason)) => *total = Err(reason),
+        (Err(_), _) => {}
+    }
 }
 
 /// The table of the exact rows.
@@ -379,10 +395,16 @@ fn table_of(
     let mut ranked: Ranked = load("ranked rows", of, blobs)?;
     let planned: Planned = load("plan", &ranked.planned, blobs)?;
     let table = Table::new(session, &planned.plan)?;
-    let mut found: Exact = Vec::new();
+    let mut found: BTreeMap<usize, Result<Vec<OutputError>, String>> = BTreeMap::new();
     for part in parts {
-        found.extend(part?);
+        for (row, errors) in part? {
+            match found.entry(row) {
+                Entry::Vacant(empty) => drop(empty.insert(errors)),
+                Entry::Occupied(mut total) => add(total.get_mut(), errors),
+            }
+        }
     }
+    let mut found: Exact = found.into_iter().collect();
     let metric = asked(session)?.metric;
     found
         .sort_by(|(a_row, a), (b_row, b)| worst_first(metric, a, b).then_with(|| a_row.cmp(b_row)));

@@ -1,13 +1,18 @@
 //! Why the outputs lose what they lose, in words, and the flag that would help: for the few operators that
 //! cost them most by a search's estimate, where the outputs are not as good as they are to be.
 
+use std::collections::BTreeMap;
+
 use dual16_nash::{IntDtype, legality::Rules, ways::Way};
 
-use super::super::{Notice, session::Session};
+use super::{
+    super::{Notice, session::Session},
+    told::WIDE_ACCUMULATOR,
+};
 use crate::{
-    graph::{NodeId, Op},
-    measured::Planned,
-    plan::LinearPlan,
+    graph::{NodeId, Op, ValueId},
+    measured::{Planned, operators::rows},
+    plan::{Floor, LinearPlan, ROUNDS_TO_ZERO, SATURATED},
     report::OperatorMeasured,
     settings::DEFAULT_MIN_OUTPUT_SQNR,
 };
@@ -23,12 +28,21 @@ const MUCH: f64 = 0.01;
 /// Where nothing is left that would help.
 const TRIED: &str = "what the search had for this place was tried, see `mended` in result.json";
 
+/// What is known of a job's runs besides its rows.
+pub(super) struct Known<'a> {
+    pub(super) session: &'a Session,
+    pub(super) planned: &'a Planned,
+    /// Where masked elements end, by value.
+    pub(super) floors: &'a BTreeMap<usize, Floor>,
+    /// What was told already.
+    pub(super) notices: &'a [&'a Notice],
+}
+
 /// What is to be said, the worst first. `rows` are all operators, in the order of the graph.
-pub(super) fn advice(
-    session: &Session,
-    planned: &Planned,
-    rows: &[OperatorMeasured],
-) -> Vec<Notice> {
+pub(super) fn advice(known: &Known<'_>, rows: &[OperatorMeasured]) -> Vec<Notice> {
+    let Known {
+        session, planned, ..
+    } = *known;
     let ranked: Vec<&str> = planned
         .in_the_way
         .iter()
@@ -54,12 +68,7 @@ pub(super) fn advice(
         .filter_map(|name| rows.iter().find(|row| row.name == *name));
     let worst: Vec<&OperatorMeasured> = named.take(NAMED).collect();
     let told = worst.into_iter().map(|row| {
-        let (cause, help) = Case {
-            session,
-            planned,
-            row,
-        }
-        .told();
+        let (cause, help) = Case { known, row }.told();
         Notice {
             warning: true,
             code: "ADVICE".to_owned(),
@@ -72,8 +81,7 @@ pub(super) fn advice(
 
 /// One operator that loses much.
 struct Case<'a> {
-    session: &'a Session,
-    planned: &'a Planned,
+    known: &'a Known<'a>,
     row: &'a OperatorMeasured,
 }
 
@@ -89,6 +97,9 @@ impl Case<'_> {
                     .to_owned(),
             );
         }
+        if let Some(noticed) = self.noticed() {
+            return noticed;
+        }
         if row.clip_share > MUCH {
             return self.saturates();
         }
@@ -100,6 +111,14 @@ impl Case<'_> {
         }
         let rms = (row.float[2] * row.float[2] + row.float[3]).sqrt();
         let largest = row.float[0].abs().max(row.float[1].abs());
+        if let Some(floor) = self.floor() {
+            let cause = format!(
+                "{} of its elements are masked and saturate at {:.1}, which is part of the range that its steps \
+                 are spread over",
+                floor.masked, floor.end
+            );
+            return (cause, self.finer());
+        }
         if rms > 0.0 && largest / rms > OUTLIER {
             let at = match row.largest_at {
                 Some([token, channel]) => format!(" (row {token}, channel {channel})"),
@@ -117,6 +136,14 @@ impl Case<'_> {
                 largest / rms
             );
             return (cause, self.finer());
+        }
+        if row.dead_channels > 0 {
+            let cause = format!(
+                "{} of its channels are dead: all of their values are below half a step of the one scale and \
+                 become 0",
+                row.dead_channels
+            );
+            return (cause, self.other_columns());
         }
         if row.zero_share > MUCH {
             let cause = format!(
@@ -147,16 +174,76 @@ impl Case<'_> {
         match beyond {
             Some(covered) => (
                 format!(
-                    "{cause}: they reach {covered:.2} times what its scale covers, which the calibration \
-                     batches did not show"
+                    "{cause}: they reach {covered:.2} times what its scale covers, which {} did not show",
+                    match self.known.session.job.calibration.len() {
+                        1 => "the one calibration file".to_owned(),
+                        files => format!("the {files} calibration files"),
+                    }
                 ),
                 format!(
-                    "give calibration batches like the measured ones, or --fixed-scale {}={:.3e}",
+                    "give more calibration batches, like the measured ones, or --fixed-scale {}={:.3e}",
                     row.name,
                     f64::from(row.scale.unwrap_or(1.0)) * covered
                 ),
             ),
             None => (cause, format!("--layer-observer {}=minmax", row.name)),
+        }
+    }
+
+    /// What a notice says of it already.
+    fn noticed(&self) -> Option<(String, String)> {
+        let graph = &self.known.session.graph;
+        let (node, _) = self.made()?;
+        let node = node.map(|node| graph.node(node).name.as_str());
+        let names = |notice: &&&Notice| Some(notice.subject.as_str()) == node;
+        let mut of = self.known.notices.iter().filter(names);
+        of.find_map(|notice| match notice.code.as_str() {
+            // An epsilon, for one.
+            ROUNDS_TO_ZERO => Some((notice.message.clone(), self.finer())),
+            SATURATED => Some((notice.message.clone(), self.finer())),
+            WIDE_ACCUMULATOR => Some((
+                notice.message.clone(),
+                match self.linear() {
+                    Some(linear) if linear.way != Way::A8W8 => format!(
+                        "--linear {}=a8w8 has the narrowest sums, at its own cost",
+                        self.row.name
+                    ),
+                    _ => TRIED.to_owned(),
+                },
+            )),
+            _ => None,
+        })
+    }
+
+    /// The value that the row is of, and the node that makes it.
+    fn made(&self) -> Option<(Option<NodeId>, ValueId)> {
+        let graph = &self.known.session.graph;
+        let named = |&(_, value): &(_, ValueId)| graph.value(value).name == self.row.name;
+        rows(graph).find(named)
+    }
+
+    /// Where its masked elements end, if that is what sets its scale.
+    fn floor(&self) -> Option<&Floor> {
+        let (_, value) = self.made()?;
+        let floor = self.known.floors.get(&value.0)?;
+        let params = self.known.planned.plan.params(value)?;
+        let reach = params.scale * params.dtype.qmax() as f32;
+        (floor.end.abs() >= 0.99 * reach).then_some(floor)
+    }
+
+    /// Channels of a size: those that a Linear reads can be brought to one.
+    fn other_columns(&self) -> String {
+        let graph = &self.known.session.graph;
+        let value = self.made().map(|(_, value)| value);
+        let mut readers = graph.linears().filter(|(_, node, _)| {
+            node.inputs
+                .first()
+                .is_some_and(|&input| Some(graph.origin(input)) == value)
+        });
+        match (self.row.dtype.as_str(), readers.next()) {
+            ("int8", _) => self.finer(),
+            (_, Some((_, node, _))) => format!("--linear {}=a16w8+eq", node.name),
+            _ => TRIED.to_owned(),
         }
     }
 
@@ -170,19 +257,19 @@ impl Case<'_> {
 
     /// How it runs, where it is a Linear.
     fn linear(&self) -> Option<&LinearPlan> {
-        let graph = &self.session.graph;
+        let graph = &self.known.session.graph;
         let named = |id: usize| {
             let node = graph.node(NodeId(id));
             matches!(node.op, Op::Linear(_)) && graph.value(node.outputs[0]).name == self.row.name
         };
-        let mut linears = self.planned.plan.linears.iter();
+        let mut linears = self.known.planned.plan.linears.iter();
         linears.find(|(id, _)| named(**id)).map(|(_, plan)| plan)
     }
 
     /// What is more exact than int8 weights rounded as these are: a fit, where there is none, and a way with
     /// int16 weights.
     fn another_way(&self, linear: &LinearPlan) -> String {
-        let settings = &self.session.job.settings;
+        let settings = &self.known.session.job.settings;
         let rules = Rules::of(settings.march, settings.toolchain);
         let (name, way) = (&self.row.name, linear.way);
         let fit = linear.params.fit.is_none();

@@ -20,6 +20,8 @@ use crate::{
 
 /// Accumulators wider than this deserve a warning: an int32 holds 31 bits of magnitude.
 const WIDE_ACCUMULATOR_BITS: u32 = 31;
+/// Code of the notice of one.
+pub(super) const WIDE_ACCUMULATOR: &str = "WIDE_ACCUMULATOR";
 /// dB between CONVERTED and VALIDATION from which it is said where they part.
 const PARTED_DB: f64 = 1.0;
 /// Operators that are named for it, at most.
@@ -221,7 +223,7 @@ pub(super) fn wide_accumulators(session: &Session, total: &BatchErrors) -> Vec<N
     peaks.retain(|(_, peak)| peak.bits() > WIDE_ACCUMULATOR_BITS);
     let notice = |(id, peak): (usize, AccumulatorPeak)| Notice {
         warning: true,
-        code: "WIDE_ACCUMULATOR".to_owned(),
+        code: WIDE_ACCUMULATOR.to_owned(),
         subject: session.graph.node(NodeId(id)).name.clone(),
         message: format!(
             "its largest accumulator needs {} bits beside the sign; the width of the chip's is not public",

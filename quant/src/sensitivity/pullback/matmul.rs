@@ -1,11 +1,11 @@
 //! Products of two activations, backwards.
 
 use dual16_nash::{elementwise::map_binary, tensor::TensorRef};
-use ndarray::{ArrayView2, ArrayViewMut2, CowArray, IxDyn, linalg::general_mat_mul};
+use ndarray::{ArrayView2, CowArray, IxDyn};
 
 use crate::{
     Error, Result, error::KernelContext, exec::ops_f32::operand as operand_of, graph::Node,
-    tensor::Tensor,
+    tensor::Tensor, ways::add_product,
 };
 
 /// One factor's derivative: y = a b, batched as numpy does.
@@ -67,15 +67,13 @@ impl<'v> Factors<'v> {
             let y = ArrayView2::from_shape((m, n), y);
             if self.by_first {
                 let other = ArrayView2::from_shape((k, n), other);
-                let x = ArrayViewMut2::from_shape((m, k), x);
-                if let (Ok(y), Ok(other), Ok(mut x)) = (y, other, x) {
-                    general_mat_mul(1.0, &y, &other.t(), 1.0, &mut x);
+                if let (Ok(y), Ok(other)) = (y, other) {
+                    add_product(y, other.reversed_axes(), x);
                 }
             } else {
                 let other = ArrayView2::from_shape((m, k), other);
-                let x = ArrayViewMut2::from_shape((k, n), x);
-                if let (Ok(y), Ok(other), Ok(mut x)) = (y, other, x) {
-                    general_mat_mul(1.0, &other.t(), &y, 1.0, &mut x);
+                if let (Ok(y), Ok(other)) = (y, other) {
+                    add_product(other.reversed_axes(), y, x);
                 }
             }
         }

@@ -12,7 +12,7 @@ mod window;
 use std::borrow::Cow;
 
 use dual16_nash::tensor::TensorRef;
-use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
+use ndarray::ArrayView2;
 
 use self::{matmul::Factors, window::Window};
 use super::{analysis::Analysis, values::FloatValues};
@@ -22,6 +22,7 @@ use crate::{
     exec::ops_f32::{moved, operand as operand_of},
     graph::{Linear, Node, Op, ReduceKind},
     tensor::Tensor,
+    ways::add_product,
 };
 
 /// The derivative of one output of a node by one operand, at the float run's values.
@@ -132,11 +133,10 @@ impl<'v> Local<'v> {
         }
         match self {
             Local::Linear(linear) => {
-                let (o, k) = linear.weight.dim();
+                let o = linear.weight.nrows();
                 let y = ArrayView2::from_shape((y.len() / o.max(1), o), y);
-                let x = ArrayViewMut2::from_shape((x.len() / k.max(1), k), x);
-                if let (Ok(y), Ok(mut x)) = (y, x) {
-                    general_mat_mul(1.0, &y, &linear.weight, 1.0, &mut x);
+                if let Ok(y) = y {
+                    add_product(y, linear.weight.view(), x);
                 }
             }
             _ => {

@@ -1,8 +1,11 @@
 //! Convolutions and averages over windows, backwards: both are sums over the same taps.
 
-use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
+use ndarray::ArrayView2;
 
-use crate::float::{Tap, Taps};
+use crate::{
+    float::{Tap, Taps},
+    ways::add_product,
+};
 
 /// A linear map of planes that is made of windows.
 pub(in crate::sensitivity) enum Window {
@@ -105,12 +108,9 @@ impl Convolution {
     /// Columns of the windows from what was made of them, added where they were taken.
     fn conv(&self, weight: &ArrayView2<'_, f32>, y: &[f32], x: &mut [f32], columns: &mut [f32]) {
         let [result_size, source_size] = self.sizes;
-        let shape = (self.sources * self.volume, result_size);
-        if let (Ok(y), Ok(mut columns)) = (
-            ArrayView2::from_shape((self.results, result_size), y),
-            ArrayViewMut2::from_shape(shape, &mut *columns),
-        ) {
-            general_mat_mul(1.0, &weight.t(), &y, 0.0, &mut columns);
+        columns.fill(0.0);
+        if let Ok(y) = ArrayView2::from_shape((self.results, result_size), y) {
+            add_product(weight.t(), y, columns);
         }
         let planes = columns.chunks_exact((self.volume * result_size).max(1));
         for (columns, x) in planes.zip(x.chunks_exact_mut(source_size.max(1))) {
@@ -137,11 +137,8 @@ impl Convolution {
             }
         }
         let shape = (self.sources * self.volume, result_size);
-        if let (Ok(columns), Ok(mut x)) = (
-            ArrayView2::from_shape(shape, &*columns),
-            ArrayViewMut2::from_shape((self.results, result_size), x),
-        ) {
-            general_mat_mul(1.0, weight, &columns, 1.0, &mut x);
+        if let Ok(columns) = ArrayView2::from_shape(shape, &*columns) {
+            add_product(weight.view(), columns, x);
         }
     }
 
