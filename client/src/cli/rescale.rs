@@ -176,7 +176,7 @@ async fn rescaled(client: &Client, job: &Job, args: &RescaleArgs) -> Result<JobS
     Ok(spec)
 }
 
-/// The way of each layer by name: without batches none can be measured.
+/// The way of each layer by name, with its fit: without batches none can be measured.
 fn ways(plan: &[u8]) -> Result<Vec<LayerSetting>, Error> {
     let unreadable = |reason: String| Error::Artifact {
         name: PLAN.to_owned(),
@@ -188,11 +188,9 @@ fn ways(plan: &[u8]) -> Result<Vec<LayerSetting>, Error> {
     let layers = layers.ok_or_else(|| unreadable("it has no layers".to_owned()))?;
     let way = |layer: &Value| {
         let (name, effective) = (layer["name"].as_str()?, layer["effective"].as_str()?);
-        // A fit is of the inputs, which are not there.
-        let plain = effective.split('+').next().unwrap_or(effective);
         Some(LayerSetting {
             name: name.to_owned(),
-            value: Some(layer_setting::Value::Way(plain.to_owned())),
+            value: Some(layer_setting::Value::Way(effective.to_owned())),
         })
     };
     Ok(layers.iter().filter_map(way).collect())

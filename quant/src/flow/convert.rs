@@ -13,8 +13,9 @@ use super::{
 use crate::{
     Error, Result,
     artifact::{
-        Report, outputs, per_layer, plan_json, result_json, statistics, statistics_bin, ways,
-        weights,
+        Report, outputs, per_layer, plan_json, result_json, statistics,
+        statistics_bin::{self, KeptFit, MendedModel, Observed},
+        ways, weights,
     },
     graph::{NodeId, Op},
     measured::Measured,
@@ -157,6 +158,7 @@ fn reduce(
 ) -> Result<Vec<FileRef>> {
     let measured: Measured = load("measurements", measured, blobs)?;
     let calibration: Calibration = load("calibration", &measured.planned.calibration, blobs)?;
+    let plain_session = session;
     let variant = session.of_plan(&measured.planned, blobs)?;
     let session = variant.as_deref().unwrap_or(session);
     let report = Report {
@@ -185,19 +187,50 @@ fn reduce(
     files.put("result.json", result_json::text(&report)?.into_bytes())?;
     files.put("per_layer.csv", per_layer::text(&report).into_bytes())?;
     files.put("ways.csv", ways::text(&report).into_bytes())?;
-    let plain = match &measured.planned.mended {
-        Some(mended) => &load("calibration", &mended.plain, blobs)?,
-        None => &calibration,
-    };
-    let observed = statistics_bin::bytes(&session.job, plain)?;
-    files.put("statistics.bin", observed)?;
     files.put("statistics.csv", statistics::text(&report).into_bytes())?;
     if session.job.settings.save_outputs {
         files.put_file("outputs.safetensors", |path| {
             outputs::join(&measured.saved, blobs, path)
         })?;
     }
+    let fits = kept_fits(&measured, blobs)?;
+    let observed = match &measured.planned.mended {
+        Some(mended) => Observed {
+            plain: load("calibration", &mended.plain, blobs)?,
+            mended: Some(MendedModel {
+                places: plain_session.place_names(&mended.plain, blobs)?,
+                changes: mended.changes.clone(),
+                calibration,
+            }),
+            fits,
+        },
+        None => Observed {
+            plain: calibration,
+            mended: None,
+            fits,
+        },
+    };
+    let observed = statistics_bin::bytes(&session.job, &observed)?;
+    files.put("statistics.bin", observed)?;
     Ok(files.written)
+}
+
+/// The fits that run, with their integers.
+fn kept_fits(measured: &Measured, blobs: &dyn Blobs) -> Result<Vec<KeptFit>> {
+    let planned = &measured.planned;
+    let fitted = planned.layers.iter().filter_map(|(linear, layer)| {
+        let fitted = planned.fitted(*linear, layer.effective, layer.fit?)?;
+        Some((*linear, layer.effective, fitted.clone()))
+    });
+    let kept = fitted.map(|(linear, way, fitted)| {
+        Ok(KeptFit {
+            linear,
+            way,
+            integers: load("fitted integers", &fitted.fit.blob, blobs)?,
+            fitted,
+        })
+    });
+    kept.collect()
 }
 
 /// The artifacts so far.

@@ -1,5 +1,5 @@
-//! Stage rescale: a plan from what another job observed. Nothing is run, so ways are as they are asked for
-//! and nothing has figures.
+//! Stage rescale: a plan from what another job observed, with the remedies and the fits that it had. Nothing
+//! is run, so ways are as they are asked for and nothing has figures.
 
 use super::{
     Blobs, Context, Event, Notice,
@@ -10,10 +10,11 @@ use super::{
 };
 use crate::{
     Error, Result,
-    artifact::statistics_bin,
+    artifact::statistics_bin::{self, KeptFit, Observed},
+    fit::way_name,
     job::JobKind,
-    measured::{Measured, PairedSums, Planned},
-    plan::Plan,
+    measured::{Measured, Offer, PairedSums, Planned},
+    plan::{Change, Mended, Plan},
     report::LayerMeasured,
     settings::WayChoice,
     ways::RunCounts,
@@ -56,39 +57,49 @@ impl Stage for Rescale {
         };
         let path = blobs.path(&statistics.digest).map_err(io)?;
         let bytes = std::fs::read(path).map_err(io)?;
-        let calibration = statistics_bin::read(&session.job, &statistics.name, &bytes)?;
-        let layers = session.graph.linears().filter_map(|(id, node, _)| {
-            let request = session.request.linears.get(&id.0)?;
-            if request.requested == WayChoice::Auto || request.fit.is_some() {
-                return Some(Err(Error::Setting {
-                    setting: format!("linear {}={}", node.name, request.requested),
-                    reason: "ways are chosen and weights fitted by running batches; name a plain way, or \
-                             quantize again"
-                        .to_owned(),
-                }));
-            }
-            let layer = LayerMeasured {
-                layer: node.name.clone(),
-                op: "Linear".to_owned(),
-                requested: request.requested.to_string(),
-                effective: request.start,
-                fit: None,
-                reason: request.reason.clone(),
-                ways: Vec::new(),
-            };
-            Some(Ok((id.0, layer)))
-        });
+        let observed = statistics_bin::read(&session.job, &statistics.name, &bytes)?;
         let mut planned = Planned {
             plan: Plan::default(),
-            layers: layers.collect::<Result<_>>()?,
+            layers: layers(session, &observed)?,
             notices: session.notices(),
             found: Vec::new(),
-            calibration: store("calibration", &calibration, blobs)?,
+            calibration: String::new(),
             mended: None,
             steps: Vec::new(),
             offers: Vec::new(),
             in_the_way: Vec::new(),
         };
+        for kept in observed.fits {
+            let mut fitted = kept.fitted;
+            fitted.fit.blob = store("fitted integers", &kept.integers, blobs)?;
+            planned.offers.push(Offer {
+                linear: kept.linear,
+                way: kept.way,
+                fitted,
+            });
+        }
+        let plain = store("calibration", &observed.plain, blobs)?;
+        let mut calibration = observed.plain;
+        planned.calibration = plain.clone();
+        if let Some(mended) = observed.mended {
+            if session.place_names(&plain, blobs)? != mended.places {
+                return Err(Error::Setting {
+                    setting: "toolchain".to_owned(),
+                    reason: "the job's remedies are for another one: with this one other operators take their \
+                             place; quantize again with it"
+                        .to_owned(),
+                });
+            }
+            calibration = mended.calibration;
+            planned.calibration = store("calibration", &calibration, blobs)?;
+            planned.mended = Some(Mended {
+                plain,
+                changes: still_asked(session, &planned, mended.changes),
+            });
+        }
+        let plain = session;
+        let variant = session.of_plan(&planned, blobs)?;
+        let session = variant.as_deref().unwrap_or(plain);
         let source = session.scale_source(&calibration);
         let (plan, found) = Plan::build(&source, &planned.chosen())?;
         let mut notices = trouble::of_plan(&session.graph, &calibration, &plan, found);
@@ -119,4 +130,59 @@ impl Stage for Rescale {
         };
         store("measurements", &measured, blobs)
     }
+}
+
+/// Each Linear as its settings have it, which name the fit that it had in the job.
+fn layers(session: &Session, observed: &Observed) -> Result<Vec<(usize, LayerMeasured)>> {
+    let layers = session.graph.linears().filter_map(|(id, node, _)| {
+        let request = session.request.linears.get(&id.0)?;
+        let kept = |kept: &KeptFit| {
+            (kept.linear, kept.way, Some(kept.fitted.fit.fit)) == (id.0, request.start, request.fit)
+        };
+        let is_known = request.fit.is_none() || observed.fits.iter().any(kept);
+        if request.requested == WayChoice::Auto || !is_known {
+            return Some(Err(Error::Setting {
+                setting: format!(
+                    "linear {}={}",
+                    node.name,
+                    match request.requested {
+                        WayChoice::Auto => "auto".to_owned(),
+                        _ => way_name(request.start, request.fit),
+                    }
+                ),
+                reason: "ways are chosen and weights fitted by running batches; name a plain way or the fit \
+                         that it had, or quantize again"
+                    .to_owned(),
+            }));
+        }
+        let layer = LayerMeasured {
+            layer: node.name.clone(),
+            op: "Linear".to_owned(),
+            requested: request.requested.to_string(),
+            effective: request.start,
+            fit: request.fit,
+            reason: request.reason.clone(),
+            ways: Vec::new(),
+        };
+        Some(Ok((id.0, layer)))
+    });
+    layers.collect()
+}
+
+/// The changes that settings do not contradict: of a Linear that runs as it did, of a value whose dtype is not
+/// given.
+fn still_asked(session: &Session, planned: &Planned, changes: Vec<Change>) -> Vec<Change> {
+    let runs = |of: usize, way, fit| {
+        let layer = planned.layers.iter().find(|(id, _)| *id == of);
+        layer.is_some_and(|(_, layer)| (layer.effective, layer.fit) == (way, fit))
+    };
+    let asked = |change: &Change| match *change {
+        Change::Way { linear, way, fit } => runs(linear, way, fit),
+        Change::Int16(value) => {
+            let request = session.request.values.get(value);
+            !request.is_some_and(|request| request.explicit)
+        }
+        Change::Remedy(_) | Change::Division(_) => true,
+    };
+    changes.into_iter().filter(asked).collect()
 }

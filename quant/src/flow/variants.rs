@@ -51,6 +51,17 @@ impl Session {
         Ok(places)
     }
 
+    /// What each place is: the remedy and its node.
+    pub(super) fn place_names(
+        &self,
+        plain: &str,
+        blobs: &dyn Blobs,
+    ) -> Result<Vec<(Remedy, usize)>> {
+        let places = self.places(plain, blobs)?;
+        let names = places.places.iter();
+        Ok(names.map(|place| (place.remedy, place.node.0)).collect())
+    }
+
     /// The session of another graph; tasks that need the same wait for the first of them to make it.
     pub(super) fn variant(
         &self,

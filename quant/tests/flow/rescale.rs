@@ -4,7 +4,7 @@ use dual16_quant::{
     Error,
     job::JobKind,
     observe::{ObserverKind, Percentile},
-    settings::{SettingValue, Settings, WayChoice},
+    settings::{NamedSetting, SettingValue, Settings, WayChoice},
 };
 
 use crate::support::{Finished, file, job, run, settings};
@@ -42,23 +42,64 @@ fn rescaled_model(
     run(&job)
 }
 
+/// The integer weights by name.
+fn tensors(finished: &Finished) -> Vec<(String, Vec<usize>, Vec<u8>)> {
+    let bytes = &finished.files["converted.safetensors"];
+    let tensors = safetensors::SafeTensors::deserialize(bytes).unwrap();
+    let mut all: Vec<_> = tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec()))
+        .collect();
+    all.sort();
+    all
+}
+
+/// A mended job, with the settings that name the ways and fits its layers have.
+fn mended(model: &str) -> (tempfile::TempDir, Finished, Settings) {
+    let mut settings = settings(&[]);
+    settings.min_output_sqnr = 60.0;
+    settings.keep_statistics = true;
+    let finished = run(&job(model, settings.clone())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.bin");
+    std::fs::write(path, &finished.files["statistics.bin"]).unwrap();
+    for layer in plan(&finished)["layers"].as_array().unwrap() {
+        let [name, effective] = ["name", "effective"].map(|key| layer[key].as_str().unwrap());
+        let way = SettingValue::Way(effective.parse().unwrap());
+        settings.by_name.push(NamedSetting {
+            name: name.to_owned(),
+            value: way,
+        });
+    }
+    (folder, finished, settings)
+}
+
+fn plan(finished: &Finished) -> serde_json::Value {
+    serde_json::from_slice(&finished.files["plan.json"]).unwrap()
+}
+
+#[test]
+fn what_a_search_found_is_kept() {
+    let (folder, first, same) = mended("smallmodel");
+    let told = first.result()["mended"].to_string();
+    assert!(told.contains("late_mean") && told.contains('+'), "{told}");
+    let again = rescaled(&folder, same.clone()).unwrap();
+    assert_eq!(tensors(&first), tensors(&again));
+    assert_eq!(plan(&first)["tensors"], plan(&again)["tensors"]);
+
+    let mut other = same;
+    other.observer = ObserverKind::Percentile(Percentile::new(99.0).unwrap());
+    let other = rescaled(&folder, other).unwrap();
+    assert_ne!(plan(&first)["tensors"], plan(&other)["tensors"]);
+}
+
 #[test]
 fn the_same_settings_give_the_same_integers_from_one_batch() {
     let (folder, plain) = observed(false);
     let again = rescaled(&folder, settings(&[("*", way("a16w8"))])).unwrap();
     assert_eq!(again.stages[1].0, "rescale", "{:?}", again.stages);
     assert_eq!(again.stages.len(), 3, "no batch is run");
-    let tensors = |finished: &Finished| {
-        let bytes = finished.files["converted.safetensors"].clone();
-        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let mut all: Vec<_> = tensors
-            .tensors()
-            .into_iter()
-            .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec()))
-            .collect();
-        all.sort();
-        all
-    };
     assert_eq!(tensors(&plain), tensors(&again));
     // What was not measured has no figure, and the reason.
     let result = again.result();
@@ -109,5 +150,5 @@ fn what_needs_batches_or_is_of_another_model_is_refused() {
     assert!(error.to_string().contains("another model"), "{error}");
     std::fs::write(folder.path().join("statistics.bin"), b"no statistics").unwrap();
     let error = rescaled(&folder, settings(&[])).err().unwrap();
-    assert!(error.to_string().contains("dual16 statistics 1"), "{error}");
+    assert!(error.to_string().contains("dual16 statistics 2"), "{error}");
 }

@@ -10,6 +10,7 @@ use super::{
     told::WIDE_ACCUMULATOR,
 };
 use crate::{
+    fit::Fit,
     graph::{NodeId, Op, ValueId},
     measured::{Planned, operators::rows},
     plan::{Floor, LinearPlan, ROUNDS_TO_ZERO, SATURATED},
@@ -24,6 +25,12 @@ const NAMED: usize = 3;
 const OUTLIER: f64 = 12.0;
 /// Share of values that saturate, or become 0, from which that is the cause.
 const MUCH: f64 = 0.01;
+
+/// The fit that is advised.
+const GPTQ: Fit = Fit {
+    gptq: true,
+    ..Fit::low_rank(0)
+};
 
 /// Where nothing is left that would help.
 const TRIED: &str = "what the search had for this place was tried, see `mended` in result.json";
@@ -154,6 +161,7 @@ impl Case<'_> {
         }
         if let Some(linear) = self.linear()
             && linear.way.weight_dtype() == IntDtype::Int8
+            && linear.way != Way::Split
         {
             let cause = "its int8 weights round more than the outputs bear".to_owned();
             return (cause, self.another_way(linear));
@@ -272,7 +280,7 @@ impl Case<'_> {
         let settings = &self.known.session.job.settings;
         let rules = Rules::of(settings.march, settings.toolchain);
         let (name, way) = (&self.row.name, linear.way);
-        let fit = linear.params.fit.is_none();
+        let fit = linear.params.fit.is_none() && GPTQ.fits(way).is_ok();
         let fit = fit.then(|| format!("--linear {name}={way}+gptq, which costs nothing"));
         let better = [Way::A16W16, Way::Split];
         let better = better.into_iter().find(|way| rules.check(*way).legal);
