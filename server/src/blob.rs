@@ -4,6 +4,7 @@
 //! checked against that name and are on disk. What a blob means, this module must not know.
 
 mod age;
+mod checked;
 mod gc;
 mod local;
 mod part;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use tonic::async_trait;
 
 pub use self::{
+    checked::Scrubbed,
     gc::{Swept, Unreferenced},
     local::LocalBlobs,
     room::{NoRoom, Reservation, Room},
@@ -66,6 +68,9 @@ pub trait BlobStore: Send + Sync + 'static {
     /// [`CHUNK_BYTES`](dual16_proto::blob::CHUNK_BYTES) at most. The channel is bounded: a slow
     /// reader slows down the reading.
     async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError>;
+
+    /// Damaged blobs that were found since the start.
+    fn found_damaged(&self) -> u64;
 }
 
 /// A download.
@@ -146,6 +151,9 @@ pub enum BlobError {
         /// The digest of what came.
         found: Digest,
     },
+    /// The stored bytes are not those that the digest names.
+    #[error("blob {0} was damaged on the server's disk, and is missing now: send it again")]
+    Damaged(Digest),
     /// The disk is full.
     #[error("no space is left for blobs")]
     StorageFull,
@@ -166,6 +174,10 @@ impl BlobError {
 
 impl From<std::io::Error> for BlobError {
     fn from(error: std::io::Error) -> Self {
+        let error = match error.downcast() {
+            Ok(blob) => return blob,
+            Err(error) => error,
+        };
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 Self::StorageFull

@@ -60,6 +60,14 @@ pub struct Config {
     )]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub blob_grace: u64,
+    /// MiB a second that are read of stored blobs to find damaged ones, all of them again and again; 0 = none
+    #[arg(
+        long,
+        env = "DUAL16_SCRUB_MIB_PER_SECOND",
+        value_name = "MIB",
+        default_value_t = 8
+    )]
+    pub scrub_mib_per_second: u32,
     /// Milliseconds before a failed task is tried again; they double with each further failure
     #[arg(
         long,
@@ -96,6 +104,7 @@ impl Config {
                     max_jobs: Some(self.max_jobs),
                 },
                 blob_grace: Duration::from_secs(self.blob_grace),
+                scrub_bytes_per_second: u64::from(self.scrub_mib_per_second) << 20,
             },
             backoff: Backoff {
                 first: Duration::from_millis(self.retry_backoff_millis),

@@ -50,6 +50,7 @@ pub(crate) struct Metrics {
     leased_tasks: Gauge,
     oldest_lease: Gauge<f64, AtomicU64>,
     watchers: Gauge,
+    damaged_blobs: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -102,6 +103,7 @@ impl Metrics {
             leased_tasks: added(r, "leased_tasks", "Tasks that a worker has", None, Gauge::default()),
             oldest_lease: added(r, "oldest_lease_age", "Age of the oldest lease, counted from the start where it is older; 0 = none", seconds(), Gauge::default()),
             watchers: added(r, "watchers", "Event streams open", None, Gauge::default()),
+            damaged_blobs: added(r, "damaged_blobs", "Stored blobs found damaged since the start, and set aside", None, Gauge::default()),
             registry,
         }
     }
@@ -137,7 +139,13 @@ impl Metrics {
     }
 
     /// Everything as text, with the store's totals as they are now.
-    pub(crate) fn text(&self, counts: &Counts, watchers: usize, now: Timestamp) -> String {
+    pub(crate) fn text(
+        &self,
+        counts: &Counts,
+        watchers: usize,
+        damaged_blobs: u64,
+        now: Timestamp,
+    ) -> String {
         let gauge = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
@@ -145,6 +153,7 @@ impl Metrics {
         gauge(&self.queued_tasks, counts.queued_tasks);
         gauge(&self.leased_tasks, counts.leased_tasks);
         gauge(&self.watchers, watchers as u64);
+        gauge(&self.damaged_blobs, damaged_blobs);
         let age = counts.oldest_lease.and_then(|granted| now.since(granted));
         self.oldest_lease.set(age.unwrap_or_default().as_secs_f64());
         encode(&self.registry)

@@ -49,6 +49,13 @@ impl Observed for Observer {
         })
     }
 
+    fn remark(&self) -> Option<String> {
+        let damaged = self.app.blobs.found_damaged();
+        (damaged > 0).then(|| {
+            format!("{damaged} stored blobs were found damaged and set aside; the log names them")
+        })
+    }
+
     fn metrics(&self) -> Answer<'_, String> {
         Box::pin(async {
             // A store that has failed is shown by readiness; the rest is still worth reading.
@@ -57,7 +64,8 @@ impl Observed for Observer {
             let watchers = all.saturating_sub(self.app.watchers.available_permits());
             let counts = counts.unwrap_or_default();
             let now = self.app.clock.now();
-            self.app.metrics.text(&counts, watchers, now)
+            let damaged = self.app.blobs.found_damaged();
+            self.app.metrics.text(&counts, watchers, damaged, now)
         })
     }
 }

@@ -25,6 +25,9 @@ const EXPIRY_TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::
 /// Least and greatest time between two looks for what may go.
 const SWEEP_TICK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
 
+/// Between two walks over all blobs.
+const SCRUB_PAUSE: Duration = Duration::from_secs(3600);
+
 /// How long the past is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keeping {
@@ -33,6 +36,8 @@ pub struct Keeping {
     /// Blobs that no job keeps, from the last time that somebody sent them or asked for them: at
     /// least the time from an upload to the job that names it.
     pub blob_grace: Duration,
+    /// Bytes a second that are read to find damaged blobs; 0 = none.
+    pub scrub_bytes_per_second: u64,
 }
 
 impl Default for Keeping {
@@ -43,6 +48,7 @@ impl Default for Keeping {
                 max_jobs: Some(100_000),
             },
             blob_grace: Duration::from_secs(86_400),
+            scrub_bytes_per_second: 8 << 20,
         }
     }
 }
@@ -56,6 +62,7 @@ pub(crate) fn start(
 ) -> Vec<JoinHandle<()>> {
     vec![
         tokio::spawn(expire_leases(Arc::clone(app), health)),
+        tokio::spawn(scrub(Arc::clone(app), blobs.clone(), keeping)),
         tokio::spawn(collect(Arc::clone(app), blobs, keeping)),
     ]
 }
@@ -167,6 +174,33 @@ fn stops_everything(error: &ApiError) -> bool {
         error,
         ApiError::Store(StoreError::Failed(_) | StoreError::Corrupt(_) | StoreError::Closed)
     )
+}
+
+/// Reads all blobs, again and again, to find those that are damaged while they can still be sent again.
+async fn scrub(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
+    let rate = keeping.scrub_bytes_per_second;
+    if rate == 0 {
+        return;
+    }
+    loop {
+        let stopped = app
+            .shutdown
+            .run_until_cancelled(tokio::time::sleep(SCRUB_PAUSE));
+        if stopped.await.is_none() {
+            return;
+        }
+        let (blobs, shutdown) = (blobs.clone(), app.shutdown.clone());
+        let walk = move || blobs.scrub(rate, || !shutdown.is_cancelled());
+        match tokio::task::spawn_blocking(walk).await {
+            Ok(Ok(found)) if found.damaged > 0 => {
+                tracing::error!(found.blobs, found.damaged, "stored blobs are damaged");
+            }
+            Ok(Ok(found)) => tracing::debug!(found.blobs, "stored blobs are sound"),
+            Ok(Err(error)) => tracing::error!(%error, "stored blobs could not be read"),
+            // The runtime is going away.
+            Err(_) => return,
+        }
+    }
 }
 
 async fn collect(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {

@@ -37,6 +37,11 @@ pub trait Observed: Send + Sync + 'static {
     /// Whether work may be sent here; otherwise one line that says why not.
     fn ready(&self) -> Answer<'_, Result<(), String>>;
 
+    /// What somebody should look at although work may be sent here, on one line.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+
     /// All metrics as OpenMetrics text.
     fn metrics(&self) -> Answer<'_, String>;
 }
@@ -172,7 +177,10 @@ async fn ready(State(slot): State<Slot>) -> Response {
         None => Err("starting".to_owned()),
     };
     match verdict {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) => match slot.get().and_then(|program| program.remark()) {
+            Some(remark) => format!("ready\n{remark}\n").into_response(),
+            None => "ready\n".into_response(),
+        },
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }

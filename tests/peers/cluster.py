@@ -47,7 +47,7 @@ class Results:
     def rank_correlation(self) -> float:
         """Of the estimate of an analysis with its exact rows."""
         analysis: dict[str, Any] = json.loads((self.folder / "sensitivity.json").read_text())
-        return float(analysis["rank_correlation"])
+        return float(analysis["rank_correlation"].rsplit(" ", 1)[1])
 
     def chosen(self) -> dict[str, str]:
         return {layer["name"]: layer["way"] for layer in self.result()["layers"]}

@@ -17,6 +17,7 @@ use std::{
 
 use super::{
     age::Now,
+    checked::sweep_damaged,
     local::{Layout, LocalBlobs},
 };
 use crate::digest::Digest;
@@ -117,6 +118,9 @@ impl LocalBlobs {
             }
         }
         self.sweep_uploads(now, grace, &mut swept)?;
+        sweep_damaged(&layout.damaged(), |metadata| {
+            Ok(now.age(metadata.modified()?) >= grace)
+        })?;
         // What came to be meanwhile may have been in neither place when that was looked at.
         swept.bytes += layout.published.load(Ordering::Relaxed) - published;
         Ok(swept)
@@ -170,7 +174,7 @@ fn is_part(name: &OsStr) -> bool {
     hex.is_some_and(|hex| Digest::from_hex(hex).is_ok())
 }
 
-fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
+pub(super) fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
     fs::read_dir(directory)?.collect()
 }
 

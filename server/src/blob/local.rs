@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, Read, Seek as _, SeekFrom},
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,10 +17,12 @@ use dual16_proto::blob::{CHUNK_BYTES, WriteBehind, read_ahead};
 use tokio::sync::OwnedMutexGuard;
 use tonic::async_trait;
 
-use super::{BlobError, BlobReader, BlobStore, Upload, age::Ages, gc::is_shard, part::Part};
+use super::{
+    BlobError, BlobReader, BlobStore, Upload, age::Ages, checked::Checked, gc::is_shard, part::Part,
+};
 use crate::{
     digest::Digest,
-    places::{self, Places, kept},
+    places::{self, kept},
 };
 
 /// Blobs in a directory of their own.
@@ -44,6 +46,8 @@ pub(super) struct Layout {
     pub(super) ages: Ages,
     /// Bytes of all blobs that came to be since the start.
     pub(super) published: AtomicU64,
+    /// Blobs that were damaged and set aside since the start.
+    pub(super) found_damaged: AtomicU64,
 }
 
 impl Layout {
@@ -59,6 +63,10 @@ impl Layout {
 
     pub(super) fn uploads(&self) -> PathBuf {
         self.root.join("uploads")
+    }
+
+    pub(super) fn damaged(&self) -> PathBuf {
+        self.root.join("damaged")
     }
 
     pub(super) fn part(&self, digest: Digest) -> PathBuf {
@@ -135,6 +143,7 @@ impl LocalBlobs {
             exclusion: std::array::from_fn(|_| Mutex::default()),
             ages: Ages::new(),
             published: AtomicU64::default(),
+            found_damaged: AtomicU64::default(),
         });
         Ok(Self {
             layout,
@@ -227,7 +236,8 @@ impl BlobStore for LocalBlobs {
         let lock = self.lock(digest, patience).await?;
         let (layout, places) = (Arc::clone(&self.layout), places::current());
         blocking(move || {
-            if layout.renew(digest)?.is_some() {
+            // Whoever sends it has the right bytes: the file is not to be believed instead.
+            if layout.renew(digest)?.is_some() && Self::is_whole(&layout, digest)? {
                 return Ok(None);
             }
             let part = Part::open(&layout, digest, size, offset, lock, places)?;
@@ -239,43 +249,17 @@ impl BlobStore for LocalBlobs {
 
     async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError> {
         let places = places::current();
-        let (file, size) = self
-            .blocking(move |layout| {
-                let mut file = match File::open(layout.blob(digest)) {
-                    Ok(file) => file,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Err(BlobError::NotFound(digest));
-                    }
-                    Err(error) => return Err(error.into()),
-                };
-                let size = file.metadata()?.len();
-                if offset > size {
-                    return Err(BlobError::OffsetOutOfRange {
-                        digest,
-                        offset,
-                        end: size,
-                    });
-                }
-                file.seek(SeekFrom::Start(offset))?;
-                Ok((file, size))
-            })
-            .await?;
+        let layout = Arc::clone(&self.layout);
+        let open = move || Checked::open(&layout, digest, offset, places);
+        let (file, size) = blocking(open).await?;
         Ok(BlobReader {
             size,
-            chunks: read_ahead(InCall(file, places), size - offset, CHUNK_BYTES),
+            chunks: read_ahead(file, size - offset, CHUNK_BYTES),
         })
     }
-}
 
-/// A file that keeps the places of the call that reads it, for as long as it is read.
-struct InCall(
-    File,
-    #[allow(dead_code, reason = "it is held")] Option<Places>,
-);
-
-impl Read for InCall {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+    fn found_damaged(&self) -> u64 {
+        self.layout.found_damaged.load(Ordering::Relaxed)
     }
 }
 

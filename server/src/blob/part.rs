@@ -153,7 +153,7 @@ impl Consume for Part {
 }
 
 /// The hash of the first `bytes` bytes.
-fn hash(file: &mut File, bytes: u64) -> Result<Sha256, BlobError> {
+pub(super) fn hash(file: &mut File, bytes: u64) -> Result<Sha256, BlobError> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     file.seek(SeekFrom::Start(0))?;

@@ -234,6 +234,7 @@ fn blob_kind(error: &BlobError) -> (Code, &'static str) {
         BlobError::TooLong { .. } => (Code::InvalidArgument, "UPLOAD_TOO_LONG"),
         BlobError::Incomplete { .. } => (Code::Aborted, "UPLOAD_INCOMPLETE"),
         BlobError::DigestMismatch { .. } => (Code::DataLoss, "DIGEST_MISMATCH"),
+        BlobError::Damaged(_) => (Code::DataLoss, "BLOB_DAMAGED"),
         BlobError::StorageFull => (Code::ResourceExhausted, "STORAGE_FULL"),
         BlobError::Io(_) => (Code::Unavailable, "BLOB_STORAGE_FAILED"),
     }
