@@ -41,8 +41,8 @@ impl Site<'_> {
         };
         match &node.op {
             Op::Linear(_) => Work::default(),
-            Op::MatMul => Work {
-                macs: self.matmul(index, node),
+            Op::MatMul | Op::Dot { .. } => Work {
+                macs: self.product(index, node),
                 ..launched
             },
             Op::Add | Op::Sub | Op::Mul | Op::Relu | Op::Clip { .. } => Work {
@@ -80,8 +80,8 @@ impl Site<'_> {
         }
     }
 
-    /// a `[.., M, K]` · b `[.., K, N]`; a is the feature, b stands where a weight would.
-    fn matmul(&self, index: usize, node: &Node) -> Macs {
+    /// a · b; a is the feature, b stands where a weight would.
+    fn product(&self, index: usize, node: &Node) -> Macs {
         let taken = |operand| {
             let params = self.plan.operand(self.graph, NodeId(index), operand);
             params.map_or(IntDtype::Int16, |params| params.dtype)

@@ -5,7 +5,7 @@ use dual16_nash::{
     elementwise::map_binary,
     linear::GemmShape,
     moves::{self, AxisSlice},
-    reduce::{reduce_max, reduce_mean_f32, reduce_sum_f32},
+    reduce::{reduce_dot_f32, reduce_max, reduce_mean_f32, reduce_sum_f32, reduced_count},
     tensor::{Tensor as Raw, TensorRef},
 };
 use ndarray::{ArrayView2, IxDyn};
@@ -54,6 +54,19 @@ pub(crate) fn run(
             operand(node, &inputs, 0)?,
             operand(node, &inputs, 1)?,
         )?),
+        Op::Dot {
+            mean,
+            axes,
+            keepdims,
+        } => {
+            let (a, b) = (operand(node, &inputs, 0)?, operand(node, &inputs, 1)?);
+            let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+            let divisor = match mean {
+                true => reduced_count(a.shape(), &axes).of(&node.name)?.max(1),
+                false => 1,
+            };
+            one(reduce_dot_f32(a, b, &axes, *keepdims, divisor as f64).of(&node.name)?)
+        }
         Op::Add => one(binary(node, &inputs, |a, b| a + b)?),
         Op::Sub => one(binary(node, &inputs, |a, b| a - b)?),
         Op::Mul => one(binary(node, &inputs, |a, b| a * b)?),

@@ -7,7 +7,7 @@ use dual16_nash::{
     linear::{AccumulatorPeak, RightOperand, matmul, matmul_acc},
     lut::Lut,
     moves,
-    reduce::{reduce_max, reduce_sum, reduced_count},
+    reduce::{reduce_dot, reduce_max, reduce_sum, reduced_count},
     requant::Rescale,
     scale::Scale,
     tensor::{Tensor as Raw, TensorRef},
@@ -155,6 +155,23 @@ fn compute<Y: QInt>(
                 out.extend(y);
                 Ok(())
             })
+        }
+        Op::Dot {
+            mean,
+            axes,
+            keepdims,
+        } => {
+            let (a, b) = (get(0)?, get(1)?);
+            let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+            let count = match mean {
+                true => reduced_count(a.shape, &axes).of(name)?,
+                false => 1,
+            };
+            let rescale = Rescale::of_dot(a.scale, b.scale, count, to);
+            let (y, own) =
+                reduce_dot(a.view(node)?, b.view(node)?, &axes, *keepdims, rescale).of(name)?;
+            *peak = peak.merge(own);
+            Ok(y)
         }
         Op::Linear(_) | Op::Lut(_) | Op::Move(_) | Op::Island(_) => Err(Error::FloatRun {
             node: node.name.clone(),

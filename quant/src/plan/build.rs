@@ -54,7 +54,13 @@ impl Plan {
                         builder.linear(index, node, linear, chosen)?;
                     }
                 }
-                Op::MatMul => builder.matmul(index, node)?,
+                Op::MatMul => {
+                    builder.product(index, node)?;
+                    if feeds_only_outputs(graph, node.outputs[0]) {
+                        builder.plan.values[node.outputs[0].0].effective = None;
+                    }
+                }
+                Op::Dot { .. } => builder.product(index, node)?,
                 Op::Move(_)
                 | Op::Reduce {
                     kind: ReduceKind::Max,
@@ -180,7 +186,7 @@ impl Builder<'_> {
 
     /// A GEMM of two activations: where the toolchain allows one int16 operand, the second one
     /// is taken as int8.
-    fn matmul(&mut self, index: usize, node: &Node) -> Result<()> {
+    fn product(&mut self, index: usize, node: &Node) -> Result<()> {
         let settings = self.source.settings;
         let rules = Rules::of(settings.march, settings.toolchain);
         let int16 = |id: &ValueId| {
@@ -213,9 +219,6 @@ impl Builder<'_> {
                     reason,
                 },
             );
-        }
-        if feeds_only_outputs(self.source.graph, node.outputs[0]) {
-            self.plan.values[node.outputs[0].0].effective = None;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! exact arithmetic, for places where an integer tensor of the plain way loses what the model's
 //! outputs need. One file a remedy; each finds its places in a graph and adds an alternative for each.
 
+mod dot;
 pub(crate) mod equalize;
 mod late_mean;
 mod split_operand;
@@ -10,11 +11,11 @@ mod two_tables;
 
 use std::{fmt, str::FromStr};
 
-use dual16_nash::legality::Rules;
+use dual16_nash::{dtype::IntDtype, legality::Rules};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    graph::{Extended, Graph, NodeId, ValueId},
+    graph::{Extended, Fragment, Graph, NodeId, Op, Stated, ValueId},
     plan::ScaleSource,
 };
 
@@ -23,6 +24,8 @@ use crate::{
 pub enum Remedy {
     /// A sum of squares in two ranges: small values apart from outliers.
     TwoRange,
+    /// A sum of squares as a product of a row with itself.
+    Dot,
     /// The mean of a LayerNorm taken away after the scaling.
     LateMean,
     /// A sum of exponentials in two tables: small values apart from large ones.
@@ -34,9 +37,10 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// Every remedy, cheapest first.
-    pub const ALL: [Remedy; 5] = [
+    /// Every remedy.
+    pub const ALL: [Remedy; 6] = [
         Remedy::TwoRange,
+        Remedy::Dot,
         Remedy::LateMean,
         Remedy::TwoTables,
         Remedy::SplitOperand,
@@ -47,6 +51,7 @@ impl Remedy {
     pub const fn name(self) -> &'static str {
         match self {
             Remedy::TwoRange => "two_range",
+            Remedy::Dot => "dot",
             Remedy::LateMean => "late_mean",
             Remedy::TwoTables => "two_tables",
             Remedy::SplitOperand => "split",
@@ -58,6 +63,7 @@ impl Remedy {
     pub const fn description(self) -> &'static str {
         match self {
             Remedy::TwoRange => "squares in two ranges, small values apart from outliers",
+            Remedy::Dot => "a sum of squares as a product of a row with itself",
             Remedy::LateMean => "the mean is taken away after the scaling, at its finer step",
             Remedy::TwoTables => "a sum of exp in two tables, small values at a step of their own",
             Remedy::SplitOperand => "second operand as two int8 planes, two products added",
@@ -102,7 +108,7 @@ pub struct Place {
 pub struct Places {
     /// The graph and the alternatives.
     pub extended: Extended,
-    /// By alternative.
+    /// By alternative; of those at one node the cheapest first.
     pub places: Vec<Place>,
 }
 
@@ -113,10 +119,18 @@ impl Places {
         let mut extension = source.graph.clone().extended();
         let mut places = Vec::new();
         let rules = Rules::of(source.settings.march, source.settings.toolchain);
+        let int16_operands = rules.max_int16_gemm_operands;
+        // One product is cheaper than two ranges, two with the planes between are dearer.
+        if int16_operands >= 2 {
+            dot::extend(source, int16_operands, &mut extension, &mut places);
+        }
         two_range::extend(source, &mut extension, &mut places);
+        if int16_operands < 2 {
+            dot::extend(source, int16_operands, &mut extension, &mut places);
+        }
         late_mean::extend(source, &mut extension, &mut places);
         two_tables::extend(source, &mut extension, &mut places);
-        if rules.max_int16_gemm_operands < 2 {
+        if int16_operands < 2 {
             split_operand::extend(source, &mut extension, &mut places);
         }
         equalize::extend(source, &mut extension, &mut places);
@@ -125,6 +139,35 @@ impl Places {
             places,
         }
     }
+}
+
+/// Whether a value is asked to be int16.
+fn is_int16(source: &ScaleSource<'_>, id: ValueId) -> bool {
+    let origin = source.graph.origin(id);
+    source.request.values[origin.0].dtype == IntDtype::Int16
+}
+
+/// A value as two int8 planes, hi and lo, which add up to it up to the rounding of lo. None where nothing
+/// was observed of it but 0.
+fn planes(
+    source: &ScaleSource<'_>,
+    fragment: &mut Fragment<'_>,
+    of: ValueId,
+) -> Option<[ValueId; 2]> {
+    // Every value is a multiple of its own int16 step, so that the planes lose nothing but where the
+    // largest is not a whole number of steps.
+    let step = largest(source, of)? / 127.0;
+    let whole = source.graph.value(of).shape.clone();
+    let stated = |scale| Stated {
+        dtype: Some(IntDtype::Int8),
+        scale: Some(scale),
+        room: None,
+    };
+    let quantize = Op::ToInt8 { step };
+    let high = fragment.node("hi", quantize, vec![of], whole.clone(), stated(step));
+    let rest = vec![of, high];
+    let low = fragment.node("lo", Op::Sub, rest, whole, stated(step / 254.0));
+    Some([high, low])
 }
 
 /// The largest magnitude that was observed of a value; None where it is 0 or nothing was.

@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, path::Path};
 
+use dual16_nash::Toolchain;
 use dual16_quant::{flow::Event, report::MendStep, settings::Settings};
 use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
 
@@ -117,6 +118,39 @@ fn squares_ruined_by_an_outlier_are_found_and_run_in_two_ranges() {
         mended.result()["mended"].as_array().unwrap().len(),
         steps.len()
     );
+}
+
+/// Where a GEMM takes two int16 operands, the product of a row with itself is cheaper than two ranges.
+#[test]
+fn where_it_is_legal_the_sum_of_squares_is_a_product() {
+    let folder = tempfile::tempdir().unwrap();
+    outlier(folder.path());
+    let settings = Settings {
+        toolchain: Toolchain::Oe32,
+        ..mending(32.0)
+    };
+    let job = job(folder.path().to_str().unwrap(), settings);
+    let mended = run(&job).unwrap();
+    let steps = steps(&mended);
+    let first = steps.first().unwrap();
+    assert_eq!(
+        (first.op.as_str(), first.to.as_str()),
+        ("norm.mul", "dot"),
+        "{steps:?}"
+    );
+    assert!(first.kept && first.left < 0.1, "{first:?}");
+    assert_eq!(first.added_macs, (ROWS * WIDTH) as i64);
+    assert!(output_db(&mended) >= 32.0, "{}", output_db(&mended));
+    let result = mended.result();
+    let operators = result["estimate"]["operators"].as_array().unwrap();
+    let product = operators
+        .iter()
+        .find(|own| own["name"] == "norm.dot.matmul")
+        .unwrap();
+    assert_eq!(product["op"], "MatMul");
+    assert_eq!(product["macs"]["double int16 macs"], ROWS * WIDTH);
+    let backwards = run_in_order(&job, |maps| maps.reverse()).unwrap();
+    assert_eq!(mended.files, backwards.files);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dual16_nash::Toolchain;
 use dual16_quant::{
     batch::Batch,
     graph::{NodeId, ValueId},
@@ -15,7 +16,7 @@ use dual16_quant::{
 use crate::shared::{Sample, data, made::Made, reference};
 
 /// What calibration would have seen of every value in one batch.
-fn observed(sample: &Sample) -> Calibration {
+pub fn observed(sample: &Sample) -> Calibration {
     let values = reference::run(sample);
     let statistics = values.iter().map(|(id, value)| {
         let floats: Vec<f32> = value.iter().map(|&x| x as f32).collect();
@@ -92,9 +93,16 @@ fn every_remedy_is_exact_in_real_arithmetic() {
         || Sample::load(&data("digits")),
         many_classes,
     ];
-    for load in models {
+    let toolchains = [Toolchain::Oe31, Toolchain::Oe32];
+    let cases = models
+        .into_iter()
+        .flat_map(|load| toolchains.map(|of| (load, of)));
+    for (load, toolchain) in cases {
         let mut sample = load();
-        let settings = Settings::default();
+        let settings = Settings {
+            toolchain,
+            ..Settings::default()
+        };
         let mut calibration = observed(&sample);
         // Powers of two, by which an f32 is divided exactly.
         calibration.columns = sample

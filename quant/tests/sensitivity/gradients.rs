@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dual16_quant::{
-    graph::{ValueId, ValueKind},
+    graph::{NodeId, Op, ValueId, ValueKind},
     sensitivity::gradients,
     tensor::Tensor,
 };
@@ -44,7 +44,11 @@ pub fn check(made: Made, shape: &[usize], seed: f32) -> usize {
             x.mapv_inplace(|x| x + 0.37 * (seed * (1.0 + x)).sin());
         }
     }
-    let planned = Planned::new(Sample::new(made.model(), batch));
+    check_sample(Sample::new(made.model(), batch), seed)
+}
+
+fn check_sample(sample: Sample, seed: f32) -> usize {
+    let planned = Planned::new(sample);
     let analysis = planned.analysis();
     let values = planned.values(&analysis);
     let graph = planned.graph();
@@ -357,5 +361,43 @@ proptest! {
         let last = names.len() - 1;
         let made = made.node("Add", &[&names[last], &names[last - 1]], &["y"]);
         check(made, &SHAPE, seed);
+    }
+}
+
+/// A sum of products over some axes stands in no model as it is.
+#[test]
+fn sums_of_products_pass_back_the_other_factor() {
+    for mean in [false, true] {
+        for (axes, keepdims) in [(vec![2], true), (vec![1], false), (vec![0, 2], false)] {
+            let reduce = if mean { "ReduceMean" } else { "ReduceSum" };
+            let list: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+            let made = x()
+                .constant("c", &SHAPE, &curve(24))
+                .node("Add", &["x", "c"], &["a"])
+                .node("Mul", &["x", "a"], &["product"])
+                .node(reduce, &["product"], &["y"])
+                .ints("axes", &list)
+                .int("keepdims", keepdims.into())
+                .opset(11);
+            let mut sample = Sample::new(made.model(), made::batch(&SHAPE));
+            let graph = &mut sample.graph;
+            let ids: Vec<NodeId> = graph.running().map(|(id, _)| id).collect();
+            let [.., product, sum] = ids.as_slice() else {
+                panic!("{ids:?}")
+            };
+            let factors = graph.node(*product).inputs.clone();
+            let sum = &mut graph.nodes[sum.0];
+            assert!(matches!(sum.op, Op::Reduce { .. }), "{:?}", sum.op);
+            sum.op = Op::Dot {
+                mean,
+                axes,
+                keepdims,
+            };
+            sum.inputs = factors;
+            let graph = sample.graph.clone().extended().finish().choose(&[]);
+            sample.graph = graph;
+            assert_eq!(sample.graph.running().count(), 2);
+            assert!(check_sample(sample, 1.0) >= 48);
+        }
     }
 }

@@ -354,15 +354,14 @@ impl<'a> Ledger<'a> {
     /// What can stand in for a node, the cheapest first; one at a time.
     fn remedies(&self, node: NodeId, made: &[Change]) -> Vec<Change> {
         let places = self.places.places.iter().enumerate();
-        let mut of_node: Vec<_> = places
+        let of_node: Vec<Change> = places
             .filter(|(_, place)| place.node == node)
-            .map(|(index, place)| (place.remedy, Change::Remedy(index)))
+            .map(|(index, _)| Change::Remedy(index))
             .collect();
-        if of_node.iter().any(|(_, change)| made.contains(change)) {
+        if of_node.iter().any(|change| made.contains(change)) {
             return Vec::new();
         }
-        of_node.sort_unstable();
-        of_node.into_iter().map(|(_, change)| change).collect()
+        of_node
     }
 
     /// int16 for a value that is int8 and not by name.

@@ -16,6 +16,7 @@ pub fn kind(op: &Op) -> String {
     match op {
         Op::Linear(_) => "Linear".to_owned(),
         Op::MatMul => "MatMul".to_owned(),
+        Op::Dot { .. } => "Dot".to_owned(),
         Op::Add => "Add".to_owned(),
         Op::Sub => "Sub".to_owned(),
         Op::Mul => "Mul".to_owned(),
@@ -135,6 +136,24 @@ fn compute(op: &Op, inputs: &[&Array]) -> Array {
             inputs[0].mapv(|x| (x / step).round().clamp(-128.0, 127.0) * step)
         }
         Op::Lut(function) => inputs[0].mapv(|x| function.eval(x)),
+        Op::Dot {
+            mean,
+            axes,
+            keepdims,
+        } => {
+            let kind = match mean {
+                true => ReduceKind::Mean,
+                false => ReduceKind::Sum,
+            };
+            let (axes, keepdims) = (axes.clone(), *keepdims);
+            let products = inputs[0] * inputs[1];
+            let sum = Op::Reduce {
+                kind,
+                axes,
+                keepdims,
+            };
+            compute(&sum, &[&products])
+        }
         Op::Concat { axis } => {
             let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
             concatenate(Axis(*axis), &views).unwrap()
