@@ -57,12 +57,19 @@ impl Site<'_> {
                 let from = self.inputs_widest(node);
                 Work::requantize(from, IntDtype::Int8, made(self.graph, node)).plus(launched)
             }
+            // Two sums, a difference, a square and a product.
+            Op::LayerNormFp16 { .. } => Work {
+                fp16_elements: read(self.graph, node).saturating_mul(5),
+                dequantized_bytes: self.sum(node.inputs.iter()),
+                quantized_bytes: self.sum(node.outputs.iter()),
+                ..launched
+            },
             Op::Lut(_) => Work {
                 lut: Elements::of(self.widest(node), made(self.graph, node)),
                 ..launched
             },
             // The same bytes under another shape.
-            Op::Move(Move::Reshape) => Work::default(),
+            Op::Move(Move::Reshape | Move::Unsqueeze { .. }) => Work::default(),
             Op::Concat { .. } | Op::Move(_) => Work {
                 moved_bytes: self.sum(node.outputs.iter()).saturating_mul(2),
                 ..launched
@@ -109,7 +116,8 @@ impl Site<'_> {
     /// What comes from and goes to memory outside the chip.
     fn memory(&self, id: NodeId, node: &Node) -> Work {
         // A new shape touches nothing, wherever the tensor lies.
-        let large = |id| !matches!(node.op, Op::Move(Move::Reshape)) && self.is_large(id);
+        let is_shape = matches!(node.op, Op::Move(Move::Reshape | Move::Unsqueeze { .. }));
+        let large = |id| !is_shape && self.is_large(id);
         let loads = |input: &&ValueId| brings_in(self.graph, id, **input) || large(**input);
         let stores = |output: &&ValueId| self.graph.is_output(**output) || large(**output);
         Work {

@@ -2,6 +2,7 @@
 //! which holds both dtypes; results are made in the output's dtype at once.
 
 use dual16_nash::{
+    decompose,
     dtype::{IntDtype, QInt},
     elementwise,
     linear::{AccumulatorPeak, RightOperand, matmul, matmul_acc},
@@ -14,7 +15,7 @@ use dual16_nash::{
 };
 use ndarray::IxDyn;
 
-use super::ops_f32::{batched_matmul, moved, operand};
+use super::ops_f32::{batched_matmul, moved, operand, row_length};
 use crate::{
     Error, Result,
     error::KernelContext,
@@ -173,10 +174,12 @@ fn compute<Y: QInt>(
             *peak = peak.merge(own);
             Ok(y)
         }
-        Op::Linear(_) | Op::Lut(_) | Op::Move(_) | Op::Island(_) => Err(Error::FloatRun {
-            node: node.name.clone(),
-            reason: "it is no plain integer operation".to_owned(),
-        }),
+        Op::Linear(_) | Op::LayerNormFp16 { .. } | Op::Lut(_) | Op::Move(_) | Op::Island(_) => {
+            Err(Error::FloatRun {
+                node: node.name.clone(),
+                reason: "it is no plain integer operation".to_owned(),
+            })
+        }
     }
 }
 
@@ -205,6 +208,21 @@ pub(super) fn matmul_high_precision(
         node: node.name.clone(),
         reason: error.to_string(),
     })
+}
+
+/// A LayerNorm in fp16, in floats.
+pub(super) fn layer_norm_fp16(
+    node: &Node,
+    x: &QTensor,
+    (axes, eps): (usize, f64),
+) -> Result<Tensor> {
+    let x = x.dequantize();
+    let mut y = Tensor::zeros(x.raw_dim());
+    let width = row_length(x.shape(), axes);
+    if let (Some(x), Some(y)) = (x.as_slice(), y.as_slice_mut()) {
+        decompose::layer_norm_fp16(x, width, eps, y).of(&node.name)?;
+    }
+    Ok(y)
 }
 
 /// A table.

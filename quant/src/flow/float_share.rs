@@ -1,4 +1,4 @@
-//! How much of a quantized model still runs in float.
+//! How much of a quantized model still runs in float, fp16 included.
 
 use super::{Notice, session::Session};
 use crate::{
@@ -72,6 +72,10 @@ impl FloatShare {
                 {
                     *kinds.entry(&island.op_type).or_default() += 1;
                     macs[1] = macs[1].saturating_add(island_macs(session, node, island));
+                    true
+                }
+                Op::LayerNormFp16 { .. } => {
+                    *kinds.entry(node.op.name()).or_default() += 1;
                     true
                 }
                 _ => {

@@ -178,6 +178,13 @@ pub enum Op {
         /// Finite and > 0; the scale of the output.
         step: f32,
     },
+    /// (x - mean) / sqrt(var + eps) over the last axes, in fp16 between a dequantize and a quantize.
+    LayerNormFp16 {
+        /// How many axes, > 0.
+        axes: usize,
+        /// Added to the variance.
+        eps: f64,
+    },
     /// A function of one variable, by table on the chip.
     Lut(LutFunction),
     /// Values move, none changes; the scale is kept.
@@ -204,6 +211,7 @@ impl Op {
             Op::Relu => "Relu",
             Op::Clip { .. } => "Clip",
             Op::ToInt8 { .. } => "Quantize",
+            Op::LayerNormFp16 { .. } => "LayerNormFp16",
             Op::Lut(function) => function.name(),
             Op::Move(_) => "Move",
             Op::Island(island) => &island.op_type,
@@ -237,6 +245,11 @@ pub enum Move {
     /// Same elements in the same order (Reshape, Squeeze, Unsqueeze, Flatten, Identity, Dropout);
     /// the new shape is the one the float run gives.
     Reshape,
+    /// A new axis of length 1.
+    Unsqueeze {
+        /// Where it is then, in [0, rank].
+        axis: usize,
+    },
     /// Permutation of axes.
     Transpose {
         /// Output axis i is input axis `perm[i]`.

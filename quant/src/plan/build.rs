@@ -66,6 +66,7 @@ impl Plan {
                     kind: ReduceKind::Max,
                     ..
                 } => builder.keep_scale(node),
+                Op::LayerNormFp16 { .. } => builder.fp16(node),
                 &Op::Lut(function) => builder.table(index, node, function)?,
                 _ => {}
             }
@@ -247,6 +248,18 @@ impl Builder<'_> {
             self.plan.divisions.insert(index, division);
         }
         Ok(())
+    }
+
+    /// Says of an operator what is known of it.
+    fn fp16(&mut self, node: &Node) {
+        self.notices.push(Notice {
+            warning: true,
+            code: "FP16".to_owned(),
+            subject: node.name.clone(),
+            message: "it runs in fp16 (--allow-fp16): that the chip has it is an assumption from public \
+                      notes, every step is rounded as this simulation chooses, and its cost is a guess"
+                .to_owned(),
+        });
     }
 
     /// Settings of inner tensors that the chosen way does not have. A glob means what is there: that it

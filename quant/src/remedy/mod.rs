@@ -4,7 +4,9 @@
 
 mod dot;
 pub(crate) mod equalize;
+mod fp16;
 mod late_mean;
+mod mul_sum;
 mod split_operand;
 mod two_range;
 mod two_tables;
@@ -26,24 +28,30 @@ pub enum Remedy {
     TwoRange,
     /// A sum of squares as a product of a row with itself.
     Dot,
+    /// The core of a LayerNorm in fp16.
+    Fp16,
     /// The mean of a LayerNorm taken away after the scaling.
     LateMean,
     /// A sum of exponentials in two tables: small values apart from large ones.
     TwoTables,
     /// The second operand of a MatMul as two int8 planes.
     SplitOperand,
+    /// A MatMul as products and sums on the vector unit.
+    MulSum,
     /// Columns of a Linear's input equalized, for a fit of its weight.
     Equalize,
 }
 
 impl Remedy {
     /// Every remedy.
-    pub const ALL: [Remedy; 6] = [
+    pub const ALL: [Remedy; 8] = [
         Remedy::TwoRange,
         Remedy::Dot,
+        Remedy::Fp16,
         Remedy::LateMean,
         Remedy::TwoTables,
         Remedy::SplitOperand,
+        Remedy::MulSum,
         Remedy::Equalize,
     ];
 
@@ -52,9 +60,11 @@ impl Remedy {
         match self {
             Remedy::TwoRange => "two_range",
             Remedy::Dot => "dot",
+            Remedy::Fp16 => "fp16",
             Remedy::LateMean => "late_mean",
             Remedy::TwoTables => "two_tables",
             Remedy::SplitOperand => "split",
+            Remedy::MulSum => "mul_sum",
             Remedy::Equalize => "eq",
         }
     }
@@ -64,9 +74,11 @@ impl Remedy {
         match self {
             Remedy::TwoRange => "squares in two ranges, small values apart from outliers",
             Remedy::Dot => "a sum of squares as a product of a row with itself",
+            Remedy::Fp16 => "a LayerNorm in fp16, which no public document promises",
             Remedy::LateMean => "the mean is taken away after the scaling, at its finer step",
             Remedy::TwoTables => "a sum of exp in two tables, small values at a step of their own",
             Remedy::SplitOperand => "second operand as two int8 planes, two products added",
+            Remedy::MulSum => "products and their sum on the vector unit, each rounded to int16",
             Remedy::Equalize => "columns of a Linear's input divided, its weight multiplied",
         }
     }
@@ -128,10 +140,17 @@ impl Places {
         if int16_operands < 2 {
             dot::extend(source, int16_operands, &mut extension, &mut places);
         }
+        if source.settings.allow_fp16 {
+            fp16::extend(source, &mut extension, &mut places);
+        }
         late_mean::extend(source, &mut extension, &mut places);
         two_tables::extend(source, &mut extension, &mut places);
         if int16_operands < 2 {
             split_operand::extend(source, &mut extension, &mut places);
+            // Checked where settings are made.
+            if let Ok(chip) = source.settings.chip() {
+                mul_sum::extend(source, &chip, &mut extension, &mut places);
+            }
         }
         equalize::extend(source, &mut extension, &mut places);
         Places {

@@ -132,6 +132,7 @@ fn outlier(largest: f32) -> Sample {
 fn on(toolchain: Toolchain) -> Settings {
     Settings {
         toolchain,
+        allow_fp16: true,
         ..Settings::default()
     }
 }
@@ -146,4 +147,62 @@ fn products_of_rows_with_themselves_lose_no_square() {
             assert!(dot > plain + 10.0 && dot > 35.0, "{toolchain}: {trials:?}");
         }
     }
+}
+
+/// A float has a step of its own for each number, and an end: the square of 300 is beyond it.
+#[test]
+fn fp16_holds_far_apart_rows_and_no_large_squares() {
+    let settings = on(Toolchain::Oe31);
+    let fp16 = |largest| trials(outlier(largest), &settings)[&Some(Remedy::Fp16)];
+    let [validation, converted] = fp16(200.0);
+    println!("{validation:.1} {converted:.1}");
+    // What is left is the step of its input.
+    assert!(
+        validation > 50.0 && converted > 50.0,
+        "{validation} {converted}"
+    );
+    let [_, beyond] = fp16(300.0);
+    assert!(beyond < 20.0, "{beyond}");
+    let not_asked = Settings {
+        allow_fp16: false,
+        ..settings
+    };
+    assert!(!trials(outlier(200.0), &not_asked).contains_key(&Some(Remedy::Fp16)));
+}
+
+/// Scores of attention, the second operand with an outlier.
+fn scores() -> Sample {
+    let made = Made::new(&[2, 24, 16])
+        .node("Relu", &["x"], &["r"])
+        .node("Transpose", &["r"], &["t"])
+        .ints("perm", &[0, 2, 1])
+        .node("MatMul", &["x", "t"], &["y"]);
+    let mut x = ndarray::Array3::from_shape_fn((2, 24, 16), |(batch, row, i)| {
+        (0.7 * (batch * 384 + row * 16 + i) as f32).sin() + (1.9 * i as f32).cos()
+    });
+    x[[1, 3, 5]] = 60.0;
+    let batch = Batch::from([("x".to_owned(), Datum::F32(x.into_dyn()))]);
+    Sample::new(made.model(), batch)
+}
+
+#[test]
+fn products_on_the_vector_unit_keep_both_operands() {
+    let trials = trials(scores(), &on(Toolchain::Oe31));
+    println!("{trials:.1?}");
+    let of = |remedy| trials[&remedy][1];
+    let [plain, split, mul_sum] = [None, Some(Remedy::SplitOperand), Some(Remedy::MulSum)].map(of);
+    assert!(mul_sum > plain + 6.0, "{trials:?}");
+    assert!(
+        split > mul_sum,
+        "one scale for the sum, none for each product: {trials:?}"
+    );
+    // A GEMM that takes both as they are needs neither.
+    let native = self::trials(scores(), &on(Toolchain::Oe32));
+    assert_eq!(native.keys().collect::<Vec<_>>(), [&None]);
+    // Nor is it offered where its products do not stay on the chip.
+    let small = Settings {
+        chip_toml: "[nash-m]\non_chip_mib = 0.01\n".to_owned(),
+        ..on(Toolchain::Oe31)
+    };
+    assert!(!self::trials(scores(), &small).contains_key(&Some(Remedy::MulSum)));
 }

@@ -101,6 +101,7 @@ fn every_remedy_is_exact_in_real_arithmetic() {
         let mut sample = load();
         let settings = Settings {
             toolchain,
+            allow_fp16: true,
             ..Settings::default()
         };
         let mut calibration = observed(&sample);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dual16_quant::{
-    graph::{NodeId, Op, ValueId, ValueKind},
+    graph::{Graph, Move, NodeId, Op, ValueId, ValueKind},
     sensitivity::gradients,
     tensor::Tensor,
 };
@@ -364,6 +364,48 @@ proptest! {
     }
 }
 
+/// A graph whose nodes were changed.
+fn without_dead(sample: &Sample) -> Graph {
+    sample.graph.clone().extended().finish().choose(&[])
+}
+
+/// A LayerNorm in one piece and a new axis stand in no model as they are.
+#[test]
+fn a_layer_norm_and_a_new_axis_pass_back_what_they_are_given() {
+    for (axes, first) in [(1, 2), (2, 1)] {
+        let made = x()
+            .opset(17)
+            .constant(
+                "gamma",
+                &SHAPE[first..],
+                &curve(SHAPE[first..].iter().product()),
+            )
+            .node("LayerNormalization", &["x", "gamma"], &["normal"])
+            .int("axis", first as i64)
+            .indices("at", &[1])
+            .node("Unsqueeze", &["normal", "at"], &["y"]);
+        let mut sample = Sample::new(made.model(), made::batch(&SHAPE));
+        let input = sample.graph.inputs[0];
+        for node in &mut sample.graph.nodes {
+            if node.name.ends_with("out_mul") {
+                node.op = Op::LayerNormFp16 { axes, eps: 1e-5 };
+                node.inputs = vec![input];
+            }
+            if matches!(node.op, Op::Move(_)) {
+                node.op = Op::Move(Move::Unsqueeze { axis: 1 });
+            }
+        }
+        sample.graph = without_dead(&sample);
+        let kinds = sample
+            .graph
+            .running()
+            .map(|(_, node)| reference::kind(&node.op));
+        let kinds: Vec<String> = kinds.collect();
+        assert_eq!(kinds, ["LayerNormFp16", "Mul", "Unsqueeze"]);
+        assert!(check_sample(sample, 1.0) > 24);
+    }
+}
+
 /// A sum of products over some axes stands in no model as it is.
 #[test]
 fn sums_of_products_pass_back_the_other_factor() {
@@ -394,8 +436,7 @@ fn sums_of_products_pass_back_the_other_factor() {
                 keepdims,
             };
             sum.inputs = factors;
-            let graph = sample.graph.clone().extended().finish().choose(&[]);
-            sample.graph = graph;
+            sample.graph = without_dead(&sample);
             assert_eq!(sample.graph.running().count(), 2);
             assert!(check_sample(sample, 1.0) >= 48);
         }

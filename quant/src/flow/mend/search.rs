@@ -33,6 +33,8 @@ const MARGIN: f64 = 0.8;
 /// Share of all costs that a round leaves at least: what is far from float is not estimated well, and
 /// once the worst is gone the rest is measured again.
 const LEFT_BY_A_ROUND: f64 = 0.25;
+/// Share of all costs from which a remedy that stands gives way to the next dearer one.
+const STILL_MUCH: f64 = 0.25;
 /// A place that costs less than this share of what is left is not worth a change.
 const NEGLIGIBLE: f64 = 0.002;
 /// dB on rows held out from which a fit is tried.
@@ -191,7 +193,9 @@ impl<'a> Ledger<'a> {
                 break;
             }
             let untried = |change: &Change| !made.contains(change) && !refused.contains(change);
-            let Some(change) = self.changes(spot, made).into_iter().find(untried) else {
+            let still_much = cost >= STILL_MUCH * all;
+            let changes = self.changes(spot, made, still_much);
+            let Some(change) = changes.into_iter().find(untried) else {
                 continue;
             };
             left -= cost * (1.0 - self.expected(change));
@@ -200,7 +204,12 @@ impl<'a> Ledger<'a> {
                 spot,
                 before: self.energies_at(spot),
                 work: self.work_at(spot),
-                told: self.told(spot, &rows, change, cost / all.max(f64::MIN_POSITIVE)),
+                told: self.told(
+                    (spot, &rows),
+                    change,
+                    cost / all.max(f64::MIN_POSITIVE),
+                    made,
+                ),
             });
         }
         next
@@ -325,7 +334,7 @@ impl<'a> Ledger<'a> {
         match (row, row.node(graph)) {
             (Row::Weight(id), _) => Spot::Linear(id.0),
             (Row::Operand(id, _), _) if linear(id) => Spot::Linear(id.0),
-            (Row::Converted(id), _) => Spot::Table(id.0),
+            (Row::Converted(id), _) if matches!(graph.node(id).op, Op::Lut(_)) => Spot::Table(id.0),
             (row, Some(id)) => match (self.place_of.get(&id.0), row) {
                 (Some(&place), _) => Spot::Place(place),
                 (None, Row::Activation(value) | Row::Constant(value)) => Spot::Value(value.0),
@@ -334,15 +343,16 @@ impl<'a> Ledger<'a> {
                 }
             },
             (Row::Activation(value) | Row::Constant(value), None) => Spot::Value(value.0),
-            (Row::Operand(id, _), None) => Spot::Linear(id.0),
+            (Row::Operand(id, _) | Row::Converted(id), None) => Spot::Linear(id.0),
         }
     }
 
-    /// What could be done at a place, the cheapest first.
-    fn changes(&self, spot: Spot, made: &[Change]) -> Vec<Change> {
+    /// What could be done at a place, the cheapest first; where it still costs much, in the stead of what
+    /// was done.
+    fn changes(&self, spot: Spot, made: &[Change], still_much: bool) -> Vec<Change> {
         match spot {
             Spot::Place(place) => match self.places.places.get(place) {
-                Some(place) => self.remedies(place.node, made),
+                Some(place) => self.remedies(place.node, made, still_much),
                 None => Vec::new(),
             },
             Spot::Table(table) => vec![Change::Division(table)],
@@ -351,17 +361,29 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// What can stand in for a node, the cheapest first; one at a time.
-    fn remedies(&self, node: NodeId, made: &[Change]) -> Vec<Change> {
+    /// What can stand in for a node, the cheapest first; one at a time, of which the last made runs.
+    fn remedies(&self, node: NodeId, made: &[Change], still_much: bool) -> Vec<Change> {
         let places = self.places.places.iter().enumerate();
-        let of_node: Vec<Change> = places
+        let mut of_node: Vec<Change> = places
             .filter(|(_, place)| place.node == node)
             .map(|(index, _)| Change::Remedy(index))
             .collect();
-        if of_node.iter().any(|change| made.contains(change)) {
-            return Vec::new();
+        match of_node.iter().rposition(|change| made.contains(change)) {
+            Some(standing) if still_much => of_node.split_off(standing + 1),
+            Some(_) => Vec::new(),
+            None => of_node,
         }
-        of_node
+    }
+
+    /// What runs at a place now.
+    fn standing(&self, place: usize, made: &[Change]) -> &'static str {
+        let node = self.places.places.get(place).map(|place| place.node);
+        let here = made.iter().rev().filter_map(|change| match change {
+            Change::Remedy(index) => self.places.places.get(*index),
+            _ => None,
+        });
+        let mut here = here.filter(|place| Some(place.node) == node);
+        here.next().map_or("plain", |place| place.remedy.name())
     }
 
     /// int16 for a value that is int8 and not by name.
@@ -431,7 +453,13 @@ impl<'a> Ledger<'a> {
     }
 
     /// What is told of a change.
-    fn told(&self, spot: Spot, rows: &[Row], change: Change, share: f64) -> MendStep {
+    fn told(
+        &self,
+        (spot, rows): (Spot, &[Row]),
+        change: Change,
+        share: f64,
+        made: &[Change],
+    ) -> MendStep {
         let graph = &self.session.graph;
         let first = rows.first();
         let name = first.map_or("", |row| row.name(graph));
@@ -450,7 +478,8 @@ impl<'a> Ledger<'a> {
                 Some(plan) => plan.way_name(),
                 None => String::new(),
             },
-            Spot::Place(_) | Spot::Table(_) => "plain".to_owned(),
+            Spot::Place(place) => self.standing(place, made).to_owned(),
+            Spot::Table(_) => "plain".to_owned(),
             Spot::Value(_) => "int8".to_owned(),
         };
         MendStep {

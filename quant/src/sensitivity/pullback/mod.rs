@@ -7,6 +7,7 @@
 mod function;
 mod island;
 mod matmul;
+mod normalized;
 mod window;
 
 use std::borrow::Cow;
@@ -14,7 +15,7 @@ use std::borrow::Cow;
 use dual16_nash::tensor::TensorRef;
 use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
 
-use self::{matmul::Factors, window::Window};
+use self::{matmul::Factors, normalized::Normalized, window::Window};
 use super::{analysis::Analysis, values::FloatValues};
 use crate::{
     Error, Result,
@@ -39,6 +40,8 @@ pub(super) enum Local<'v> {
     },
     /// y = x W^T.
     Linear(&'v Linear),
+    /// A LayerNorm without weight and bias.
+    Normalized(Normalized),
     /// A factor of a product of two activations.
     MatMul(Factors<'v>),
     /// A convolution or an average over windows.
@@ -124,6 +127,7 @@ impl<'v> Local<'v> {
             }
             // A staircase: on the whole it passes everything.
             Op::ToInt8 { .. } => picked(None, Factor::All(1.0)),
+            &Op::LayerNormFp16 { axes, eps } => Local::Normalized(Normalized::new(x, y, axes, eps)),
             Op::Lut(function) => picked(None, Factor::Each(function::slopes(*function, x, y))),
             Op::Move(movement) => {
                 let shapes = values.shapes(node);
@@ -205,6 +209,7 @@ impl<'v> Local<'v> {
                     }
                 }
             }
+            Local::Normalized(normalized) => normalized.pull(y, x),
             Local::MatMul(factors) => factors.pull(y, x),
             Local::Window(window) => window.pull(y, x),
             // All lanes at once.
