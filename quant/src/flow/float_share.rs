@@ -6,6 +6,8 @@ use crate::{
     graph::{Island, Node, Op, ValueId},
 };
 
+/// Code of the notice.
+pub(super) const PARTLY_FLOAT: &str = "PARTLY_FLOAT";
 /// A share above this makes a model partly float.
 const PARTLY: f64 = 0.01;
 /// Operators that are named, at most.
@@ -44,7 +46,7 @@ pub(super) fn told(session: &Session) -> Result<Option<Notice>> {
         }),
         false => Ok(Some(Notice {
             warning: true,
-            code: "PARTLY_FLOAT".to_owned(),
+            code: PARTLY_FLOAT.to_owned(),
             subject: "model".to_owned(),
             message,
         })),

@@ -38,7 +38,7 @@ pub enum Remedy {
     SplitOperand,
     /// A MatMul as products and sums on the vector unit.
     MulSum,
-    /// Columns of a Linear's input equalized, for a fit of its weight.
+    /// Columns of what Linears read equalized, for fits of their weights.
     Equalize,
 }
 
@@ -107,7 +107,7 @@ impl FromStr for Remedy {
 pub struct Place {
     /// What stands there.
     pub remedy: Remedy,
-    /// The node whose output it makes instead; of an equalization, the Linear that it is for.
+    /// The node whose output it makes instead; of an equalization, the first of the Linears that it is for.
     pub node: NodeId,
     /// Nodes that it makes needless with that one, where nothing else reads what they make.
     pub with: Vec<NodeId>,
@@ -125,6 +125,15 @@ pub struct Places {
 }
 
 impl Places {
+    /// The Linears that the equalization of a Linear's input is for, itself among them; none where there is
+    /// no such place.
+    pub(crate) fn equalized_with(&self, linear: usize) -> &[NodeId] {
+        let divided = self.extended.alternatives().iter();
+        let mut readers = divided.filter_map(|alternative| alternative.divided.as_ref());
+        let with = readers.find(|(readers, _)| readers.contains(&NodeId(linear)));
+        with.map_or(&[], |(readers, _)| readers)
+    }
+
     /// Looks through a graph. What a remedy's constants depend on is read from the calibration, so
     /// equal calibrations give equal places.
     pub fn of(source: &ScaleSource<'_>) -> Places {
@@ -140,7 +149,7 @@ impl Places {
         if int16_operands < 2 {
             dot::extend(source, int16_operands, &mut extension, &mut places);
         }
-        if source.settings.allow_fp16 {
+        if source.settings.allow_fp16 && !source.settings.strict {
             fp16::extend(source, &mut extension, &mut places);
         }
         late_mean::extend(source, &mut extension, &mut places);

@@ -157,7 +157,7 @@ fn where_it_is_legal_the_sum_of_squares_is_a_product() {
     assert_eq!(mended.files, backwards.files);
 }
 
-/// Rows of 0.1 beside one of 200: their variances have no step in the integers of its own, however they
+/// Rows of 0.05 beside one of 200: their variances have no step in the integers of its own, however they
 /// are summed. fp16 has, and is tried after what needs no leave.
 #[test]
 fn fp16_is_taken_where_it_is_allowed_and_integers_do_not_help() {
@@ -169,7 +169,7 @@ fn fp16_is_taken_where_it_is_allowed_and_integers_do_not_help() {
         ("calib/002", 2),
         ("eval", 7),
     ] {
-        let mut x: Vec<f32> = tokens(batch).into_iter().map(|x| 0.3 * x).collect();
+        let mut x: Vec<f32> = tokens(batch).into_iter().map(|x| 0.1 * x).collect();
         x[5] = 200.0;
         write_tokens(&folder.path().join(format!("{name}.safetensors")), &x);
     }
@@ -177,7 +177,7 @@ fn fp16_is_taken_where_it_is_allowed_and_integers_do_not_help() {
     let run_with = |allow_fp16| {
         let settings = Settings {
             allow_fp16,
-            ..mending(26.0)
+            ..mending(24.0)
         };
         run(&job(model, settings)).unwrap()
     };
@@ -198,7 +198,7 @@ fn fp16_is_taken_where_it_is_allowed_and_integers_do_not_help() {
     );
     let last = tried.last().unwrap();
     assert!(last.0 != "plain" && last.1 == "fp16" && last.2, "{tried:?}");
-    assert!(output_db(&with) >= 26.0, "{}", output_db(&with));
+    assert!(output_db(&with) >= 24.0, "{}", output_db(&with));
     // What it is, is said.
     let notices = with.result()["notices"].as_array().unwrap().clone();
     let told = |code: &str| {
@@ -207,6 +207,8 @@ fn fp16_is_taken_where_it_is_allowed_and_integers_do_not_help() {
             .clone()
     };
     assert_eq!(told("FP16")["subject"], "norm.fp16.layer_norm");
+    let message = told("PARTLY_FLOAT")["message"].to_string();
+    assert!(message.contains("1 LayerNormFp16"), "{message}");
     let result = with.result();
     let operators = result["estimate"]["operators"].as_array().unwrap();
     let norm = operators
