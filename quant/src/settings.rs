@@ -56,6 +56,9 @@ pub struct Settings {
     pub output_targets: Vec<OutputTarget>,
     /// TOML laid over what the cost model takes the chip to be.
     pub chip_toml: String,
+    /// Remedies may run in fp16, of which nothing public says what it costs; not where the model is to be
+    /// strictly integer.
+    pub allow_fp16: bool,
     /// A model of which more than 1 % would run in float is refused.
     pub strict: bool,
     /// Everything that any observer needs is kept.
@@ -102,6 +105,7 @@ impl Default for Settings {
             freeze_integers: false,
             output_targets: Vec::new(),
             chip_toml: String::new(),
+            allow_fp16: false,
             strict: false,
             keep_statistics: false,
             save_outputs: false,

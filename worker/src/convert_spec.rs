@@ -180,6 +180,7 @@ fn settings(spec: &QuantizeSpec) -> Result<Settings, SpecError> {
         min_output_sqnr,
         by_name: named.collect::<Result<_, _>>()?,
         freeze_integers: spec.freeze_integers,
+        allow_fp16: spec.allow_fp16,
         strict: spec.strict,
         save_outputs: spec.save_outputs,
         keep_statistics: spec.keep_statistics,

@@ -113,6 +113,10 @@ pub struct SettingArgs {
     /// instead of computing them from the quantized values
     #[arg(long, env = "DUAL16_FREEZE_INTEGERS", value_parser = BoolishValueParser::new())]
     pub freeze_integers: bool,
+    /// Let a LayerNorm whose integers cost the outputs run in fp16: public notes name it for J6E/M, its cost is
+    /// not public
+    #[arg(long, env = "DUAL16_ALLOW_FP16", value_parser = BoolishValueParser::new())]
+    pub allow_fp16: bool,
     /// Refuse a model of which more than 1 % would run in float
     #[arg(long, env = "DUAL16_STRICT", value_parser = BoolishValueParser::new())]
     pub strict: bool,
@@ -241,6 +245,7 @@ impl SettingArgs {
             min_output_sqnr: Some(self.min_output_sqnr),
             settings: settings.into_iter().flatten().cloned().collect(),
             freeze_integers: self.freeze_integers,
+            allow_fp16: self.allow_fp16,
             strict: self.strict,
             chip: self.chip.clone().unwrap_or_default(),
             output_targets: self.output_target.clone(),

@@ -289,6 +289,7 @@ fn quantize_json(spec: &QuantizeSpec) -> Value {
         "min_layer_sqnr": spec.min_layer_sqnr,
         "min_output_sqnr": spec.min_output_sqnr,
         "strict": spec.strict,
+        "allow_fp16": spec.allow_fp16,
         "chip": spec.chip,
         "output_targets": spec.output_targets.iter().map(|target| json!({
             "output": target.output, "metric": target.metric, "value": target.value,

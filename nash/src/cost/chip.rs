@@ -26,6 +26,8 @@ pub enum Key {
     DoubleInt16Rate,
     /// Vector unit, 10^9 bytes of elements a second.
     VectorGbPerS,
+    /// fp16 arithmetic, 10^9 bytes of elements a second.
+    Fp16GbPerS,
     /// Elements of an addition that an element of a look-up table is worth.
     LutPasses,
     /// Moves, 10^9 bytes read and written a second.
@@ -46,13 +48,14 @@ pub enum Key {
 
 impl Key {
     /// Every key, in the order of the file.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Int8Tops,
         Self::MatrixUtilization,
         Self::FeatureInt8WeightInt16Rate,
         Self::FeatureInt16WeightInt8Rate,
         Self::DoubleInt16Rate,
         Self::VectorGbPerS,
+        Self::Fp16GbPerS,
         Self::LutPasses,
         Self::MoveGbPerS,
         Self::RequantizeGbPerS,
@@ -72,6 +75,7 @@ impl Key {
             Self::FeatureInt16WeightInt8Rate => "feature_int16_weight_int8_rate",
             Self::DoubleInt16Rate => "double_int16_rate",
             Self::VectorGbPerS => "vector_gb_per_s",
+            Self::Fp16GbPerS => "fp16_gb_per_s",
             Self::LutPasses => "lut_passes",
             Self::MoveGbPerS => "move_gb_per_s",
             Self::RequantizeGbPerS => "requantize_gb_per_s",

@@ -30,7 +30,7 @@ pub enum Bound {
     Launch,
     /// Multiply-accumulates on the matrix unit.
     Matrix,
-    /// Elementwise operations and reductions on the vector unit.
+    /// Elementwise operations and reductions on the vector unit, in integers and in fp16.
     Vector,
     /// Look-up tables.
     Lut,
@@ -88,7 +88,9 @@ impl Estimate {
                 .saturating_add(elements.int16.saturating_mul(2))
         };
         let vector_rate = chip.get(Key::VectorGbPerS);
-        let vector = per_second(bytes(work.vector), vector_rate);
+        let fp16 = work.fp16_elements.saturating_mul(2);
+        let vector = per_second(bytes(work.vector), vector_rate)
+            + per_second(fp16, chip.get(Key::Fp16GbPerS));
         let lut = per_second(bytes(work.lut), vector_rate / chip.get(Key::LutPasses));
         let moved = per_second(work.moved_bytes, chip.get(Key::MoveGbPerS));
         let requantize = per_second(work.requantized_bytes, chip.get(Key::RequantizeGbPerS));

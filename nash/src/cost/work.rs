@@ -113,6 +113,8 @@ pub struct Work {
     pub vector: Elements,
     /// Through look-up tables.
     pub lut: Elements,
+    /// Elements of fp16 arithmetic.
+    pub fp16_elements: u64,
     /// Bytes read and written to give values another place (transpose, slice, concat).
     pub moved_bytes: u64,
     /// Bytes read and written where a tensor goes from int8 to int16 or back.
@@ -123,7 +125,7 @@ pub struct Work {
     pub stored_bytes: u64,
     /// Operators that run in float outside the matrix and vector units.
     pub float_islands: u64,
-    /// Bytes of integers that become floats for them.
+    /// Bytes of integers that become floats for them, or for fp16 arithmetic.
     pub dequantized_bytes: u64,
     /// Bytes of integers that are made of their floats.
     pub quantized_bytes: u64,
@@ -149,6 +151,7 @@ impl Work {
             macs: self.macs.plus(other.macs),
             vector: self.vector.plus(other.vector),
             lut: self.lut.plus(other.lut),
+            fp16_elements: add(self.fp16_elements, other.fp16_elements),
             moved_bytes: add(self.moved_bytes, other.moved_bytes),
             requantized_bytes: add(self.requantized_bytes, other.requantized_bytes),
             loaded_bytes: add(self.loaded_bytes, other.loaded_bytes),

@@ -2,9 +2,11 @@
 //! last one in the user's dtype `[pub]`. The lists are data, for observers and for the float
 //! VALIDATION; [`LayerNorm`] and [`Softmax`] run them in integers.
 
+mod fp16;
 mod layer_norm;
 mod softmax;
 
+pub use fp16::layer_norm_fp16;
 pub use layer_norm::{LAYER_NORM, LayerNorm, LayerNormScales};
 pub use softmax::{SOFTMAX, Softmax, SoftmaxScales};
 

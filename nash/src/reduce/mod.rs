@@ -1,11 +1,14 @@
 //! Reductions over axes: integer ReduceSum and ReduceMean with one requantization of the exact sum
-//! `[pub]`, ReduceMax, and the fold they are made of.
+//! `[pub]`, ReduceMax, sums of products, and the fold they are made of.
 //!
 //! Integers may be added in any order, so their rows are loops for vectors ([`rows`]), with a twin
 //! `_on` an instruction set of the caller's choice. A sum of floats keeps its order, and a maximum
 //! of floats the sign of the zero that it met first.
 
+mod dot;
 mod rows;
+
+pub use dot::{reduce_dot, reduce_dot_f32, reduce_dot_on};
 
 use crate::dtype::QInt;
 use crate::elementwise::advance;

@@ -50,6 +50,46 @@ fn add_each<A: QInt>(row: &[A], sums: &mut [i64]) {
 }
 
 for_each_isa! {
+    /// Exact sum of products of two rows of one length.
+    pub(super) fn dot<A: QInt, B: QInt>(a: &[A], b: &[B]) -> i64 {
+        portable: dot_reference,
+        vector: dot_blocks,
+    }
+}
+
+/// Scalar reference.
+#[inline(always)]
+fn dot_reference<A: QInt, B: QInt>(a: &[A], b: &[B]) -> i64 {
+    a.iter().zip(b).map(|(a, b)| a.to_i64() * b.to_i64()).sum()
+}
+
+/// A product of two int16 fits i32; sums of two do not always, so each is widened.
+#[inline(always)]
+fn dot_blocks<A: QInt, B: QInt>(a: &[A], b: &[B]) -> i64 {
+    let mut sum = 0i64;
+    for (a, b) in a.iter().zip(b) {
+        sum = sum.wrapping_add(i64::from(a.to_i32().wrapping_mul(b.to_i32())));
+    }
+    sum
+}
+
+for_each_isa! {
+    /// `sums[i] += a[i] * b[i]`.
+    pub(super) fn add_products_to<A: QInt, B: QInt>(a: &[A], b: &[B], sums: &mut [i64]) {
+        portable: add_each_product,
+        vector: add_each_product,
+    }
+}
+
+#[inline(always)]
+fn add_each_product<A: QInt, B: QInt>(a: &[A], b: &[B], sums: &mut [i64]) {
+    for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+        // 2^33 products would be needed for it to wrap.
+        *sum = sum.wrapping_add(a.to_i64() * b.to_i64());
+    }
+}
+
+for_each_isa! {
     /// The larger of `max` and the row's largest value; the first of equals.
     pub(super) fn max<T: Ordered>(row: &[T], max: Option<T>) -> Option<T> {
         portable: max_row,

@@ -74,6 +74,12 @@ impl Rescale {
         Self::saturating(a.to_f64() * b.to_f64() / to.to_f64())
     }
 
+    /// From a sum of products to the scale of their mean over `count`, or of the sum where that is 1:
+    /// `a * b / (count * to)` in f64, saturating. The sum of no products is 0, and so is what is made of it.
+    pub fn of_dot(a: Scale, b: Scale, count: usize, to: Scale) -> Self {
+        Self::saturating(a.to_f64() * b.to_f64() / (count as f64 * to.to_f64()))
+    }
+
     /// From a sum over `count` values to the scale of their mean: `from / (count * to)` in f64,
     /// saturating. The sum of no values is 0, and so is what is made of it.
     pub fn of_mean(from: Scale, count: usize, to: Scale) -> Self {

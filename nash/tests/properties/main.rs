@@ -9,6 +9,7 @@
 mod cost;
 mod decompose;
 mod elementwise;
+mod fp16;
 mod linear;
 mod lut;
 mod moves;

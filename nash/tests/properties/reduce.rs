@@ -1,6 +1,9 @@
 //! Reductions against sums by hand.
 
-use dual16_nash::reduce::{reduce_max, reduce_mean_f32, reduce_sum, reduce_sum_f32, reduced_count};
+use dual16_nash::reduce::{
+    reduce_dot, reduce_dot_f32, reduce_max, reduce_mean_f32, reduce_sum, reduce_sum_f32,
+    reduced_count,
+};
 use dual16_nash::{Rescale, Scale, ShapeError, TensorRef};
 use proptest::prelude::*;
 
@@ -33,6 +36,43 @@ proptest! {
         let all = reduce_max(t, &[], false).unwrap();
         prop_assert_eq!((all.shape, all.data), (vec![], vec![*x.iter().max().unwrap()]));
     }
+}
+
+proptest! {
+    #[test]
+    fn sums_of_products_round_once(a: [i16; 24], b: [i16; 24], ratio in -8f64..-2.0) {
+        let rescale = Rescale::new(10f64.powf(ratio)).unwrap();
+        let (a_ref, b_ref) = (TensorRef::new(&a, &SHAPE).unwrap(), TensorRef::new(&b, &SHAPE).unwrap());
+        let (y, peak) = reduce_dot::<_, _, i16>(a_ref, b_ref, &[1, 2], false, rescale).unwrap();
+        let sums: Vec<i64> = (0..2).map(|i| {
+            (12 * i..12 * i + 12).map(|at| i64::from(a[at]) * i64::from(b[at])).sum()
+        }).collect();
+        prop_assert_eq!(y.shape, [2]);
+        let expected: Vec<i16> = sums.iter().map(|&sum| rescale.requant(sum)).collect();
+        prop_assert_eq!(y.data, expected);
+        prop_assert_eq!(peak.max_abs(), sums.iter().map(|sum| sum.unsigned_abs()).max().unwrap());
+
+        let floats = |x: &[i16; 24]| x.map(f32::from);
+        let (a, b) = (floats(&a), floats(&b));
+        let (a, b) = (TensorRef::new(&a, &SHAPE).unwrap(), TensorRef::new(&b, &SHAPE).unwrap());
+        let means = reduce_dot_f32(a, b, &[1, 2], true, 12.0).unwrap();
+        prop_assert_eq!(means.shape, [2, 1, 1]);
+        for (mean, &sum) in means.data.iter().zip(&sums) {
+            prop_assert_eq!(*mean, (sum as f64 / 12.0) as f32);
+        }
+    }
+}
+
+#[test]
+fn products_of_different_shapes_have_no_sum() {
+    let x = [0i16; 24];
+    let rescale = Rescale::new(1.0).unwrap();
+    let (a, b) = (
+        TensorRef::new(&x, &SHAPE).unwrap(),
+        TensorRef::new(&x, &[24]).unwrap(),
+    );
+    let error = reduce_dot::<_, _, i16>(a, b, &[0], false, rescale).unwrap_err();
+    assert!(matches!(error, ShapeError::Broadcast { .. }), "{error}");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //! against the scalar reference, to the bit; the portable one is the reference.
 
 use dual16_nash::elementwise::{add_on, mul_on, relu_on, rescale_to_on, sub_on};
-use dual16_nash::linear::{linear_acc_on, linear_on};
+use dual16_nash::linear::{AccumulatorPeak, linear_acc_on, linear_on};
 use dual16_nash::lut::LutSpec;
-use dual16_nash::reduce::{reduce_max_on, reduce_sum_on};
+use dual16_nash::reduce::{reduce_dot_on, reduce_max_on, reduce_sum_on};
 use dual16_nash::{
     GemmShape, IntDtype, Isa, Lut, LutFunction, QInt, Rescale, Scale, Tensor, TensorRef,
 };
@@ -254,6 +254,26 @@ proptest! {
             binary::<i16, i16, i16>((&a[..rows], &column), (&b, &full), first, second);
         }
         unary::<i16, i16>(&a, first);
+    }
+
+    #[test]
+    fn sums_of_products_equal_scalar(
+        (shape, a, b) in (1usize..5, 1usize..5, 1usize..131).prop_flat_map(|(i, j, k)| (
+            Just([i, j, k]), operand(i * j * k), operand(i * j * k),
+        )),
+        rescale in rescale(),
+    ) {
+        let small = narrow(&b);
+        for axes in [&[][..], &[0], &[1], &[2], &[0, 1], &[0, 2], &[1, 2]] {
+            let view = |x| TensorRef::new(x, &shape).unwrap();
+            all_equal("dot", |isa| -> (Tensor<i16>, AccumulatorPeak) {
+                reduce_dot_on(isa, view(&a), view(&b), axes, true, rescale).unwrap()
+            });
+            let narrow = TensorRef::new(&small, &shape).unwrap();
+            all_equal("dot", |isa| -> (Tensor<i16>, AccumulatorPeak) {
+                reduce_dot_on(isa, view(&a), narrow, axes, false, rescale).unwrap()
+            });
+        }
     }
 
     #[test]

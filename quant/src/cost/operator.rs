@@ -41,8 +41,8 @@ impl Site<'_> {
         };
         match &node.op {
             Op::Linear(_) => Work::default(),
-            Op::MatMul => Work {
-                macs: self.matmul(index, node),
+            Op::MatMul | Op::Dot { .. } => Work {
+                macs: self.product(index, node),
                 ..launched
             },
             Op::Add | Op::Sub | Op::Mul | Op::Relu | Op::Clip { .. } => Work {
@@ -57,12 +57,19 @@ impl Site<'_> {
                 let from = self.inputs_widest(node);
                 Work::requantize(from, IntDtype::Int8, made(self.graph, node)).plus(launched)
             }
+            // Two sums, a difference, a square and a product.
+            Op::LayerNormFp16 { .. } => Work {
+                fp16_elements: read(self.graph, node).saturating_mul(5),
+                dequantized_bytes: self.sum(node.inputs.iter()),
+                quantized_bytes: self.sum(node.outputs.iter()),
+                ..launched
+            },
             Op::Lut(_) => Work {
                 lut: Elements::of(self.widest(node), made(self.graph, node)),
                 ..launched
             },
             // The same bytes under another shape.
-            Op::Move(Move::Reshape) => Work::default(),
+            Op::Move(Move::Reshape | Move::Unsqueeze { .. }) => Work::default(),
             Op::Concat { .. } | Op::Move(_) => Work {
                 moved_bytes: self.sum(node.outputs.iter()).saturating_mul(2),
                 ..launched
@@ -80,8 +87,8 @@ impl Site<'_> {
         }
     }
 
-    /// a `[.., M, K]` · b `[.., K, N]`; a is the feature, b stands where a weight would.
-    fn matmul(&self, index: usize, node: &Node) -> Macs {
+    /// a · b; a is the feature, b stands where a weight would.
+    fn product(&self, index: usize, node: &Node) -> Macs {
         let taken = |operand| {
             let params = self.plan.operand(self.graph, NodeId(index), operand);
             params.map_or(IntDtype::Int16, |params| params.dtype)
@@ -109,7 +116,8 @@ impl Site<'_> {
     /// What comes from and goes to memory outside the chip.
     fn memory(&self, id: NodeId, node: &Node) -> Work {
         // A new shape touches nothing, wherever the tensor lies.
-        let large = |id| !matches!(node.op, Op::Move(Move::Reshape)) && self.is_large(id);
+        let is_shape = matches!(node.op, Op::Move(Move::Reshape | Move::Unsqueeze { .. }));
+        let large = |id| !is_shape && self.is_large(id);
         let loads = |input: &&ValueId| brings_in(self.graph, id, **input) || large(**input);
         let stores = |output: &&ValueId| self.graph.is_output(**output) || large(**output);
         Work {

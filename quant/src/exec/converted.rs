@@ -115,6 +115,14 @@ impl<'a> Converted<'a> {
                 let x = ops_f32::operand(node, &inputs, 0)?;
                 ops_int::look_up(node, x, table, output).map(Flow::Quantized)
             }
+            (&Op::LayerNormFp16 { axes, eps }, Some(params)) => {
+                let x = ops_f32::operand(node, &inputs, 0)?;
+                let made = ops_int::layer_norm_fp16(node, x, (axes, eps))?;
+                let rounding = self.prepared.rounding;
+                let (made, found) = QTensor::quantize(&node.name, &made, params, rounding)?;
+                self.trouble.quantized(node.outputs[0], found);
+                Ok(Flow::Quantized(made))
+            }
             (_, Some(output)) => {
                 ops_int::arithmetic(node, &inputs, output, peak).map(Flow::Quantized)
             }

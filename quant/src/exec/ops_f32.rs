@@ -5,7 +5,7 @@ use dual16_nash::{
     elementwise::map_binary,
     linear::GemmShape,
     moves::{self, AxisSlice},
-    reduce::{reduce_max, reduce_mean_f32, reduce_sum_f32},
+    reduce::{reduce_dot_f32, reduce_max, reduce_mean_f32, reduce_sum_f32, reduced_count},
     tensor::{Tensor as Raw, TensorRef},
 };
 use ndarray::{ArrayView2, IxDyn};
@@ -54,6 +54,19 @@ pub(crate) fn run(
             operand(node, &inputs, 0)?,
             operand(node, &inputs, 1)?,
         )?),
+        Op::Dot {
+            mean,
+            axes,
+            keepdims,
+        } => {
+            let (a, b) = (operand(node, &inputs, 0)?, operand(node, &inputs, 1)?);
+            let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+            let divisor = match mean {
+                true => reduced_count(a.shape(), &axes).of(&node.name)?.max(1),
+                false => 1,
+            };
+            one(reduce_dot_f32(a, b, &axes, *keepdims, divisor as f64).of(&node.name)?)
+        }
         Op::Add => one(binary(node, &inputs, |a, b| a + b)?),
         Op::Sub => one(binary(node, &inputs, |a, b| a - b)?),
         Op::Mul => one(binary(node, &inputs, |a, b| a * b)?),
@@ -77,6 +90,13 @@ pub(crate) fn run(
         &Op::ToInt8 { step } => one(map(operand(node, &inputs, 0)?, |x| {
             (x / step).round().clamp(-128.0, 127.0) * step
         })),
+        &Op::LayerNormFp16 { axes, eps } => {
+            let x = operand(node, &inputs, 0)?;
+            one(Raw {
+                data: normalized(x.data(), row_length(x.shape(), axes), eps),
+                shape: x.shape().to_vec(),
+            })
+        }
         Op::Lut(function) => one(map(operand(node, &inputs, 0)?, |x| function.eval_f32(x))),
         Op::Move(movement) => {
             let moved = moved(node, movement, operand(node, &inputs, 0)?, shapes)?;
@@ -112,6 +132,11 @@ pub(crate) fn moved<T: Copy>(
     };
     let one = match movement {
         Move::Reshape => Raw::new(x.data().to_vec(), float_shape()?.to_vec()).of(name)?,
+        Move::Unsqueeze { axis } => {
+            let mut shape = x.shape().to_vec();
+            shape.insert((*axis).min(shape.len()), 1);
+            Raw::new(x.data().to_vec(), shape).of(name)?
+        }
         Move::Transpose { perm } => moves::transpose(x, perm).of(name)?,
         Move::Slice {
             axes,
@@ -149,6 +174,24 @@ pub(crate) fn moved<T: Copy>(
         }
     };
     Ok(vec![one])
+}
+
+/// Elements of the last axes.
+pub(super) fn row_length(shape: &[usize], axes: usize) -> usize {
+    shape.iter().rev().take(axes).product::<usize>().max(1)
+}
+
+/// (x - mean) / sqrt(var + eps) of each row, in f64 and rounded once.
+fn normalized(x: &[f32], width: usize, eps: f64) -> Vec<f32> {
+    let row = |row: &[f32]| {
+        let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / width as f64;
+        let average = mean(&mut row.iter().map(|&x| f64::from(x)));
+        let centred: Vec<f64> = row.iter().map(|&x| f64::from(x) - average).collect();
+        let variance = mean(&mut centred.iter().map(|c| c * c));
+        let deviation = (variance + eps).sqrt();
+        centred.into_iter().map(move |c| (c / deviation) as f32)
+    };
+    x.chunks_exact(width).flat_map(row).collect()
 }
 
 /// Product of two activations, batched as numpy does: `[.., M, K] * [.., K, N]`.

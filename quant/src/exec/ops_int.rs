@@ -2,19 +2,20 @@
 //! which holds both dtypes; results are made in the output's dtype at once.
 
 use dual16_nash::{
+    decompose,
     dtype::{IntDtype, QInt},
     elementwise,
     linear::{AccumulatorPeak, RightOperand, matmul, matmul_acc},
     lut::Lut,
     moves,
-    reduce::{reduce_max, reduce_sum, reduced_count},
+    reduce::{reduce_dot, reduce_max, reduce_sum, reduced_count},
     requant::Rescale,
     scale::Scale,
     tensor::{Tensor as Raw, TensorRef},
 };
 use ndarray::IxDyn;
 
-use super::ops_f32::{batched_matmul, moved, operand};
+use super::ops_f32::{batched_matmul, moved, operand, row_length};
 use crate::{
     Error, Result,
     error::KernelContext,
@@ -156,10 +157,29 @@ fn compute<Y: QInt>(
                 Ok(())
             })
         }
-        Op::Linear(_) | Op::Lut(_) | Op::Move(_) | Op::Island(_) => Err(Error::FloatRun {
-            node: node.name.clone(),
-            reason: "it is no plain integer operation".to_owned(),
-        }),
+        Op::Dot {
+            mean,
+            axes,
+            keepdims,
+        } => {
+            let (a, b) = (get(0)?, get(1)?);
+            let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+            let count = match mean {
+                true => reduced_count(a.shape, &axes).of(name)?,
+                false => 1,
+            };
+            let rescale = Rescale::of_dot(a.scale, b.scale, count, to);
+            let (y, own) =
+                reduce_dot(a.view(node)?, b.view(node)?, &axes, *keepdims, rescale).of(name)?;
+            *peak = peak.merge(own);
+            Ok(y)
+        }
+        Op::Linear(_) | Op::LayerNormFp16 { .. } | Op::Lut(_) | Op::Move(_) | Op::Island(_) => {
+            Err(Error::FloatRun {
+                node: node.name.clone(),
+                reason: "it is no plain integer operation".to_owned(),
+            })
+        }
     }
 }
 
@@ -188,6 +208,21 @@ pub(super) fn matmul_high_precision(
         node: node.name.clone(),
         reason: error.to_string(),
     })
+}
+
+/// A LayerNorm in fp16, in floats.
+pub(super) fn layer_norm_fp16(
+    node: &Node,
+    x: &QTensor,
+    (axes, eps): (usize, f64),
+) -> Result<Tensor> {
+    let x = x.dequantize();
+    let mut y = Tensor::zeros(x.raw_dim());
+    let width = row_length(x.shape(), axes);
+    if let (Some(x), Some(y)) = (x.as_slice(), y.as_slice_mut()) {
+        decompose::layer_norm_fp16(x, width, eps, y).of(&node.name)?;
+    }
+    Ok(y)
 }
 
 /// A table.

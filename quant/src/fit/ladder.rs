@@ -4,7 +4,7 @@ use dual16_nash::{dtype::IntDtype, scale::ScaleRule};
 use ndarray::Array2;
 
 use super::{
-    Fit, Fitted, Layer, LowRank, Moments, column_factors, gptq,
+    Fit, Fitted, Layer, LowRank, Moments, column_amax, column_factors, gptq,
     grid::{Quantized, row_scales},
     low_rank, scales_by_error,
 };
@@ -33,6 +33,9 @@ pub struct LadderOptions {
     pub fits: Vec<Fit>,
     /// Alphas of equalization.
     pub alphas: Vec<f64>,
+    /// Largest |w| of each column over all Linears that read the input and take the same factors; empty
+    /// where the layer is alone.
+    pub column_amax: Vec<f32>,
     /// Shares that the input's range is clipped to.
     pub clips: Vec<f32>,
 }
@@ -66,6 +69,7 @@ impl LadderOptions {
             damp: 0.01,
             fits,
             alphas: vec![0.4, 0.5, 0.6, 0.7],
+            column_amax: Vec::new(),
             clips: vec![0.9, 0.8, 0.7],
         }
     }
@@ -142,7 +146,10 @@ impl<'a, 'w> Making<'a, 'w> {
         options: &'a LadderOptions,
         alpha: Option<f64>,
     ) -> Self {
-        let columns = alpha.map(|alpha| column_factors(inputs.amax(), layer.weight, alpha));
+        let columns = alpha.map(|alpha| match options.column_amax.as_slice() {
+            [] => column_factors(inputs.amax(), &column_amax([layer.weight]), alpha),
+            all => column_factors(inputs.amax(), all, alpha),
+        });
         let scatter = match &columns {
             Some(columns) => inputs.divided(columns).scatter(),
             None => inputs.scatter(),

@@ -22,8 +22,7 @@
 //! article's linear2, whose input is nearly constant, GPTQ reaches 32.7 dB so and 30.8 dB by the second
 //! moment with a correction after it.
 //!
-//! Qronos (arXiv 2505.11695) was tried on that layer and is not here: with int16 inputs it gave what GPTQ
-//! gives (32.6 dB against 32.7), with int8 inputs less (25.2 against 26.1).
+//! Qronos (arXiv 2505.11695) was tried and is not here: docs/mending.md has the figures.
 
 mod equalize;
 mod error;
@@ -37,7 +36,7 @@ mod name;
 mod scale;
 mod stored;
 
-pub use equalize::column_factors;
+pub use equalize::{column_amax, column_factors};
 pub use error::{InputGrid, held_out_sqnr, moment_sqnr};
 pub use gptq::gptq;
 pub use grid::Quantized;

@@ -4,7 +4,10 @@
 
 mod fitting;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use dual16_nash::{legality::Rules, ways::Way};
 
@@ -26,7 +29,7 @@ use crate::{
     Error, Result,
     exec::captured,
     fit::{Fit, Fitted},
-    graph::{NodeId, Op},
+    graph::{NodeId, Op, ValueId},
     measured::Planned,
     metrics::Metrics,
     plan::{Calibration, Change, Plan, ScaleSource, shared},
@@ -83,13 +86,26 @@ impl Evaluate {
     }
 }
 
-/// The Linears in groups of consecutive ones, as even as can be; those of one weight stay together.
+/// The Linears in groups of consecutive ones, as even as can be; those of one weight, and those that read one value,
+/// stay together.
 pub(super) fn groups(session: &Session) -> Vec<Vec<usize>> {
     let size = session.graph.linears().count().div_ceil(GROUPS).max(1);
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for set in shared::by_weight(&session.graph) {
-        match groups.last_mut().filter(|group| group.len() < size) {
-            Some(group) => group.extend(set),
+        let inputs = |ids: &[usize]| -> BTreeSet<ValueId> {
+            let input = |&id: &usize| session.graph.node(NodeId(id)).inputs[0];
+            ids.iter().map(input).collect()
+        };
+        let own = inputs(&set);
+        let beside = groups
+            .iter()
+            .position(|group| !inputs(group).is_disjoint(&own));
+        let room = groups
+            .len()
+            .checked_sub(1)
+            .filter(|&last| groups[last].len() < size);
+        match beside.or(room) {
+            Some(group) => groups[group].extend(set),
             None => groups.push(set),
         }
     }

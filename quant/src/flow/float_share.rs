@@ -1,4 +1,4 @@
-//! How much of a quantized model still runs in float.
+//! How much of a quantized model still runs in float, fp16 included.
 
 use super::{Notice, session::Session};
 use crate::{
@@ -6,6 +6,8 @@ use crate::{
     graph::{Island, Node, Op, ValueId},
 };
 
+/// Code of the notice.
+pub(super) const PARTLY_FLOAT: &str = "PARTLY_FLOAT";
 /// A share above this makes a model partly float.
 const PARTLY: f64 = 0.01;
 /// Operators that are named, at most.
@@ -44,7 +46,7 @@ pub(super) fn told(session: &Session) -> Result<Option<Notice>> {
         }),
         false => Ok(Some(Notice {
             warning: true,
-            code: "PARTLY_FLOAT".to_owned(),
+            code: PARTLY_FLOAT.to_owned(),
             subject: "model".to_owned(),
             message,
         })),
@@ -72,6 +74,10 @@ impl FloatShare {
                 {
                     *kinds.entry(&island.op_type).or_default() += 1;
                     macs[1] = macs[1].saturating_add(island_macs(session, node, island));
+                    true
+                }
+                Op::LayerNormFp16 { .. } => {
+                    *kinds.entry(node.op.name()).or_default() += 1;
                     true
                 }
                 _ => {

@@ -449,9 +449,9 @@ fn no_row(graph: &Graph, file: &str) -> Result<()> {
     }
 }
 
-/// Origins of everything a Linear or MatMul reads: their scales may be needed in either dtype.
+/// Origins of everything a product reads: their scales may be needed in either dtype.
 fn gemm_inputs(graph: &Graph) -> BTreeSet<usize> {
-    let gemm = |op: &Op| matches!(op, Op::Linear(_) | Op::MatMul);
+    let gemm = |op: &Op| matches!(op, Op::Linear(_) | Op::MatMul | Op::Dot { .. });
     let inputs = graph
         .running()
         .filter(|(_, node)| gemm(&node.op))

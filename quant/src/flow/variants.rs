@@ -1,7 +1,10 @@
 //! A job's model with remedies in it. Which there are places for follows from the calibration, which of
 //! them stand from the changes so far; both are in blobs, so every worker has the same graphs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use dual16_nash::IntDtype;
 use serde::{Deserialize, Serialize};
@@ -10,7 +13,6 @@ use super::{Blobs, payload::load, session::Session};
 use crate::{
     Result,
     fit::Fit,
-    graph::NodeId,
     measured::Planned,
     plan::{Calibration, Change, Mended},
     remedy::{Place, Places, Remedy},
@@ -130,23 +132,30 @@ pub(super) fn standing<'p>(
     places: &'p Places,
     changes: &'p [Change],
 ) -> impl Iterator<Item = &'p Place> {
-    changes.iter().enumerate().filter_map(|(at, change)| match *change {
+    let last_fits = last_fits(changes);
+    let named = changes.iter().filter_map(|change| match *change {
         Change::Remedy(index) => places.places.get(index),
-        // What makes the input takes the factors in as long as the Linear runs with the fit.
-        Change::Way {
-            linear,
-            fit: Some(Fit { equalize: true, .. }),
-            ..
-        } => {
-            let later = |change: &Change| {
-                matches!(change, Change::Way { linear: of, .. } if *of == linear)
-            };
-            let is_last = !changes[at + 1..].iter().any(later);
-            let of_it = |place: &&Place| {
-                place.remedy == Remedy::Equalize && place.node == NodeId(linear)
-            };
-            places.places.iter().find(of_it).filter(|_| is_last)
-        }
         Change::Way { .. } | Change::Int16(_) | Change::Division(_) => None,
-    })
+    });
+    // What makes an input takes the factors in as long as a Linear runs with such a fit.
+    let equalized = places.places.iter().filter(move |place| {
+        let mut readers = places.equalized_with(place.node.0).iter();
+        place.remedy == Remedy::Equalize
+            && readers.any(|reader| is_equalized(last_fits.get(&reader.0)))
+    });
+    named.chain(equalized)
+}
+
+/// The fit that each Linear was changed to last, by node index.
+pub(super) fn last_fits(changes: &[Change]) -> BTreeMap<usize, Option<Fit>> {
+    let ways = changes.iter().filter_map(|change| match *change {
+        Change::Way { linear, fit, .. } => Some((linear, fit)),
+        _ => None,
+    });
+    ways.collect()
+}
+
+/// Whether that equalizes.
+pub(super) fn is_equalized(fit: Option<&Option<Fit>>) -> bool {
+    matches!(fit, Some(Some(Fit { equalize: true, .. })))
 }

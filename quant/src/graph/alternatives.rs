@@ -17,9 +17,9 @@ pub struct Alternative {
     pub made: ValueId,
     /// In execution order.
     pub nodes: Vec<NodeId>,
-    /// Where what they make is the value with each column divided by a factor: the factors, and the
-    /// Linear that alone reads it, whose weight is multiplied by them.
-    pub divided: Option<(NodeId, Arc<Vec<f64>>)>,
+    /// Where what they make is the value with each column divided by a factor: the Linears that alone read
+    /// it, whose weights are multiplied by them, and the factors.
+    pub divided: Option<(Vec<NodeId>, Arc<Vec<f64>>)>,
 }
 
 /// A graph and its alternatives.
@@ -73,9 +73,12 @@ impl Extended {
             }
         }
         let divided = chosen().filter_map(|alternative| alternative.divided.as_ref());
-        for (NodeId(linear), factors) in divided {
-            if let Some(Op::Linear(linear)) = graph.nodes.get_mut(*linear).map(|node| &mut node.op)
-            {
+        let divided = divided.flat_map(|(readers, factors)| {
+            let reader = move |&NodeId(linear)| (linear, factors);
+            readers.iter().map(reader)
+        });
+        for (linear, factors) in divided {
+            if let Some(Op::Linear(linear)) = graph.nodes.get_mut(linear).map(|node| &mut node.op) {
                 let mut weight = linear.weight.to_owned();
                 for (mut column, factor) in weight.columns_mut().into_iter().zip(factors.iter()) {
                     column.mapv_inplace(|w| (f64::from(w) * factor) as f32);
@@ -234,12 +237,12 @@ impl Fragment<'_> {
         self.end_with(made, None);
     }
 
-    /// Ends with the original, each column divided by a factor, for the Linear that alone reads it.
-    pub fn end_divided(self, made: ValueId, linear: NodeId, factors: Vec<f64>) {
-        self.end_with(made, Some((linear, Arc::new(factors))));
+    /// Ends with the original, each column divided by a factor, for the Linears that alone read it.
+    pub fn end_divided(self, made: ValueId, readers: Vec<NodeId>, factors: Vec<f64>) {
+        self.end_with(made, Some((readers, Arc::new(factors))));
     }
 
-    fn end_with(self, made: ValueId, divided: Option<(NodeId, Arc<Vec<f64>>)>) {
+    fn end_with(self, made: ValueId, divided: Option<(Vec<NodeId>, Arc<Vec<f64>>)>) {
         let Fragment {
             extension,
             replaces,

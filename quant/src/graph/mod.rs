@@ -134,6 +134,16 @@ pub enum Op {
     Linear(Linear),
     /// Product of two activations, batched as in numpy. Inputs: a `[.., M, K]`, b `[.., K, N]`.
     MatMul,
+    /// Sums of products of two values of one shape: on the chip a batch of `[1, K] x [K, 1]` matrix
+    /// products.
+    Dot {
+        /// Divided by K.
+        mean: bool,
+        /// Sorted, each in [0, rank).
+        axes: Vec<usize>,
+        /// Reduced axes stay, with length 1.
+        keepdims: bool,
+    },
     /// Broadcasting a + b.
     Add,
     /// Broadcasting a - b.
@@ -168,6 +178,13 @@ pub enum Op {
         /// Finite and > 0; the scale of the output.
         step: f32,
     },
+    /// (x - mean) / sqrt(var + eps) over the last axes, in fp16 between a dequantize and a quantize.
+    LayerNormFp16 {
+        /// How many axes, > 0.
+        axes: usize,
+        /// Added to the variance.
+        eps: f64,
+    },
     /// A function of one variable, by table on the chip.
     Lut(LutFunction),
     /// Values move, none changes; the scale is kept.
@@ -181,7 +198,7 @@ impl Op {
     pub(crate) fn name(&self) -> &str {
         match self {
             Op::Linear(_) => "Linear",
-            Op::MatMul => "MatMul",
+            Op::MatMul | Op::Dot { .. } => "MatMul",
             Op::Add => "Add",
             Op::Sub => "Sub",
             Op::Mul => "Mul",
@@ -194,6 +211,7 @@ impl Op {
             Op::Relu => "Relu",
             Op::Clip { .. } => "Clip",
             Op::ToInt8 { .. } => "Quantize",
+            Op::LayerNormFp16 { .. } => "LayerNormFp16",
             Op::Lut(function) => function.name(),
             Op::Move(_) => "Move",
             Op::Island(island) => &island.op_type,
@@ -227,6 +245,11 @@ pub enum Move {
     /// Same elements in the same order (Reshape, Squeeze, Unsqueeze, Flatten, Identity, Dropout);
     /// the new shape is the one the float run gives.
     Reshape,
+    /// A new axis of length 1.
+    Unsqueeze {
+        /// Where it is then, in [0, rank].
+        axis: usize,
+    },
     /// Permutation of axes.
     Transpose {
         /// Output axis i is input axis `perm[i]`.
@@ -357,17 +380,20 @@ impl Graph {
         &self.nodes[id.0]
     }
 
-    /// Multiply-accumulates of a Linear or MatMul over one batch of the graph's shapes; 0 of anything else.
+    /// Multiply-accumulates of a product over one batch of the graph's shapes; 0 of anything else.
     pub fn macs(&self, node: &Node) -> u64 {
-        if !matches!(node.op, Op::Linear(_) | Op::MatMul) {
-            return 0;
-        }
         let (Some(a), Some(y)) = (node.inputs.first(), node.outputs.first()) else {
             return 0;
         };
-        let made = self.value(*y).shape.iter().map(|&length| length as u64);
-        let inner = self.value(*a).shape.last().map_or(1, |&k| k as u64);
-        made.fold(inner, u64::saturating_mul)
+        let lengths = |id: &ValueId| self.value(*id).shape.iter().map(|&length| length as u64);
+        match node.op {
+            Op::Linear(_) | Op::MatMul => {
+                let inner = lengths(a).next_back().unwrap_or(1);
+                lengths(y).fold(inner, u64::saturating_mul)
+            }
+            Op::Dot { .. } => lengths(a).fold(1, u64::saturating_mul),
+            _ => 0,
+        }
     }
 
     /// Every Linear with its node, in execution order.

@@ -54,12 +54,19 @@ impl Plan {
                         builder.linear(index, node, linear, chosen)?;
                     }
                 }
-                Op::MatMul => builder.matmul(index, node)?,
+                Op::MatMul => {
+                    builder.product(index, node)?;
+                    if feeds_only_outputs(graph, node.outputs[0]) {
+                        builder.plan.values[node.outputs[0].0].effective = None;
+                    }
+                }
+                Op::Dot { .. } => builder.product(index, node)?,
                 Op::Move(_)
                 | Op::Reduce {
                     kind: ReduceKind::Max,
                     ..
                 } => builder.keep_scale(node),
+                Op::LayerNormFp16 { .. } => builder.fp16(node),
                 &Op::Lut(function) => builder.table(index, node, function)?,
                 _ => {}
             }
@@ -180,7 +187,7 @@ impl Builder<'_> {
 
     /// A GEMM of two activations: where the toolchain allows one int16 operand, the second one
     /// is taken as int8.
-    fn matmul(&mut self, index: usize, node: &Node) -> Result<()> {
+    fn product(&mut self, index: usize, node: &Node) -> Result<()> {
         let settings = self.source.settings;
         let rules = Rules::of(settings.march, settings.toolchain);
         let int16 = |id: &ValueId| {
@@ -214,9 +221,6 @@ impl Builder<'_> {
                 },
             );
         }
-        if feeds_only_outputs(self.source.graph, node.outputs[0]) {
-            self.plan.values[node.outputs[0].0].effective = None;
-        }
         Ok(())
     }
 
@@ -244,6 +248,18 @@ impl Builder<'_> {
             self.plan.divisions.insert(index, division);
         }
         Ok(())
+    }
+
+    /// Says of an operator what is known of it.
+    fn fp16(&mut self, node: &Node) {
+        self.notices.push(Notice {
+            warning: true,
+            code: "FP16".to_owned(),
+            subject: node.name.clone(),
+            message: "it runs in fp16 (--allow-fp16): that the chip has it is an assumption from public \
+                      notes, every step is rounded as this simulation chooses, and its cost is a guess"
+                .to_owned(),
+        });
     }
 
     /// Settings of inner tensors that the chosen way does not have. A glob means what is there: that it

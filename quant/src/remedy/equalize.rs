@@ -1,9 +1,9 @@
-//! Equalization of a Linear's input columns, taken in by what makes the input: its last product and sum
+//! Equalization of the input columns of the Linears that read one value, taken in by what makes the input: its last product and sum
 //! with a constant, as a LayerNorm ends, and a ReLU between. With s > 0 a factor for each column,
 //!
 //! relu(x · w + b) / s = relu(x · (w / s) + b / s)
 //!
-//! exactly, and the Linear's weight is multiplied by s. Costs nothing on the chip. What the factors are,
+//! exactly, and the weight of each Linear is multiplied by s. Costs nothing on the chip. What the factors are,
 //! the fit says that wants them ([`crate::fit`]).
 
 use super::{Place, Remedy, maker};
@@ -17,7 +17,7 @@ use crate::{
 /// before, now each of them may exceed its own.
 const ROOM: f32 = 2.0;
 
-/// Adds an alternative for the input of each Linear whose columns are to be divided.
+/// Adds an alternative for each value whose columns are to be divided, for all Linears that read it.
 pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places: &mut Vec<Place>) {
     for (&linear, factors) in &source.calibration.columns {
         let linear = NodeId(linear);
@@ -26,6 +26,11 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
         };
         let graph = source.graph;
         let input = graph.node(linear).inputs[0];
+        let readers = graph.consumers(input);
+        let agree = |reader: &NodeId| source.calibration.columns.get(&reader.0) == Some(factors);
+        if readers.first() != Some(&linear) || !readers.iter().all(agree) {
+            continue;
+        }
         let Some(mut fragment) = extension.instead_of(input, Remedy::Equalize.name()) else {
             continue;
         };
@@ -51,7 +56,7 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
             made = Some(fragment.node(suffix, node.op.clone(), inputs, shape, stated));
         }
         let Some(made) = made else { continue };
-        fragment.end_divided(made, linear, factors.clone());
+        fragment.end_divided(made, readers.to_vec(), factors.clone());
         places.push(Place {
             remedy: Remedy::Equalize,
             node: linear,
@@ -70,7 +75,8 @@ pub(crate) struct Step<'g> {
     constant: Option<(usize, &'g Tensor)>,
 }
 
-/// The nodes that make a Linear's input and would take the factors in, the last first.
+/// The nodes that make a Linear's input and would take the factors in, the last first. All that read the
+/// input are Linears then.
 ///
 /// # Errors
 /// Why there are none, in words.
@@ -89,7 +95,12 @@ pub(crate) fn makers<'g>(
     loop {
         let name = &graph.value(value).name;
         let request = &source.request.values[value.0];
-        if graph.consumers(value).len() != 1 || graph.is_output(value) {
+        let consumers = graph.consumers(value);
+        let others = match steps.is_empty() {
+            true => consumers.iter().any(|&id| !is_linear(graph, id)),
+            false => consumers.len() != 1,
+        };
+        if others || graph.is_output(value) {
             return Err(format!("'{name}' is read by others as well"));
         }
         if request.fixed_scale.is_some() || request.explicit {
@@ -125,6 +136,10 @@ pub(crate) fn makers<'g>(
         }
         value = from;
     }
+}
+
+fn is_linear(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.node(id).op, Op::Linear(_))
 }
 
 /// A constant that has one number for each of so many columns.

@@ -45,15 +45,15 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
 }
 
 /// (x - mean(x)) · factor.
-struct Found {
-    product: NodeId,
-    centring: NodeId,
-    x: ValueId,
-    mean: ValueId,
-    factor: ValueId,
+pub(super) struct Found {
+    pub(super) product: NodeId,
+    pub(super) centring: NodeId,
+    pub(super) x: ValueId,
+    pub(super) mean: ValueId,
+    pub(super) factor: ValueId,
 }
 
-fn scaled_after_centring(graph: &Graph) -> Vec<Found> {
+pub(super) fn scaled_after_centring(graph: &Graph) -> Vec<Found> {
     let found = graph.running().filter_map(|(product, node)| {
         let (Op::Mul, &[a, b]) = (&node.op, node.inputs.as_slice()) else {
             return None;

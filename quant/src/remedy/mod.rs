@@ -2,19 +2,22 @@
 //! exact arithmetic, for places where an integer tensor of the plain way loses what the model's
 //! outputs need. One file a remedy; each finds its places in a graph and adds an alternative for each.
 
+mod dot;
 pub(crate) mod equalize;
+mod fp16;
 mod late_mean;
+mod mul_sum;
 mod split_operand;
 mod two_range;
 mod two_tables;
 
 use std::{fmt, str::FromStr};
 
-use dual16_nash::legality::Rules;
+use dual16_nash::{dtype::IntDtype, legality::Rules};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    graph::{Extended, Graph, NodeId, ValueId},
+    graph::{Extended, Fragment, Graph, NodeId, Op, Stated, ValueId},
     plan::ScaleSource,
 };
 
@@ -23,23 +26,32 @@ use crate::{
 pub enum Remedy {
     /// A sum of squares in two ranges: small values apart from outliers.
     TwoRange,
+    /// A sum of squares as a product of a row with itself.
+    Dot,
+    /// The core of a LayerNorm in fp16.
+    Fp16,
     /// The mean of a LayerNorm taken away after the scaling.
     LateMean,
     /// A sum of exponentials in two tables: small values apart from large ones.
     TwoTables,
     /// The second operand of a MatMul as two int8 planes.
     SplitOperand,
-    /// Columns of a Linear's input equalized, for a fit of its weight.
+    /// A MatMul as products and sums on the vector unit.
+    MulSum,
+    /// Columns of what Linears read equalized, for fits of their weights.
     Equalize,
 }
 
 impl Remedy {
-    /// Every remedy, cheapest first.
-    pub const ALL: [Remedy; 5] = [
+    /// Every remedy.
+    pub const ALL: [Remedy; 8] = [
         Remedy::TwoRange,
+        Remedy::Dot,
+        Remedy::Fp16,
         Remedy::LateMean,
         Remedy::TwoTables,
         Remedy::SplitOperand,
+        Remedy::MulSum,
         Remedy::Equalize,
     ];
 
@@ -47,9 +59,12 @@ impl Remedy {
     pub const fn name(self) -> &'static str {
         match self {
             Remedy::TwoRange => "two_range",
+            Remedy::Dot => "dot",
+            Remedy::Fp16 => "fp16",
             Remedy::LateMean => "late_mean",
             Remedy::TwoTables => "two_tables",
             Remedy::SplitOperand => "split",
+            Remedy::MulSum => "mul_sum",
             Remedy::Equalize => "eq",
         }
     }
@@ -58,9 +73,12 @@ impl Remedy {
     pub const fn description(self) -> &'static str {
         match self {
             Remedy::TwoRange => "squares in two ranges, small values apart from outliers",
+            Remedy::Dot => "a sum of squares as a product of a row with itself",
+            Remedy::Fp16 => "a LayerNorm in fp16, which no public document promises",
             Remedy::LateMean => "the mean is taken away after the scaling, at its finer step",
             Remedy::TwoTables => "a sum of exp in two tables, small values at a step of their own",
             Remedy::SplitOperand => "second operand as two int8 planes, two products added",
+            Remedy::MulSum => "products and their sum on the vector unit, each rounded to int16",
             Remedy::Equalize => "columns of a Linear's input divided, its weight multiplied",
         }
     }
@@ -89,7 +107,7 @@ impl FromStr for Remedy {
 pub struct Place {
     /// What stands there.
     pub remedy: Remedy,
-    /// The node whose output it makes instead; of an equalization, the Linear that it is for.
+    /// The node whose output it makes instead; of an equalization, the first of the Linears that it is for.
     pub node: NodeId,
     /// Nodes that it makes needless with that one, where nothing else reads what they make.
     pub with: Vec<NodeId>,
@@ -102,22 +120,46 @@ pub struct Place {
 pub struct Places {
     /// The graph and the alternatives.
     pub extended: Extended,
-    /// By alternative.
+    /// By alternative; of those at one node the cheapest first.
     pub places: Vec<Place>,
 }
 
 impl Places {
+    /// The Linears that the equalization of a Linear's input is for, itself among them; none where there is
+    /// no such place.
+    pub(crate) fn equalized_with(&self, linear: usize) -> &[NodeId] {
+        let divided = self.extended.alternatives().iter();
+        let mut readers = divided.filter_map(|alternative| alternative.divided.as_ref());
+        let with = readers.find(|(readers, _)| readers.contains(&NodeId(linear)));
+        with.map_or(&[], |(readers, _)| readers)
+    }
+
     /// Looks through a graph. What a remedy's constants depend on is read from the calibration, so
     /// equal calibrations give equal places.
     pub fn of(source: &ScaleSource<'_>) -> Places {
         let mut extension = source.graph.clone().extended();
         let mut places = Vec::new();
         let rules = Rules::of(source.settings.march, source.settings.toolchain);
+        let int16_operands = rules.max_int16_gemm_operands;
+        // One product is cheaper than two ranges, two with the planes between are dearer.
+        if int16_operands >= 2 {
+            dot::extend(source, int16_operands, &mut extension, &mut places);
+        }
         two_range::extend(source, &mut extension, &mut places);
+        if int16_operands < 2 {
+            dot::extend(source, int16_operands, &mut extension, &mut places);
+        }
+        if source.settings.allow_fp16 && !source.settings.strict {
+            fp16::extend(source, &mut extension, &mut places);
+        }
         late_mean::extend(source, &mut extension, &mut places);
         two_tables::extend(source, &mut extension, &mut places);
-        if rules.max_int16_gemm_operands < 2 {
+        if int16_operands < 2 {
             split_operand::extend(source, &mut extension, &mut places);
+            // Checked where settings are made.
+            if let Ok(chip) = source.settings.chip() {
+                mul_sum::extend(source, &chip, &mut extension, &mut places);
+            }
         }
         equalize::extend(source, &mut extension, &mut places);
         Places {
@@ -125,6 +167,35 @@ impl Places {
             places,
         }
     }
+}
+
+/// Whether a value is asked to be int16.
+fn is_int16(source: &ScaleSource<'_>, id: ValueId) -> bool {
+    let origin = source.graph.origin(id);
+    source.request.values[origin.0].dtype == IntDtype::Int16
+}
+
+/// A value as two int8 planes, hi and lo, which add up to it up to the rounding of lo. None where nothing
+/// was observed of it but 0.
+fn planes(
+    source: &ScaleSource<'_>,
+    fragment: &mut Fragment<'_>,
+    of: ValueId,
+) -> Option<[ValueId; 2]> {
+    // Every value is a multiple of its own int16 step, so that the planes lose nothing but where the
+    // largest is not a whole number of steps.
+    let step = largest(source, of)? / 127.0;
+    let whole = source.graph.value(of).shape.clone();
+    let stated = |scale| Stated {
+        dtype: Some(IntDtype::Int8),
+        scale: Some(scale),
+        room: None,
+    };
+    let quantize = Op::ToInt8 { step };
+    let high = fragment.node("hi", quantize, vec![of], whole.clone(), stated(step));
+    let rest = vec![of, high];
+    let low = fragment.node("lo", Op::Sub, rest, whole, stated(step / 254.0));
+    Some([high, low])
 }
 
 /// The largest magnitude that was observed of a value; None where it is 0 or nothing was.

@@ -5,9 +5,7 @@
 //!
 //! exactly up to the rounding of lo, whose step is 1/254 of hi's. Twice the multiply-accumulates.
 
-use dual16_nash::dtype::IntDtype;
-
-use super::{Place, Remedy, largest};
+use super::{Place, Remedy, is_int16, planes};
 use crate::{
     graph::{Extension, Op, Stated, ValueId},
     plan::ScaleSource,
@@ -20,51 +18,24 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
         let (Op::MatMul, &[a, b]) = (&node.op, node.inputs.as_slice()) else {
             continue;
         };
-        let int16 =
-            |id: ValueId| source.request.values[graph.origin(id).0].dtype == IntDtype::Int16;
-        if !int16(a) || !int16(b) {
+        if !is_int16(source, a) || !is_int16(source, b) {
             continue;
         }
-        // Every value of the second operand is a multiple of its own int16 step, so that the planes
-        // lose nothing but where the largest is not a whole number of steps.
-        let Some(step) = largest(source, b).map(|largest| largest / 127.0) else {
-            continue;
-        };
         let output = node.outputs[0];
-        let whole = graph.value(b).shape.clone();
         let product = graph.value(output).shape.clone();
         let Some(mut fragment) = extension.instead_of(output, Remedy::SplitOperand.name()) else {
             continue;
         };
-        let stated = |scale| Stated {
-            dtype: Some(IntDtype::Int8),
-            scale,
-            room: None,
+        let Some([high, low]) = planes(source, &mut fragment, b) else {
+            continue;
         };
-        let free = Stated::default();
-        let high = fragment.node(
-            "hi",
-            Op::ToInt8 { step },
-            vec![b],
-            whole.clone(),
-            stated(Some(step)),
-        );
-        let low = fragment.node(
-            "lo",
-            Op::Sub,
-            vec![b, high],
-            whole,
-            stated(Some(step / 254.0)),
-        );
-        let high = fragment.node(
-            "hi_matmul",
-            Op::MatMul,
-            vec![a, high],
-            product.clone(),
-            free,
-        );
-        let low = fragment.node("lo_matmul", Op::MatMul, vec![a, low], product.clone(), free);
-        let made = fragment.node("add", Op::Add, vec![high, low], product, free);
+        let mut add = |suffix: &str, op, inputs: [ValueId; 2]| {
+            let (inputs, free) = (inputs.to_vec(), Stated::default());
+            fragment.node(suffix, op, inputs, product.clone(), free)
+        };
+        let high = add("hi_matmul", Op::MatMul, [a, high]);
+        let low = add("lo_matmul", Op::MatMul, [a, low]);
+        let made = add("add", Op::Add, [high, low]);
         fragment.end(made);
         places.push(Place {
             remedy: Remedy::SplitOperand,

@@ -62,7 +62,7 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
 }
 
 /// Reductions of x · x: the reduction, the product, x.
-fn sums_of_squares(graph: &crate::graph::Graph) -> Vec<(NodeId, NodeId, ValueId)> {
+pub(super) fn sums_of_squares(graph: &crate::graph::Graph) -> Vec<(NodeId, NodeId, ValueId)> {
     let found = graph.running().filter_map(|(id, node)| {
         let Op::Reduce {
             kind: ReduceKind::Sum | ReduceKind::Mean,

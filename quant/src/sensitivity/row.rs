@@ -95,7 +95,7 @@ impl Row {
 }
 
 /// Every row of a plan in execution order: of each node the operands that are requantized, its
-/// outputs, its table, then its weights. A table from int8 to int8 is exact and has none. A value that shares the scale of another (moves, maxima) has none of
+/// outputs, its table or what fp16 adds, then its weights. A table from int8 to int8 is exact and has none. A value that shares the scale of another (moves, maxima) has none of
 /// its own, for it is on the same grid already.
 ///
 /// ```
@@ -124,7 +124,7 @@ pub fn rows(graph: &Graph, plan: &Plan) -> Vec<Row> {
         rows.extend(operands.map(|operand| Row::Operand(id, operand)));
         let outputs = node.outputs.iter().copied().filter(own_scale);
         rows.extend(outputs.map(Row::Activation));
-        if has_table(graph, plan, id, node) {
+        if has_table(graph, plan, id, node) || matches!(node.op, Op::LayerNormFp16 { .. }) {
             rows.push(Row::Converted(id));
         }
         if matches!(node.op, Op::Linear(_)) && plan.linears.contains_key(&id.0) {

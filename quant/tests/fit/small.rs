@@ -6,8 +6,8 @@ use dual16_nash::{
     scale::{ScaleRule, per_channel_scales},
 };
 use dual16_quant::fit::{
-    InputGrid, LadderOptions, Layer, Moments, Quantized, column_factors, gptq, held_out_sqnr,
-    ladder, low_rank, moment_sqnr, scales_by_error,
+    InputGrid, LadderOptions, Layer, Moments, Quantized, column_amax, column_factors, gptq,
+    held_out_sqnr, ladder, low_rank, moment_sqnr, scales_by_error,
 };
 use ndarray::{Array2, Axis};
 
@@ -209,7 +209,7 @@ fn equalization_leaves_the_layer_what_it_was() {
     x.column_mut(5).fill(0.0);
     let weight = numbers.matrix(4, 8);
     let inputs = Moments::of(x.view());
-    let factors = column_factors(inputs.amax(), weight.view(), 0.5);
+    let factors = column_factors(inputs.amax(), &column_amax([weight.view()]), 0.5);
     assert_eq!(
         factors.iter().filter(|factor| **factor == 1.0).count(),
         1,

@@ -82,6 +82,7 @@ fn floats(bytes: &[u8], name: &str) -> (Vec<f64>, usize) {
         |size: usize, read: fn(&[u8]) -> f64| tensor.data().chunks_exact(size).map(read).collect();
     let values = match tensor.dtype() {
         safetensors::Dtype::I8 => of(1, |b| f64::from(b[0] as i8)),
+        safetensors::Dtype::I16 => of(2, |b| f64::from(i16::from_le_bytes(b.try_into().unwrap()))),
         safetensors::Dtype::I32 => of(4, |b| f64::from(i32::from_le_bytes(b.try_into().unwrap()))),
         _ => of(4, |b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))),
     };
@@ -96,13 +97,18 @@ fn product(x: &[f64], (w, k): &(Vec<f64>, usize)) -> Vec<f64> {
         .collect()
 }
 
-/// What linear2 reads on the eval file: relu(layernorm(linear1(x))).
+/// What linear2 reads on the eval file.
 fn input() -> Vec<f64> {
+    input_of("eval.safetensors")
+}
+
+/// What linear2 reads on a file: relu(layernorm(linear1(x))).
+fn input_of(file: &str) -> Vec<f64> {
     let read = |name: &str| std::fs::read(crate::support::data("smallmodel").join(name)).unwrap();
     let float = read("float.safetensors");
     let parameter = |name: &str| floats(&float, name).0;
     let mut h = product(
-        &floats(&read("eval.safetensors"), "x").0,
+        &floats(&read(file), "x").0,
         &floats(&float, "linear1.weight"),
     );
     let (weight, bias) = (parameter("layernorm.weight"), parameter("layernorm.bias"));
@@ -174,6 +180,166 @@ fn the_written_integers_give_the_figures_that_are_told() {
         println!("{way}: {got:.2} dB by what is written, {told:.2} dB told");
         assert!((got - told).abs() < 0.7, "{way}: {got} {told}");
     }
+}
+
+/// Integers of `w [o, k]` rounded to the nearest by the range of each row, and the scales; the largest of a
+/// row lies on the border between two integers.
+fn nearest((w, k): &(Vec<f64>, usize), divisor: f64) -> (Vec<f64>, Vec<f64>) {
+    let of_row = |row: &[f64]| {
+        let scale = row.iter().fold(0.0, |amax: f64, w| amax.max(w.abs())) / divisor;
+        let q: Vec<f64> = row
+            .iter()
+            .map(|w| (w / scale).round().clamp(-divisor - 0.5, divisor - 0.5))
+            .collect();
+        (q, scale)
+    };
+    let rows: Vec<_> = w.chunks_exact(*k).map(of_row).collect();
+    let scales = rows.iter().map(|(_, scale)| *scale).collect();
+    (rows.into_iter().flat_map(|(q, _)| q).collect(), scales)
+}
+
+/// What is written of linear2 against what another implementation makes of the same calibration: all
+/// integers but those on a border, scales, and biases to a few steps.
+fn check_written(
+    file: &[u8],
+    weight: (Vec<f64>, usize),
+    divisor: f64,
+    factors: &[f64],
+    input_amax: f64,
+) {
+    let read = |name: &str| floats(file, &format!("linear2.{name}")).0;
+    let (weight, k) = weight;
+    let times = weight.iter().enumerate().map(|(at, w)| w * factors[at % k]);
+    let multiplied = (times.collect::<Vec<f64>>(), k);
+    let (q, scales) = nearest(&multiplied, divisor);
+    let written = read("weight");
+    assert_eq!(written.len(), q.len());
+    let apart: Vec<f64> = q.iter().zip(&written).map(|(q, w)| (q - w).abs()).collect();
+    let borders = apart.iter().filter(|apart| **apart > 0.0).count();
+    assert!(
+        apart.iter().all(|apart| *apart <= 1.0) && borders <= scales.len(),
+        "{borders} differ"
+    );
+    let close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * b.abs();
+    for (got, scale) in read("weight_scale").iter().zip(&scales) {
+        assert!(close(*got, *scale), "{got} {scale}");
+    }
+    let step = read("input_scale")[0];
+    assert!(close(step, input_amax), "{step} {input_amax}");
+    // The mean of the error is taken away over the rows that were fitted to.
+    let fitted_to: Vec<f64> = (0..8)
+        .step_by(2)
+        .flat_map(|at| input_of(&format!("calib/{at:03}.safetensors")))
+        .collect();
+    let rows = fitted_to.len() / k;
+    let mean: Vec<f64> = (0..k)
+        .map(|i| fitted_to.iter().skip(i).step_by(k).sum::<f64>() / rows as f64)
+        .collect();
+    let float =
+        std::fs::read(crate::support::data("smallmodel").join("float.safetensors")).unwrap();
+    let bias = floats(&float, "linear2.bias").0;
+    for (channel, b) in read("bias").iter().enumerate() {
+        let shift: f64 = (0..k)
+            .map(|i| {
+                let at = channel * k + i;
+                (weight[at] - written[at] * scales[channel] / factors[i]) * mean[i]
+            })
+            .sum();
+        let wanted = (bias[channel] + shift) / (step * scales[channel]);
+        let allowed = 2.0 + 1e-5 * wanted.abs();
+        assert!((b - wanted).abs() <= allowed, "{channel}: {b} {wanted}");
+    }
+}
+
+#[test]
+fn an_equalized_weight_is_written_as_another_implementation_makes_it() {
+    let finished = run(&job("smallmodel", asked("a16w8+eq+bc"))).unwrap();
+    let plan: Value = serde_json::from_slice(&finished.files["plan.json"]).unwrap();
+    let made = plan["layers"][1]["fit"].as_str().unwrap();
+    let alpha: f64 = made
+        .strip_prefix("eq")
+        .unwrap()
+        .split('+')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let float =
+        std::fs::read(crate::support::data("smallmodel").join("float.safetensors")).unwrap();
+    let (weight, k) = floats(&float, "linear2.weight");
+    let amax_of = |x: &[f64]| -> Vec<f64> {
+        (0..k)
+            .map(|i| {
+                x.iter()
+                    .skip(i)
+                    .step_by(k)
+                    .fold(0.0, |amax: f64, x| amax.max(x.abs()))
+            })
+            .collect()
+    };
+    let batches: Vec<Vec<f64>> = (0..8)
+        .map(|at| input_of(&format!("calib/{at:03}.safetensors")))
+        .collect();
+    // SmoothQuant's factors over their geometric mean, by the rows that are fitted to.
+    let x = amax_of(
+        &batches
+            .iter()
+            .step_by(2)
+            .flatten()
+            .copied()
+            .collect::<Vec<f64>>(),
+    );
+    let w = amax_of(&weight);
+    let logs: Vec<f64> = x
+        .iter()
+        .zip(&w)
+        .map(|(x, w)| alpha * x.ln() - (1.0 - alpha) * w.ln())
+        .collect();
+    let mean = logs.iter().sum::<f64>() / k as f64;
+    let factors: Vec<f64> = logs.iter().map(|log| (log - mean).exp()).collect();
+    let all = amax_of(&batches.concat());
+    let divided = all
+        .iter()
+        .zip(&factors)
+        .fold(0.0, |amax: f64, (x, f)| amax.max(x / f));
+    // Twice the room of what was observed.
+    let step = 2.0 * divided / 32767.5;
+    check_written(
+        &finished.files["converted.safetensors"],
+        (weight, k),
+        127.5,
+        &factors,
+        step,
+    );
+}
+
+#[test]
+fn a_clipped_input_is_written_as_another_implementation_makes_it() {
+    let way = "a8w16+clip+bc";
+    let finished = run(&job("smallmodel", asked(way))).unwrap();
+    let plan: Value = serde_json::from_slice(&finished.files["plan.json"]).unwrap();
+    let made = plan["layers"][1]["fit"].as_str().unwrap();
+    let clip: f64 = made
+        .strip_prefix("clip")
+        .unwrap()
+        .split('+')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let float =
+        std::fs::read(crate::support::data("smallmodel").join("float.safetensors")).unwrap();
+    let weight = floats(&float, "linear2.weight");
+    let batches = (0..8).flat_map(|at| input_of(&format!("calib/{at:03}.safetensors")));
+    let amax = batches.fold(0.0, |amax: f64, x| amax.max(x.abs()));
+    let ones = vec![1.0; weight.1];
+    check_written(
+        &finished.files["converted.safetensors"],
+        weight,
+        32767.5,
+        &ones,
+        clip * amax / 127.5,
+    );
 }
 
 /// An int16 input is clipped where the layer takes it as int8, an int8 one where it is made.

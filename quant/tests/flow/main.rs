@@ -21,6 +21,7 @@ mod golden;
 mod made;
 mod masks;
 mod mend;
+mod readers;
 mod refused;
 mod rescale;
 mod rules;

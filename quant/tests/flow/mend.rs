@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, path::Path};
 
+use dual16_nash::Toolchain;
 use dual16_quant::{flow::Event, report::MendStep, settings::Settings};
 use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
 
@@ -54,7 +55,11 @@ fn outlier(folder: &Path) {
 }
 
 fn write(path: &Path, batch: u32) {
-    let bytes: Vec<u8> = tokens(batch).iter().flat_map(|v| v.to_le_bytes()).collect();
+    write_tokens(path, &tokens(batch));
+}
+
+fn write_tokens(path: &Path, x: &[f32]) {
+    let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, vec![ROWS, WIDTH], &bytes).unwrap();
     serialize_to_file(HashMap::from([("x", view)]), None, path).unwrap();
 }
@@ -116,6 +121,105 @@ fn squares_ruined_by_an_outlier_are_found_and_run_in_two_ranges() {
     assert_eq!(
         mended.result()["mended"].as_array().unwrap().len(),
         steps.len()
+    );
+}
+
+/// Where a GEMM takes two int16 operands, the product of a row with itself is cheaper than two ranges.
+#[test]
+fn where_it_is_legal_the_sum_of_squares_is_a_product() {
+    let folder = tempfile::tempdir().unwrap();
+    outlier(folder.path());
+    let settings = Settings {
+        toolchain: Toolchain::Oe32,
+        ..mending(32.0)
+    };
+    let job = job(folder.path().to_str().unwrap(), settings);
+    let mended = run(&job).unwrap();
+    let steps = steps(&mended);
+    let first = steps.first().unwrap();
+    assert_eq!(
+        (first.op.as_str(), first.to.as_str()),
+        ("norm.mul", "dot"),
+        "{steps:?}"
+    );
+    assert!(first.kept && first.left < 0.1, "{first:?}");
+    assert_eq!(first.added_macs, (ROWS * WIDTH) as i64);
+    assert!(output_db(&mended) >= 32.0, "{}", output_db(&mended));
+    let result = mended.result();
+    let operators = result["estimate"]["operators"].as_array().unwrap();
+    let product = operators
+        .iter()
+        .find(|own| own["name"] == "norm.dot.matmul")
+        .unwrap();
+    assert_eq!(product["op"], "MatMul");
+    assert_eq!(product["macs"]["double int16 macs"], ROWS * WIDTH);
+    let backwards = run_in_order(&job, |maps| maps.reverse()).unwrap();
+    assert_eq!(mended.files, backwards.files);
+}
+
+/// Rows of 0.05 beside one of 200: their variances have no step in the integers of its own, however they
+/// are summed. fp16 has, and is tried after what needs no leave.
+#[test]
+fn fp16_is_taken_where_it_is_allowed_and_integers_do_not_help() {
+    let folder = tempfile::tempdir().unwrap();
+    outlier(folder.path());
+    for (name, batch) in [
+        ("calib/000", 0),
+        ("calib/001", 1),
+        ("calib/002", 2),
+        ("eval", 7),
+    ] {
+        let mut x: Vec<f32> = tokens(batch).into_iter().map(|x| 0.1 * x).collect();
+        x[5] = 200.0;
+        write_tokens(&folder.path().join(format!("{name}.safetensors")), &x);
+    }
+    let model = folder.path().to_str().unwrap();
+    let run_with = |allow_fp16| {
+        let settings = Settings {
+            allow_fp16,
+            ..mending(24.0)
+        };
+        run(&job(model, settings)).unwrap()
+    };
+    let without = run_with(false);
+    assert!(output_db(&without) < 20.0, "{}", output_db(&without));
+    let with = run_with(true);
+    let steps = steps(&with);
+    let of_squares = steps
+        .iter()
+        .filter(|step| ["two_range", "dot", "fp16"].contains(&&*step.to));
+    let tried: Vec<(&str, &str, bool)> = of_squares
+        .map(|step| (&*step.from, &*step.to, step.kept))
+        .collect();
+    assert_eq!(
+        tried.first().map(|first| first.1),
+        Some("two_range"),
+        "{steps:#?}"
+    );
+    let last = tried.last().unwrap();
+    assert!(last.0 != "plain" && last.1 == "fp16" && last.2, "{tried:?}");
+    assert!(output_db(&with) >= 24.0, "{}", output_db(&with));
+    // What it is, is said.
+    let notices = with.result()["notices"].as_array().unwrap().clone();
+    let told = |code: &str| {
+        let of = notices.iter().find(|notice| notice["code"] == code);
+        of.unwrap_or_else(|| panic!("no {code} in {notices:#?}"))
+            .clone()
+    };
+    assert_eq!(told("FP16")["subject"], "norm.fp16.layer_norm");
+    let message = told("PARTLY_FLOAT")["message"].to_string();
+    assert!(message.contains("1 LayerNormFp16"), "{message}");
+    let result = with.result();
+    let operators = result["estimate"]["operators"].as_array().unwrap();
+    let norm = operators
+        .iter()
+        .find(|own| own["op"] == "LayerNormFp16")
+        .unwrap();
+    assert_eq!(norm["fp16_elements"], 5 * ROWS * WIDTH);
+    let source = &result["estimate"]["parameters"]["fp16_gb_per_s"]["source"];
+    assert!(
+        source.as_str().unwrap().starts_with("assumption"),
+        "{source}"
     );
 }
 

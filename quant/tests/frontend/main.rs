@@ -17,6 +17,7 @@ mod graph;
 mod layers;
 mod limits;
 mod lists;
+mod mended;
 mod model;
 mod names;
 mod npy;

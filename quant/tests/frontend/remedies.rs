@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dual16_nash::Toolchain;
 use dual16_quant::{
     batch::Batch,
     graph::{NodeId, ValueId},
@@ -15,7 +16,7 @@ use dual16_quant::{
 use crate::shared::{Sample, data, made::Made, reference};
 
 /// What calibration would have seen of every value in one batch.
-fn observed(sample: &Sample) -> Calibration {
+pub fn observed(sample: &Sample) -> Calibration {
     let values = reference::run(sample);
     let statistics = values.iter().map(|(id, value)| {
         let floats: Vec<f32> = value.iter().map(|&x| x as f32).collect();
@@ -84,17 +85,51 @@ fn many_classes() -> Sample {
     Sample::new(made.model(), batch)
 }
 
+/// A LayerNorm that three Linears read.
+fn three_readers() -> Sample {
+    let weight: Vec<f32> = (0..8 * 5).map(|i| (0.7 * i as f32).sin()).collect();
+    let gamma: Vec<f32> = (0..8).map(|i| 0.5 + i as f32).collect();
+    let made = Made::new(&[4, 8])
+        .opset(17)
+        .constant("gamma", &[8], &gamma)
+        .node("LayerNormalization", &["x", "gamma"], &["normal"]);
+    let made = ["q", "k", "v"].into_iter().fold(made, |made, name| {
+        let weight_name = format!("{name}.weight");
+        made.constant(&weight_name, &[8, 5], &weight).node(
+            "MatMul",
+            &["normal", &weight_name],
+            &[name],
+        )
+    });
+    let made = made
+        .node("Add", &["q", "k"], &["qk"])
+        .node("Add", &["qk", "v"], &["y"]);
+    let x = ndarray::Array2::from_shape_fn((4, 8), |(row, i)| (1.3 * (8 * row + i) as f32).sin());
+    let batch = Batch::from([("x".to_owned(), Datum::F32(x.into_dyn()))]);
+    Sample::new(made.model(), batch)
+}
+
 #[test]
 fn every_remedy_is_exact_in_real_arithmetic() {
     let mut seen = BTreeSet::new();
-    let models: [fn() -> Sample; 3] = [
+    let mut most_readers = 0;
+    let models: [fn() -> Sample; 4] = [
         || Sample::load(&data("smallmodel")),
         || Sample::load(&data("digits")),
         many_classes,
+        three_readers,
     ];
-    for load in models {
+    let toolchains = [Toolchain::Oe31, Toolchain::Oe32];
+    let cases = models
+        .into_iter()
+        .flat_map(|load| toolchains.map(|of| (load, of)));
+    for (load, toolchain) in cases {
         let mut sample = load();
-        let settings = Settings::default();
+        let settings = Settings {
+            toolchain,
+            allow_fp16: true,
+            ..Settings::default()
+        };
         let mut calibration = observed(&sample);
         // Powers of two, by which an f32 is divided exactly.
         calibration.columns = sample
@@ -116,9 +151,15 @@ fn every_remedy_is_exact_in_real_arithmetic() {
         let values = reference::run(&sample);
         for place in &places.places {
             let alternative = &places.extended.alternatives()[place.alternative];
-            if let Some((linear, factors)) = &alternative.divided {
-                assert_eq!(place.remedy, Remedy::Equalize);
-                check_equalized(load(), &places, place.alternative, (*linear, factors));
+            if let Some((readers, factors)) = &alternative.divided {
+                assert_eq!(
+                    (place.remedy, Some(&place.node)),
+                    (Remedy::Equalize, readers.first())
+                );
+                for linear in readers {
+                    check_equalized(load(), &places, place.alternative, (*linear, factors));
+                }
+                most_readers = most_readers.max(readers.len());
                 seen.insert(place.remedy);
                 continue;
             }
@@ -143,6 +184,10 @@ fn every_remedy_is_exact_in_real_arithmetic() {
             seen.insert(place.remedy);
         }
     }
+    assert_eq!(
+        most_readers, 3,
+        "three Linears of one input take one set of factors"
+    );
     assert_eq!(
         seen,
         BTreeSet::from(Remedy::ALL),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dual16_quant::{
-    graph::{ValueId, ValueKind},
+    graph::{Graph, Move, NodeId, Op, ValueId, ValueKind},
     sensitivity::gradients,
     tensor::Tensor,
 };
@@ -44,7 +44,11 @@ pub fn check(made: Made, shape: &[usize], seed: f32) -> usize {
             x.mapv_inplace(|x| x + 0.37 * (seed * (1.0 + x)).sin());
         }
     }
-    let planned = Planned::new(Sample::new(made.model(), batch));
+    check_sample(Sample::new(made.model(), batch), seed)
+}
+
+fn check_sample(sample: Sample, seed: f32) -> usize {
+    let planned = Planned::new(sample);
     let analysis = planned.analysis();
     let values = planned.values(&analysis);
     let graph = planned.graph();
@@ -357,5 +361,84 @@ proptest! {
         let last = names.len() - 1;
         let made = made.node("Add", &[&names[last], &names[last - 1]], &["y"]);
         check(made, &SHAPE, seed);
+    }
+}
+
+/// A graph whose nodes were changed.
+fn without_dead(sample: &Sample) -> Graph {
+    sample.graph.clone().extended().finish().choose(&[])
+}
+
+/// A LayerNorm in one piece and a new axis stand in no model as they are.
+#[test]
+fn a_layer_norm_and_a_new_axis_pass_back_what_they_are_given() {
+    for (axes, first) in [(1, 2), (2, 1)] {
+        let made = x()
+            .opset(17)
+            .constant(
+                "gamma",
+                &SHAPE[first..],
+                &curve(SHAPE[first..].iter().product()),
+            )
+            .node("LayerNormalization", &["x", "gamma"], &["normal"])
+            .int("axis", first as i64)
+            .indices("at", &[1])
+            .node("Unsqueeze", &["normal", "at"], &["y"]);
+        let mut sample = Sample::new(made.model(), made::batch(&SHAPE));
+        let input = sample.graph.inputs[0];
+        for node in &mut sample.graph.nodes {
+            if node.name.ends_with("out_mul") {
+                node.op = Op::LayerNormFp16 { axes, eps: 1e-5 };
+                node.inputs = vec![input];
+            }
+            if matches!(node.op, Op::Move(_)) {
+                node.op = Op::Move(Move::Unsqueeze { axis: 1 });
+            }
+        }
+        sample.graph = without_dead(&sample);
+        let kinds = sample
+            .graph
+            .running()
+            .map(|(_, node)| reference::kind(&node.op));
+        let kinds: Vec<String> = kinds.collect();
+        assert_eq!(kinds, ["LayerNormFp16", "Mul", "Unsqueeze"]);
+        assert!(check_sample(sample, 1.0) > 24);
+    }
+}
+
+/// A sum of products over some axes stands in no model as it is.
+#[test]
+fn sums_of_products_pass_back_the_other_factor() {
+    for mean in [false, true] {
+        for (axes, keepdims) in [(vec![2], true), (vec![1], false), (vec![0, 2], false)] {
+            let reduce = if mean { "ReduceMean" } else { "ReduceSum" };
+            let list: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+            let made = x()
+                .constant("c", &SHAPE, &curve(24))
+                .node("Add", &["x", "c"], &["a"])
+                .node("Mul", &["x", "a"], &["product"])
+                .node(reduce, &["product"], &["y"])
+                .ints("axes", &list)
+                .int("keepdims", keepdims.into())
+                .opset(11);
+            let mut sample = Sample::new(made.model(), made::batch(&SHAPE));
+            let graph = &mut sample.graph;
+            let ids: Vec<NodeId> = graph.running().map(|(id, _)| id).collect();
+            let [.., product, sum] = ids.as_slice() else {
+                panic!("{ids:?}")
+            };
+            let factors = graph.node(*product).inputs.clone();
+            let sum = &mut graph.nodes[sum.0];
+            assert!(matches!(sum.op, Op::Reduce { .. }), "{:?}", sum.op);
+            sum.op = Op::Dot {
+                mean,
+                axes,
+                keepdims,
+            };
+            sum.inputs = factors;
+            sample.graph = without_dead(&sample);
+            assert_eq!(sample.graph.running().count(), 2);
+            assert!(check_sample(sample, 1.0) >= 48);
+        }
     }
 }

@@ -38,7 +38,10 @@ impl Planned {
             let own = value.kind.is_float();
             plan.values.push(ValuePlan {
                 requested: activations,
-                effective: own.then(|| params(&values[&origin], activations)),
+                effective: values
+                    .get(&origin)
+                    .filter(|_| own)
+                    .map(|value| params(value, activations)),
                 reason: String::new(),
             });
         }

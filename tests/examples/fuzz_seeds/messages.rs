@@ -133,6 +133,7 @@ fn spec() -> v1::JobSpec {
             settings: settings.to_vec(),
             freeze_integers: true,
             keep_statistics: true,
+            allow_fp16: true,
             save_outputs: true,
         }),
         kind: Some(v1::job_spec::Kind::Analyze(v1::AnalyzeSpec {

@@ -5,6 +5,7 @@
 //! way. Of what nobody asked for only those are told that no other beats at their multiply-accumulates.
 
 mod branches;
+mod readers;
 mod rows;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -16,13 +17,15 @@ use super::{
 };
 use crate::{
     Result,
-    fit::{Candidate, Fit, Fitted, InputGrid, LadderOptions, Layer, held_out_sqnr, ladder},
+    fit::{
+        Candidate, Fit, Fitted, InputGrid, LadderOptions, Layer, column_amax, held_out_sqnr, ladder,
+    },
     graph::{Linear, NodeId, Op},
     plan::{LinearFit, ScaleSource, Slot},
-    remedy::equalize::makers,
     ways::isolated::FittedWay,
 };
 use branches::observe_branches;
+use readers::{Figures, agreed, together};
 use rows::{Rows, collect};
 
 /// Rows held out that are kept of a layer, at most.
@@ -50,26 +53,42 @@ pub(super) fn fit(
     let mut fits = Fits::default();
     let rows = collect(session, context, tried)?;
     let mut found: Vec<Found> = Vec::new();
-    for (&id, ways) in tried {
-        let Some(linear) = linear_of(session, id) else {
-            continue;
+    for readers in together(session, tried) {
+        let equalizable = readers::equalizable(source, &readers, tried);
+        let column_amax = match readers.as_slice() {
+            [_] => Vec::new(),
+            several => {
+                let linears = several.iter().filter_map(|&id| linear_of(session, id));
+                column_amax(linears.map(|linear| linear.weight.view()))
+            }
         };
-        let Some(rows) = rows.get(&id) else { continue };
-        for (way, wanted) in ways {
-            go_on(context.control)?;
-            let one = OneLayer {
-                source,
-                id,
-                linear,
-                way: *way,
-                rows,
+        let mut figures: Vec<Figures<'_>> = Vec::new();
+        for &id in &readers {
+            let Some((linear, rows)) = linear_of(session, id).zip(rows.get(&id)) else {
+                continue;
             };
-            let asked = source
-                .request
-                .linears
-                .get(&id)
-                .and_then(|request| request.fit);
-            match one.best(wanted, asked)? {
+            for (way, wanted) in &tried[&id] {
+                go_on(context.control)?;
+                let one = OneLayer {
+                    source,
+                    id,
+                    linear,
+                    way: *way,
+                    rows,
+                    equalizable: equalizable.as_ref().map(|()| column_amax.as_slice()),
+                };
+                match one.figures(wanted)? {
+                    Ok(of_layer) => figures.push(of_layer),
+                    Err(reason) => {
+                        fits.declined.insert(id, reason);
+                    }
+                }
+            }
+        }
+        agreed(&mut figures);
+        for figures in figures {
+            let id = figures.id;
+            match figures.best() {
                 Ok(best) => found.extend(best),
                 Err(reason) => {
                     fits.declined.insert(id, reason);
@@ -111,7 +130,7 @@ pub(super) fn fit(
     Ok(fits)
 }
 
-/// Calls `each` with as many Linears at once as memory allows.
+/// Calls `each` with as many Linears at once as memory allows; those that read one value together.
 pub(super) fn in_parts(
     session: &Session,
     context: &Context<'_>,
@@ -120,12 +139,14 @@ pub(super) fn in_parts(
     mut each: impl FnMut(&Tried) -> Result<()>,
 ) -> Result<()> {
     let mut part = Tried::new();
-    for (&id, ways) in tried {
+    for readers in together(session, tried) {
+        let own = readers.iter().map(|id| (*id, tried[id].clone()));
+        let own: Tried = own.collect();
         let mut larger = part.clone();
-        larger.insert(id, ways.clone());
+        larger.extend(own.clone());
         if !part.is_empty() && !context.could_hold(session.fit_bytes(&larger, batch)) {
             each(&part)?;
-            larger = Tried::from([(id, ways.clone())]);
+            larger = own;
         }
         part = larger;
     }
@@ -143,7 +164,7 @@ fn linear_of(session: &Session, id: usize) -> Option<&Linear> {
 }
 
 /// An accepted candidate.
-struct Found {
+pub(super) struct Found {
     id: usize,
     way: Way,
     candidate: Candidate,
@@ -158,18 +179,22 @@ struct OneLayer<'a> {
     linear: &'a Linear,
     way: Way,
     rows: &'a Rows,
+    /// Largest |w| of each column over all that read its input, nothing where it alone does; or why its
+    /// columns cannot be equalized.
+    equalizable: Result<&'a [f32], &'a String>,
 }
 
-impl OneLayer<'_> {
-    /// The best of each fit that is better than the plain way; why there is none of what was asked for.
-    fn best(&self, wanted: &[Fit], asked: Option<Fit>) -> Result<Result<Vec<Found>, String>> {
+impl<'a> OneLayer<'a> {
+    /// Every fit that is wanted, with its SQNR on the rows held out; why there is none.
+    fn figures(&self, wanted: &[Fit]) -> crate::Result<Result<Figures<'a>, String>> {
         let (settings, way) = (self.source.settings, self.way);
+        let asked = self.source.request.linears.get(&self.id);
+        let asked = asked.and_then(|request| request.fit);
         let layer = Layer {
             weight: self.linear.weight.view(),
             bias: self.linear.bias.as_ref().map(|bias| bias.view()),
         };
-        let foldable = makers(self.source, NodeId(self.id));
-        if let (Some(Fit { equalize: true, .. }), Err(reason)) = (asked, &foldable) {
+        if let (Some(Fit { equalize: true, .. }), Err(reason)) = (asked, self.equalizable) {
             return Ok(Err(format!(
                 "nothing before it takes the factors of equalized columns in: {reason}"
             )));
@@ -180,10 +205,11 @@ impl OneLayer<'_> {
             scale_rule: settings.scale_rule,
             power_of_two: settings.power_of_two,
             fits: wanted.to_vec(),
-            alphas: match foldable {
+            alphas: match self.equalizable {
                 Ok(_) => usual.alphas.clone(),
                 Err(_) => Vec::new(),
             },
+            column_amax: self.equalizable.unwrap_or_default().to_vec(),
             // A scale that is given, or to be a power of two, is not multiplied.
             clips: match fixed.is_some() || settings.power_of_two {
                 true => Vec::new(),
@@ -209,59 +235,22 @@ impl OneLayer<'_> {
                     .to_owned(),
             ));
         };
-        let mut figures: Vec<(f64, Fit, Candidate)> = candidates
+        let of: Vec<(f64, Fit, Candidate)> = candidates
             .filter_map(|candidate| {
                 let db = figure(&candidate.fitted)?;
                 Some((db, candidate.fit?, candidate))
             })
             .collect();
-        same_columns(&mut figures);
-        let mut best: BTreeMap<Fit, (f64, Candidate)> = BTreeMap::new();
-        let mut missed: Option<f64> = None;
-        for (db, fit, candidate) in figures {
-            let better = best.get(&fit).is_none_or(|(known, _)| db > *known);
-            if db > plain && better {
-                best.insert(fit, (db, candidate));
-            } else if asked == Some(fit) {
-                missed = Some(missed.map_or(db, |known: f64| known.max(db)));
-            }
-        }
-        if let Some(fit) = asked.filter(|fit| !best.contains_key(fit)) {
-            return Ok(Err(match missed {
-                Some(db) => format!(
-                    "{way}+{fit} has {db:.1} dB on the rows held out, {way} has {plain:.1} dB"
-                ),
-                None => format!("{fit} cannot be made for it"),
-            }));
-        }
-        if asked.is_none() {
-            best = not_beaten(best);
-        }
-        let found = best.into_values().filter_map(|(db, candidate)| {
-            Some(Found {
-                id: self.id,
-                way,
-                gain_db: db - plain,
-                input_scale: grid.scale(&candidate.fitted)?.get(),
-                candidate,
-            })
-        });
-        Ok(Ok(found.collect()))
+        Ok(Ok(Figures {
+            id: self.id,
+            name: &self.source.graph.nodes[self.id].name,
+            way,
+            asked,
+            plain,
+            of,
+            grid,
+        }))
     }
-}
-
-/// Of the fits that equalize, those whose factors are those of the best without a branch: the layer
-/// before takes in one set.
-fn same_columns(figures: &mut Vec<(f64, Fit, Candidate)>) {
-    let best = figures.iter().filter(|(_, fit, _)| fit.equalize);
-    let best = best.max_by(|(a, one, _), (b, other, _)| {
-        let narrow = |fit: &Fit| fit.rank == 0;
-        (narrow(one).cmp(&narrow(other))).then(a.total_cmp(b))
-    });
-    let Some(columns) = best.map(|(.., candidate)| candidate.fitted.columns.clone()) else {
-        return;
-    };
-    figures.retain(|(_, fit, candidate)| !fit.equalize || candidate.fitted.columns == columns);
 }
 
 /// Those that no other of as few multiply-accumulates is better than; those that need the layer before

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Blobs, Context, Event, QueuedStage,
+    float_share::{self, PARTLY_FLOAT},
     payload::{load, store},
     session::Session,
     stage::{Parts, Peak, Stage},
@@ -27,6 +28,7 @@ use super::{
 use crate::{
     Error, Result,
     exec::{Capture, Carried, Converted, Flow, Machine, Validation, captured, walk},
+    graph::{Node, Op},
     measured::Planned,
     metrics::ErrorSums,
     plan::{Calibration, Change, Mended, Plan},
@@ -36,7 +38,7 @@ use crate::{
     ways::isolated::add_errors,
 };
 
-use search::Pending;
+use search::{Pending, settle_together};
 
 /// Rounds, at most: each makes many changes.
 const MAX_ROUNDS: u32 = 16;
@@ -366,8 +368,12 @@ fn reduce(
 
     let mut kept = changes;
     let pending = std::mem::take(&mut search.pending);
-    for pending in pending {
-        let step = ledger.settle(pending, search.round);
+    let settled = pending.into_iter();
+    let mut settled: Vec<_> = settled
+        .map(|pending| ledger.settle(pending, search.round))
+        .collect();
+    settle_together(&mut settled);
+    for step in settled {
         if !step.kept {
             kept.retain(|change| *change != step.change);
             search.refused.push(step.change);
@@ -444,6 +450,11 @@ fn replan(
     let (plan, found) = Plan::build(&variant.scale_source(&calibration), &planned.chosen())?;
     planned.found = trouble::of_plan(&variant.graph, &calibration, &plan, found);
     planned.plan = plan;
+    let fp16 = |node: &Node| matches!(node.op, Op::LayerNormFp16 { .. });
+    if variant.graph.running().any(|(_, node)| fp16(node)) {
+        planned.notices.retain(|notice| notice.code != PARTLY_FLOAT);
+        planned.notices.extend(float_share::told(&variant)?);
+    }
     planned.calibration.clone_from(&search.calibration);
     planned.mended = Some(Mended {
         plain: search.plain.clone(),

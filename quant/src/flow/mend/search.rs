@@ -4,9 +4,10 @@
 //! share of what all cost it together. A row's *cost* is that energy over the energy that the output
 //! may have, for the output where that is largest: all costs together should be below 1.
 
+mod changes;
+
 use std::collections::BTreeMap;
 
-use dual16_nash::{dtype::IntDtype, legality::Rules, ways::Way};
 use serde::{Deserialize, Serialize};
 
 use super::super::session::Session;
@@ -15,12 +16,12 @@ use crate::{
     cost::PlanCost,
     error::KernelContext,
     fit::way_name,
-    graph::{NodeId, Op, ValueId},
+    graph::{NodeId, Op},
     measured::Planned,
     metrics::ErrorSums,
     plan::Change,
     remedy::{Places, Remedy},
-    report::{MendStep, WayFitted},
+    report::MendStep,
     sensitivity::{Estimate, Row, rows},
 };
 
@@ -33,10 +34,10 @@ const MARGIN: f64 = 0.8;
 /// Share of all costs that a round leaves at least: what is far from float is not estimated well, and
 /// once the worst is gone the rest is measured again.
 const LEFT_BY_A_ROUND: f64 = 0.25;
+/// Share of all costs from which a remedy that stands gives way to the next dearer one.
+const STILL_MUCH: f64 = 0.25;
 /// A place that costs less than this share of what is left is not worth a change.
 const NEGLIGIBLE: f64 = 0.002;
-/// dB on rows held out from which a fit is tried.
-const WORTH_A_FIT_DB: f64 = 3.0;
 /// Places named as standing in the way, at most.
 const NAMED: usize = 5;
 
@@ -65,6 +66,8 @@ pub(super) struct Pending {
     work: (f64, u64),
     /// What is told of it.
     told: MendStep,
+    /// The Linear for whose sake it was made, where several are changed together.
+    together: Option<usize>,
 }
 
 /// A change that was judged.
@@ -72,6 +75,20 @@ pub(super) struct Settled {
     pub(super) change: Change,
     pub(super) kept: bool,
     pub(super) told: MendStep,
+    together: Option<usize>,
+}
+
+/// Takes back all that was made together where one of it did not help.
+pub(super) fn settle_together(settled: &mut [Settled]) {
+    let refused = settled.iter().filter(|one| !one.kept);
+    let refused: Vec<usize> = refused.filter_map(|one| one.together).collect();
+    let with_them = settled
+        .iter_mut()
+        .filter(|one| one.together.is_some_and(|of| refused.contains(&of)));
+    for one in with_them {
+        one.kept = false;
+        one.told.kept = false;
+    }
 }
 
 /// A round's figures, by place.
@@ -157,6 +174,7 @@ impl<'a> Ledger<'a> {
             before,
             work,
             mut told,
+            together,
         } = pending;
         let after = self.energies_at(spot);
         let left = |(before, after): (&f64, &f64)| match *before > 0.0 {
@@ -175,6 +193,7 @@ impl<'a> Ledger<'a> {
             change,
             kept: told.kept,
             told,
+            together,
         }
     }
 
@@ -185,23 +204,47 @@ impl<'a> Ledger<'a> {
         let spots_cost: f64 = spots.iter().map(|(_, cost, _)| cost).sum();
         let mut left = spots_cost + self.rescales(aims);
         let all = left;
-        let mut next = Vec::new();
-        for (spot, cost, rows) in spots {
-            if left <= MARGIN.max(LEFT_BY_A_ROUND * all) || cost < NEGLIGIBLE * left {
+        let mut next: Vec<Pending> = Vec::new();
+        for (spot, cost, _) in &spots {
+            if left <= MARGIN.max(LEFT_BY_A_ROUND * all) || *cost < NEGLIGIBLE * left {
                 break;
             }
+            let is_pending = |spot: Spot| next.iter().any(|pending| pending.spot == spot);
+            if is_pending(*spot) {
+                continue;
+            }
             let untried = |change: &Change| !made.contains(change) && !refused.contains(change);
-            let Some(change) = self.changes(spot, made).into_iter().find(untried) else {
+            let changes = self.changes(*spot, made, *cost >= STILL_MUCH * all);
+            let mut with_others = changes.into_iter().filter(untried).filter_map(|change| {
+                let others = self.others(change, made)?;
+                let free = |(other, spot): &(Change, Spot)| untried(other) && !is_pending(*spot);
+                others.iter().all(free).then_some((change, others))
+            });
+            let Some((change, others)) = with_others.next() else {
                 continue;
             };
-            left -= cost * (1.0 - self.expected(change));
-            next.push(Pending {
-                change,
-                spot,
-                before: self.energies_at(spot),
-                work: self.work_at(spot),
-                told: self.told(spot, &rows, change, cost / all.max(f64::MIN_POSITIVE)),
-            });
+            let together = match (change, others.is_empty()) {
+                (Change::Way { linear, .. }, false) => Some(linear),
+                _ => None,
+            };
+            for (change, spot) in std::iter::once((change, *spot)).chain(others) {
+                let of_spot = spots.iter().find(|(of, ..)| *of == spot);
+                let (cost, rows) = of_spot.map_or((0.0, &[][..]), |(_, cost, rows)| (*cost, rows));
+                left -= cost * (1.0 - self.expected(change));
+                next.push(Pending {
+                    change,
+                    spot,
+                    before: self.energies_at(spot),
+                    work: self.work_at(spot),
+                    told: self.told(
+                        (spot, rows),
+                        change,
+                        cost / all.max(f64::MIN_POSITIVE),
+                        made,
+                    ),
+                    together,
+                });
+            }
         }
         next
     }
@@ -325,7 +368,7 @@ impl<'a> Ledger<'a> {
         match (row, row.node(graph)) {
             (Row::Weight(id), _) => Spot::Linear(id.0),
             (Row::Operand(id, _), _) if linear(id) => Spot::Linear(id.0),
-            (Row::Converted(id), _) => Spot::Table(id.0),
+            (Row::Converted(id), _) if matches!(graph.node(id).op, Op::Lut(_)) => Spot::Table(id.0),
             (row, Some(id)) => match (self.place_of.get(&id.0), row) {
                 (Some(&place), _) => Spot::Place(place),
                 (None, Row::Activation(value) | Row::Constant(value)) => Spot::Value(value.0),
@@ -334,105 +377,18 @@ impl<'a> Ledger<'a> {
                 }
             },
             (Row::Activation(value) | Row::Constant(value), None) => Spot::Value(value.0),
-            (Row::Operand(id, _), None) => Spot::Linear(id.0),
+            (Row::Operand(id, _) | Row::Converted(id), None) => Spot::Linear(id.0),
         }
-    }
-
-    /// What could be done at a place, the cheapest first.
-    fn changes(&self, spot: Spot, made: &[Change]) -> Vec<Change> {
-        match spot {
-            Spot::Place(place) => match self.places.places.get(place) {
-                Some(place) => self.remedies(place.node, made),
-                None => Vec::new(),
-            },
-            Spot::Table(table) => vec![Change::Division(table)],
-            Spot::Value(value) => self.wider(ValueId(value)).into_iter().collect(),
-            Spot::Linear(linear) => self.ways(linear, made),
-        }
-    }
-
-    /// What can stand in for a node, the cheapest first; one at a time.
-    fn remedies(&self, node: NodeId, made: &[Change]) -> Vec<Change> {
-        let places = self.places.places.iter().enumerate();
-        let mut of_node: Vec<_> = places
-            .filter(|(_, place)| place.node == node)
-            .map(|(index, place)| (place.remedy, Change::Remedy(index)))
-            .collect();
-        if of_node.iter().any(|(_, change)| made.contains(change)) {
-            return Vec::new();
-        }
-        of_node.sort_unstable();
-        of_node.into_iter().map(|(_, change)| change).collect()
-    }
-
-    /// int16 for a value that is int8 and not by name.
-    fn wider(&self, value: ValueId) -> Option<Change> {
-        let params = self.planned.plan.params(value)?;
-        let request = self.session.request.values.get(value.0)?;
-        let may = params.dtype == IntDtype::Int8 && !request.explicit;
-        may.then_some(Change::Int16(value.0))
-    }
-
-    /// Legal ways of a Linear that are more exact in what costs there, the cheapest first. One that was
-    /// set by name stays.
-    fn ways(&self, linear: usize, made: &[Change]) -> Vec<Change> {
-        let settings = &self.session.job.settings;
-        let rules = Rules::of(settings.march, settings.toolchain);
-        let Some(request) = self.session.request.linears.get(&linear) else {
-            return Vec::new();
-        };
-        if request.explicit {
-            return Vec::new();
-        }
-        let Some(now) = self.planned.plan.linears.get(&linear).map(|plan| plan.way) else {
-            return Vec::new();
-        };
-        let was_changed = made
-            .iter()
-            .any(|change| matches!(change, Change::Way { linear: of, .. } if *of == linear));
-        let better: &[Way] = match (now, was_changed) {
-            (Way::A8W8, false) => &[Way::A16W8, Way::A8W16, Way::A16W16, Way::Split, Way::MulSum],
-            (Way::MulSum, _) => &[Way::A16W16, Way::Split],
-            (Way::Split | Way::A16W16, _) => &[],
-            _ => &[Way::A16W16, Way::Split, Way::MulSum],
-        };
-        let legal = better
-            .iter()
-            .filter(|&&way| way != now && rules.check(way).legal);
-        let way = |&way| Change::Way {
-            linear,
-            way,
-            fit: None,
-        };
-        let fits = self.fits(linear, now).into_iter();
-        fits.chain(legal.map(way)).collect()
-    }
-
-    /// Accepted fits of the way that a Linear runs, of an int8 weight or input, that gain what is worth a
-    /// change over what runs: those at the multiply-accumulates of the plain way first, the best of them
-    /// first, then the branches, the narrowest first.
-    fn fits(&self, linear: usize, now: Way) -> Vec<Change> {
-        let plan = self.planned.plan.linears.get(&linear);
-        let runs = plan.and_then(|plan| plan.params.fit.as_ref());
-        let runs = runs.and_then(|fit| self.planned.fitted(linear, now, fit.fit));
-        let least = runs.map_or(0.0, |fitted| fitted.gain_db) + WORTH_A_FIT_DB;
-        let fits = self.planned.fits(linear);
-        let worth = fits.filter(|(way, fitted)| *way == now && fitted.gain_db >= least);
-        let mut fits: Vec<&WayFitted> = worth.map(|(_, fitted)| fitted).collect();
-        fits.sort_by(|a, b| {
-            let ranks = a.fit.fit.rank.cmp(&b.fit.fit.rank);
-            ranks.then_with(|| b.gain_db.total_cmp(&a.gain_db))
-        });
-        let change = |fitted: &WayFitted| Change::Way {
-            linear,
-            way: now,
-            fit: Some(fitted.fit.fit),
-        };
-        fits.into_iter().map(change).collect()
     }
 
     /// What is told of a change.
-    fn told(&self, spot: Spot, rows: &[Row], change: Change, share: f64) -> MendStep {
+    fn told(
+        &self,
+        (spot, rows): (Spot, &[Row]),
+        change: Change,
+        share: f64,
+        made: &[Change],
+    ) -> MendStep {
         let graph = &self.session.graph;
         let first = rows.first();
         let name = first.map_or("", |row| row.name(graph));
@@ -451,7 +407,8 @@ impl<'a> Ledger<'a> {
                 Some(plan) => plan.way_name(),
                 None => String::new(),
             },
-            Spot::Place(_) | Spot::Table(_) => "plain".to_owned(),
+            Spot::Place(place) => self.standing(place, made).to_owned(),
+            Spot::Table(_) => "plain".to_owned(),
             Spot::Value(_) => "int8".to_owned(),
         };
         MendStep {

@@ -356,7 +356,7 @@ impl<'v> Seen<'_, 'v> {
         let target = (0..self.x.len()).map(|index| (index / size.max(1)) as u32);
         Some(Local::Pooled {
             target: target.collect(),
-            scale: 1.0 / size.max(1) as f32,
+            factor: Factor::All(1.0 / size.max(1) as f32),
         })
     }
 

@@ -7,6 +7,7 @@
 mod function;
 mod island;
 mod matmul;
+mod normalized;
 mod window;
 
 use std::borrow::Cow;
@@ -14,7 +15,7 @@ use std::borrow::Cow;
 use dual16_nash::tensor::TensorRef;
 use ndarray::ArrayView2;
 
-use self::{matmul::Factors, window::Window};
+use self::{matmul::Factors, normalized::Normalized, window::Window};
 use super::{analysis::Analysis, values::FloatValues};
 use crate::{
     Error, Result,
@@ -33,10 +34,15 @@ pub(super) enum Local<'v> {
         source: Option<Vec<u32>>,
         factor: Factor<'v>,
     },
-    /// x[i] is in y[target[i]]: `g_x[i] += scale * g_y[target[i]]`.
-    Pooled { target: Vec<u32>, scale: f32 },
+    /// x[i] is in y[target[i]]: `g_x[i] += factor[i] * g_y[target[i]]`.
+    Pooled {
+        target: Vec<u32>,
+        factor: Factor<'v>,
+    },
     /// y = x W^T.
     Linear(&'v Linear),
+    /// A LayerNorm without weight and bias.
+    Normalized(Normalized),
     /// A factor of a product of two activations.
     MatMul(Factors<'v>),
     /// A convolution or an average over windows.
@@ -47,7 +53,7 @@ pub(super) enum Local<'v> {
 pub(super) enum Factor<'v> {
     /// The same for all.
     All(f32),
-    /// By element of the output.
+    /// By element: of the output that is picked, of the operand that is pooled.
     Each(Cow<'v, [f32]>),
 }
 
@@ -91,13 +97,25 @@ impl<'v> Local<'v> {
             }
             Op::Concat { axis } => Local::Pooled {
                 target: concat_positions(node, *axis, &inputs, operand, y)?,
-                scale: 1.0,
+                factor: Factor::All(1.0),
             },
             Op::Reduce {
                 kind,
                 axes,
                 keepdims,
             } => reduce(node, *kind, axes, *keepdims, x, y)?,
+            Op::Dot { mean, axes, .. } => {
+                let other = operand_of(node, &inputs, 1 - operand.min(1))?;
+                let share = match mean {
+                    true => y.len() as f32 / x.len().max(1) as f32,
+                    false => 1.0,
+                };
+                let factor: Vec<f32> = other.iter().map(|&x| finite(x) * share).collect();
+                Local::Pooled {
+                    target: pooled(node, axes, x, y)?,
+                    factor: Factor::Each(factor.into()),
+                }
+            }
             Op::Relu => {
                 let slope = x.iter().map(|&x| if x > 0.0 { 1.0 } else { 0.0 });
                 picked(None, Factor::Each(slope.collect()))
@@ -110,6 +128,7 @@ impl<'v> Local<'v> {
             }
             // A staircase: on the whole it passes everything.
             Op::ToInt8 { .. } => picked(None, Factor::All(1.0)),
+            &Op::LayerNormFp16 { axes, eps } => Local::Normalized(Normalized::new(x, y, axes, eps)),
             Op::Lut(function) => picked(None, Factor::Each(function::slopes(*function, x, y))),
             Op::Move(movement) => {
                 let shapes = values.shapes(node);
@@ -179,11 +198,18 @@ impl<'v> Local<'v> {
                     }
                 }
             }
-            Local::Pooled { target, scale } => {
-                for (x, &at) in x.iter_mut().zip(target) {
-                    *x += scale * y.get(at as usize).copied().unwrap_or_default();
+            Local::Pooled { target, factor } => {
+                let of = |at: u32| y.get(at as usize).copied().unwrap_or_default();
+                let pairs = x.iter_mut().zip(target);
+                match factor {
+                    Factor::All(factor) => pairs.for_each(|(x, &at)| *x += factor * of(at)),
+                    Factor::Each(factors) => {
+                        let pairs = pairs.zip(factors.iter());
+                        pairs.for_each(|((x, &at), factor)| *x += factor * of(at));
+                    }
                 }
             }
+            Local::Normalized(normalized) => normalized.pull(y, x),
             Local::MatMul(factors) => factors.pull(y, x),
             Local::Window(window) => window.pull(y, x),
             // All lanes at once.
@@ -240,9 +266,9 @@ fn reduce<'v>(
     x: &Tensor,
     y: &Tensor,
 ) -> Result<Local<'v>> {
-    let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
-    let indices = indices(node, x.len())?;
     if kind == ReduceKind::Max {
+        let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+        let indices = indices(node, x.len())?;
         // To the first maximum.
         let x = x.as_standard_layout();
         let elements: Vec<(f32, u32)> = x.iter().copied().zip(indices).collect();
@@ -259,29 +285,34 @@ fn reduce<'v>(
             factor: Factor::All(1.0),
         });
     }
-    // The result's indices, broadcast back over the axes that are gone.
+    let share = match kind {
+        ReduceKind::Mean => y.len() as f32 / x.len().max(1) as f32,
+        _ => 1.0,
+    };
+    Ok(Local::Pooled {
+        target: pooled(node, axes, x, y)?,
+        factor: Factor::All(share),
+    })
+}
+
+/// Which element of a reduction each of its operand is in: the result's indices, broadcast back over the
+/// axes that are gone; no axes are all of them.
+fn pooled(node: &Node, axes: &[usize], x: &Tensor, y: &Tensor) -> Result<Vec<u32>> {
     let kept: Vec<usize> = x
         .shape()
         .iter()
         .enumerate()
         .map(
-            |(axis, &length)| match axes.is_empty() || axes.contains(&(axis as i64)) {
+            |(axis, &length)| match axes.is_empty() || axes.contains(&axis) {
                 true => 1,
                 false => length,
             },
         )
         .collect();
-    let results = self::indices(node, y.len())?;
+    let results = indices(node, y.len())?;
     let whole = TensorRef::new(&results, &kept).of(&node.name)?;
     let target = dual16_nash::moves::expand(whole, x.shape()).of(&node.name)?;
-    let scale = match kind {
-        ReduceKind::Mean => y.len() as f32 / x.len().max(1) as f32,
-        _ => 1.0,
-    };
-    Ok(Local::Pooled {
-        target: target.data,
-        scale,
-    })
+    Ok(target.data)
 }
 
 /// 0, 1, … of a tensor's elements.

@@ -16,6 +16,7 @@ pub fn kind(op: &Op) -> String {
     match op {
         Op::Linear(_) => "Linear".to_owned(),
         Op::MatMul => "MatMul".to_owned(),
+        Op::Dot { .. } => "Dot".to_owned(),
         Op::Add => "Add".to_owned(),
         Op::Sub => "Sub".to_owned(),
         Op::Mul => "Mul".to_owned(),
@@ -24,8 +25,10 @@ pub fn kind(op: &Op) -> String {
         Op::Relu => "Relu".to_owned(),
         Op::Clip { .. } => "Clip".to_owned(),
         Op::ToInt8 { .. } => "ToInt8".to_owned(),
+        Op::LayerNormFp16 { .. } => "LayerNormFp16".to_owned(),
         Op::Lut(function) => function.name().to_owned(),
         Op::Move(Move::Reshape) => "Reshape".to_owned(),
+        Op::Move(Move::Unsqueeze { .. }) => "Unsqueeze".to_owned(),
         Op::Move(Move::Transpose { .. }) => "Transpose".to_owned(),
         Op::Move(Move::Slice { .. }) => "Slice".to_owned(),
         Op::Move(Move::Gather { .. }) => "Gather".to_owned(),
@@ -134,7 +137,37 @@ fn compute(op: &Op, inputs: &[&Array]) -> Array {
             let step = f64::from(*step);
             inputs[0].mapv(|x| (x / step).round().clamp(-128.0, 127.0) * step)
         }
+        &Op::LayerNormFp16 { axes, eps } => {
+            let x = inputs[0].as_standard_layout().into_owned();
+            let width: usize = x.shape().iter().rev().take(axes).product();
+            let mut y = x.clone();
+            for row in y.as_slice_mut().unwrap().chunks_exact_mut(width) {
+                let mean = row.iter().sum::<f64>() / width as f64;
+                row.iter_mut().for_each(|x| *x -= mean);
+                let variance = row.iter().map(|x| x * x).sum::<f64>() / width as f64;
+                row.iter_mut().for_each(|x| *x /= (variance + eps).sqrt());
+            }
+            y
+        }
         Op::Lut(function) => inputs[0].mapv(|x| function.eval(x)),
+        Op::Dot {
+            mean,
+            axes,
+            keepdims,
+        } => {
+            let kind = match mean {
+                true => ReduceKind::Mean,
+                false => ReduceKind::Sum,
+            };
+            let (axes, keepdims) = (axes.clone(), *keepdims);
+            let products = inputs[0] * inputs[1];
+            let sum = Op::Reduce {
+                kind,
+                axes,
+                keepdims,
+            };
+            compute(&sum, &[&products])
+        }
         Op::Concat { axis } => {
             let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
             concatenate(Axis(*axis), &views).unwrap()
@@ -199,6 +232,7 @@ fn moved(graph: &Graph, outputs: &[ValueId], movement: &Move, x: &Array) -> Vec<
     let shape = |id: ValueId| IxDyn(&graph.value(id).shape);
     let one = match movement {
         Move::Reshape => x.to_shape(shape(outputs[0])).unwrap().to_owned(),
+        Move::Unsqueeze { axis } => x.clone().insert_axis(Axis(*axis)),
         Move::Expand => x.broadcast(shape(outputs[0])).unwrap().to_owned(),
         Move::Transpose { perm } => x.view().permuted_axes(perm.as_slice()).to_owned(),
         Move::Gather {
