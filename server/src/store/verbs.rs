@@ -107,10 +107,6 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn begin(&self, leases: &[LeaseRef], now: Timestamp) -> Result<(), StoreError> {
-        self.write(|writer| writer.for_those_in_force(leases, TaskEvent::Begin, now))
-    }
-
     fn complete(
         &self,
         lease: LeaseRef,

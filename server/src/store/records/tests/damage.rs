@@ -16,7 +16,6 @@ fn claim(store: &impl Store, max_tasks: usize, now: Timestamp) -> Claimed {
         max_tasks,
         max_bytes: usize::MAX,
         ttl: TTL,
-        busy: false,
     };
     store.claim(&claim, now).unwrap()
 }
