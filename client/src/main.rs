@@ -13,6 +13,10 @@ use dual16_telemetry::{logs::LogArgs, trace};
 use tracing::Instrument as _;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "local")]
+    if let Some(ended) = dual16_worker::ChildProgram::enter() {
+        return ended;
+    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match config::parse(&arguments) {
         Ok(cli) => cli,

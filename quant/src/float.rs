@@ -22,6 +22,7 @@ use crate::{
     batch::Batch,
     error::{Error, Result},
     model::{Model, OnnxNode},
+    place,
     tensor::{Datum, SharedTensor},
 };
 use pieces::Piece;
@@ -190,6 +191,7 @@ impl FloatModel {
             }
         }
         let names: BTreeSet<&str> = node.made().collect();
+        place::at(&label);
         let values = self.execute(&label, given.into_iter().collect(), &names)?;
         let mut by_name: HashMap<&str, rten::Value> = names.into_iter().zip(values).collect();
         let mut take = |name: &str| by_name.remove(name).and_then(convert::from_rten);

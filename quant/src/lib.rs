@@ -19,6 +19,7 @@
 //! - [`job`], [`blobs`]: what a job works on, and where its bytes are kept.
 //! - [`artifact`]: the files a job leaves.
 //! - [`memory`]: how much the tasks of one process may hold together.
+//! - [`place`]: which node a task is at, for whoever has to end it.
 //! - [`flow`]: the job cut into stages of independent tasks, each a pure function of its inputs.
 
 pub mod artifact;
@@ -42,6 +43,7 @@ pub mod model;
 pub mod notice;
 pub mod observe;
 pub mod onnx;
+pub mod place;
 pub mod plan;
 pub mod qtensor;
 pub mod remedy;

@@ -23,151 +23,57 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// The memory of one process.
-#[derive(Debug)]
-pub struct MemoryBudget {
-    limit: Option<u64>,
-    held: Mutex<Held>,
-    freed: Condvar,
+/// Where shares come from: this process alone, or one that lends to several.
+pub trait Lender: fmt::Debug + Send + Sync {
+    /// Bytes for all borrowers together; `None` = any number.
+    fn limit(&self) -> Option<u64>;
+    /// What all borrowers hold.
+    fn held(&self) -> Held;
+    /// Takes a share. Where there is no room now and others run, whose shares come back, it may wait
+    /// for about as long as `patience`.
+    ///
+    /// # Errors
+    /// No room: what is held.
+    fn take(&self, kind: Kind, bytes: u64, patience: Duration) -> Result<(), Held>;
+    /// Takes a share back.
+    fn give_back(&self, kind: Kind, bytes: u64);
 }
 
-#[derive(Debug, Default)]
-struct Held {
+/// What borrowers hold, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
     /// What stays while nothing runs: loaded models.
-    resident: u64,
+    pub resident: u64,
     /// What running tasks hold.
-    running: u64,
-    /// The most that was ever promised at once.
-    peak: u64,
+    pub running: u64,
 }
 
-/// What a reservation is for.
+/// What a share is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// Something that stays, a loaded model.
     Resident,
+    /// A task's run.
     Running,
 }
 
-/// A share of the budget; given back when dropped.
-#[derive(Debug)]
-#[must_use = "the share is given back when this is dropped"]
-pub struct Reservation {
-    budget: Arc<MemoryBudget>,
-    bytes: u64,
-    kind: Kind,
-}
-
-impl MemoryBudget {
-    /// A budget of `limit` bytes; `None` refuses nothing.
-    pub fn new(limit: Option<u64>) -> Arc<Self> {
-        Arc::new(Self {
-            limit,
-            held: Mutex::default(),
-            freed: Condvar::new(),
-        })
-    }
-
-    /// The limit in bytes.
-    pub const fn limit(&self) -> Option<u64> {
-        self.limit
-    }
-
-    /// Whether a task of this size could ever run beside the models that are loaded now.
-    pub fn could_hold(&self, bytes: u64) -> bool {
-        self.limit
-            .is_none_or(|limit| self.lock().resident.saturating_add(bytes) <= limit)
-    }
-
-    /// The most that was promised at once so far, in bytes.
-    pub fn peak(&self) -> u64 {
-        self.lock().peak
-    }
-
-    /// A share for something that stays, a loaded model; does not wait. `evict` is asked to give up
-    /// idle models first where there is no room.
-    ///
-    /// # Errors
-    /// [`Error::Memory`] with the figures.
-    pub fn resident(
-        self: &Arc<Self>,
-        what: &str,
-        bytes: u64,
-        evict: impl FnOnce(),
-    ) -> Result<Reservation> {
-        if !self.fits(&self.lock(), bytes) {
-            evict();
-        }
-        let mut held = self.lock();
-        if !self.fits(&held, bytes) {
-            return Err(self.refusal(what, bytes, held.resident));
-        }
-        Ok(self.take(&mut held, Kind::Resident, bytes))
-    }
-
-    /// A share for a task's run. Waits while other tasks hold what it needs.
-    ///
-    /// # Errors
-    /// [`Error::Memory`] where it would not fit though nothing else ran, with the figures;
-    /// [`Error::Cancelled`].
-    pub fn running(
-        self: &Arc<Self>,
-        what: &str,
-        bytes: u64,
-        cancelled: impl Fn() -> bool,
-    ) -> Result<Reservation> {
-        let mut held = self.lock();
-        loop {
-            if self.fits(&held, bytes) {
-                return Ok(self.take(&mut held, Kind::Running, bytes));
-            }
-            // Nobody who runs would ever give anything back.
-            if held.running == 0 {
-                return Err(self.refusal(what, bytes, held.resident));
-            }
-            if cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let (next, _) = self
-                .freed
-                .wait_timeout(held, LOOK)
-                .unwrap_or_else(PoisonError::into_inner);
-            held = next;
-        }
-    }
-
-    fn fits(&self, held: &Held, bytes: u64) -> bool {
-        let total = held.resident.saturating_add(held.running);
-        self.limit
-            .is_none_or(|limit| total.saturating_add(bytes) <= limit)
-    }
-
-    fn take(self: &Arc<Self>, held: &mut Held, kind: Kind, bytes: u64) -> Reservation {
-        held.add(kind, bytes);
-        Reservation {
-            budget: Arc::clone(self),
-            bytes,
-            kind,
-        }
-    }
-
-    fn refusal(&self, what: &str, needs: u64, resident: u64) -> Error {
-        Error::Memory {
-            what: what.to_owned(),
-            needs: Bytes(needs),
-            resident: Bytes(resident),
-            limit: Bytes(self.limit.unwrap_or(u64::MAX)),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Held {
-    fn add(&mut self, kind: Kind, bytes: u64) {
-        *self.of(kind) = self.of(kind).saturating_add(bytes);
-        self.peak = self.peak.max(self.resident.saturating_add(self.running));
+    /// Whether so many bytes more stay within the limit.
+    pub fn leaves(&self, limit: Option<u64>, bytes: u64) -> bool {
+        let total = self.resident.saturating_add(self.running);
+        limit.is_none_or(|limit| total.saturating_add(bytes) <= limit)
+    }
+
+    /// Adds a share.
+    pub fn add(&mut self, kind: Kind, bytes: u64) {
+        let share = self.of(kind);
+        *share = share.saturating_add(bytes);
+    }
+
+    /// Takes a share off.
+    pub fn sub(&mut self, kind: Kind, bytes: u64) {
+        let share = self.of(kind);
+        *share = share.saturating_sub(bytes);
     }
 
     const fn of(&mut self, kind: Kind) -> &mut u64 {
@@ -178,28 +84,167 @@ impl Held {
     }
 }
 
+/// The memory that the tasks of one process may hold.
+#[derive(Debug)]
+pub struct MemoryBudget {
+    lender: Arc<dyn Lender>,
+}
+
+/// A share of the budget; given back when dropped.
+#[derive(Debug)]
+#[must_use = "the share is given back when this is dropped"]
+pub struct Reservation {
+    lender: Arc<dyn Lender>,
+    bytes: u64,
+    kind: Kind,
+}
+
+impl MemoryBudget {
+    /// A budget of `limit` bytes for this process; `None` refuses nothing.
+    pub fn new(limit: Option<u64>) -> Arc<Self> {
+        Self::lent(Arc::new(Purse {
+            limit,
+            held: Mutex::default(),
+            freed: Condvar::new(),
+        }))
+    }
+
+    /// A budget whose shares come from elsewhere.
+    pub fn lent(lender: Arc<dyn Lender>) -> Arc<Self> {
+        Arc::new(Self { lender })
+    }
+
+    /// The limit in bytes.
+    pub fn limit(&self) -> Option<u64> {
+        self.lender.limit()
+    }
+
+    /// Whether a task of this size could ever run beside the models that are loaded now.
+    pub fn could_hold(&self, bytes: u64) -> bool {
+        let resident = || self.lender.held().resident;
+        self.limit()
+            .is_none_or(|limit| resident().saturating_add(bytes) <= limit)
+    }
+
+    /// A share for something that stays, a loaded model; does not wait. `evict` is asked to give up
+    /// idle models first where there is no room.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] with the figures.
+    pub fn resident(&self, what: &str, bytes: u64, evict: impl FnOnce()) -> Result<Reservation> {
+        let take = || self.lender.take(Kind::Resident, bytes, Duration::ZERO);
+        let taken = take().or_else(|_| {
+            evict();
+            take()
+        });
+        match taken {
+            Ok(()) => Ok(self.taken(Kind::Resident, bytes)),
+            Err(held) => Err(self.refusal(what, bytes, held.resident)),
+        }
+    }
+
+    /// A share for a task's run. Waits while other tasks hold what it needs.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where it would not fit though nothing else ran, with the figures;
+    /// [`Error::Cancelled`].
+    pub fn running(
+        &self,
+        what: &str,
+        bytes: u64,
+        cancelled: impl Fn() -> bool,
+    ) -> Result<Reservation> {
+        loop {
+            match self.lender.take(Kind::Running, bytes, LOOK) {
+                Ok(()) => return Ok(self.taken(Kind::Running, bytes)),
+                // Nobody who runs would ever give anything back.
+                Err(held) if held.running == 0 => {
+                    return Err(self.refusal(what, bytes, held.resident));
+                }
+                Err(_) if cancelled() => return Err(Error::Cancelled),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn taken(&self, kind: Kind, bytes: u64) -> Reservation {
+        Reservation {
+            lender: Arc::clone(&self.lender),
+            bytes,
+            kind,
+        }
+    }
+
+    fn refusal(&self, what: &str, needs: u64, resident: u64) -> Error {
+        Error::Memory {
+            what: what.to_owned(),
+            needs: Bytes(needs),
+            resident: Bytes(resident),
+            limit: Bytes(self.limit().unwrap_or(u64::MAX)),
+        }
+    }
+}
+
 impl Reservation {
     /// Takes more where there is room now. It never waits: two that each held a share and waited for
     /// more would do so for ever.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
-        let budget = Arc::clone(&self.budget);
-        let mut held = budget.lock();
-        let fits = budget.fits(&held, bytes);
-        if fits {
-            held.add(self.kind, bytes);
+        let grown = self.lender.take(self.kind, bytes, Duration::ZERO).is_ok();
+        if grown {
             self.bytes = self.bytes.saturating_add(bytes);
         }
-        fits
+        grown
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut held = self.budget.lock();
-        let share = held.of(self.kind);
-        *share = share.saturating_sub(self.bytes);
-        drop(held);
-        self.budget.freed.notify_all();
+        self.lender.give_back(self.kind, self.bytes);
+    }
+}
+
+/// Lends to this process alone.
+#[derive(Debug)]
+struct Purse {
+    limit: Option<u64>,
+    held: Mutex<Held>,
+    freed: Condvar,
+}
+
+impl Purse {
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lender for Purse {
+    fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    fn held(&self) -> Held {
+        *self.lock()
+    }
+
+    fn take(&self, kind: Kind, bytes: u64, patience: Duration) -> Result<(), Held> {
+        let mut held = self.lock();
+        if !held.leaves(self.limit, bytes) && held.running > 0 && !patience.is_zero() {
+            held = self
+                .freed
+                .wait_timeout(held, patience)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        if !held.leaves(self.limit, bytes) {
+            return Err(*held);
+        }
+        held.add(kind, bytes);
+        Ok(())
+    }
+
+    fn give_back(&self, kind: Kind, bytes: u64) {
+        self.lock().sub(kind, bytes);
+        self.freed.notify_all();
     }
 }
 
@@ -231,17 +276,17 @@ mod tests {
     }
 
     #[test]
-    fn a_task_waits_for_another_and_peak_stays_within() {
+    fn a_task_waits_for_another() {
         let budget = MemoryBudget::new(Some(100));
         let first = budget.running("first", 80, || false).unwrap();
         std::thread::scope(|threads| {
             let second = threads.spawn(|| budget.running("second", 80, || false).map(drop));
             // Whenever the second thread comes to ask, this share is still held or just given back.
             std::thread::yield_now();
+            assert!(!second.is_finished());
             drop(first);
             second.join().unwrap().unwrap();
         });
-        assert_eq!(budget.peak(), 80);
     }
 
     #[test]
@@ -268,7 +313,6 @@ mod tests {
         let mut first = budget.running("first", 40, || false).unwrap();
         assert!(first.grow(30));
         assert!(!first.grow(31), "it does not wait");
-        assert_eq!(budget.peak(), 70);
         drop(first);
         let all = budget.running("all", 100, || false).unwrap();
         drop(all);

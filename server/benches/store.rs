@@ -106,7 +106,6 @@ fn claim(store: &impl Store) -> Option<LeasedTask> {
         max_tasks: 1,
         max_bytes: 1 << 20,
         ttl: Duration::from_secs(600),
-        busy: false,
     };
     let now = SystemClock::new().now();
     store.claim(&claim, now).unwrap().tasks.pop()
@@ -141,6 +140,7 @@ fn stage() -> Next {
         name: "measure".into(),
         maps: (0..MAPS_OF_A_STAGE).map(|_| payload()).collect(),
         reduce: payload(),
+        seconds: 0,
     })
 }
 

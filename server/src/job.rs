@@ -19,7 +19,7 @@ pub use id::{JobId, LeaseId, LeaseRef, Slot, TaskId, TaskName};
 pub use machine::{Machine, Refusal};
 pub use record::{Artifact, BlobRef, Failure, Job, JobError, NewJob, Phase, Stage, State};
 pub use step::{Effect, Step};
-pub use task::{FAILURES_BYTES, Fence, Forgotten, Grant, Task, TaskState};
+pub use task::{FAILURES_BYTES, Fence, Grant, Task, TaskState};
 
 #[cfg(test)]
 mod model_check;

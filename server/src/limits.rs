@@ -60,6 +60,10 @@ limits! {
     error_bytes: 2_048, "limit-error-bytes", "DUAL16_LIMIT_ERROR_BYTES";
     /// Failed attempts of one task that end its job
     attempts: 3, "limit-attempts", "DUAL16_LIMIT_ATTEMPTS";
+    /// Seconds that a task may compute at the least; more where its job's estimate is longer
+    task_seconds: 600, "limit-task-seconds", "DUAL16_LIMIT_TASK_SECONDS";
+    /// Estimates of its time that a task may compute for
+    task_estimates: 4, "limit-task-estimates", "DUAL16_LIMIT_TASK_ESTIMATES";
     /// Stages of one job
     stages: 64, "limit-stages", "DUAL16_LIMIT_STAGES";
     /// Map tasks of one stage
@@ -171,12 +175,14 @@ impl Limits {
             ("--limit-upload-idle-seconds", self.upload_idle_seconds),
             ("--limit-queued-call-seconds", self.queued_call_seconds),
         ];
+        let to_compute = [("--limit-task-seconds", self.task_seconds)];
         let fits_record = "more does not fit into a record of the job store";
         let fits_message = "more does not fit into --limit-message-bytes";
         for (limits, range, why) in [
             (&of_records[..], 0..=record, fits_record),
             (&of_messages, 0..=message, fits_message),
             (&to_answer, 1..=u64::MAX, "with none no call is answered"),
+            (&to_compute, 1..=u64::MAX, "with none no task ends in time"),
             (&to_wait, 0..=DAY_SECONDS, "nobody waits longer than a day"),
         ] {
             let wrong = limits.iter().find(|(_, found)| !range.contains(found));

@@ -68,8 +68,14 @@ impl Record {
 }
 
 /// Codes of failures that other workers would meet as well: the task needs more memory than there
-/// is, makes a result that this server does not take, or finds no room in its storage.
-const OF_THE_TASK: [&str; 3] = ["MEMORY_LIMIT", "RESULT_REFUSED", "STORAGE_FULL"];
+/// is, makes a result that this server does not take, finds no room in its storage, or ends the process
+/// that the worker gave its job.
+const OF_THE_TASK: [&str; 4] = [
+    "MEMORY_LIMIT",
+    "RESULT_REFUSED",
+    "STORAGE_FULL",
+    "TASK_PROCESS_DIED",
+];
 
 impl Quarantine {
     /// Whether a failure with this code says nothing of the worker that reports it.

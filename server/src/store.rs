@@ -75,8 +75,7 @@ pub trait Store: Send + Sync + 'static {
     /// Jobs, newest first.
     fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError>;
 
-    /// Leases queued tasks: oldest job first, within a job by stage and index. One that runs alone
-    /// is leased alone.
+    /// Leases queued tasks: oldest job first, within a job by stage and index.
     fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError>;
 
     /// Extends those of the leases that still hold until `now + ttl`, and returns the others.
@@ -86,10 +85,6 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
         ttl: Duration,
     ) -> Result<Vec<LeaseRef>, StoreError>;
-
-    /// The worker begins these tasks, which were to run alone and waited for others; leases that no
-    /// longer hold are passed over.
-    fn begin(&self, leases: &[LeaseRef], now: Timestamp) -> Result<(), StoreError>;
 
     /// Hands in a result. Idempotent for the lease that completed the task.
     fn complete(
@@ -133,8 +128,7 @@ pub trait Store: Send + Sync + 'static {
     /// so cannot tell who was silent.
     fn extend_leases(&self, deadline: Timestamp) -> Result<(), StoreError>;
 
-    /// Fails the attempts whose lease has run out, gives back what had not begun, and queues the tasks whose
-    /// backoff is over.
+    /// Fails the attempts whose lease has run out, and queues the tasks whose backoff is over.
     fn expire(&self, now: Timestamp) -> Result<Changes, StoreError>;
 
     /// How much is queued and leased.
@@ -198,8 +192,6 @@ pub struct Claim {
     pub max_bytes: usize,
     /// How long the leases last.
     pub ttl: Duration,
-    /// Other tasks run in the worker.
-    pub busy: bool,
 }
 
 /// Answer to [`Store::claim`].
@@ -224,8 +216,6 @@ pub struct LeasedTask {
     pub task: TaskId,
     /// The lease.
     pub grant: Grant,
-    /// Nothing may run beside it.
-    pub alone: bool,
     /// What to do.
     pub payload: v1::Payload,
     /// For a reduce: the results of the stage's maps, by index.

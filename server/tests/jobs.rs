@@ -90,7 +90,6 @@ async fn a_silent_worker_loses_its_task_and_cannot_write_any_more() {
     let heartbeat = v1::HeartbeatRequest {
         worker: "fake".into(),
         leases: vec![lease_ref(&zombie)],
-        begun: Vec::new(),
     };
     let answer = server
         .workers

@@ -173,7 +173,7 @@ async fn a_worker_that_fails_everything_gets_nothing_until_a_result_clears_it() 
         let request = fail(lease, false);
         server.workers.clone().fail(request).await.unwrap();
     }
-    let ask = async |worker: &str| ask(&server, worker, 1, false).await;
+    let ask = async |worker: &str| ask(&server, worker, 1).await;
     let answer = ask("fake").await;
     assert_eq!(answer.leases, []);
     assert_eq!(answer.quarantined_for.map(|time| time.seconds), Some(60));
@@ -195,7 +195,12 @@ async fn what_every_worker_would_meet_is_held_against_none() {
         server.create("").await;
     }
     let leases = server.lease(6, Duration::from_secs(3)).await;
-    let codes = ["MEMORY_LIMIT", "RESULT_REFUSED", "STORAGE_FULL"];
+    let codes = [
+        "MEMORY_LIMIT",
+        "RESULT_REFUSED",
+        "STORAGE_FULL",
+        "TASK_PROCESS_DIED",
+    ];
     for (lease, code) in leases.iter().zip(codes.into_iter().cycle()) {
         let request = v1::FailRequest {
             lease: Some(lease_ref(lease)),
@@ -206,16 +211,17 @@ async fn what_every_worker_would_meet_is_held_against_none() {
         };
         server.workers.clone().fail(request).await.unwrap();
     }
-    let answer = ask(&server, "fake", 1, false).await;
+    let answer = ask(&server, "fake", 1).await;
     assert_eq!((answer.leases.len(), answer.quarantined_for), (1, None));
 }
 
 #[tokio::test]
-async fn a_crash_is_one_failure_of_its_worker_and_its_tasks_run_alone_from_then_on() {
+async fn a_crash_is_one_failure_of_its_worker() {
     let data = tempfile::tempdir().unwrap();
     let server = serve(data.path()).await;
+    let mut jobs = Vec::new();
     for _ in 0..6 {
-        server.create("").await;
+        jobs.push(server.create("").await);
     }
     assert_eq!(server.lease(6, Duration::from_secs(3)).await.len(), 6);
     let run_out = async || {
@@ -231,38 +237,21 @@ async fn a_crash_is_one_failure_of_its_worker_and_its_tasks_run_alone_from_then_
         }
     };
     run_out().await;
-    // Under the same name, and not put aside; nothing beside a task that is to run alone.
-    let answer = ask(&server, "fake", 6, false).await;
-    assert_eq!((answer.leases.len(), answer.quarantined_for), (1, None));
-    assert!(answer.leases[0].alone);
-    let job = answer.leases[0].task.split("/tasks").next().unwrap();
-    run_out().await;
-    // The next lost attempt is the last one, but to wait for others is none.
-    for _ in 0..3 {
-        assert!(ask(&server, "fake", 6, true).await.leases[0].alone);
+    // Under the same name, and not put aside.
+    for _ in 0..2 {
+        assert_eq!(server.lease(6, Duration::from_secs(3)).await.len(), 6);
         run_out().await;
     }
-    assert_eq!(server.job(job).await.state(), v1::JobState::Running);
-    let begun = ask(&server, "fake", 6, true).await.leases.pop().unwrap();
-    let heartbeat = v1::HeartbeatRequest {
-        worker: "fake".into(),
-        leases: vec![lease_ref(&begun)],
-        begun: vec![lease_ref(&begun)],
-    };
-    let kept = server.workers.clone().heartbeat(heartbeat).await.unwrap();
-    assert!(kept.into_inner().revoked.is_empty());
-    run_out().await;
-    let failed = server.job(job).await;
+    let failed = server.job(&jobs[0].name).await;
     assert_eq!(failed.error.unwrap().attempts.len(), 3);
 }
 
-/// Asks for tasks as a worker that is busy with others, or is not.
-async fn ask(server: &TestServer, worker: &str, max_tasks: u32, busy: bool) -> v1::LeaseResponse {
+/// Asks for tasks.
+async fn ask(server: &TestServer, worker: &str, max_tasks: u32) -> v1::LeaseResponse {
     let request = v1::LeaseRequest {
         worker: worker.into(),
         max_tasks,
         max_wait: None,
-        busy,
     };
     let answer = server.workers.clone().lease(request).await;
     answer.unwrap().into_inner()

@@ -48,7 +48,6 @@ async fn beyond_what_is_worked_on_calls_are_shed_and_the_vital_ones_pass() {
     let beat = v1::HeartbeatRequest {
         worker: "fake".into(),
         leases: vec![lease_ref(&lease)],
-        begun: Vec::new(),
     };
     let kept = server.workers.clone().heartbeat(beat).await.unwrap();
     assert!(kept.into_inner().revoked.is_empty());

@@ -42,6 +42,12 @@ pub trait Observed: Send + Sync + 'static {
         None
     }
 
+    /// Whether the program still does what it is for; otherwise one line that says why it should be
+    /// started anew.
+    fn alive(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// All metrics as OpenMetrics text.
     fn metrics(&self) -> Answer<'_, String>;
 }
@@ -140,7 +146,7 @@ impl OpsServer {
         let addr = listener.local_addr()?;
         let slot = Slot::default();
         let router = Router::new()
-            .route("/livez", get(async || "ok\n"))
+            .route("/livez", get(alive))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
             .with_state(Arc::clone(&slot));
@@ -171,16 +177,25 @@ impl Drop for OpsServer {
     }
 }
 
+async fn alive(State(slot): State<Slot>) -> Response {
+    said("ok", slot.get().map_or(Ok(()), |program| program.alive()))
+}
+
 async fn ready(State(slot): State<Slot>) -> Response {
     let verdict = match slot.get() {
         Some(program) => program.ready().await,
         None => Err("starting".to_owned()),
     };
+    let remark = slot.get().and_then(|program| program.remark());
+    match (&verdict, remark) {
+        (Ok(()), Some(remark)) => said(&format!("ready\n{remark}"), verdict),
+        _ => said("ready", verdict),
+    }
+}
+
+fn said(yes: &str, verdict: Result<(), String>) -> Response {
     match verdict {
-        Ok(()) => match slot.get().and_then(|program| program.remark()) {
-            Some(remark) => format!("ready\n{remark}\n").into_response(),
-            None => "ready\n".into_response(),
-        },
+        Ok(()) => format!("{yes}\n").into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }

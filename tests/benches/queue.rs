@@ -115,6 +115,7 @@ impl Queue {
             name: "measure".to_owned(),
             maps: (0..maps).map(|_| inline()).collect(),
             reduce: Some(inline()),
+            expected_seconds: 0,
         };
         complete(&mut worker, plan, Some(Next::Stage(stage))).await;
     }
@@ -165,7 +166,6 @@ async fn lease(worker: &mut WorkerServiceClient<Channel>) -> Lease {
         worker: "bench".to_owned(),
         max_tasks: 1,
         max_wait: None,
-        busy: false,
     };
     let mut leases = worker.lease(request).await.unwrap().into_inner().leases;
     leases.pop().expect("a task is queued for everyone")

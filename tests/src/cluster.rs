@@ -262,6 +262,18 @@ impl WorkerProcess {
         kib.trim().parse::<u64>().unwrap().div_ceil(1024)
     }
 
+    /// The processes that run its jobs' tasks, by the system's numbers.
+    pub fn children(&self) -> Vec<u32> {
+        let parent = format!("PPid:\t{}", self.process.id());
+        let is_child = |id: &u32| {
+            let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+            status.lines().any(|line| line == parent) && !status.contains("State:\tZ")
+        };
+        let all = fs::read_dir("/proc").unwrap();
+        let numbers = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        numbers.filter(is_child).collect()
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -105,6 +105,11 @@ impl BlobCache {
         NamedTempFile::new_in(&self.temp).map_err(nameless)
     }
 
+    /// A folder for files that a restart clears away, as an absolute path.
+    pub(crate) fn temp_folder(&self) -> io::Result<PathBuf> {
+        std::path::absolute(&self.temp)
+    }
+
     /// The blob, if it is here. Reads it all if it has not been verified yet.
     pub(crate) fn pin(self: &Arc<Self>, digest: &Digest) -> io::Result<Option<Pinned>> {
         let path = self.path(digest);

@@ -89,7 +89,6 @@ async fn renew(server: &Address, worker: &str, leases: &LeaseTable, link: &Link)
         let request = HeartbeatRequest {
             worker: worker.to_owned(),
             leases: held.clone(),
-            begun: Vec::new(),
         };
         match within(limit, client.heartbeat(request)).await {
             Ok(reply) => {

@@ -1,5 +1,4 @@
-//! Asks the server for as many tasks as there are free slots, and sets each of them going. One that
-//! is to run alone waits for the others; nothing more is asked for until it has ended.
+//! Asks the server for as many tasks as there are free slots, and sets each of them going.
 
 use std::{
     num::NonZeroUsize,
@@ -23,7 +22,7 @@ use tonic::Status;
 use crate::{
     backoff::Backoff,
     connection::{CALL_TIMEOUT, transient, within},
-    leases::{HeldLease, LeaseTable},
+    leases::LeaseTable,
     link::Link,
     task::TaskContext,
 };
@@ -92,17 +91,7 @@ impl LeaseLoop {
                 }
                 Ok(answer) => {
                     backoff.reset();
-                    // All are renewed from now on, whichever begins when.
-                    let held = answer.leases.into_iter().map(|lease| {
-                        let held = self.leases.hold(&lease);
-                        (lease, held)
-                    });
-                    let (alone, together): (Vec<_>, Vec<_>) =
-                        held.partition(|(lease, _)| lease.alone);
-                    self.set_going(together, slots);
-                    for (lease, held) in alone {
-                        self.run_alone(lease, held, &free, &stop).await;
-                    }
+                    self.set_going(answer.leases, slots);
                 }
                 Err(status) => {
                     if transient(&status) {
@@ -158,75 +147,23 @@ impl LeaseLoop {
             worker: self.worker.clone(),
             max_tasks: free,
             max_wait: prost_types::Duration::try_from(LONG_POLL).ok(),
-            busy: free < self.slots(),
         };
         let reply = within(LONG_POLL + CALL_TIMEOUT, self.client.lease(request)).await?;
         self.link.leased();
         Ok(reply)
     }
 
-    fn set_going(&self, leases: Vec<(Lease, HeldLease)>, slots: Vec<OwnedSemaphorePermit>) {
+    fn set_going(&self, leases: Vec<Lease>, slots: Vec<OwnedSemaphorePermit>) {
         let mut slots = slots.into_iter();
-        for (lease, held) in leases {
+        for lease in leases {
+            let held = self.leases.hold(&lease);
             // A server that grants more than was asked for is served all the same.
             let slot = slots.next();
             let context = Arc::clone(&self.context);
             self.tasks.spawn(async move {
-                context.run(lease, held, None).await;
+                context.run(lease, held).await;
                 drop(slot);
             });
         }
-    }
-
-    /// Runs a task when all others have ended, and returns at its end. It may take the worker down:
-    /// what ran beside it would go down as well, and it with one of them.
-    async fn run_alone(
-        &self,
-        lease: Lease,
-        held: HeldLease,
-        free: &Arc<Semaphore>,
-        stop: &CancellationToken,
-    ) {
-        if free.available_permits() < self.slots() as usize {
-            tracing::info!(task = %lease.task, "waits for the others, to run alone");
-        }
-        // Before the wait, which may be long: the server keeps inputs that are no job's own for a time of
-        // grace only. What cannot be had now is asked for again.
-        let gathered = tokio::select! {
-            biased;
-            () = held.lost().cancelled() => return,
-            () = stop.cancelled() => return self.give_back_one(&held).await,
-            gathered = self.context.gather(&lease) => gathered.ok(),
-        };
-        let slots = tokio::select! {
-            biased;
-            () = held.lost().cancelled() => return,
-            () = stop.cancelled() => return self.give_back_one(&held).await,
-            slots = Arc::clone(free).acquire_many_owned(self.slots()) => slots,
-        };
-        // Until it is told, the server takes the loss of the task for that of the others. It was told
-        // that they run when it was asked, even if they have ended since.
-        match stop
-            .run_until_cancelled(self.context.reporter.begin(&held))
-            .await
-        {
-            Some(true) => {}
-            Some(false) => return,
-            None => return self.give_back_one(&held).await,
-        }
-        tracing::info!(task = %lease.task, "runs alone: it was lost with a worker before");
-        let context = Arc::clone(&self.context);
-        let task = self.tasks.spawn(async move {
-            context.run(lease, held, gathered).await;
-            drop(slots);
-        });
-        // An error here is a panic, and not the next task's concern. A drain waits for the task as for
-        // any other.
-        let _ = stop.run_until_cancelled(task).await;
-    }
-
-    async fn give_back_one(&self, held: &HeldLease) {
-        let lease = vec![held.lease().clone()];
-        self.context.reporter.release(lease, RELEASE_LIMIT).await;
     }
 }

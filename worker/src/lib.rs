@@ -2,7 +2,7 @@
 //!
 //! A worker has no state of its own that matters: it can be killed at any moment, and the server
 //! gives its tasks to another one. It knows no numerics either; whatever computes stands behind
-//! [`TaskRunner`].
+//! [`TaskRunner`], in other processes.
 //!
 //! # Layout
 //! - [`worker`](start), `options`: starting, draining and stopping one worker.
@@ -10,6 +10,7 @@
 //! - `task`, `report`: one task from its grant to its report.
 //! - `runner`: the seam to what computes; `quantize_runner` is the one that runs the quantization
 //!   flow, `convert_spec` and `events` translate between the API's messages and that flow's types.
+//! - `child`: the tasks of each job in a process of their own; `compute`: what they compute with.
 //! - `blob_cache`, `transfer`, `blob_store`, `task_blobs`: content-addressed bytes, from the disk
 //!   cache up to the synchronous face that a running task sees.
 //! - `metrics`, `observer`: what a worker measures, and what its ops port shows.
@@ -18,6 +19,8 @@
 mod backoff;
 mod blob_cache;
 mod blob_store;
+mod child;
+mod compute;
 mod connect;
 mod connection;
 mod convert_spec;
@@ -43,6 +46,7 @@ mod worker;
 use dual16_proto::digest;
 pub use dual16_quant::NUMERICS_VERSION;
 
+pub use child::ChildProgram;
 pub use connect::StartError;
 pub use convert_spec::{SpecError, job_input};
 pub use memory_limit::{MemoryLimit, MemoryLimitError};

@@ -7,7 +7,9 @@ use anyhow::Context as _;
 use clap::{Parser, builder::BoolishValueParser};
 use dual16_proto::credentials::{ClientIdentity, Credentials, TokenSource};
 use dual16_telemetry::{exit, logs::LogArgs, ops::OpsArgs};
-use dual16_worker::{DEFAULT_CACHE_BYTES, MemoryLimit, NUMERICS_VERSION, WorkerOptions, start};
+use dual16_worker::{
+    ChildProgram, DEFAULT_CACHE_BYTES, MemoryLimit, NUMERICS_VERSION, WorkerOptions, start,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A dual16 worker: leases tasks from a server, runs them, hands in their results.
@@ -106,6 +108,9 @@ fn version() -> String {
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = ChildProgram::enter() {
+        return ended;
+    }
     match work(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::failed(error.as_ref()),

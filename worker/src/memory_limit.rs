@@ -40,14 +40,18 @@ pub enum MemoryLimitError {
 }
 
 impl MemoryLimit {
-    /// Bytes for tasks and models together; `None` where nothing limits them.
+    /// Bytes for the whole worker; `None` where nothing limits it.
+    pub fn bytes(self) -> Option<u64> {
+        match self {
+            Self::Unlimited => None,
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Auto => control_group().or_else(machine),
+        }
+    }
+
+    /// Of those, bytes for tasks and models together.
     pub fn for_tasks(self) -> Option<u64> {
-        let bytes = match self {
-            Self::Unlimited => return None,
-            Self::Bytes(bytes) => bytes,
-            Self::Auto => control_group().or_else(machine)?,
-        };
-        Some(bytes.saturating_sub(PROCESS_BYTES))
+        Some(self.bytes()?.saturating_sub(PROCESS_BYTES))
     }
 }
 

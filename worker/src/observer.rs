@@ -5,14 +5,17 @@ use std::sync::Arc;
 use dual16_telemetry::ops::{Answer, Observed};
 use tokio_util::sync::CancellationToken;
 
-use crate::{blob_cache::BlobCache, link::Link, metrics::Metrics};
+use crate::{blob_cache::BlobCache, child::Health, link::Link, metrics::Metrics};
 
-/// Ready means: it leases (it is not draining), and the server answers and lets it.
+/// Ready means: it leases (it is not draining), the server answers and lets it, and so do the processes
+/// that run tasks.
 #[derive(Debug)]
 pub(crate) struct Observer {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) link: Arc<Link>,
     pub(crate) cache: Arc<BlobCache>,
+    /// Of the processes that run tasks, where there are any.
+    pub(crate) health: Option<Arc<Health>>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -27,7 +30,16 @@ impl Observed for Observer {
         } else {
             Ok(())
         };
-        Box::pin(async move { verdict.map_err(str::to_owned) })
+        let verdict = verdict.map_err(str::to_owned).and_then(|()| {
+            let health = self.health.as_ref();
+            health.map_or(Ok(()), |health| health.ready())
+        });
+        Box::pin(async move { verdict })
+    }
+
+    fn alive(&self) -> Result<(), String> {
+        let health = self.health.as_ref();
+        health.map_or(Ok(()), |health| health.alive())
     }
 
     fn metrics(&self) -> Answer<'_, String> {

@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Durati
 use dual16_proto::credentials::Credentials;
 use uuid::Uuid;
 
-use crate::{memory_limit::MemoryLimit, runner::TaskRunner};
+use crate::{child::ChildProgram, memory_limit::MemoryLimit, runner::TaskRunner};
 
 /// Default of [`WorkerOptions::cache_bytes`]: 8 GiB.
 pub const DEFAULT_CACHE_BYTES: u64 = 8 << 30;
@@ -21,8 +21,8 @@ pub struct WorkerOptions {
     pub name: String,
     /// Tasks held at once. More slots than `threads` hide the time that tasks wait for blobs.
     pub slots: NonZeroUsize,
-    /// Threads of parallel sections and float runs, shared by all tasks of the process; each task has
-    /// one thread of its own beside them. The first worker of a process decides.
+    /// Threads of parallel sections and float runs, shared by all tasks of a job; each task has one
+    /// thread of its own beside them. Where tasks run in this process, the first worker decides.
     pub threads: NonZeroUsize,
     /// Folder of the blob cache, made if missing; no other running worker may use it.
     pub cache_dir: PathBuf,
@@ -30,8 +30,11 @@ pub struct WorkerOptions {
     pub cache_bytes: u64,
     /// How long [`start`](crate::start) may wait for the server's first answer; `None` = for ever.
     pub connect_timeout: Option<Duration>,
-    /// What the process may use; a task that would exceed it is cut smaller or refused.
+    /// What the worker may use; a task that would exceed it is cut smaller or refused.
     pub memory_limit: MemoryLimit,
+    /// What is started for each job, to run its tasks; `None` = they run in this process, where one
+    /// can hold up or crash all.
+    pub child: Option<ChildProgram>,
     /// What runs the tasks; `None` = the quantization flow, within the memory limit.
     pub runner: Option<Arc<dyn TaskRunner>>,
 }
@@ -39,7 +42,7 @@ pub struct WorkerOptions {
 impl WorkerOptions {
     /// Options with a made-up unique name, a slot and a thread for each core, the default cache
     /// size, no limit on connecting, the machine's limit on memory, and the quantization flow as the
-    /// runner.
+    /// runner: in processes of this program, where it [can](ChildProgram::enter).
     pub fn new(server: impl Into<String>, cache_dir: impl Into<PathBuf>) -> Self {
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Self {
@@ -52,6 +55,7 @@ impl WorkerOptions {
             cache_bytes: DEFAULT_CACHE_BYTES,
             connect_timeout: None,
             memory_limit: MemoryLimit::Auto,
+            child: ChildProgram::this(),
             runner: None,
         }
     }
@@ -69,6 +73,7 @@ impl fmt::Debug for WorkerOptions {
             .field("cache_bytes", &self.cache_bytes)
             .field("connect_timeout", &self.connect_timeout)
             .field("memory_limit", &self.memory_limit)
+            .field("child", &self.child)
             .finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ use dual16_quant::{
 
 use crate::{
     convert_spec::{SpecError, job_input},
+    events::event_detail,
     runner::{Blobs, Control, TaskError, TaskOutput, TaskRunner},
 };
 
@@ -54,7 +55,12 @@ impl TaskRunner for QuantizeRunner {
             payload,
             inputs,
         };
-        Ok(self.executor.run(&task, blobs, control)?)
+        let output = self.executor.run(&task, blobs, control)?;
+        Ok(TaskOutput {
+            result: output.result,
+            events: output.events.into_iter().map(event_detail).collect(),
+            next: output.next,
+        })
     }
 }
 

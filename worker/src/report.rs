@@ -6,9 +6,8 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 use dual16_proto::{
     credentials::AuthorizedChannel,
     v1::{
-        Artifact, CompleteRequest, FailRequest, Finish, HeartbeatRequest, LeaseRef, Payload,
-        ReleaseRequest, Stage, complete_request, payload,
-        worker_service_client::WorkerServiceClient,
+        Artifact, CompleteRequest, FailRequest, Finish, LeaseRef, Payload, ReleaseRequest, Stage,
+        complete_request, payload, worker_service_client::WorkerServiceClient,
     },
 };
 use tonic::{Code, Response, Status};
@@ -19,7 +18,6 @@ use crate::{
     blob_store::BlobStore,
     connection::{CALL_TIMEOUT, traced, transient, within},
     digest::Digest,
-    events::event_detail,
     leases::HeldLease,
     link::Link,
     runner::{Next, TaskError, TaskOutput},
@@ -46,27 +44,6 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Says that a task begins, which was to run alone and waited for others. False if its lease is
-    /// lost, or the server does not take it: then it must not.
-    pub(crate) async fn begin(&self, held: &HeldLease) -> bool {
-        let message = HeartbeatRequest {
-            worker: self.worker.clone(),
-            leases: vec![held.lease().clone()],
-            begun: vec![held.lease().clone()],
-        };
-        let send = || {
-            let (mut client, message) = (self.client.clone(), message.clone());
-            async move { client.heartbeat(message).await }
-        };
-        match self.repeat(held, send).await {
-            Ok(answer) => answer.is_some_and(|answer| answer.revoked.is_empty()),
-            Err(status) => {
-                tracing::warn!(code = ?status.code(), error = status.message(), "a task cannot begin");
-                false
-            }
-        }
-    }
-
     /// Hands in a result, and which blobs the task left for later ones. One that cannot be stored or
     /// that the server refuses fails the task, so that the job's owner reads why.
     pub(crate) async fn complete(
@@ -225,6 +202,7 @@ impl Reporter {
                     name: stage.name,
                     maps,
                     reduce,
+                    expected_seconds: stage.seconds,
                 }))
             }
         };
@@ -232,7 +210,7 @@ impl Reporter {
             lease: Some(held.lease().clone()),
             worker: self.worker.clone(),
             result: Some(payloads.wrap(outcome.result).await?),
-            events: outcome.events.into_iter().map(event_detail).collect(),
+            events: outcome.events,
             blobs: left.iter().map(Digest::to_string).collect(),
             next,
         })

@@ -3,20 +3,20 @@
 
 use std::{borrow::Cow, io};
 
-use dual16_proto::v1::Lease;
-pub use dual16_quant::flow::{Blobs, Control, Next, QueuedStage, TaskOutput};
+use dual16_proto::v1::{EventDetail, Lease};
+pub use dual16_quant::flow::{Blobs, Control, Next, QueuedStage};
 use thiserror::Error;
 
-/// Runs tasks. Called from a compute thread, by several at once; a panic fails only its own task.
+/// Runs tasks. Called from a thread of the task, by several at once; a panic fails only its own task.
 pub trait TaskRunner: Send + Sync {
     /// Runs one task.
     ///
     /// `payload` and `inputs` are the bytes of [`Lease::payload`] and [`Lease::inputs`], wherever
-    /// those lay. Parallel work goes through rayon: the calling thread belongs to the worker's pool.
+    /// those lay. Parallel work goes through rayon's global pool.
     ///
     /// # Errors
-    /// The task's own error; see [`TaskError::permanent`]. Once `control` says cancelled, whatever
-    /// is returned is dropped.
+    /// The task's own error; see [`TaskError::permanent`]. [`TaskError::STOPPED`] gives the task back.
+    /// Once `control` says cancelled, whatever is returned is dropped.
     fn run(
         &self,
         lease: &Lease,
@@ -25,6 +25,21 @@ pub trait TaskRunner: Send + Sync {
         blobs: &dyn Blobs,
         control: &dyn Control,
     ) -> Result<TaskOutput, TaskError>;
+
+    /// Ends whatever else it keeps running; called when no more tasks come. Blocks, for a second or
+    /// so at most.
+    fn end(&self) {}
+}
+
+/// What a finished task hands in.
+#[derive(Debug, Default)]
+pub struct TaskOutput {
+    /// For the reduce (maps), or nothing.
+    pub result: Vec<u8>,
+    /// To append to the job's events, in order.
+    pub events: Vec<EventDetail>,
+    /// Reduce only: what comes next.
+    pub next: Option<Next>,
 }
 
 /// Why a task failed.
@@ -46,6 +61,10 @@ impl TaskError {
     pub const STORAGE_FULL: &'static str = "STORAGE_FULL";
     /// Code of [`TaskError::panic`].
     pub const PANIC: &'static str = "PANIC";
+    /// Code of [`TaskError::process`].
+    pub const PROCESS_DIED: &'static str = "TASK_PROCESS_DIED";
+    /// Code of [`TaskError::stopped`].
+    pub const STOPPED: &'static str = "STOPPED";
     /// Code of a result that the server does not take, an oversized one for instance.
     pub const RESULT_REFUSED: &'static str = "RESULT_REFUSED";
 
@@ -67,6 +86,25 @@ impl TaskError {
         Self {
             code: code.into(),
             ..Self::io(format!("cannot store {what}: {error}"))
+        }
+    }
+
+    /// What the task ran in died. Another attempt may succeed.
+    pub fn process(message: impl Into<String>) -> Self {
+        Self {
+            code: Self::PROCESS_DIED.into(),
+            message: message.into(),
+            permanent: false,
+        }
+    }
+
+    /// The worker stopped the task, through no fault of its own: it is given back and has cost no
+    /// attempt.
+    pub fn stopped() -> Self {
+        Self {
+            code: Self::STOPPED.into(),
+            message: "stopped by the worker".to_owned(),
+            permanent: false,
         }
     }
 

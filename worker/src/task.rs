@@ -1,13 +1,6 @@
 //! One task from its grant to its report: fetch what it reads, compute, hand in what it leaves.
 
-use std::{
-    any::Any,
-    collections::BTreeSet,
-    io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeSet, io, sync::Arc, time::Instant};
 
 use dual16_proto::v1::{Lease, Payload, payload};
 use dual16_telemetry::trace;
@@ -16,7 +9,9 @@ use tracing::{Instrument as _, field::Empty};
 
 use crate::{
     blob_store::BlobStore,
+    compute,
     digest::Digest,
+    lease_loop::RELEASE_LIMIT,
     leases::HeldLease,
     metrics::{self, Metrics, TaskKey},
     report::Reporter,
@@ -33,9 +28,9 @@ pub(crate) struct TaskContext {
 }
 
 impl TaskContext {
-    /// Runs one task, with what was `gathered` for it already, and reports its end. Returns once the
-    /// compute has really ended, even when the lease was lost, because until then the slot is not free.
-    pub(crate) async fn run(&self, lease: Lease, held: HeldLease, gathered: Option<Gathered>) {
+    /// Runs one task and reports its end. Returns once its runner has, even when the lease was lost,
+    /// because until then the slot is not free.
+    pub(crate) async fn run(&self, lease: Lease, held: HeldLease) {
         // Of the level error, so that no filter of the log takes the trace id from its lines.
         let span = tracing::error_span!(
             "task",
@@ -48,25 +43,14 @@ impl TaskContext {
         let task = TaskKey::of(&lease);
         let begun = Instant::now();
         self.metrics.task_begins();
-        let outcome = self
-            .run_to_report(lease, held, gathered)
-            .instrument(span)
-            .await;
+        let outcome = self.run_to_report(lease, held).instrument(span).await;
         self.metrics.task_ends(&task, outcome, begun.elapsed());
     }
 
-    async fn run_to_report(
-        &self,
-        lease: Lease,
-        held: HeldLease,
-        gathered: Option<Gathered>,
-    ) -> metrics::Outcome {
+    async fn run_to_report(&self, lease: Lease, held: HeldLease) -> metrics::Outcome {
         let begun = Instant::now();
         tracing::debug!(stage = %lease.stage, "task begins");
-        let gathered = match gathered {
-            Some(gathered) => Some(Ok(gathered)),
-            None => held.lost().run_until_cancelled(self.gather(&lease)).await,
-        };
+        let gathered = held.lost().run_until_cancelled(self.gather(&lease)).await;
         let Some(gathered) = gathered else {
             return metrics::Outcome::Lost;
         };
@@ -84,6 +68,12 @@ impl TaskContext {
                 tracing::info!(seconds = begun.elapsed().as_secs_f64(), "task ends");
                 metrics::Outcome::Done
             }
+            Err(error) if error.code == TaskError::STOPPED => {
+                tracing::info!("the task was stopped, and is given back");
+                let lease = vec![held.lease().clone()];
+                self.reporter.release(lease, RELEASE_LIMIT).await;
+                metrics::Outcome::Lost
+            }
             Err(error) => {
                 self.reporter.fail(&held, error).await;
                 metrics::Outcome::Failed
@@ -92,7 +82,7 @@ impl TaskContext {
     }
 
     /// Brings what the task works on.
-    pub(crate) async fn gather(&self, lease: &Lease) -> io::Result<Gathered> {
+    async fn gather(&self, lease: &Lease) -> io::Result<Gathered> {
         let payload = match &lease.payload {
             Some(payload) => self.bytes(payload).await?,
             None => Vec::new(),
@@ -137,14 +127,8 @@ impl TaskContext {
         let thread = std::thread::Builder::new().name("dual16-task".to_owned());
         let spawned = thread.spawn(move || {
             let _entered = span.entered();
-            // Unwind safe: whatever a panic leaves half-done is owned by the task and dropped here,
-            // and a runner shared by tasks owes its own soundness, as with any poisoned lock.
-            let done = catch_unwind(AssertUnwindSafe(|| {
+            let done = compute::guarded(|| {
                 runner.run(&lease, &read.payload, &read.inputs, &blobs, &blobs)
-            }));
-            let done = done.unwrap_or_else(|panic| {
-                let text = panic_text(panic.as_ref());
-                Err(TaskError::panic(format!("the task panicked: {text}")))
             });
             // Nobody waits any more only if the worker is gone.
             let _ = sender.send(done.map(|outcome| (outcome, blobs.into_left())));
@@ -162,15 +146,7 @@ impl TaskContext {
 }
 
 /// The bytes a task reads, wherever they lay.
-pub(crate) struct Gathered {
+struct Gathered {
     payload: Vec<u8>,
     inputs: Vec<Vec<u8>>,
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }

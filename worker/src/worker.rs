@@ -1,11 +1,13 @@
 //! Starting, draining and stopping one worker.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use dual16_quant::memory::MemoryBudget;
 use dual16_telemetry::ops::Observed;
-use rayon::ThreadPoolBuilder;
-use tokio::{task::JoinHandle, time};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time,
+};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -14,6 +16,8 @@ use tokio_util::{
 use crate::{
     blob_cache::BlobCache,
     blob_store::BlobStore,
+    child::Health,
+    compute,
     connect::{StartError, connect},
     connection::{Address, Connection},
     heartbeat::Heartbeat,
@@ -25,13 +29,16 @@ use crate::{
     options::WorkerOptions,
     quantize_runner::QuantizeRunner,
     report::Reporter,
+    runner::TaskRunner,
     task::TaskContext,
     transfer::{FULL_PATIENCE, Transfer},
 };
 
+#[cfg(target_os = "linux")]
+use crate::child::{Keeper, ProcessRunner, Settings, Shares};
+
 /// A worker at work. Dropped without [`shutdown`](Self::shutdown), it leases and renews no more; tasks
 /// under way end as they may.
-#[derive(Debug)]
 #[must_use = "a worker stops when dropped"]
 pub struct RunningWorker {
     stop: DropGuard,
@@ -39,6 +46,7 @@ pub struct RunningWorker {
     leasing: JoinHandle<()>,
     leases: Arc<LeaseTable>,
     reporter: Arc<Reporter>,
+    runner: Arc<dyn TaskRunner>,
     heartbeat: Heartbeat,
     observed: Arc<Observer>,
 }
@@ -59,6 +67,7 @@ pub struct Drained {
 /// # Errors
 /// See [`StartError`].
 pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> {
+    let to_run = options.clone();
     let WorkerOptions {
         server,
         credentials,
@@ -78,7 +87,8 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         dir: cache_dir,
         source,
     })?;
-    bound_compute(threads);
+    let task_memory = options.memory_limit.for_tasks();
+    let (runner, health) = runner(to_run, &cache).map_err(StartError::Threads)?;
 
     let connection = Connection::new(&address);
     let link = Arc::new(Link::new(&server));
@@ -111,12 +121,8 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         store: Arc::clone(&store),
         link: Arc::clone(&link),
     });
-    let memory = options.memory_limit.for_tasks();
-    let runner = options
-        .runner
-        .unwrap_or_else(|| Arc::new(QuantizeRunner::new(MemoryBudget::new(memory))));
     let context = Arc::new(TaskContext {
-        runner,
+        runner: Arc::clone(&runner),
         store,
         reporter: Arc::clone(&reporter),
         metrics: Arc::clone(&metrics),
@@ -137,30 +143,70 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         metrics,
         link,
         cache,
+        health,
         stop: stop.clone(),
     });
     let leasing = tokio::spawn(lease_loop.run(stop.clone()));
-    tracing::info!(worker = %name, %server, slots, threads, task_memory = memory, "worker ready");
+    tracing::info!(worker = %name, %server, slots, threads, task_memory, "worker ready");
     Ok(RunningWorker {
         stop: stop.drop_guard(),
         tasks,
         leasing,
         leases,
         reporter,
+        runner,
         heartbeat,
         observed,
     })
 }
 
-/// Bounds what all tasks of this process compute with: parallel sections share rayon's global pool,
-/// and float runs size theirs by it. The first worker of a process decides.
-fn bound_compute(threads: NonZeroUsize) {
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(threads.get())
-        .thread_name(|index| format!("dual16-compute-{index}"));
-    if pool.build_global().is_err() {
-        let threads = rayon::current_num_threads();
-        tracing::debug!(threads, "the compute pool of this process is already there");
+/// What runs the tasks, and how that is, where it can be anything but well.
+type Runner = (Arc<dyn TaskRunner>, Option<Arc<Health>>);
+
+/// Starts what the options say.
+fn runner(options: WorkerOptions, cache: &BlobCache) -> io::Result<Runner> {
+    let WorkerOptions {
+        runner,
+        child,
+        threads,
+        slots,
+        memory_limit,
+        ..
+    } = options;
+    let memory = memory_limit.for_tasks();
+    match (runner, child) {
+        (Some(runner), _) => {
+            compute::bound(threads);
+            Ok((runner, None))
+        }
+        #[cfg(target_os = "linux")]
+        (None, Some(program)) => {
+            // Each process has a pool for parallel sections, one for float runs, and a thread a task.
+            let most = 2 * threads.get() + slots.get();
+            let keeper = Keeper::start(Settings {
+                program,
+                threads: threads.get() as u64,
+                shares: Shares::new(memory, memory_limit.bytes(), most as u64),
+                folder: cache.temp_folder()?,
+            })?;
+            let health = keeper.health();
+            Ok((Arc::new(ProcessRunner::new(keeper)), Some(health)))
+        }
+        (None, _) => {
+            compute::bound(threads);
+            Ok((
+                Arc::new(QuantizeRunner::new(MemoryBudget::new(memory))),
+                None,
+            ))
+        }
+    }
+}
+
+impl fmt::Debug for RunningWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningWorker")
+            .field("leases", &self.leases)
+            .finish_non_exhaustive()
     }
 }
 
@@ -200,6 +246,9 @@ impl RunningWorker {
             tracing::info!(released, "drain deadline passed; giving running tasks back");
             self.reporter.release(rest, RELEASE_LIMIT).await;
         }
+        let runner = self.runner;
+        // A runtime that is going away takes no such work, and ends the processes with this one.
+        let _ = spawn_blocking(move || runner.end()).await;
         self.heartbeat.stop(RELEASE_LIMIT).await;
         Drained { released }
     }

@@ -6,9 +6,9 @@ use clap::{Args, builder::BoolishValueParser};
 use dual16_proto::v1::{LayerSetting, OutputTarget, QuantizeSpec};
 
 use super::values::{
-    March, Merge, Observer, Rounding, ScaleRule, Template, Toolchain, chip_file, dtype_setting,
-    finite, high_precision_setting, observer_setting, output_target, percentile, scale_setting,
-    way_setting, wire_name,
+    March, Merge, Observer, Rounding, ScaleRule, Template, Toolchain, chip_file, deadline_seconds,
+    dtype_setting, finite, high_precision_setting, observer_setting, output_target, percentile,
+    scale_setting, way_setting, wire_name,
 };
 use crate::{
     error::Error,
@@ -38,6 +38,9 @@ pub struct InputArgs {
     /// What to call the job [default: the model's file name]
     #[arg(long, env = "DUAL16_NAME")]
     pub name: Option<String>,
+    /// Ends the job with an error if it is not done in this time from when it starts: 90s, 30m, 2h, 1d
+    #[arg(long, env = "DUAL16_DEADLINE", value_name = "TIME", value_parser = deadline_seconds)]
+    pub deadline: Option<u64>,
 }
 
 /// How to quantize. NAME is any name that `plan --names` lists, or a glob over them.

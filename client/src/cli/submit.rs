@@ -38,6 +38,7 @@ pub(super) async fn prepare(
         if let Some(name) = inputs.name {
             job.display_name = name;
         }
+        job.spec.deadline_seconds = inputs.deadline.unwrap_or_default();
         Ok(job)
     })
     .await

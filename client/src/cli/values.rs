@@ -292,6 +292,24 @@ fn parse_ratio(text: &str) -> Option<f64> {
     }
 }
 
+/// A time such as "90s", "30m", "2h" or "1d", in whole seconds.
+pub(super) fn deadline_seconds(text: &str) -> Result<u64, String> {
+    let unit = |(unit, seconds)| Some((text.strip_suffix(unit)?, seconds));
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let (number, seconds) = units
+        .into_iter()
+        .find_map(unit)
+        .ok_or_else(|| format!("'{text}' has no unit; give a time such as 90s, 30m, 2h or 1d"))?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("'{text}' is no time; give a whole number and s, m, h or d"))?;
+    match number.checked_mul(seconds) {
+        Some(0) => Err("nothing is done in no time".to_owned()),
+        Some(seconds) => Ok(seconds),
+        None => Err(format!("'{text}' is too long")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,5 +395,24 @@ mod tests {
         assert_eq!(wire_name(Way::MulSum), "mul_sum");
         assert_eq!(wire_name(Way::A16w16), "a16w16");
         assert_eq!(wire_name(ScaleRule::Threshold), "threshold");
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86_400)] {
+            assert_eq!(deadline_seconds(text), Ok(seconds));
+        }
+        for wrong in [
+            "",
+            "90",
+            "h",
+            "-1h",
+            "1.5h",
+            "0s",
+            "2 h",
+            "999999999999999999d",
+        ] {
+            assert!(deadline_seconds(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -220,6 +220,7 @@ pub fn prepare(
         evaluation: hash_all(sources.evaluation)?,
         quantize: Some(quantize),
         kind,
+        deadline_seconds: 0,
     };
     Ok(PreparedJob {
         spec,

@@ -8,6 +8,7 @@ use crate::{
     Error, Result,
     float::FloatModel,
     graph::{Graph, Island, Node, NodeId, Op, ValueId, ValueKind},
+    place,
     tensor::{Datum, Tensor},
 };
 
@@ -94,6 +95,7 @@ pub fn walk<M: Machine>(
             capture,
             integers,
         };
+        place::at(&node.name);
         let outputs = match walk.node(machine, id, &mut live) {
             Ok(outputs) => outputs,
             Err(error) => {

@@ -1,5 +1,6 @@
 //! A run in pieces, what later pieces need handed on. Pieces are cut where one of our own kernels
-//! stands between rten's nodes, and where there are many nodes: rten plans a run by recursion as
+//! stands between rten's nodes, around a loop, so that one without an end is known by name, and where
+//! there are many nodes: rten plans a run by recursion as
 //! deep as the graph, which a thread's stack must hold, and compares each result that is wanted with
 //! each other one, and each node with all that could run. In pieces the depth is bounded and the
 //! time goes with the number of nodes. The figures are the same: every node runs once, on the same
@@ -8,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{FloatModel, convert, own};
-use crate::{batch::Batch, error::Result, model::OnnxNode, tensor::Datum};
+use crate::{batch::Batch, error::Result, model::OnnxNode, place, tensor::Datum};
 
 /// Nodes of a piece, at most.
 const NODES: usize = 1000;
@@ -25,11 +26,11 @@ pub(super) enum Piece {
     Own(usize),
 }
 
-/// Cuts a model: first all nodes that need none of our own kernels, then the kernels they lead to,
-/// then what those lead to, and so on.
+/// Cuts a model: first all nodes that need none of our own kernels and no loop, then those that they
+/// lead to, then what those lead to, and so on.
 pub(super) fn cut(nodes: &[OnnxNode]) -> Vec<Piece> {
     let mut depths: HashMap<&str, usize> = HashMap::new();
-    let mut by_depth: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
+    let mut by_depth: Vec<(Vec<usize>, Vec<Piece>)> = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         let depth = node
             .uses()
@@ -39,23 +40,26 @@ pub(super) fn cut(nodes: &[OnnxNode]) -> Vec<Piece> {
         if by_depth.len() <= depth {
             by_depth.resize_with(depth + 1, Default::default);
         }
-        let is_own = own::is_own(node);
+        let apart = match node.op_type.as_str() {
+            _ if own::is_own(node) => Some(Piece::Own(index)),
+            "Loop" | "Scan" => Some(Piece::Rten(vec![index])),
+            _ => None,
+        };
         for name in node.made() {
-            depths.insert(name, depth + usize::from(is_own));
+            depths.insert(name, depth + usize::from(apart.is_some()));
         }
-        let (rten, own) = &mut by_depth[depth];
-        if is_own {
-            own.push(index)
-        } else {
-            rten.push(index)
+        let (rten, others) = &mut by_depth[depth];
+        match apart {
+            Some(piece) => others.push(piece),
+            None => rten.push(index),
         }
     }
-    let pieces = by_depth.into_iter().flat_map(|(rten, own)| {
+    let pieces = by_depth.into_iter().flat_map(|(rten, others)| {
         let rten: Vec<Piece> = rten
             .chunks(NODES)
             .map(|nodes| Piece::Rten(nodes.to_vec()))
             .collect();
-        rten.into_iter().chain(own.into_iter().map(Piece::Own))
+        rten.into_iter().chain(others)
     });
     pieces.collect()
 }
@@ -81,6 +85,7 @@ impl FloatModel {
                         .is_ok_and(|(name, _)| !given.contains_key(*name))
                 }))
                 .collect::<Result<Vec<_>>>()?;
+            place::at_made(|| run_of(self.nodes.iter()));
             return self.execute(&self.file, given, outputs);
         }
         self.execute_in_pieces(given, outputs)
@@ -158,6 +163,7 @@ impl FloatModel {
             .flat_map(OnnxNode::uses)
             .filter(|name| !own.contains(name))
             .collect();
+        place::at_made(|| run_of(nodes()));
         let mut operands = Vec::new();
         for name in uses {
             if let Some(datum) = given.get(name) {
@@ -221,6 +227,18 @@ impl FloatModel {
             }
         }
         Needs { needed, live }
+    }
+}
+
+/// What a float run of some nodes is called: by the node, or by the first and the last.
+fn run_of<'n>(nodes: impl IntoIterator<Item = &'n OnnxNode>) -> String {
+    let mut nodes = nodes.into_iter();
+    match (nodes.next(), nodes.last()) {
+        (Some(first), Some(last)) => {
+            format!("float run, '{}' to '{}'", first.label(), last.label())
+        }
+        (Some(only), None) => only.label(),
+        (None, _) => "float run".to_owned(),
     }
 }
 

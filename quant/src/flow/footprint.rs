@@ -1,5 +1,5 @@
 //! What each kind of task holds at its peak, in bytes, from shapes alone: the figures that tasks
-//! reserve before they start. They are upper bounds with a margin; `tests/memory` runs real jobs
+//! reserve before they start; and how long any may take. They are upper bounds with a margin; `tests/memory` runs real jobs
 //! under a counting allocator and holds the estimates against it.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,9 @@ use crate::{
 /// Copies of the model's files while it is loaded: the file, rten's image of it and rten's weights,
 /// the graph's. Two stay; a plan's integers take the place of a third.
 const MODEL_COPIES: u64 = 4;
+
+/// Multiply-accumulates that a slow core does in a second, by the slowest kernel.
+const RATE: f64 = 5e8;
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -151,6 +154,26 @@ impl Session {
             }
         });
         with_margin(bytes.sum())
+    }
+
+    /// What any task of the job may take, in seconds on a slow core: all batches, walked once for each
+    /// node as the longest searches and rows do, and a fit of each layer.
+    pub(super) fn seconds(&self) -> u64 {
+        let files = self.job.calibration.iter().chain(&self.job.evaluation);
+        let elements: u64 = files.map(|file| file.size / F32).sum();
+        let batches = elements as f64 / self.probe_elements.max(1) as f64 + 1.0;
+        let (mut walk, mut fits, mut nodes) = (0.0, 0.0, 0.0);
+        for (_, node) in self.graph.running() {
+            nodes += 1.0;
+            // Beside the products, some work on each value.
+            walk += (self.graph.macs(node) + 64 * self.elements_of(&node.outputs)) as f64;
+            if let Op::Linear(linear) = &node.op {
+                let (o, k) = linear.weight.dim();
+                let (o, k) = (o as f64, k as f64);
+                fits += k * k * (k + 16.0 * o);
+            }
+        }
+        ((batches * walk * (nodes + 64.0) + fits) / RATE).ceil() as u64
     }
 
     /// What rten holds beside the values that were asked for: operands and result of an operation,

@@ -117,6 +117,9 @@ pub struct QueuedStage {
     pub maps: Vec<Vec<u8>>,
     /// Payload of the reduce.
     pub reduce: Vec<u8>,
+    /// What any task of the job may take, in seconds on a slow core: no forecast, but a figure that an
+    /// honest task stays below. 0 = nothing is known.
+    pub seconds: u64,
 }
 
 /// The stage that every job begins with: a reduce without a payload.

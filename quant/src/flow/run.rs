@@ -71,6 +71,7 @@ pub fn run(
         name: FIRST_STAGE.to_owned(),
         maps: Vec::new(),
         reduce: Vec::new(),
+        seconds: 0,
     };
     loop {
         let mut task = |part, payload: &[u8], inputs: &[Vec<u8>]| -> Result<TaskOutput> {

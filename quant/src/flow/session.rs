@@ -23,6 +23,7 @@ use crate::{
     memory::{MemoryBudget, Reservation},
     model::{InputSpec, Model, without_linear},
     observe::ObserverKind,
+    place,
     plan::{Calibration, Plan, Request, ScaleSource, Slot},
 };
 
@@ -69,6 +70,7 @@ impl Session {
     ) -> Result<Session> {
         let layer_mode = matches!(job.model, ModelInput::Layers { .. });
         let what = format!("loading {}", job.model.name());
+        place::at(&what);
         let held = memory.resident(&what, footprint::session(job), &evict)?;
         let model = load_model(job, blobs, control)?;
         go_on(control)?;

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Blobs, Context, Event, Part, QueuedStage, TaskInput, TaskOutput, footprint,
+    Blobs, Context, Event, Next, Part, QueuedStage, TaskInput, TaskOutput, footprint,
     kind::Following,
     payload::{decode, encode},
     session::Session,
@@ -60,6 +60,7 @@ pub(super) trait Stage: 'static {
             name: Self::NAME.to_owned(),
             maps: maps.collect::<Result<_>>()?,
             reduce: encode(Self::NAME, given)?,
+            seconds: 0,
         })
     }
 }
@@ -151,9 +152,13 @@ fn reduce<S: Stage>(
     };
     let given = decode(S::NAME, task.payload)?;
     let done = S::reduce(session, given, parts, context.blobs, &mut events)?;
+    let mut next = following(session, done, context.blobs)?;
+    if let Next::Stage(stage) = &mut next {
+        stage.seconds = session.seconds();
+    }
     Ok(TaskOutput {
         result: Vec::new(),
-        next: Some(following(session, done, context.blobs)?),
+        next: Some(next),
         events,
     })
 }

@@ -88,6 +88,7 @@ pub fn run_on(
         name: flow::FIRST_STAGE.to_owned(),
         maps: Vec::new(),
         reduce: Vec::new(),
+        seconds: 0,
     };
     loop {
         stages.push((stage.name.clone(), stage.maps.len()));

@@ -14,13 +14,19 @@
 #[allow(dead_code, reason = "shared with the flow's tests")]
 mod support;
 
-use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use dual16_quant::{
     Error, InputLimits,
     flow::{Executor, JobInput, JobKind, ModelInput},
     job::Analyze,
-    memory::MemoryBudget,
+    memory::{Held, Kind, Lender, MemoryBudget},
     metrics::Metric,
     observe::{ObserverKind, Percentile},
     settings::{SettingValue, Settings},
@@ -95,17 +101,42 @@ fn estimates_hold_and_a_job_fits_what_it_is_given() {
     }
 }
 
+/// Lends whatever is asked for: what is lent, and the most that ever was.
+#[derive(Debug, Default)]
+struct Promises(Mutex<(Held, u64)>);
+
+impl Lender for Promises {
+    fn limit(&self) -> Option<u64> {
+        None
+    }
+
+    fn held(&self) -> Held {
+        self.0.lock().unwrap().0
+    }
+
+    fn take(&self, kind: Kind, bytes: u64, _: Duration) -> Result<(), Held> {
+        let (held, peak) = &mut *self.0.lock().unwrap();
+        held.add(kind, bytes);
+        *peak = (*peak).max(held.resident + held.running);
+        Ok(())
+    }
+
+    fn give_back(&self, kind: Kind, bytes: u64) {
+        self.0.lock().unwrap().0.sub(kind, bytes);
+    }
+}
+
 /// Runs a job without a limit; what was promised covers what was allocated. Returns the promise.
 fn within_promise(name: &str, job: &JobInput) -> (u64, Finished) {
-    let budget = MemoryBudget::new(None);
-    let executor = Executor::new(Arc::clone(&budget));
+    let promises = Arc::new(Promises::default());
+    let executor = Executor::new(MemoryBudget::lent(Arc::clone(&promises) as _));
     ALLOCATED.reset_peak_usage();
     let before = ALLOCATED.current_usage() as u64;
     let finished = run_on(&executor, job, |_| {}).unwrap();
     let held = ALLOCATED.peak_usage() as u64 - before;
     // The runner of these tests keeps all results of a stage, and reads all files at the end.
     let kept: usize = finished.files.values().map(Vec::len).sum();
-    let promised = budget.peak();
+    let promised = promises.0.lock().unwrap().1;
     println!("{name}: held {held}, promised {promised}, files {kept}");
     assert!(
         held <= promised + kept as u64,

@@ -9,8 +9,6 @@ use super::{Artifact, BlobRef, Fence, Grant};
 pub enum TaskEvent {
     /// A worker takes the task.
     Claim(Grant),
-    /// The worker that took it begins it, with no other beside it.
-    Begin(Fence),
     /// The worker hands in the result.
     Complete(Fence, Completion),
     /// The worker hands in an error.
@@ -61,6 +59,8 @@ pub struct PlannedStage {
     pub maps: Vec<v1::Payload>,
     /// Payload of the reduce.
     pub reduce: v1::Payload,
+    /// What any task of it may take, in seconds on a slow core; 0 = nobody knows.
+    pub seconds: u64,
 }
 
 impl PlannedStage {
@@ -73,6 +73,7 @@ impl PlannedStage {
             name: "plan".into(),
             maps: Vec::new(),
             reduce: empty,
+            seconds: 0,
         }
     }
 }

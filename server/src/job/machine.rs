@@ -102,15 +102,12 @@ impl Machine {
         let step = Step::new(job, now);
         match event {
             TaskEvent::Claim(grant) => claim(step, task, grant, now),
-            TaskEvent::Begin(fence) => begin(step, task, fence),
             TaskEvent::Complete(fence, completion) => {
                 self.complete(step, task, fence, completion, now)
             }
             TaskEvent::Fail(fence, report) => {
                 self.fail(step, task, fence, Cause::Reported(report), now)
             }
-            // What had not begun is not what its worker died of.
-            TaskEvent::Expire(fence) if task.waits_for_others() => release(step, task, fence),
             TaskEvent::Expire(fence) => self.fail(step, task, fence, Cause::LeaseRanOut, now),
             TaskEvent::Release(fence) => release(step, task, fence),
         }
@@ -217,7 +214,6 @@ impl Machine {
     ) -> Result<Step, Refusal> {
         let name = step.job.task_name(task.id);
         let worker = end_grant(&mut step, &task, fence)?.worker;
-        let lost = matches!(cause, Cause::LeaseRanOut);
         let FailureReport {
             code,
             message,
@@ -228,7 +224,6 @@ impl Machine {
             worker,
             message,
             time: now,
-            lost,
         });
         let tried = task.tried();
         // As it was cut.
@@ -293,19 +288,6 @@ fn claim(mut step: Step, mut task: Task, grant: Grant, now: Timestamp) -> Result
     Ok(step)
 }
 
-fn begin(mut step: Step, mut task: Task, fence: Fence) -> Result<Step, Refusal> {
-    let name = step.job.task_name(task.id);
-    match (step.job.phase.ended(), &mut task.state) {
-        (None, TaskState::Leased(grant)) if grant.fence == fence => {
-            if std::mem::take(&mut grant.busy) {
-                step.tasks.push(task);
-            }
-            Ok(step)
-        }
-        _ => Err(Refusal::LeaseLost(name)),
-    }
-}
-
 fn release(mut step: Step, task: Task, fence: Fence) -> Result<Step, Refusal> {
     end_grant(&mut step, &task, fence)?;
     requeue(&mut step, task);
@@ -320,6 +302,8 @@ fn retry(mut step: Step, current: Vec<Task>) -> Result<Step, Refusal> {
             state,
         });
     }
+    // A deadline counts from the next start.
+    step.job.started = None;
     step.enter(Phase::Running);
     let maps_are_done = step.job.stages.last().is_some_and(Stage::maps_are_done);
     for mut task in current.into_iter().filter(|task| !task.is_done()) {

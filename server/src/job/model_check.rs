@@ -1,11 +1,11 @@
 //! A model check: every state that a small world can reach, in every order of events.
 //!
 //! The world is a stage of two maps and its reduce, two workers, leases that run out under workers who
-//! go on all the same, errors, and once each: a cancellation, a retry, and one of a crash, a drain, a
-//! task that has to wait for others, or an answer that gets lost (the worker says again what it said).
+//! go on all the same, errors, and once each: a cancellation, a retry, and one of a crash, a drain, or
+//! an answer that gets lost (the worker says again what it said).
 //! Time is abstract: a lease may run out and a backoff may end at any moment. In every state [`World`]
-//! checks that no task is lost, and that those lost with a worker run alone; here, that no step undoes
-//! what is final, and that every job can always end by its workers alone.
+//! checks that no task is lost; here, that no step undoes what is final, and that every job can always
+//! end by its workers alone.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -42,7 +42,7 @@ struct Model {
 
 #[derive(Clone, Copy, Debug, Hash)]
 struct Left {
-    /// A crash, a drain, a wait for others or a lost answer.
+    /// A crash, a drain or a lost answer.
     trouble: bool,
     cancel: bool,
     retry: bool,
@@ -52,10 +52,6 @@ struct Left {
 enum Action {
     /// A worker without a task takes the task at the head of the queue.
     Claim(usize),
-    /// The same, where the worker runs others, which makes a difference to one that runs alone.
-    ClaimBusy(usize),
-    /// It begins the task, with no other beside it.
-    Begin(usize),
     /// It hands in its result, and hears the answer, or does not.
     Complete(usize, Answer),
     /// It hands in an error.
@@ -105,17 +101,11 @@ impl Model {
     fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
         for (worker, held) in self.workers.iter().enumerate() {
-            let Some((task, _)) = held else {
-                if let Some(head) = self.world.queue.first() {
+            if held.is_none() {
+                if !self.world.queue.is_empty() {
                     actions.push(Action::Claim(worker));
-                    if self.left.trouble && self.world.tasks[head].runs_alone() {
-                        actions.push(Action::ClaimBusy(worker));
-                    }
                 }
                 continue;
-            };
-            if self.world.tasks[task].waits_for_others() {
-                actions.push(Action::Begin(worker));
             }
             actions.push(Action::Complete(worker, Answer::Heard));
             actions.push(Action::Fail(worker));
@@ -139,16 +129,6 @@ impl Model {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Claim(worker) => self.workers[worker] = self.world.claim(),
-            Action::ClaimBusy(worker) => {
-                self.workers[worker] = self.world.claim_for(true);
-                self.left.trouble = false;
-            }
-            Action::Begin(worker) => {
-                let (id, fence) = self.workers[worker].unwrap();
-                let holds = self.world.leases.get(&id) == Some(&fence);
-                let outcome = self.world.on_task(id, TaskEvent::Begin(fence));
-                assert_eq!(outcome.is_ok(), holds, "{outcome:?}");
-            }
             Action::Complete(worker, answer) => {
                 let (id, fence) = self.workers[worker].unwrap();
                 let holds = self.world.leases.get(&id) == Some(&fence);
@@ -206,16 +186,12 @@ impl Model {
     }
 
     /// Tells states apart. Left out is what decides nothing that comes after: the texts of failures,
-    /// how many events there were, which of two equal workers has a task, and that a task runs alone
-    /// once none can be leased by a worker with others any more.
+    /// how many events there were, and which of two equal workers has a task.
     fn fingerprint(&self) -> u128 {
         let world = &self.world;
         let stages = format!("{:?} {:?}", world.job.phase.state(), world.job.stages);
         let tasks = world.tasks.values();
-        let tasks = tasks.map(|task| {
-            let alone = task.waits_for_others() || task.runs_alone() && self.left.trouble;
-            (&task.state, task.attempt, task.failures.len(), alone)
-        });
+        let tasks = tasks.map(|task| (&task.state, task.attempt, task.failures.len()));
         let tasks = format!("{:?}", tasks.collect::<Vec<_>>());
         let mut workers = self.workers;
         workers.sort_by_key(|held| held.map(|(task, fence)| (task, fence.lease)));
@@ -270,7 +246,7 @@ fn in_every_reachable_state_no_task_is_lost_and_the_job_can_end() {
             let mut next = model.clone();
             // Far beyond every backoff: when one ends is the choice of `Due`.
             next.world.now = match action {
-                Action::Claim(_) | Action::ClaimBusy(_) => NOW.after(Duration::from_secs(3600)),
+                Action::Claim(_) => NOW.after(Duration::from_secs(3600)),
                 _ => NOW,
             };
             next.perform(action);

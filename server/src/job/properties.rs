@@ -1,6 +1,6 @@
 //! Properties of the state machine under random sequences of events: no task is lost, none is
-//! completed twice, what ended stays ended, the events have no gap, what was lost with a worker runs
-//! alone from then on, and every job ends when workers keep succeeding.
+//! completed twice, what ended stays ended, the events have no gap, and every job ends when workers
+//! keep succeeding.
 
 use std::time::Duration;
 
@@ -18,9 +18,7 @@ const MACHINE: Machine = Machine {
 };
 #[derive(Clone, Debug)]
 enum Action {
-    /// The worker runs others, or does not.
-    Claim(bool),
-    Begin(prop::sample::Index),
+    Claim,
     Complete(prop::sample::Index),
     Fail(prop::sample::Index, bool),
     Expire(prop::sample::Index),
@@ -32,8 +30,7 @@ enum Action {
 fn actions() -> impl Strategy<Value = Action> {
     let grant = any::<prop::sample::Index>;
     prop_oneof![
-        8 => any::<bool>().prop_map(Action::Claim),
-        2 => grant().prop_map(Action::Begin),
+        8 => Just(Action::Claim),
         8 => grant().prop_map(Action::Complete),
         2 => (grant(), prop::bool::weighted(0.1)).prop_map(|(g, p)| Action::Fail(g, p)),
         2 => grant().prop_map(Action::Expire),
@@ -49,14 +46,10 @@ fn perform(world: &mut World, action: Action) {
         (!world.granted.is_empty()).then(|| *index.get(&world.granted))
     };
     let refused = match action {
-        Action::Claim(busy) => {
-            world.claim_for(busy);
+        Action::Claim => {
+            world.claim();
             return;
         }
-        Action::Begin(index) => choose(&index).and_then(|(id, fence)| {
-            // Most have begun as they were claimed, which this may say again.
-            world.on_task(id, TaskEvent::Begin(fence)).err()
-        }),
         Action::Cancel => world.on_job(JobEvent::Cancel).err(),
         Action::Retry => world.on_job(JobEvent::Retry).err(),
         Action::Complete(index) => {
@@ -150,50 +143,19 @@ proptest! {
 }
 
 #[test]
-fn a_task_that_was_lost_runs_alone_whatever_comes_after() {
-    let mut world = World::new(MACHINE, vec![1]);
-    let (plan, fence) = world.claim().unwrap();
-    assert!(!world.tasks[&plan].runs_alone());
-    world.on_task(plan, TaskEvent::Expire(fence)).unwrap();
-    assert!(world.tasks[&plan].runs_alone());
-    // Nothing is counted while it only waits for others, however often their worker dies.
-    for _ in 0..5 {
-        let (_, fence) = world.claim_for(true).unwrap();
-        assert!(world.tasks[&plan].waits_for_others());
-        world.on_task(plan, TaskEvent::Expire(fence)).unwrap();
-    }
-    let (_, fence) = world.claim_for(true).unwrap();
-    world.on_task(plan, TaskEvent::Begin(fence)).unwrap();
-    world.on_task(plan, TaskEvent::Begin(fence)).unwrap();
-    let report = FailureReport {
-        code: "IO".into(),
-        message: "by its own doing".into(),
-        permanent: false,
-    };
-    world.on_task(plan, TaskEvent::Fail(fence, report)).unwrap();
-    let lost: Vec<_> = world.tasks[&plan].failures.iter().map(|f| f.lost).collect();
-    assert_eq!(lost, [true, false]);
-    assert!(world.tasks[&plan].runs_alone());
-    let (_, fence) = world.claim().unwrap();
-    world.on_task(plan, TaskEvent::Expire(fence)).unwrap();
-    assert_eq!(world.job.phase.state(), State::Failed);
-    // Whoever retries a job vouches for it anew.
-    world.on_job(JobEvent::Retry).unwrap();
-    assert!(!world.tasks[&plan].runs_alone());
-}
-
-#[test]
-fn a_record_of_an_older_server_is_of_no_lost_task() {
-    let grant = r#"{"fence":{"lease":"0123456789abcdef0123456789abcdef","attempt":2},"worker":"w","deadline":1}"#;
-    let failure = r#"{"attempt":1,"worker":"w","message":"the lease ran out","time":1}"#;
+fn a_record_of_an_older_server_is_read() {
+    let grant = r#"{"fence":{"lease":"0123456789abcdef0123456789abcdef","attempt":2},"worker":"w","deadline":1,"busy":true}"#;
+    let failure =
+        r#"{"attempt":1,"worker":"w","message":"the lease ran out","time":1,"lost":true}"#;
     let mut world = World::new(MACHINE, Vec::new());
     let (plan, _) = world.claim().unwrap();
     let mut record = serde_json::to_value(&world.tasks[&plan]).unwrap();
+    record["forgotten"] = serde_json::json!({"count": 1, "lost": true});
     record["failures"] = serde_json::from_str(&format!("[{failure}]")).unwrap();
     record["state"]["Leased"] = serde_json::from_str(grant).unwrap();
     let task: Task = serde_json::from_value(record).unwrap();
-    assert!(!task.runs_alone() && !task.waits_for_others());
-    assert_eq!(task.failures.len(), 1);
+    assert_eq!((task.failures.len(), task.tried()), (1, 1));
+    assert_eq!(task.grant().map(|grant| grant.fence.attempt), Some(2));
 }
 
 #[test]

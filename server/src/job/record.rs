@@ -77,6 +77,9 @@ pub struct Stage {
     pub reduce_done: bool,
     /// Tasks leased now.
     pub running: u32,
+    /// What any of its tasks may take, in seconds on a slow core; 0 = nobody knows.
+    #[serde(default)]
+    pub seconds: u64,
 }
 
 impl Stage {
@@ -219,7 +222,4 @@ pub struct Failure {
     pub message: String,
     /// When the server learned of it.
     pub time: Timestamp,
-    /// The lease ran out: the worker died with the task, of it or of another one, or was cut off.
-    #[serde(default)]
-    pub lost: bool,
 }

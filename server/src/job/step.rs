@@ -96,7 +96,12 @@ impl Step {
 
     /// Appends a stage with its tasks; those that can run at once are queued.
     pub(super) fn start_stage(&mut self, planned: PlannedStage) {
-        let PlannedStage { name, maps, reduce } = planned;
+        let PlannedStage {
+            name,
+            maps,
+            reduce,
+            seconds,
+        } = planned;
         let number = u32::try_from(self.job.stages.len()).unwrap_or(u32::MAX);
         let maps_len = u32::try_from(maps.len()).unwrap_or(u32::MAX);
         let stage = Stage {
@@ -105,6 +110,7 @@ impl Step {
             maps_done: 0,
             reduce_done: false,
             running: 0,
+            seconds,
         };
         self.emit(Detail::StageStarted(v1::StageStarted {
             stage: stage.name.clone(),

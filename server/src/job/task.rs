@@ -25,9 +25,6 @@ pub struct Grant {
     pub worker: String,
     /// When the lease ran out as granted. Renewals are not stored.
     pub deadline: Timestamp,
-    /// Other tasks run in the worker, as far as is known: one that runs alone waits for their end.
-    #[serde(default)]
-    pub busy: bool,
 }
 
 /// Where a task stands.
@@ -58,8 +55,8 @@ pub struct Task {
     /// Failed attempts since the job was created or retried, oldest first; without those forgotten.
     pub failures: Vec<Failure>,
     /// Failed attempts beyond what a record has room for.
-    #[serde(default, skip_serializing_if = "Forgotten::is_empty")]
-    pub forgotten: Forgotten,
+    #[serde(default, rename = "forgotten_failures")]
+    pub forgotten: u32,
     /// Where it stands.
     pub state: TaskState,
 }
@@ -69,21 +66,6 @@ pub const FAILURES_BYTES: usize = 8 * 1024;
 /// Most bytes of the message of one of them, as stored; a longer one is cut. Three have room, and one as
 /// long as the default of `--limit-error-bytes` that has nothing to escape is not cut.
 const MESSAGE_BYTES: usize = 2 * 1024 + 256;
-
-/// What is left of the failures that a task's record has no room for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Forgotten {
-    /// How many there were.
-    pub count: u32,
-    /// Some of them were lost with a worker.
-    pub lost: bool,
-}
-
-impl Forgotten {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
 
 /// Bytes of a value as JSON, whose strings may be six times as long as they are.
 fn json_bytes(value: &impl Serialize) -> usize {
@@ -118,27 +100,14 @@ impl Task {
             id,
             attempt: 0,
             failures: Vec::new(),
-            forgotten: Forgotten::default(),
+            forgotten: 0,
             state: TaskState::Pending,
         }
     }
 
-    /// The task must have a worker to itself. It was lost with a worker once, and nobody knows
-    /// whether it took the worker down or was there when another task did: with nothing beside it, it
-    /// harms no other and fails by its own doing only.
-    pub fn runs_alone(&self) -> bool {
-        self.forgotten.lost || self.failures.iter().any(|failure| failure.lost)
-    }
-
-    /// A worker has the task and has not begun it: it runs alone, and others have to end first. The
-    /// worker says when it begins; before that it is no attempt.
-    pub fn waits_for_others(&self) -> bool {
-        self.runs_alone() && self.grant().is_some_and(|grant| grant.busy)
-    }
-
     /// Failed attempts since the job was created or retried.
     pub fn tried(&self) -> usize {
-        self.failures.len() + self.forgotten.count as usize
+        self.failures.len() + self.forgotten as usize
     }
 
     /// Notes a failed attempt. However many there are and whatever they say, the record stays small
@@ -147,16 +116,15 @@ impl Task {
         cut(&mut failure.message, MESSAGE_BYTES);
         self.failures.push(failure);
         while self.failures.len() > 2 && json_bytes(&self.failures) > FAILURES_BYTES {
-            let forgotten = self.failures.remove(1);
-            self.forgotten.count = self.forgotten.count.saturating_add(1);
-            self.forgotten.lost |= forgotten.lost;
+            self.failures.remove(1);
+            self.forgotten = self.forgotten.saturating_add(1);
         }
     }
 
     /// Nothing has been tried yet.
     pub fn forget_failures(&mut self) {
         self.failures.clear();
-        self.forgotten = Forgotten::default();
+        self.forgotten = 0;
     }
 
     /// The task was completed.
@@ -190,13 +158,12 @@ mod tests {
     use super::*;
     use crate::job::Slot;
 
-    fn failure(attempt: u32, message: &str, lost: bool) -> Failure {
+    fn failure(attempt: u32, message: &str) -> Failure {
         Failure {
             attempt,
             worker: "w".repeat(256),
             message: message.to_owned(),
             time: Timestamp::from_millis(u64::MAX),
-            lost,
         }
     }
 
@@ -209,7 +176,7 @@ mod tests {
         for attempt in 1..=1000 {
             // Six bytes each in JSON.
             let message = "\u{1}".repeat(attempt as usize * 7);
-            task.failed(failure(attempt, &message, attempt == 2));
+            task.failed(failure(attempt, &message));
             assert_eq!(task.tried(), attempt as usize);
             assert!(json_bytes(&task) < FAILURES_BYTES + 512);
         }
@@ -219,11 +186,10 @@ mod tests {
             .map(|failure| failure.attempt)
             .collect();
         assert_eq!((kept[0], kept[1..].last()), (1, Some(&1000)), "{kept:?}");
-        assert!(task.runs_alone(), "the second was lost with its worker");
         let read: Task = serde_json::from_str(&serde_json::to_string(&task).unwrap()).unwrap();
         assert_eq!(read, task);
         task.forget_failures();
-        assert_eq!((task.tried(), task.runs_alone()), (0, false));
+        assert_eq!(task.tried(), 0);
     }
 
     #[test]

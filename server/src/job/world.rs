@@ -24,10 +24,6 @@ pub(super) struct World {
     /// Every fence ever granted, also those long lost.
     pub(super) granted: Vec<(TaskId, Fence)>,
     pub(super) results: BTreeSet<TaskId>,
-    /// Tasks that were lost with a worker, and so run alone.
-    lost: BTreeSet<TaskId>,
-    /// Those of them that a worker holds until its others have ended.
-    unbegun: BTreeSet<TaskId>,
     sequence: u64,
     /// Maps of each stage still to come, the next one last.
     plan: Vec<u32>,
@@ -55,8 +51,6 @@ impl World {
             leases: BTreeMap::new(),
             granted: Vec::new(),
             results: BTreeSet::new(),
-            lost: BTreeSet::new(),
-            unbegun: BTreeSet::new(),
             sequence: 0,
             plan,
         };
@@ -127,38 +121,19 @@ impl World {
             let known = places.into_iter().filter(|there| *there).count();
             assert_eq!(known, 1, "{task:?} is lost or in two places: {places:?}");
             assert!((task.failures.len() as u32) < self.machine.max_attempts);
-            let (alone, unbegun) = (task.runs_alone(), task.waits_for_others());
-            assert_eq!(alone, self.lost.contains(&task.id), "{task:?}");
-            assert_eq!(unbegun, self.unbegun.contains(&task.id), "{task:?}");
         }
     }
 
     pub(super) fn on_task(&mut self, id: TaskId, event: TaskEvent) -> Result<(), Refusal> {
         let phase = self.job.phase.clone();
         let task = self.tasks[&id].clone();
-        let failures = task.failures.len();
         let step = self
             .machine
-            .on_task(self.job.clone(), task, event.clone(), self.now)?;
+            .on_task(self.job.clone(), task, event, self.now)?;
         if phase.ended().is_some() {
             assert!(step.is_empty(), "a task event changed a job that had ended");
         }
-        let unbegun = self.unbegun.contains(&id);
-        match &event {
-            TaskEvent::Claim(grant) if grant.busy && self.lost.contains(&id) => {
-                self.unbegun.insert(id);
-            }
-            TaskEvent::Expire(_) if !unbegun => {
-                self.lost.insert(id);
-            }
-            _ => {
-                self.unbegun.remove(&id);
-            }
-        }
         self.apply(step);
-        if unbegun && matches!(event, TaskEvent::Expire(_)) {
-            assert_eq!(self.tasks[&id].failures.len(), failures, "it never began");
-        }
         Ok(())
     }
 
@@ -173,11 +148,6 @@ impl World {
         let step = self
             .machine
             .on_job(self.job.clone(), current, event, self.now)?;
-        self.unbegun.clear();
-        if event == JobEvent::Retry {
-            let tasks = &self.tasks;
-            self.lost.retain(|id| tasks[id].is_done());
-        }
         self.apply(step);
         Ok(())
     }
@@ -203,7 +173,6 @@ impl World {
                 fence: self.next_fence(task),
                 worker: "w".into(),
                 deadline: NOW,
-                busy: false,
             };
             if self.now < until {
                 let refused = self.on_task(task, TaskEvent::Claim(too_early));
@@ -214,12 +183,8 @@ impl World {
         }
     }
 
+    /// A worker takes the task at the head of the queue.
     pub(super) fn claim(&mut self) -> Option<(TaskId, Fence)> {
-        self.claim_for(false)
-    }
-
-    /// A worker that is `busy` with others, or is not, takes the task at the head of the queue.
-    pub(super) fn claim_for(&mut self, busy: bool) -> Option<(TaskId, Fence)> {
         if self.queue.is_empty() {
             self.wait();
         }
@@ -229,7 +194,6 @@ impl World {
             fence,
             worker: "w".into(),
             deadline: NOW,
-            busy,
         };
         self.on_task(id, TaskEvent::Claim(grant)).unwrap();
         Some((id, fence))
@@ -243,6 +207,7 @@ impl World {
                 name: format!("stage {}", id.stage + 1),
                 maps: (0..*maps).map(|_| payload()).collect(),
                 reduce: payload(),
+                seconds: 0,
             }),
         });
         Completion {

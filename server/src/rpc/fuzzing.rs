@@ -29,8 +29,7 @@ pub fn judge(method: u8, message: &[u8]) -> Option<Status> {
             validate::digest(limits, &m.digest).map(drop)
         }),
         8 => with(message, |m: v1::HeartbeatRequest| {
-            validate::leases(limits, &m.worker, "leases", &m.leases)?;
-            validate::leases(limits, &m.worker, "begun", &m.begun).map(drop)
+            validate::leases(limits, &m.worker, "leases", &m.leases).map(drop)
         }),
         9 => with(message, |m| validate::completion(limits, m).map(drop)),
         10 => with(message, |m| validate::failure(limits, m).map(drop)),

@@ -22,6 +22,9 @@ const SPILLED_BYTES: usize = 80;
 /// Spilled inputs that are written at a time.
 const SPILLED_AT_ONCE: usize = 16;
 
+/// No deadline is longer: a hundred years, which every clock can add up.
+const LONGEST_SECONDS: u64 = 100 * 366 * 86_400;
+
 /// The service over the shared [`App`].
 pub(crate) struct WorkerApi(pub(crate) Arc<App>);
 
@@ -46,7 +49,6 @@ impl WorkerService for WorkerApi {
             max_tasks: Limits::len(max_tasks),
             max_bytes: Limits::len(limits.lease_bytes),
             ttl: self.0.lease_ttl,
-            busy: request.busy,
         };
         let wait = max_wait.min(Duration::from_secs(limits.lease_wait_seconds));
         let claimed = match self.wait_for_tasks(claim, wait).await? {
@@ -78,23 +80,12 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
-        let v1::HeartbeatRequest {
-            worker,
-            leases,
-            begun,
-        } = request.into_inner();
+        let v1::HeartbeatRequest { worker, leases } = request.into_inner();
         let leases = validate::leases(&self.0.limits, &worker, "leases", &leases)?;
-        let begun = validate::leases(&self.0.limits, &worker, "begun", &begun)?;
         let ttl = self.0.lease_ttl;
         let lost = self
             .0
-            .store(move |store, now| {
-                // Each waits for the disk.
-                if !begun.is_empty() {
-                    store.begin(&begun, now)?;
-                }
-                store.renew(&leases, now, ttl)
-            })
+            .store(move |store, now| store.renew(&leases, now, ttl))
             .await?;
         let revoked = lost.iter().map(lease_ref).collect();
         Ok(Response::new(v1::HeartbeatResponse { revoked }))
@@ -244,7 +235,6 @@ impl WorkerApi {
             spec,
             task,
             grant,
-            alone,
             payload,
             mut inputs,
         } = leased;
@@ -255,6 +245,15 @@ impl WorkerApi {
             Slot::Reduce => (v1::TaskKind::Reduce, 0),
         };
         let stage = job.stages.get(task.stage as usize);
+        let limits = &self.0.limits;
+        let expected = stage.map_or(0, |stage| stage.seconds);
+        let seconds = expected.saturating_mul(limits.task_estimates);
+        let deadline = Duration::from_secs(seconds.max(limits.task_seconds).min(LONGEST_SECONDS));
+        let own = Some(spec.deadline_seconds).filter(|seconds| *seconds > 0);
+        let job_deadline = own.zip(job.started).map(|(seconds, started)| {
+            let end = started.after(Duration::from_secs(seconds.min(LONGEST_SECONDS)));
+            end.since(self.0.clock.now()).unwrap_or_default()
+        });
         Ok(v1::Lease {
             task: job.task_name(task).to_string(),
             lease_id: grant.fence.lease.to_string(),
@@ -267,8 +266,9 @@ impl WorkerApi {
             inputs,
             spec: Some(spec),
             spec_digest: job.spec_digest.to_string(),
-            alone,
             input_limits: Some((&self.0.limits).into()),
+            deadline: prost_types::Duration::try_from(deadline).ok(),
+            job_deadline: job_deadline.and_then(|left| prost_types::Duration::try_from(left).ok()),
             trace_context: job.trace.unwrap_or_default(),
         })
     }

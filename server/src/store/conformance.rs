@@ -1,6 +1,5 @@
 //! The suite that every store passes: one list of tests, instantiated for each implementation.
 
-mod alone;
 mod clock;
 mod events;
 mod jobs;
@@ -49,10 +48,6 @@ macro_rules! conformance_suite {
             tasks::a_worker_completes_after_a_restart,
             tasks::a_lost_worker_is_noticed_after_a_restart,
             tasks::many_failures_stop_neither_their_task_nor_the_others,
-            alone::what_was_lost_is_leased_alone_and_in_its_turn,
-            alone::who_was_lost_is_known_after_a_restart,
-            alone::what_waits_for_others_loses_no_attempt,
-            alone::an_innocent_task_loses_one_attempt_at_most,
             retention::what_has_ended_goes_by_age_and_by_number,
             retention::blobs_are_free_once_no_job_keeps_them,
             retention::an_owner_has_a_quota_of_jobs_and_of_bytes,
@@ -184,7 +179,6 @@ fn claim_of(worker: &str, max_tasks: usize) -> Claim {
         max_tasks,
         max_bytes: 1 << 20,
         ttl: TTL,
-        busy: false,
     }
 }
 
@@ -224,6 +218,7 @@ fn stage(name: &str, maps: usize) -> Next {
             .map(|i| inline(format!("{name} map {i}")))
             .collect(),
         reduce: inline(format!("{name} reduce")),
+        seconds: 0,
     })
 }
 

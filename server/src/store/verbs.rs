@@ -21,7 +21,7 @@ use crate::{
     clock::Timestamp,
     digest::Digest,
     job::{
-        BlobRef, Completion, FailureReport, Fence, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal,
+        BlobRef, Completion, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal,
         TaskEvent,
     },
     principal::Principal,
@@ -107,10 +107,6 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn begin(&self, leases: &[LeaseRef], now: Timestamp) -> Result<(), StoreError> {
-        self.write(|writer| writer.for_those_in_force(leases, TaskEvent::Begin, now))
-    }
-
     fn complete(
         &self,
         lease: LeaseRef,
@@ -137,7 +133,7 @@ impl<E: Engine> Store for RecordStore<E> {
 
     fn release(&self, leases: &[LeaseRef], now: Timestamp) -> Result<Changes, StoreError> {
         self.write_at(now, |writer, now| {
-            writer.for_those_in_force(leases, TaskEvent::Release, now)?;
+            writer.release(leases, now)?;
             Ok(std::mem::take(&mut writer.changes))
         })
     }
@@ -351,15 +347,10 @@ impl<E: Engine> Writer<'_, E> {
         Ok(removed)
     }
 
-    /// Applies an event to the tasks of those of the leases that still hold.
-    fn for_those_in_force(
-        &mut self,
-        leases: &[LeaseRef],
-        event: impl Fn(Fence) -> TaskEvent,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    /// Gives back the tasks of those of the leases that still hold.
+    fn release(&mut self, leases: &[LeaseRef], now: Timestamp) -> Result<(), StoreError> {
         for lease in leases {
-            match self.task_event(*lease, event(lease.fence), now) {
+            match self.task_event(*lease, TaskEvent::Release(lease.fence), now) {
                 Ok(()) | Err(StoreError::Refused(_)) => {}
                 // The others are in the same call only because one worker holds them all.
                 Err(error) if error.concerns_one_job() => {

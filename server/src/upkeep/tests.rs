@@ -40,7 +40,6 @@ fn lost_after_a_look(hangs: bool) -> bool {
         max_tasks: 1,
         max_bytes: usize::MAX,
         ttl: TTL,
-        busy: false,
     };
     assert_eq!(store.claim(&claim, Timestamp::MIN).unwrap().tasks.len(), 1);
     let last = LastLook::new();

@@ -104,7 +104,6 @@ impl TestServer {
             worker: "fake".into(),
             max_tasks,
             max_wait: Some(wait.try_into().unwrap()),
-            busy: false,
         };
         self.workers
             .clone()
@@ -223,6 +222,7 @@ pub(crate) fn do_task(lease: &v1::Lease) -> v1::CompleteRequest {
             name: "measure".into(),
             maps: (0..3).map(|i| inline(&format!("map {i}"))).collect(),
             reduce: Some(inline("reduce")),
+            expected_seconds: 0,
         })),
         _ => Some(Next::Finish(v1::Finish::default())),
     };

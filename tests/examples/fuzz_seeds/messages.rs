@@ -35,7 +35,6 @@ pub(super) fn requests() -> Vec<Seed> {
     let heartbeat = v1::HeartbeatRequest {
         worker: "w".to_owned(),
         leases: vec![lease()],
-        begun: vec![lease()],
     };
     let release = v1::ReleaseRequest {
         worker: "w".to_owned(),
@@ -141,6 +140,7 @@ fn spec() -> v1::JobSpec {
             outputs: vec!["logits".to_owned()],
             metric: "l1".to_owned(),
         })),
+        deadline_seconds: 7200,
     }
 }
 
@@ -149,6 +149,7 @@ fn complete() -> v1::CompleteRequest {
         name: "observe".to_owned(),
         maps: vec![inline(), blob()],
         reduce: Some(inline()),
+        expected_seconds: 7,
     };
     v1::CompleteRequest {
         lease: Some(lease()),

@@ -123,7 +123,6 @@ async fn work(api: &Api, worker: &str) {
             worker: worker.to_string(),
             max_tasks: 1,
             max_wait: prost_types::Duration::try_from(std::time::Duration::from_secs(5)).ok(),
-            busy: false,
         };
         let leases = api.workers().lease(request).await.unwrap().into_inner();
         for lease in leases.leases {

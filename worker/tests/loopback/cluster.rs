@@ -8,11 +8,12 @@ use std::{
 };
 
 use dual16_proto::v1::{
-    CreateJobRequest, DownloadRequest, GetJobRequest, InputFile, Job, JobSpec, JobState, Lease,
-    OnnxModel, UploadRequest, WatchJobRequest, blob_service_client::BlobServiceClient,
-    event_detail::Detail, job_service_client::JobServiceClient, job_spec,
+    CreateJobRequest, DownloadRequest, EventDetail, GetJobRequest, InputFile, Job, JobSpec,
+    JobState, Lease, Notice, OnnxModel, UploadRequest, WatchJobRequest,
+    blob_service_client::BlobServiceClient, event_detail::Detail,
+    job_service_client::JobServiceClient, job_spec,
 };
-use dual16_quant::flow::{Event, FileRef};
+use dual16_quant::flow::FileRef;
 use dual16_server::{RunningServer, ServerOptions, job::Backoff};
 use dual16_worker::{
     Blobs, Control, Next, QueuedStage, RunningWorker, TaskError, TaskOutput, TaskRunner,
@@ -247,6 +248,7 @@ pub(crate) fn stage(name: &str, maps: Vec<Vec<u8>>) -> TaskOutput {
         name: name.to_owned(),
         maps,
         reduce: Vec::new(),
+        seconds: 0,
     };
     TaskOutput {
         next: Some(Next::Stage(next)),
@@ -261,13 +263,13 @@ pub(crate) fn finish(files: Vec<FileRef>) -> TaskOutput {
     }
 }
 
-pub(crate) fn notice(code: &str) -> Event {
-    Event::Notice(dual16_quant::notice::Notice {
-        warning: false,
-        code: code.to_owned(),
-        subject: String::new(),
-        message: String::new(),
-    })
+pub(crate) fn notice(code: &str) -> EventDetail {
+    EventDetail {
+        detail: Some(Detail::Notice(Notice {
+            code: code.to_owned(),
+            ..Notice::default()
+        })),
+    }
 }
 
 /// A door that scripted tasks wait at, and that tells when one has come.

@@ -7,7 +7,6 @@
     reason = "clippy's exception for tests does not reach their helpers"
 )]
 
-mod alone;
 mod cluster;
 mod faults;
 mod jobs;

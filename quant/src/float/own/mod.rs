@@ -27,6 +27,7 @@ use crate::{
     canonical::OWN_DOMAIN,
     error::{Error, Result},
     model::OnnxNode,
+    place,
     tensor::Datum,
 };
 use call::Call;
@@ -120,6 +121,7 @@ pub(super) fn run(node: &OnnxNode, operands: &[Option<&Datum>]) -> Result<Vec<Da
     };
     let kernel = KERNELS.iter().find(|(name, _)| *name == node.op_type);
     let (_, kernel) = kernel.ok_or_else(|| failed("nothing runs it".to_owned()))?;
+    place::at_made(|| node.label());
     let call = Call { node, operands };
     let made = super::guarded(|| kernel(&call))
         .and_then(|made| made)

@@ -214,6 +214,7 @@ impl Checker<'_> {
             name: stage.name,
             maps,
             reduce,
+            seconds: stage.expected_seconds,
         })
     }
 

@@ -400,8 +400,7 @@ pub(super) fn many_failures_stop_neither_their_task_nor_the_others(backend: &dyn
     let told = "\u{1}".repeat(2048);
     let mut now = 100;
     for attempt in 0..300 {
-        // One by one: what was lost is leased alone.
-        let tasks = [(); 2].map(|()| claim_one(&*store, at(now)));
+        let tasks = claim(&*store, 2, at(now));
         now += 1;
         if attempt % 2 == 0 {
             store

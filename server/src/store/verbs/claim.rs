@@ -25,11 +25,7 @@ impl<E: Engine> Writer<'_, E> {
             match self.claim_of(job, claim, claimed.tasks.last(), budget, now) {
                 Ok(Some((leased, bytes))) => {
                     budget = budget.saturating_sub(bytes);
-                    let alone = leased.alone;
                     claimed.tasks.push(leased);
-                    if alone {
-                        break;
-                    }
                 }
                 Ok(None) => break,
                 // At the head of the queue it would keep everything behind it from every worker.
@@ -51,7 +47,7 @@ impl<E: Engine> Writer<'_, E> {
     }
 
     /// Grants the first queued task of a job, with its size in bytes; none if it comes after a `previous`
-    /// one and is larger than `budget`, or to run alone.
+    /// one and is larger than `budget`.
     fn claim_of(
         &mut self,
         job: JobId,
@@ -76,7 +72,7 @@ impl<E: Engine> Writer<'_, E> {
         let task = task.ok_or_else(|| StoreError::Corrupt(format!("{name} has no record")))?;
         let leased = self.prepare(name, &task, claim, spec, now)?;
         let bytes = size(&leased);
-        if previous.is_some() && (bytes > budget || leased.alone) {
+        if previous.is_some() && bytes > budget {
             return Ok(None);
         }
         Ok(Some((self.grant(task, leased, now)?, bytes)))
@@ -100,7 +96,6 @@ impl<E: Engine> Writer<'_, E> {
             fence,
             worker: claim.worker.clone(),
             deadline: now.after(claim.ttl),
-            busy: claim.busy,
         };
         let inputs = match name.task.slot {
             Slot::Map(_) => Vec::new(),
@@ -112,7 +107,6 @@ impl<E: Engine> Writer<'_, E> {
             spec,
             task: name.task,
             grant,
-            alone: task.runs_alone(),
             payload,
             inputs,
         })

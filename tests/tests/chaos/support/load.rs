@@ -1,11 +1,7 @@
 //! Clients that submit and watch while everything around them breaks, and what they must find
 //! afterwards.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use dual16_proto::v1;
 use tokio::{sync::watch, task::JoinSet};
@@ -159,21 +155,6 @@ impl Watched {
             )
         };
         self.events.iter().filter(retried).count()
-    }
-
-    /// Lost attempts of every task that lost one.
-    pub(crate) fn lost(&self) -> BTreeMap<&str, usize> {
-        let mut lost = BTreeMap::new();
-        for event in &self.events {
-            let Some(v1::event_detail::Detail::TaskRetried(retried)) = detail(event) else {
-                continue;
-            };
-            let message = retried.error.as_ref().map(|error| error.message.as_str());
-            if message.is_some_and(|message| message.contains("the lease ran out")) {
-                *lost.entry(retried.task.as_str()).or_default() += 1;
-            }
-        }
-        lost
     }
 
     /// Every event once, in order, and the same that the server has.

@@ -2,6 +2,7 @@
 //! by the hundred, a proxy that cuts, and the plan of what goes wrong when.
 
 mod api;
+mod hostile;
 mod job;
 mod load;
 pub(crate) mod memory;
@@ -10,6 +11,7 @@ mod proxy;
 
 pub(crate) use self::{
     api::Api,
+    hostile::Hostile,
     job::{TinyJob, results, undisturbed},
     load::{Load, Watched},
     plan::{Plan, steady_port},

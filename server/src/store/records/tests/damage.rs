@@ -16,7 +16,6 @@ fn claim(store: &impl Store, max_tasks: usize, now: Timestamp) -> Claimed {
         max_tasks,
         max_bytes: usize::MAX,
         ttl: TTL,
-        busy: false,
     };
     store.claim(&claim, now).unwrap()
 }
@@ -84,7 +83,6 @@ fn a_lease_that_cannot_be_ended_keeps_no_other_in_force() {
     let leases: Vec<_> = tasks.iter().map(lease).collect();
     assert_eq!(store.renew(&leases, soon, TTL).unwrap(), [leases[2]]);
     // Nor is a worker kept from what else it holds.
-    store.begin(&leases, soon).unwrap();
     let task = claim(&store, 1, soon).tasks.remove(0);
     let held = [leases[0], lease(&task)];
     assert_eq!(store.release(&held, soon).unwrap().queued, 1);

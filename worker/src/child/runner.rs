@@ -1,0 +1,251 @@
+//! Runs each task in the process of its job. What the task asks for is done here, on the thread that
+//! waits for it; the deadline and a lost lease are seen here as well, whatever the process does.
+
+use std::{
+    io,
+    path::Path,
+    sync::mpsc::RecvTimeoutError,
+    time::{Duration, Instant},
+};
+
+use dual16_proto::v1::Lease;
+use dual16_quant::flow::{FileRef, KernelRun};
+
+use super::{
+    Keeper,
+    place::at,
+    process::{Heard, Running},
+    wire::{self, Run, answer, ask, done, order, output},
+};
+use crate::runner::{Blobs, Control, Next, QueuedStage, TaskError, TaskOutput, TaskRunner};
+
+/// How often a task's lease is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Runs tasks in processes.
+#[derive(Debug)]
+pub(crate) struct ProcessRunner {
+    keeper: Keeper,
+}
+
+impl ProcessRunner {
+    pub(crate) fn new(keeper: Keeper) -> Self {
+        Self { keeper }
+    }
+}
+
+impl TaskRunner for ProcessRunner {
+    fn run(
+        &self,
+        lease: &Lease,
+        payload: &[u8],
+        inputs: &[Vec<u8>],
+        blobs: &dyn Blobs,
+        control: &dyn Control,
+    ) -> Result<TaskOutput, TaskError> {
+        let mut deadline = Deadline::of(lease);
+        if let Some(error) = deadline.passed(None) {
+            return Err(error);
+        }
+        let running = self.keeper.enlist(job_of(&lease.task)).map_err(|error| {
+            TaskError::io(format!(
+                "no process for the job's tasks can be started: {error}"
+            ))
+        })?;
+        let run = Run {
+            task: running.task,
+            slot: running.slot,
+            lease: Lease {
+                payload: None,
+                inputs: Vec::new(),
+                ..lease.clone()
+            },
+            payload: payload.to_vec(),
+            inputs: inputs.to_vec(),
+        };
+        running.process.send(order::Kind::Run(Box::new(run)));
+        attend(&running, &mut deadline, blobs, control).unwrap_or_else(|to_stop| {
+            running.process.stop(running.task);
+            Err(to_stop)
+        })
+    }
+
+    fn end(&self) {
+        self.keeper.end();
+    }
+}
+
+/// Does what a task asks for until it ends.
+///
+/// # Errors
+/// What it is to stop for.
+fn attend(
+    running: &Running,
+    deadline: &mut Deadline,
+    blobs: &dyn Blobs,
+    control: &dyn Control,
+) -> Result<Result<TaskOutput, TaskError>, TaskError> {
+    loop {
+        if control.cancelled() {
+            return Err(TaskError::stopped());
+        }
+        let place = || running.process.place(running.slot);
+        if let Some(error) = deadline.passed(Some(&place)) {
+            return Err(error);
+        }
+        match running.heard.recv_timeout(LOOK) {
+            Ok(Heard::Ask(ask)) => {
+                let asked = Instant::now();
+                let done = match ask.kind {
+                    Some(ask::Kind::Path(digest)) => blobs.path(&digest).and_then(|path| {
+                        let path = std::path::absolute(path)?;
+                        path.into_os_string().into_string().map_err(|_| {
+                            io::Error::other("the cache's folder has a name that is no text")
+                        })
+                    }),
+                    Some(ask::Kind::Put(bytes)) => blobs.put(bytes),
+                    Some(ask::Kind::PutFile(path)) => blobs.put_file(Path::new(&path)),
+                    None => Err(io::Error::other("it asks for nothing")),
+                };
+                let answer = match done {
+                    Ok(text) => answer::Kind::Text(text),
+                    Err(error) => answer::Kind::Failed(error.into()),
+                };
+                deadline.waited(asked.elapsed());
+                running.process.answer(ask.ask, answer);
+            }
+            Ok(Heard::KernelRan(run)) => {
+                if let Ok(way) = run.way.parse() {
+                    control.kernel_ran(&KernelRun {
+                        way,
+                        products: run.products,
+                        took: Duration::from_nanos(run.nanoseconds),
+                    });
+                }
+            }
+            Ok(Heard::Done(done)) => return Ok(outcome(done.kind)),
+            Ok(Heard::Died(death)) => return Ok(Err(death.error(place().as_deref()))),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(TaskError::stopped()),
+        }
+    }
+}
+
+/// When a task is to be done.
+struct Deadline {
+    /// For the task: how long it may compute, and since when it does. What it waits for transfers moves
+    /// that on.
+    task: Option<(Duration, Instant)>,
+    /// For its job.
+    job: Option<Instant>,
+}
+
+impl Deadline {
+    fn of(lease: &Lease) -> Self {
+        let now = Instant::now();
+        let duration = |of: Option<prost_types::Duration>| Duration::try_from(of?).ok();
+        Self {
+            task: duration(lease.deadline).map(|limit| (limit, now)),
+            job: duration(lease.job_deadline).and_then(|left| now.checked_add(left)),
+        }
+    }
+
+    fn waited(&mut self, time: Duration) {
+        if let Some((_, since)) = &mut self.task {
+            *since += time;
+        }
+    }
+
+    /// The error of a task that is not done in time, and is at a place.
+    fn passed(&self, place: Option<&dyn Fn() -> Option<String>>) -> Option<TaskError> {
+        let late = match (self.task, self.job) {
+            (_, Some(job)) if job <= Instant::now() => {
+                "the job has a deadline, which is over".to_owned()
+            }
+            (Some((limit, since)), _) if since.elapsed() >= limit => format!(
+                "a task of this job may compute for {} s (--limit-task-seconds and --limit-task-estimates \
+                 of the server), and was not done then",
+                limit.as_secs_f64()
+            ),
+            _ => return None,
+        };
+        let place = place.and_then(|place| place());
+        let place = at(place.as_deref());
+        Some(TaskError {
+            code: "DEADLINE_EXCEEDED".into(),
+            message: format!("{late}; the task ended{place}"),
+            permanent: true,
+        })
+    }
+}
+
+fn outcome(kind: Option<done::Kind>) -> Result<TaskOutput, TaskError> {
+    match kind {
+        Some(done::Kind::Output(output)) => Ok(output.into()),
+        Some(done::Kind::Failed(failure)) => Err(TaskError {
+            code: failure.code.into(),
+            message: failure.message,
+            permanent: failure.permanent,
+        }),
+        None => Err(TaskError::process("the task left nothing")),
+    }
+}
+
+impl From<wire::Output> for TaskOutput {
+    fn from(output: wire::Output) -> Self {
+        let next = output.next.map(|next| match next {
+            output::Next::Stage(stage) => Next::Stage(QueuedStage {
+                name: stage.name,
+                maps: stage.maps,
+                reduce: stage.reduce,
+                seconds: stage.seconds,
+            }),
+            output::Next::Finish(files) => {
+                let file = |file: wire::File| FileRef {
+                    name: file.name,
+                    digest: file.digest,
+                    size: file.size,
+                };
+                Next::Finish(files.files.into_iter().map(file).collect())
+            }
+        });
+        Self {
+            result: output.result,
+            events: output.events,
+            next,
+        }
+    }
+}
+
+impl From<TaskOutput> for wire::Output {
+    fn from(output: TaskOutput) -> Self {
+        let next = output.next.map(|next| match next {
+            Next::Stage(stage) => output::Next::Stage(wire::Stage {
+                name: stage.name,
+                maps: stage.maps,
+                reduce: stage.reduce,
+                seconds: stage.seconds,
+            }),
+            Next::Finish(files) => {
+                let file = |file: FileRef| wire::File {
+                    name: file.name,
+                    digest: file.digest,
+                    size: file.size,
+                };
+                output::Next::Finish(wire::Files {
+                    files: files.into_iter().map(file).collect(),
+                })
+            }
+        });
+        Self {
+            result: output.result,
+            events: output.events,
+            next,
+        }
+    }
+}
+
+/// "jobs/J" of "jobs/J/tasks/T".
+fn job_of(task: &str) -> &str {
+    task.split_once("/tasks/").map_or(task, |(job, _)| job)
+}
