@@ -1,9 +1,25 @@
-//! Which observer and which merge a job or a value uses. Names only; the arithmetic is elsewhere.
+//! Which observer and which merge a job or a value uses. The arithmetic of an observer is in its own file.
 
 use std::{fmt, str::FromStr};
 
-use dual16_nash::ParseError;
+use dual16_nash::{ParseError, dtype::IntDtype};
 use serde::{Deserialize, Serialize};
+
+use super::{ObserveError, RangeChoice, Statistics, Wants, kl::Kl, minmax::MinMax, mse::Mse};
+
+/// An observer: a file of its own, and a row of [`ObserverKind::row`].
+pub(super) trait Observer {
+    /// Parts of a sketch that it reads for a value of this dtype.
+    fn wants(&self, dtype: IntDtype) -> Wants;
+
+    /// The range that it takes; see [`Statistics::range`].
+    fn range(
+        &self,
+        seen: &Statistics,
+        dtype: IntDtype,
+        merge: MergeMode,
+    ) -> Result<RangeChoice, ObserveError>;
+}
 
 /// How a range is taken from what was observed.
 ///
@@ -23,14 +39,31 @@ pub enum ObserverKind {
 }
 
 impl ObserverKind {
-    /// "minmax", "mse", "percentile" or "kl".
-    pub const fn name(self) -> &'static str {
+    /// Every observer, with its defaults.
+    const ALL: [Self; 4] = [
+        Self::MinMax,
+        Self::Mse,
+        Self::Percentile(Percentile::DEFAULT),
+        Self::Kl,
+    ];
+
+    /// What it is called, and what it is.
+    fn row(&self) -> (&'static str, &dyn Observer) {
         match self {
-            Self::MinMax => "minmax",
-            Self::Mse => "mse",
-            Self::Percentile(_) => "percentile",
-            Self::Kl => "kl",
+            Self::MinMax => ("minmax", &MinMax),
+            Self::Mse => ("mse", &Mse),
+            Self::Percentile(percentile) => ("percentile", percentile),
+            Self::Kl => ("kl", &Kl),
         }
+    }
+
+    /// "minmax", "mse", "percentile" or "kl".
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    pub(super) fn observer(&self) -> &dyn Observer {
+        self.row().1
     }
 }
 
@@ -57,17 +90,12 @@ impl FromStr for ObserverKind {
             got: s.to_owned(),
             expected: OBSERVERS,
         };
-        match s {
-            "minmax" => Ok(Self::MinMax),
-            "mse" => Ok(Self::Mse),
-            "percentile" => Ok(Self::Percentile(Percentile::default())),
-            "kl" => Ok(Self::Kl),
-            _ => {
-                let percent = s.strip_prefix("percentile:").ok_or_else(unknown)?;
-                let percent = percent.parse().ok().and_then(Percentile::new);
-                percent.map(Self::Percentile).ok_or_else(unknown)
-            }
+        if let Some(kind) = Self::ALL.into_iter().find(|kind| kind.name() == s) {
+            return Ok(kind);
         }
+        let percent = s.strip_prefix("percentile:").ok_or_else(unknown)?;
+        let percent = percent.parse().ok().and_then(Percentile::new);
+        percent.map(Self::Percentile).ok_or_else(unknown)
     }
 }
 
@@ -90,6 +118,8 @@ impl From<ObserverKind> for String {
 pub struct Percentile(f64);
 
 impl Percentile {
+    const DEFAULT: Self = Self(99.99);
+
     /// The percentile, or `None` unless `percent` is in (0, 100].
     pub fn new(percent: f64) -> Option<Self> {
         (percent > 0.0 && percent <= 100.0).then_some(Self(percent))
@@ -103,7 +133,7 @@ impl Percentile {
 
 impl Default for Percentile {
     fn default() -> Self {
-        Self(99.99)
+        Self::DEFAULT
     }
 }
 

@@ -7,7 +7,44 @@
 //! the talk is silent `[our]`: level g takes the bins `[g i / 128, (g + 1) i / 128)` in whole numbers,
 //! and a level that holds nothing but the tail counts as [`EMPTY`] values, for the ratio to be finite.
 
-use super::Histogram;
+use dual16_nash::dtype::IntDtype;
+
+use super::{
+    Histogram, MergeMode, ObserveError, Observer, RangeChoice, Statistics, Wants, minmax::MinMax,
+};
+
+/// Why KL at int16 gives what MinMax gives.
+const KL_IS_INT8: &str = "observer 'kl' is defined for int8 only; 'minmax' was used";
+
+#[derive(Debug)]
+pub(super) struct Kl;
+
+impl Observer for Kl {
+    fn wants(&self, dtype: IntDtype) -> Wants {
+        Wants {
+            histogram: dtype == IntDtype::Int8,
+            ..Wants::default()
+        }
+    }
+
+    fn range(
+        &self,
+        seen: &Statistics,
+        dtype: IntDtype,
+        merge: MergeMode,
+    ) -> Result<RangeChoice, ObserveError> {
+        match dtype {
+            IntDtype::Int8 => {
+                let range = seen.clipped("kl", merge, kl_threshold)?;
+                Ok(RangeChoice::of(range))
+            }
+            IntDtype::Int16 => Ok(RangeChoice {
+                fell_back: Some(KL_IS_INT8),
+                ..MinMax.range(seen, dtype, merge)?
+            }),
+        }
+    }
+}
 
 /// Levels that P is merged into: the magnitudes of int8.
 pub const KL_LEVELS: usize = 128;

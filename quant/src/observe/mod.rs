@@ -16,12 +16,15 @@ mod histogram;
 mod kind;
 mod kl;
 mod masked;
+mod minmax;
 mod moments;
 mod mse;
 mod percentile;
 mod range;
 mod sketch;
 mod statistics;
+
+use kind::Observer;
 
 pub use error::{NonFiniteAt, ObserveError};
 pub use histogram::{BINS, Histogram};

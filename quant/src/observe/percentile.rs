@@ -3,7 +3,31 @@
 //! The vendor's observer clips |x|, not the two tails apart `[pub]`; the nearest-rank definition and
 //! the bound below are `[our]`.
 
-use super::{Histogram, Percentile};
+use dual16_nash::dtype::IntDtype;
+
+use super::{
+    Histogram, MergeMode, ObserveError, Observer, Percentile, RangeChoice, Statistics, Wants,
+};
+
+impl Observer for Percentile {
+    fn wants(&self, _: IntDtype) -> Wants {
+        Wants {
+            histogram: true,
+            ..Wants::default()
+        }
+    }
+
+    fn range(
+        &self,
+        seen: &Statistics,
+        _: IntDtype,
+        merge: MergeMode,
+    ) -> Result<RangeChoice, ObserveError> {
+        let threshold = |histogram: &Histogram| percentile_threshold(histogram, *self);
+        let range = seen.clipped("percentile", merge, threshold)?;
+        Ok(RangeChoice::of(range))
+    }
+}
 
 /// Upper edge of the bin that holds the value of nearest rank, the `ceil(p / 100 * n)`-th smallest
 /// |x|. It is never below that value and above it by one bin at most, which is 1/2048 of the largest

@@ -33,22 +33,7 @@ impl Wants {
 
     /// What `kind` needs for a value of this dtype.
     pub fn of(kind: ObserverKind, dtype: IntDtype) -> Self {
-        let none = Self::default();
-        match (kind, dtype) {
-            (ObserverKind::MinMax, _) | (ObserverKind::Kl, IntDtype::Int16) => none,
-            (ObserverKind::Percentile(_), _) | (ObserverKind::Kl, IntDtype::Int8) => Self {
-                histogram: true,
-                ..none
-            },
-            (ObserverKind::Mse, IntDtype::Int8) => Self {
-                mse_int8: true,
-                ..none
-            },
-            (ObserverKind::Mse, IntDtype::Int16) => Self {
-                mse_int16: true,
-                ..none
-            },
-        }
+        kind.observer().wants(dtype)
     }
 
     /// What either needs.

@@ -6,7 +6,6 @@ use dual16_nash::dtype::IntDtype;
 
 use super::{
     Histogram, Masked, MergeMode, Moments, MseChoice, ObserveError, ObserverKind, Range, Sketch,
-    kl_threshold, percentile_threshold,
 };
 
 /// A range, and what was used in place of what was asked for.
@@ -18,8 +17,15 @@ pub struct RangeChoice {
     pub fell_back: Option<&'static str>,
 }
 
-/// Why KL at int16 gives what MinMax gives.
-const KL_IS_INT8: &str = "observer 'kl' is defined for int8 only; 'minmax' was used";
+impl RangeChoice {
+    /// What was asked for.
+    pub(super) const fn of(range: Range) -> Self {
+        Self {
+            range,
+            fell_back: None,
+        }
+    }
+}
 
 /// The batches of one value, in batch order.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -102,20 +108,22 @@ impl Statistics {
         dtype: IntDtype,
         merge: MergeMode,
     ) -> Result<RangeChoice, ObserveError> {
-        let mut fell_back = None;
-        let range = match (kind, dtype) {
-            (ObserverKind::MinMax, _) => self.merged(merge, |batch| Ok(batch.range)),
-            (ObserverKind::Mse, dtype) => self.merged(merge, |batch| batch.mse_range(dtype)),
-            (ObserverKind::Percentile(p), _) => {
-                self.clipped(kind, merge, |histogram| percentile_threshold(histogram, p))
-            }
-            (ObserverKind::Kl, IntDtype::Int8) => self.clipped(kind, merge, kl_threshold),
-            (ObserverKind::Kl, IntDtype::Int16) => {
-                fell_back = Some(KL_IS_INT8);
-                self.merged(merge, |batch| Ok(batch.range))
-            }
-        }?;
-        Ok(RangeChoice { range, fell_back })
+        kind.observer().range(self, dtype, merge)
+    }
+
+    /// What was observed, merged.
+    pub(super) fn whole(&self, merge: MergeMode) -> Result<Range, ObserveError> {
+        self.merged(merge, |batch| Ok(batch.range))
+    }
+
+    /// What the MSE search of each batch chose, merged.
+    pub(super) fn least_error(
+        &self,
+        observer: &'static str,
+        dtype: IntDtype,
+        merge: MergeMode,
+    ) -> Result<Range, ObserveError> {
+        self.merged(merge, |batch| batch.mse_range(observer, dtype))
     }
 
     /// Shape in the first batch that holds an element; another may be shorter.
@@ -175,14 +183,13 @@ impl Statistics {
     }
 
     /// Merges ranges clipped by a threshold of |x| taken from a histogram.
-    fn clipped(
+    pub(super) fn clipped(
         &self,
-        kind: ObserverKind,
+        observer: &'static str,
         merge: MergeMode,
         threshold: impl Fn(&Histogram) -> Option<f32>,
     ) -> Result<Range, ObserveError> {
         let observed = self.observed().ok_or(ObserveError::Empty)?;
-        let observer = kind.name();
         let clip = |range: Range, histogram: &Histogram| {
             threshold(histogram)
                 .map(|t| range.clip(t))
@@ -212,12 +219,11 @@ impl Statistics {
 }
 
 impl Batch {
-    fn mse_range(&self, dtype: IntDtype) -> Result<Range, ObserveError> {
+    fn mse_range(&self, observer: &'static str, dtype: IntDtype) -> Result<Range, ObserveError> {
         let (choice, part) = match dtype {
             IntDtype::Int8 => (self.mse_int8, "mse choice for int8"),
             IntDtype::Int16 => (self.mse_int16, "mse choice for int16"),
         };
-        let observer = ObserverKind::Mse.name();
         choice
             .map(|choice| choice.range)
             .ok_or(ObserveError::Missing { part, observer })

@@ -21,10 +21,32 @@ use dual16_nash::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Range;
+use super::{MergeMode, ObserveError, Observer, Range, RangeChoice, Statistics, Wants};
 use candidate::{BLOCK, Candidate};
 
 pub use search::MseSearch;
+
+#[derive(Debug)]
+pub(super) struct Mse;
+
+impl Observer for Mse {
+    fn wants(&self, dtype: IntDtype) -> Wants {
+        Wants {
+            mse_int8: dtype == IntDtype::Int8,
+            mse_int16: dtype == IntDtype::Int16,
+            ..Wants::default()
+        }
+    }
+
+    fn range(
+        &self,
+        seen: &Statistics,
+        dtype: IntDtype,
+        merge: MergeMode,
+    ) -> Result<RangeChoice, ObserveError> {
+        seen.least_error("mse", dtype, merge).map(RangeChoice::of)
+    }
+}
 
 /// Number of candidates.
 pub const MSE_CANDIDATES: u8 = 95;
