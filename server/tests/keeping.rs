@@ -256,3 +256,35 @@ async fn ask(server: &TestServer, worker: &str, max_tasks: u32) -> v1::LeaseResp
     let answer = server.workers.clone().lease(request).await;
     answer.unwrap().into_inner()
 }
+
+#[tokio::test]
+async fn a_lease_tells_what_is_left_of_the_deadline_of_its_job() {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path()).await;
+    let spec = v1::JobSpec {
+        deadline_seconds: 100,
+        ..server.spec().await
+    };
+    let request = v1::CreateJobRequest {
+        spec: Some(spec),
+        ..v1::CreateJobRequest::default()
+    };
+    let job = server.jobs.clone().create_job(request).await.unwrap();
+    let name = job.into_inner().name;
+    // It counts from the start, not from here.
+    server.clock.advance(Duration::from_secs(50));
+    let plan = server.lease_one().await;
+    let left = |lease: &v1::Lease| lease.job_deadline.unwrap().seconds;
+    assert_eq!(left(&plan), 100);
+    server.clock.advance(Duration::from_millis(500));
+    server.complete(do_task(&plan)).await.unwrap();
+    let map = server.lease_one().await;
+    assert_eq!(left(&map), 99);
+    let cancel = v1::CancelJobRequest { name: name.clone() };
+    server.jobs.clone().cancel_job(cancel).await.unwrap();
+    server.clock.advance(Duration::from_secs(1000));
+    // Whoever retries it gives it its time once more.
+    let retry = v1::RetryJobRequest { name };
+    server.jobs.clone().retry_job(retry).await.unwrap();
+    assert_eq!(left(&server.lease_one().await), 100);
+}

@@ -68,7 +68,6 @@ pub(crate) async fn heartbeat(server: &TestServer, leases: usize) -> Result<(), 
     let request = v1::HeartbeatRequest {
         worker: "fake".into(),
         leases: vec![v1::LeaseRef::default(); leases],
-        ..Default::default()
     };
     server.workers.clone().heartbeat(request).await.map(|_| ())
 }

@@ -16,7 +16,7 @@ use crate::{
         watch, with_spec,
     },
     row,
-    support::{completion, hang, inline},
+    support::{TestServer, completion, do_task, hang, inline},
 };
 
 const OVERLOADED: Then = Later(Code::Unavailable, "OVERLOADED");
@@ -99,6 +99,18 @@ pub(crate) const ROWS: &[Row] = &[
             let job = s.job(&job.name).await;
             assert_eq!(job.state(), v1::JobState::Failed);
             assert_eq!(job.error.unwrap().code, "ATTEMPTS_EXHAUSTED");
+            Ok(())
+        })
+    }),
+    row("task_seconds", 7, Instead("the task ends its job"), |s| {
+        Box::pin(async move {
+            deadline_is(s, 0, 7).await;
+            Ok(())
+        })
+    }),
+    row("task_estimates", 2, Instead("the task ends its job"), |s| {
+        Box::pin(async move {
+            deadline_is(s, 1000, 2000).await;
             Ok(())
         })
     }),
@@ -362,3 +374,15 @@ pub(crate) const ROWS: &[Row] = &[
         Box::pin(async move { in_lease(s, |limits| limits.unpacked_bytes, 7).await })
     }),
 ];
+
+/// How long a task may take that is expected to take so many seconds.
+async fn deadline_is(server: &TestServer, expected_seconds: u64, seconds: i64) {
+    server.create("").await;
+    let mut done = do_task(&server.lease_one().await);
+    if let Some(Next::Stage(stage)) = &mut done.next {
+        stage.expected_seconds = expected_seconds;
+    }
+    server.complete(done).await.unwrap();
+    let deadline = server.lease_one().await.deadline.unwrap();
+    assert_eq!(deadline.seconds, seconds);
+}

@@ -241,7 +241,6 @@ async fn a_server_that_stood_still_takes_no_lease_away() {
     let heartbeat = v1::HeartbeatRequest {
         worker: "live".into(),
         leases: leases.clone(),
-        ..v1::HeartbeatRequest::default()
     };
 
     signal("-STOP");

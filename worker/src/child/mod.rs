@@ -6,7 +6,7 @@
 //! - `keeper`: starts the processes, watches over them and ends them; `health`: what it finds.
 //! - `process`: one of them, as the supervisor holds it; `death`: how it ended, and whose fault that is.
 //! - `shares`: the memory of the worker, lent to its processes, and what the kernel lets each have.
-//! - `serve`: the other end: what runs in such a process.
+//! - `serve`: the other end: what runs in such a process; `spans`: what it tells for traces.
 //! - `wire`: what the two say to each other; `place`: where a task is, in memory that outlives it.
 //!
 //! Linux only, where a child can be bound to its parent's life and to an amount of memory from
@@ -27,6 +27,8 @@ mod runner;
 mod serve;
 #[cfg(target_os = "linux")]
 mod shares;
+#[cfg(target_os = "linux")]
+mod spans;
 #[cfg(target_os = "linux")]
 mod wire;
 

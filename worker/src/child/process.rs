@@ -24,8 +24,8 @@ use super::{
     death::{Death, Ended, forward, kills_for_memory},
     place::Places,
     wire::{
-        self, Answer, Ask, Begin, Borrow, Done, IoError, KernelRan, Lent, Order, Report, answer,
-        order, report,
+        self, Answer, Ask, Begin, Borrow, Done, IoError, KernelRan, Lent, Order, Report,
+        SpanBegins, SpanEnds, answer, order, report,
     },
 };
 
@@ -53,6 +53,8 @@ const ALLOCATOR: [(&str, &str); 2] = [
 pub(super) enum Heard {
     Ask(Ask),
     KernelRan(KernelRan),
+    SpanBegins(SpanBegins),
+    SpanEnds(SpanEnds),
     Done(Done),
     Died(Arc<Death>),
 }
@@ -351,6 +353,12 @@ impl Process {
                 }
                 Some(report::Kind::KernelRan(run)) => {
                     let _ = self.tell(run.task, run, Heard::KernelRan);
+                }
+                Some(report::Kind::SpanBegins(span)) => {
+                    let _ = self.tell(span.task, span, Heard::SpanBegins);
+                }
+                Some(report::Kind::SpanEnds(span)) => {
+                    let _ = self.tell(span.task, span, Heard::SpanEnds);
                 }
                 Some(report::Kind::Done(done)) => {
                     let task = done.task;

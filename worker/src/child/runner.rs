@@ -2,6 +2,7 @@
 //! waits for it; the deadline and a lost lease are seen here as well, whatever the process does.
 
 use std::{
+    collections::HashMap,
     io,
     path::Path,
     sync::mpsc::RecvTimeoutError,
@@ -15,7 +16,7 @@ use super::{
     Keeper,
     place::at,
     process::{Heard, Running},
-    wire::{self, Run, answer, ask, done, order, output},
+    wire::{self, Run, SpanBegins, answer, ask, done, order, output},
 };
 use crate::runner::{Blobs, Control, Next, QueuedStage, TaskError, TaskOutput, TaskRunner};
 
@@ -85,6 +86,7 @@ fn attend(
     blobs: &dyn Blobs,
     control: &dyn Control,
 ) -> Result<Result<TaskOutput, TaskError>, TaskError> {
+    let mut spans: HashMap<u64, tracing::Span> = HashMap::new();
     loop {
         if control.cancelled() {
             return Err(TaskError::stopped());
@@ -122,6 +124,14 @@ fn attend(
                         took: Duration::from_nanos(run.nanoseconds),
                     });
                 }
+            }
+            Ok(Heard::SpanBegins(begins)) => {
+                let SpanBegins { layer, way, .. } = begins;
+                let span = tracing::debug_span!("way", layer, way);
+                spans.insert(begins.span, span);
+            }
+            Ok(Heard::SpanEnds(ends)) => {
+                spans.remove(&ends.span);
             }
             Ok(Heard::Done(done)) => return Ok(outcome(done.kind)),
             Ok(Heard::Died(death)) => return Ok(Err(death.error(place().as_deref()))),

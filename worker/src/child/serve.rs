@@ -27,6 +27,7 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 
 use super::{
     place::Slot,
+    spans,
     wire::{
         self, Ask, Begin, Borrow, Done, Failure, KernelRan, Lent, Order, Report, Run, Share,
         answer, ask, done, order, report,
@@ -77,6 +78,8 @@ fn run() -> io::Result<()> {
         next: AtomicU64::new(0),
         limit: memory,
     });
+    let reports = Arc::clone(&line);
+    spans::hand_on(Arc::new(move |kind| reports.send(kind)));
     let budget = MemoryBudget::lent(Arc::clone(&line) as Arc<dyn Lender>);
     let runner = Arc::new(QuantizeRunner::new(budget));
     let mut tasks: HashMap<u64, Arc<AtomicBool>> = HashMap::new();
@@ -222,6 +225,7 @@ struct Task {
 
 impl Task {
     fn run(&self, runner: &dyn TaskRunner, slot: Slot, run: &Run) {
+        spans::of_task(self.id);
         let told: place::Told = Arc::new(move |name: &str| slot.at(name));
         let done = place::within(told, || {
             compute::guarded(|| runner.run(&run.lease, &run.payload, &run.inputs, self, self))

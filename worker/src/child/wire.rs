@@ -136,12 +136,12 @@ impl From<IoError> for io::Error {
 /// Process to worker.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Report {
-    #[prost(oneof = "report::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "report::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub(super) kind: Option<report::Kind>,
 }
 
 pub(super) mod report {
-    use super::{Ask, Borrow, Done, KernelRan, Oneof, Share};
+    use super::{Ask, Borrow, Done, KernelRan, Oneof, Share, SpanBegins, SpanEnds};
 
     #[derive(Clone, PartialEq, Oneof)]
     pub(in super::super) enum Kind {
@@ -157,6 +157,10 @@ pub(super) mod report {
         Done(Done),
         #[prost(bool, tag = "6")]
         Pong(bool),
+        #[prost(message, tag = "7")]
+        SpanBegins(SpanBegins),
+        #[prost(message, tag = "8")]
+        SpanEnds(SpanEnds),
     }
 }
 
@@ -215,6 +219,27 @@ pub(super) struct KernelRan {
     pub(super) products: u64,
     #[prost(uint64, tag = "4")]
     pub(super) nanoseconds: u64,
+}
+
+/// A run of a way of a layer, for the trace of the task.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SpanBegins {
+    #[prost(uint64, tag = "1")]
+    pub(super) task: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) span: u64,
+    #[prost(string, tag = "3")]
+    pub(super) layer: String,
+    #[prost(string, tag = "4")]
+    pub(super) way: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct SpanEnds {
+    #[prost(uint64, tag = "1")]
+    pub(super) task: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) span: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
