@@ -23,6 +23,7 @@ fn short_grace() -> Keeping {
     Keeping {
         jobs: Retention::default(),
         blob_grace: GRACE,
+        ..Keeping::default()
     }
 }
 
