@@ -18,9 +18,11 @@ const ENVIRONMENT: [&str; 4] = [
 ];
 
 /// glibc: what is at least so large is given back to the system as soon as it is freed. By default the
-/// bound grows with what is freed, and a model's weights stay in the heap.
-const ALLOCATOR: [(&str, &str); 2] = [
+/// bound grows with what is freed, and a model's weights stay in the heap. Of what is smaller 32 MiB are
+/// kept: to give back less and ask for it again cost a job of 0.7 s a twentieth of its time.
+const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_MMAP_THRESHOLD_", "1000000"),
+    ("MALLOC_TRIM_THRESHOLD_", "33554432"),
     ("MALLOC_ARENA_MAX", "2"),
 ];
 
