@@ -5,8 +5,9 @@ use std::{fmt, fs, str::FromStr};
 use bytesize::ByteSize;
 use thiserror::Error;
 
-/// What the process needs beside its tasks and models: code, stacks, the async runtime, blobs on
-/// their way. Measured as the resident size of a worker that has only moved blobs, rounded up.
+/// What a worker and the process of a job need beside tasks and models: code, stacks, the async
+/// runtime, blobs on their way. Measured as the resident size of a worker that has only moved blobs,
+/// rounded up; the process has 4 MiB of its own, the code being shared.
 const PROCESS_BYTES: u64 = 64 << 20;
 
 /// The least that any task could run in.

@@ -4,7 +4,7 @@
 //!
 //! - `runner`: the [`TaskRunner`](crate::TaskRunner) of the supervisor; what a task asks for is done here.
 //! - `keeper`: starts the processes, watches over them and ends them; `health`: what it finds.
-//! - `process`: one of them, as the supervisor holds it; `death`: how it ended, and whose fault that is.
+//! - `process`: one of them, as the supervisor holds it; `command`: how it is started; `death`: how it ended, and whose fault that is.
 //! - `shares`: the memory of the worker, lent to its processes, and what the kernel lets each have.
 //! - `serve`: the other end: what runs in such a process; `spans`: what it tells for traces.
 //! - `wire`: what the two say to each other; `place`: where a task is, in memory that outlives it.
@@ -12,6 +12,8 @@
 //! Linux only, where a child can be bound to its parent's life and to an amount of memory from
 //! outside. Elsewhere tasks are threads of the worker.
 
+#[cfg(target_os = "linux")]
+mod command;
 #[cfg(target_os = "linux")]
 mod death;
 mod health;

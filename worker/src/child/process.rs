@@ -5,11 +5,8 @@ use std::{
     collections::BTreeMap,
     io,
     net::Shutdown,
-    os::{
-        fd::OwnedFd,
-        unix::{net::UnixStream, process::CommandExt as _},
-    },
-    process::{Command, Stdio},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::Stdio,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
@@ -21,6 +18,7 @@ use tempfile::TempDir;
 
 use super::{
     ChildProgram, Shares,
+    command::command,
     death::{Death, Ended, forward, kills_for_memory},
     place::Places,
     wire::{
@@ -31,22 +29,6 @@ use super::{
 
 /// A process that takes nothing of what it is sent for this long is taken for one that never will.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What of the environment a process gets: no token, nothing that a result could depend on, and no wish
-/// for backtraces, in which its last words would drown.
-const ENVIRONMENT: [&str; 4] = [
-    "PATH",
-    "LD_LIBRARY_PATH",
-    "LLVM_PROFILE_FILE",
-    "RUST_MIN_STACK",
-];
-
-/// glibc: what is at least so large is given back to the system as soon as it is freed. By default the
-/// bound grows with what is freed, and a model's weights stay in the heap.
-const ALLOCATOR: [(&str, &str); 2] = [
-    ("MALLOC_MMAP_THRESHOLD_", "1000000"),
-    ("MALLOC_ARENA_MAX", "2"),
-];
 
 /// What a task hears of its process.
 #[derive(Debug)]
@@ -128,23 +110,10 @@ impl Process {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_write_timeout(Some(WRITE_TIMEOUT))?;
         let places = Places::new()?;
-        let mut command = Command::new(&around.program.program);
+        let mut command = command(&around.program, job, folder.path());
         command
-            .arg0(format!("dual16 tasks of {job}"))
-            .args(&around.program.args)
-            .env_clear()
-            .envs(
-                ENVIRONMENT
-                    .iter()
-                    .filter_map(|&name| Some((name, std::env::var_os(name)?))),
-            )
-            .envs(ALLOCATOR)
-            .env("TMPDIR", folder.path())
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::from(places.file()?))
-            .stderr(Stdio::piped())
-            // Ctrl-C at a terminal is the worker's to hear.
-            .process_group(0);
+            .stdout(Stdio::from(places.file()?));
         let kills_before = kills_for_memory();
         let mut child = command.spawn()?;
         // Ours of its ends is closed with this, so that its death is seen.
