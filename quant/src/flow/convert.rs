@@ -222,12 +222,14 @@ fn kept_fits(measured: &Measured, blobs: &dyn Blobs) -> Result<Vec<KeptFit>> {
         let fitted = planned.fitted(*linear, layer.effective, layer.fit?)?;
         Some((*linear, layer.effective, fitted.clone()))
     });
-    let kept = fitted.map(|(linear, way, fitted)| {
+    let kept = fitted.map(|(linear, way, mut fitted)| {
+        // The integers are in the file; where else they lie is of no use to others.
+        let blob = std::mem::take(&mut fitted.fit.blob);
         Ok(KeptFit {
             linear,
             way,
-            integers: load("fitted integers", &fitted.fit.blob, blobs)?,
             fitted,
+            integers: load("fitted integers", &blob, blobs)?,
         })
     });
     kept.collect()
