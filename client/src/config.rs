@@ -343,7 +343,7 @@ mod tests {
         for known in ["observer", "fixed-scale", "server", "model"] {
             assert!(error.contains(known), "{error}");
         }
-        for other in ["job,", "limit", "state", "deadline"] {
+        for other in ["job,", "limit", "state", "exact"] {
             assert!(!error.contains(other), "{other}: {error}");
         }
     }

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{digest::Digest, places::Places};
 
-/// Bytes that the walk reads at a time.
-const PIECE: usize = 1 << 20;
+/// Bytes that are read at a time: an allocator gives them back to the next, on whatever thread.
+const PIECE: usize = 64 << 10;
 
 /// A blob's file from an offset on. Reading fails at the last byte of one that is damaged.
 pub(super) struct Checked {
