@@ -11,6 +11,7 @@ use dual16_server::{
     offline,
 };
 use dual16_telemetry::{exit, files::write_whole};
+use rustix::{fs::Mode, process::umask};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -22,6 +23,8 @@ const BLOCKING_THREADS_LEFT: u64 = 256;
 const MAX_BLOCKING_THREADS: u64 = 8192;
 
 fn main() -> ExitCode {
+    // Models, batches and tokens are their owners': folders 0700, files 0600, whatever makes them.
+    umask(Mode::RWXG | Mode::RWXO);
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Invocation::Serve(config)) => serve(&config),
         Ok(Invocation::Command(command)) => match obey(&command) {

@@ -15,6 +15,7 @@ mod keys;
 mod leases;
 mod live;
 mod memory;
+mod observed_time;
 mod ready;
 mod records;
 pub(crate) mod salvage;
@@ -75,7 +76,7 @@ pub trait Store: Send + Sync + 'static {
     /// Jobs, newest first.
     fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError>;
 
-    /// Leases queued tasks: oldest job first, within a job by stage and index.
+    /// Leases queued tasks: owners in turn, of each the oldest job first, within a job by stage and index.
     fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError>;
 
     /// Extends those of the leases that still hold until `now + ttl`, and returns the others.

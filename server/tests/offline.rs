@@ -373,6 +373,22 @@ async fn a_damaged_witness_is_named_and_no_sound_store() {
         "{report}"
     );
     assert!(check(data.path()).0);
+    // Another one keeps one copy still, its own.
+    let replaced = || -> Vec<_> {
+        let entries = fs::read_dir(data.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.starts_with("store.damaged-"))
+            .collect()
+    };
+    let first = replaced();
+    let report = repair(data.path());
+    let second = replaced();
+    assert_eq!((first.len(), second.len()), (1, 1), "{report}");
+    assert!(
+        report.contains(&first[0]) && report.contains(&second[0]),
+        "{report}"
+    );
     let server = serve(data.path()).await;
     for job in &jobs {
         assert_eq!(server.job(&job.name).await, *job);

@@ -247,6 +247,11 @@ impl WorkerProcess {
         self.process.stderr()
     }
 
+    /// The folder of its cache.
+    pub fn cache(&self) -> PathBuf {
+        self.cache.path().join("blobs")
+    }
+
     /// Runs a worker whose arguments must make it end at once.
     pub fn refused(arguments: &[&str]) -> Finished {
         let mut command = Command::new(program("dual16-worker"));

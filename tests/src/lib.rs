@@ -37,6 +37,7 @@ pub mod process;
 pub mod programs;
 pub mod python;
 pub mod results;
+pub mod schema;
 pub mod tensors;
 
 pub use cli::Dual16;

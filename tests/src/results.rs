@@ -9,6 +9,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::schema;
+
 /// Every file that a job leaves, in the order of their names.
 pub const ARTIFACTS: [&str; 7] = [
     "converted.safetensors",
@@ -49,12 +51,12 @@ impl Results {
         self.names().into_iter().map(read).collect()
     }
 
-    /// `result.json`.
+    /// `result.json`, which keeps to its schema.
     pub fn result(&self) -> Value {
         self.json("result.json")
     }
 
-    /// `plan.json`.
+    /// `plan.json`, which keeps to its schema.
     pub fn plan(&self) -> Value {
         self.json("plan.json")
     }
@@ -63,7 +65,10 @@ impl Results {
         let path = self.path().join(name);
         let text =
             fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name} is no JSON: {error}"))
+        let value = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{name} is no JSON: {error}"));
+        schema::check(&value);
+        value
     }
 
     /// Holds exactly the same files as `other`.

@@ -1,16 +1,18 @@
 //! Blobs on the local disk: content-addressed, least recently used first out, pinned while a task
 //! reads them. Knows no network, and does not decide what to fetch.
 //!
-//! A blob that came in since the start was hashed as it arrived. What an earlier process left is
-//! hashed again when first used, so that neither a crash nor a bad disk can feed a task wrong bytes;
-//! in return nothing here has to be fsynced.
+//! Nothing here is believed: a blob is hashed whenever a task opens it, and when the task ends its file
+//! must be as it was then ([`Pinned::changed`]). So neither a crash nor a bad disk nor another hand can
+//! feed a task wrong bytes, and in return nothing here has to be fsynced. (Sealed copies in memory would
+//! hold each model twice; SHA-256 passes 1 to 2 GB/s where the CPU has instructions for it.)
 
 use std::{
     collections::HashMap,
-    fs::{self, File, TryLockError},
+    fs::{self, File, Metadata, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 use tempfile::{NamedTempFile, TempPath};
@@ -47,7 +49,15 @@ struct Entry {
     /// Stamp of when it came in.
     since: u64,
     last_use: u64,
-    verified: bool,
+}
+
+/// What looking for a blob found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Here(Pinned),
+    Nothing,
+    /// It was here, and is not what came in.
+    Damaged,
 }
 
 /// A blob that stays on the disk until this is dropped.
@@ -56,11 +66,51 @@ pub(crate) struct Pinned {
     cache: Arc<BlobCache>,
     digest: Digest,
     path: PathBuf,
+    version: Version,
 }
 
 impl Pinned {
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Whether the file is another than the one whose digest was right, or was written to since.
+    pub(crate) fn changed(&self) -> bool {
+        Version::of_file(&self.path).is_none_or(|now| now != self.version)
+    }
+}
+
+/// What of a file changes whenever somebody writes to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Version {
+    size: u64,
+    modified: Option<SystemTime>,
+    /// The file's number and when anything of it changed; the system's own, so that nobody sets it back.
+    inode: Option<(u64, i64, i64)>,
+}
+
+impl Version {
+    fn of(meta: &Metadata) -> Self {
+        #[cfg(unix)]
+        let inode = {
+            use std::os::unix::fs::MetadataExt as _;
+            Some((meta.ino(), meta.ctime(), meta.ctime_nsec()))
+        };
+        #[cfg(not(unix))]
+        let inode = None;
+        Self {
+            size: meta.len(),
+            modified: meta.modified().ok(),
+            inode,
+        }
+    }
+
+    fn of_file(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|meta| Self::of(&meta))
     }
 }
 
@@ -110,42 +160,33 @@ impl BlobCache {
         std::path::absolute(&self.temp)
     }
 
-    /// The blob, if it is here. Reads it all if it has not been verified yet.
-    pub(crate) fn pin(self: &Arc<Self>, digest: &Digest) -> io::Result<Option<Pinned>> {
+    /// The blob, if it is here. Reads it all; one that is damaged goes.
+    pub(crate) fn pin(self: &Arc<Self>, digest: &Digest) -> io::Result<Found> {
         let path = self.path(digest);
         let entry = self.state().entries.get(digest).copied();
-        let Some(Entry {
-            size,
-            since,
-            verified,
-            ..
-        }) = entry
-        else {
-            return Ok(None);
+        let Some(Entry { size, since, .. }) = entry else {
+            return Ok(Found::Nothing);
         };
         // Without the lock: hashing takes a while, and others have blobs of their own to use.
-        let intact = if verified {
-            fs::metadata(&path).is_ok_and(|meta| meta.len() == size)
-        } else {
-            Digest::of_file(&path).is_ok_and(|found| found == (*digest, size))
-        };
-        if !intact {
+        let version = Version::of_file(&path);
+        let intact = Digest::of_file(&path).is_ok_and(|found| found == (*digest, size));
+        let Some(version) = version.filter(|_| intact) else {
             tracing::warn!(%digest, "cached blob is damaged or gone; fetching it again");
-            return self.forget(digest, since).map(|()| None);
-        }
+            return self.forget(digest, since).map(|()| Found::Damaged);
+        };
         let mut state = self.state();
         let stamp = state.stamp();
         // Evicted while it was being hashed?
         let Some(entry) = state.entries.get_mut(digest) else {
-            return Ok(None);
+            return Ok(Found::Nothing);
         };
-        entry.verified = true;
         entry.last_use = stamp;
         state.pin(*digest);
-        Ok(Some(Pinned {
+        Ok(Found::Here(Pinned {
             cache: Arc::clone(self),
             digest: *digest,
             path,
+            version,
         }))
     }
 
@@ -159,6 +200,7 @@ impl BlobCache {
         let path = self.path(digest);
         let mut state = self.state();
         file.persist(&path).map_err(|error| error.error)?;
+        let version = Version::of(&fs::metadata(&path)?);
         let stamp = state.stamp();
         state.remove(digest);
         state.bytes += size;
@@ -166,7 +208,6 @@ impl BlobCache {
             size,
             since: stamp,
             last_use: stamp,
-            verified: true,
         };
         state.entries.insert(*digest, entry);
         state.pin(*digest);
@@ -175,6 +216,7 @@ impl BlobCache {
             cache: Arc::clone(self),
             digest: *digest,
             path,
+            version,
         })
     }
 
@@ -270,7 +312,6 @@ impl State {
                     size,
                     since: last_use,
                     last_use,
-                    verified: false,
                 },
             );
         }

@@ -13,7 +13,7 @@ use dual16_telemetry::nameless::nameless;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    blob_cache::{BlobCache, Pinned},
+    blob_cache::{BlobCache, Found, Pinned},
     digest::Digest,
     metrics::Metrics,
     transfer::Transfer,
@@ -44,9 +44,13 @@ impl BlobStore {
         let flight = self.flight(digest);
         let _alone = flight.lock().await;
         let (cache, wanted) = (Arc::clone(&self.cache), *digest);
-        if let Some(pinned) = blocking(move || cache.pin(&wanted)).await? {
-            self.metrics.blob_hits.inc();
-            return Ok(pinned);
+        match blocking(move || cache.pin(&wanted)).await? {
+            Found::Here(pinned) => {
+                self.metrics.blob_hits.inc();
+                return Ok(pinned);
+            }
+            Found::Damaged => drop(self.metrics.blob_damaged.inc()),
+            Found::Nothing => {}
         }
         self.metrics.blob_misses.inc();
         let fetching = || async {
@@ -63,7 +67,11 @@ impl BlobStore {
     /// All bytes of a blob.
     pub(crate) async fn read(&self, digest: &Digest) -> io::Result<Vec<u8>> {
         let pinned = self.fetch(digest).await?;
-        tokio::fs::read(pinned.path()).await
+        let bytes = tokio::fs::read(pinned.path()).await?;
+        match pinned.changed() {
+            true => Err(damaged(digest)),
+            false => Ok(bytes),
+        }
     }
 
     /// Stores bytes on the server, and keeps a copy: a later task here often reads them.
@@ -127,6 +135,12 @@ impl BlobStore {
         flights.insert(*digest, Arc::downgrade(&flight));
         flight
     }
+}
+
+/// A cached blob that somebody wrote to while it was read.
+pub(crate) fn damaged(digest: &Digest) -> io::Error {
+    let message = format!("the cached blob {digest} changed while it was read");
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 fn is_full(error: &io::Error) -> bool {

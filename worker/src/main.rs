@@ -108,6 +108,8 @@ fn version() -> String {
 }
 
 fn main() -> ExitCode {
+    // The cache holds others' models.
+    umask(Mode::RWXG | Mode::RWXO);
     if let Some(ended) = ChildProgram::enter() {
         return ended;
     }

@@ -62,6 +62,10 @@ impl TaskRunner for QuantizeRunner {
             next: output.next,
         })
     }
+
+    fn forget(&self, _task: &str) {
+        self.executor.forget();
+    }
 }
 
 /// A lease that no server of this version writes.

@@ -7,6 +7,8 @@ use dual16_proto::v1::{EventDetail, Lease};
 pub use dual16_quant::flow::{Blobs, Control, Next, QueuedStage};
 use thiserror::Error;
 
+use crate::{blob_store::damaged, digest::Digest};
+
 /// Runs tasks. Called from a thread of the task, by several at once; a panic fails only its own task.
 pub trait TaskRunner: Send + Sync {
     /// Runs one task.
@@ -25,6 +27,9 @@ pub trait TaskRunner: Send + Sync {
         blobs: &dyn Blobs,
         control: &dyn Control,
     ) -> Result<TaskOutput, TaskError>;
+
+    /// Drops whatever it keeps of the job of `task`, whose bytes were not what they should have been.
+    fn forget(&self, _task: &str) {}
 
     /// Ends whatever else it keeps running; called when no more tasks come. Blocks, for a second or
     /// so at most.
@@ -57,6 +62,8 @@ pub struct TaskError {
 impl TaskError {
     /// Code of [`TaskError::io`].
     pub const IO: &'static str = "IO";
+    /// Code of bytes that changed while they were read.
+    pub const BLOB_DAMAGED: &'static str = "BLOB_DAMAGED";
     /// Code of [`TaskError::storing`] where the server's storage is full.
     pub const STORAGE_FULL: &'static str = "STORAGE_FULL";
     /// Code of [`TaskError::panic`].
@@ -74,6 +81,14 @@ impl TaskError {
             code: Self::IO.into(),
             message: message.into(),
             permanent: false,
+        }
+    }
+
+    /// A blob in the cache changed while the task read it. The next attempt fetches it again.
+    pub(crate) fn damaged(blob: &Digest) -> Self {
+        Self {
+            code: Self::BLOB_DAMAGED.into(),
+            ..Self::io(damaged(blob).to_string())
         }
     }
 

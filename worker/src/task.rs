@@ -122,14 +122,21 @@ impl TaskContext {
             held.lost().clone(),
             Arc::clone(&self.metrics),
         );
+        let metrics = Arc::clone(&self.metrics);
         let (sender, receiver) = oneshot::channel();
         let span = tracing::Span::current();
         let thread = std::thread::Builder::new().name("dual16-task".to_owned());
         let spawned = thread.spawn(move || {
             let _entered = span.entered();
-            let done = compute::guarded(|| {
+            let mut done = compute::guarded(|| {
                 runner.run(&lease, &read.payload, &read.inputs, &blobs, &blobs)
             });
+            if let Some(digest) = blobs.damaged() {
+                // Whatever came of it, an error included, came of wrong bytes.
+                metrics.blob_damaged.inc();
+                runner.forget(&lease.task);
+                done = Err(TaskError::damaged(&digest));
+            }
             // Nobody waits any more only if the worker is gone.
             let _ = sender.send(done.map(|outcome| (outcome, blobs.into_left())));
         });

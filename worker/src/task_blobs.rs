@@ -44,6 +44,13 @@ impl TaskBlobs {
         }
     }
 
+    /// A blob whose bytes are not what the task was promised.
+    pub(crate) fn damaged(&self) -> Option<Digest> {
+        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = pins.values().find(|pinned| pinned.changed())?;
+        Some(*changed.digest())
+    }
+
     /// Blobs that the task has stored on the server, so that its job keeps them.
     pub(crate) fn into_left(self) -> BTreeSet<Digest> {
         self.left

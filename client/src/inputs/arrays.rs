@@ -11,7 +11,11 @@ use std::{
 
 use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
-use super::{Holdings, InputError, batches::file_name};
+use super::{
+    Holdings, InputError,
+    batches::{file_name, is_batch},
+    regular,
+};
 
 const EXTENSION: &str = "npy";
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -228,7 +232,7 @@ fn array_folders(folder: &Path) -> Result<BTreeMap<String, Files>, InputError> {
     Ok(folders)
 }
 
-/// What is in a folder and not hidden.
+/// What is in a folder and not hidden. What is named as a batch must be able to be one.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, InputError> {
     let read = |source| InputError::Read {
         path: folder.to_owned(),
@@ -238,7 +242,11 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, InputError> {
     for entry in fs::read_dir(folder).map_err(read)? {
         let entry = entry.map_err(read)?;
         if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            paths.push(entry.path());
+            let path = entry.path();
+            if is_batch(&path) || is_array(&path) {
+                regular::check(&path)?;
+            }
+            paths.push(path);
         }
     }
     Ok(paths)

@@ -7,7 +7,7 @@ use super::{
     ArrayBatch, Holdings, InputError, NamedFile, arrays,
     arrays::{entries, is_array},
     foreign::Wanted,
-    safetensors, seen,
+    regular, safetensors, seen,
 };
 
 /// The batches of a set.
@@ -59,12 +59,13 @@ pub fn collect_batches(
         inputs,
         ..
     } = set;
-    if !path.exists() {
+    if !path.exists() && !path.is_symlink() {
         return Err(InputError::Missing {
             what,
             path: path.to_owned(),
         });
     }
+    regular::check(path)?;
     if path.is_file() {
         let batch = if is_batch(path) {
             named(path, prefix, holdings).map(BatchSource::File)
@@ -109,7 +110,7 @@ pub fn collect_batches(
     })
 }
 
-fn is_batch(path: &Path) -> bool {
+pub(super) fn is_batch(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension == "safetensors" || extension == "npz")
 }

@@ -23,6 +23,14 @@ pub enum InputError {
         /// "a folder", "a file" …
         expected: String,
     },
+    /// Neither a file nor a folder.
+    #[error("{}: this is {is}; an input must be a regular file, for it is read more than once", .path.display())]
+    Irregular {
+        /// The path.
+        path: PathBuf,
+        /// "a FIFO".
+        is: &'static str,
+    },
     /// A file of another kind than the one wanted.
     #[error("{}: this is {is}, not {wanted}\n  {remedy}", .path.display())]
     Foreign {

@@ -16,6 +16,7 @@ mod foreign;
 mod holdings;
 mod onnx;
 mod prepare;
+mod regular;
 mod safetensors;
 mod seen;
 

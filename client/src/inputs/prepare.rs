@@ -13,7 +13,7 @@ use super::{
     collect_batches,
     digest::digest_file,
     foreign::{Wanted, of_folder},
-    model_needs, safetensors,
+    model_needs, regular, safetensors,
 };
 use crate::api::SourceBlob;
 
@@ -254,6 +254,7 @@ impl PreparedJob {
 }
 
 fn require_file(path: &Path, what: &'static str, wanted: Wanted) -> Result<(), InputError> {
+    regular::check(path)?;
     if !path.exists() {
         return Err(InputError::Missing {
             what,

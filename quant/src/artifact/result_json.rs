@@ -17,6 +17,7 @@ use crate::{
 
 #[derive(Serialize)]
 struct ResultJson<'a> {
+    format: &'static str,
     /// Digest of the job's spec: equal for equal work, whatever the job is called.
     job: &'a str,
     model: &'a str,
@@ -91,6 +92,7 @@ pub(crate) fn text(report: &Report<'_>) -> Result<String> {
         accumulated: row.accumulated,
     });
     let result = ResultJson {
+        format: "dual16 result 1",
         job: &report.job.digest,
         model: report.model_name(),
         outputs: outputs.collect(),

@@ -141,6 +141,11 @@ impl Executor {
         }
     }
 
+    /// Drops the models of all jobs, for bytes of one were not what they should have been.
+    pub fn forget(&self) {
+        self.sessions.forget();
+    }
+
     /// Runs one task. Cancellation shows as [`Error::Cancelled`].
     ///
     /// # Errors

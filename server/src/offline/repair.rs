@@ -1,6 +1,6 @@
 //! `repair`: saves what can be read into a new database, and fails by name each job that has lost
-//! something. Nothing is thrown away: the damaged database, the damaged blobs and the records that
-//! were taken out stay beside the data.
+//! something. Nothing of it is thrown away: the database that was replaced, the damaged blobs and the
+//! records that were taken out stay beside the data, the database until the next repair.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,6 +18,9 @@ use crate::{
         salvage::{self, Filler},
     },
 };
+
+/// What a database is called that was replaced, before the time.
+const DAMAGED: &str = "store.damaged-";
 
 /// Findings of one job that its error tells.
 const TOLD: usize = 3;
@@ -106,19 +109,42 @@ pub fn repair(data: &Path, report: &mut dyn Write) -> Result<(), OfflineError> {
 
     let (store, aside) = (
         root.join("store"),
-        root.join(format!("store.damaged-{}", now.as_millis())),
+        root.join(format!("{DAMAGED}{}", now.as_millis())),
     );
     fs::rename(&store, &aside).map_err(at(&store))?;
     fs::rename(&fresh, &store).map_err(at(&fresh))?;
     File::open(&root)
         .and_then(|root| root.sync_all())
         .map_err(at(&root))?;
+    remove_earlier_copies(&root, &aside, report)?;
     let failed = damaged.len();
     let aside = aside.display();
     say(
         report,
         format!("repaired: {failed} jobs failed; the old database is {aside}"),
     )
+}
+
+/// One copy of what was replaced is kept, and not one of each repair: a database can be large.
+fn remove_earlier_copies(
+    root: &Path,
+    kept: &Path,
+    report: &mut dyn Write,
+) -> Result<(), OfflineError> {
+    for entry in fs::read_dir(root).map_err(at(root))? {
+        let path = entry.map_err(at(root))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if path == kept || !name.is_some_and(|name| name.starts_with(DAMAGED)) {
+            continue;
+        }
+        fs::remove_dir_all(&path).map_err(at(&path))?;
+        let path = path.display();
+        say(
+            report,
+            format!("the copy of an earlier repair, {path}, is removed"),
+        )?;
+    }
+    Ok(())
 }
 
 /// Moves blobs whose bytes are not those of their name to where nobody takes them for sound.

@@ -1,8 +1,9 @@
 //! The data directory: `lock`, `store/` and `blobs/`, for one server at a time.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -32,6 +33,7 @@ impl DataDir {
             fs::create_dir_all(&path).map_err(unusable)?;
             sync_parent(&path).map_err(unusable)?;
         }
+        close_to_others(&path);
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -181,6 +183,22 @@ impl Rest {
 }
 
 const TAKEN_AWAY: &str = "somebody took it away; put it back, or use an empty --data";
+
+/// What is in the directory is for the server alone, who made it whenever. Where it is another's, as the root of
+/// a mounted volume is, that is for whoever mounts it.
+fn close_to_others(path: &Path) {
+    const OTHERS: u32 = 0o077;
+    let closed = fs::metadata(path).and_then(|found| {
+        let mode = found.permissions().mode();
+        match mode & OTHERS {
+            0 => Ok(()),
+            _ => fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS)),
+        }
+    });
+    if let Err(error) = closed {
+        tracing::warn!(path = %path.display(), %error, "others may read the data directory");
+    }
+}
 
 /// Makes the name of `path` durable, where its parent can be read.
 fn sync_parent(path: &Path) -> io::Result<()> {

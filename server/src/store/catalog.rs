@@ -2,12 +2,9 @@
 //! holds. Lists, quotas and retention ask here, so that none of them reads all jobs. Rebuilt from
 //! the headers when the store is opened; a few hundred bytes a job.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Retention, Usage};
+use super::Usage;
 use crate::{
     clock::Timestamp,
     job::{Job, JobId, State},
@@ -48,6 +45,11 @@ impl Catalog {
         self.listed
             .get(owner)
             .map_or_else(Usage::default, |owned| owned.usage)
+    }
+
+    /// Whose a job is.
+    pub(super) fn owner(&self, job: JobId) -> Option<&Principal> {
+        self.jobs.get(&job).map(|entry| &entry.owner)
     }
 
     /// Notes a job, or what has become of it.
@@ -123,16 +125,24 @@ impl Catalog {
         found
     }
 
-    /// The ended jobs that are to go, oldest end first, at most `limit`.
-    pub(super) fn expired(&self, retention: Retention, now: Timestamp, limit: usize) -> Vec<JobId> {
-        let surplus = retention
-            .max_jobs
-            .map_or(0, |max| self.total.jobs.saturating_sub(max));
+    /// When the job ended that did so first.
+    pub(super) fn oldest_end(&self) -> Option<Timestamp> {
+        self.ended.first().map(|(ended, _)| *ended)
+    }
+
+    /// The ended jobs that are to go, oldest end first, at most `limit`: those beyond `max_jobs`, and those
+    /// that had ended at `old`.
+    pub(super) fn expired(
+        &self,
+        max_jobs: Option<u64>,
+        old: Option<Timestamp>,
+        limit: usize,
+    ) -> Vec<JobId> {
+        let surplus = max_jobs.map_or(0, |max| self.total.jobs.saturating_sub(max));
         let surplus = usize::try_from(surplus).unwrap_or(usize::MAX);
-        let keep_for = retention.keep_for.unwrap_or(Duration::MAX);
         let expired = self.ended.iter().enumerate();
         let expired = expired
-            .take_while(|(i, (ended, _))| *i < surplus || ended.after(keep_for) <= now)
+            .take_while(|(i, (ended, _))| *i < surplus || old.is_some_and(|old| *ended <= old))
             .take(limit);
         expired.map(|(_, (_, id))| *id).collect()
     }

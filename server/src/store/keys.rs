@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! M                       format of the store
+//! C                       time that was observed
 //! R owner NUL request id  -> job id
 //! J job                   -> header        S job n       -> part n of the spec
 //! T job task              -> task          P job task    -> payload     O job task -> result
@@ -172,6 +173,11 @@ pub(super) fn keepers(digest: Digest) -> Range<Vec<u8>> {
 /// Key of the store's format.
 pub(super) fn format() -> Vec<u8> {
     b"M".to_vec()
+}
+
+/// Key of what is kept of the time.
+pub(super) fn observed_time() -> Vec<u8> {
+    b"C".to_vec()
 }
 
 /// Key of a job's header.

@@ -7,6 +7,7 @@ use super::{
     fact,
     keys::{self, Table},
     leases::Leases,
+    observed_time::ObservedTime,
     ready::Ready,
     records::reader::{self, Reader},
     waiting::Waiting,
@@ -14,6 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     job::{Effect, Job, JobId, LeaseRef, State},
+    principal::Principal,
 };
 
 #[derive(Debug, Default)]
@@ -22,6 +24,7 @@ pub(super) struct Live {
     pub(super) waiting: Waiting,
     pub(super) ready: Ready,
     pub(super) catalog: Catalog,
+    pub(super) observed: ObservedTime,
     /// The latest time that a verb was called with.
     now: Timestamp,
 }
@@ -39,6 +42,10 @@ impl Live {
             now,
             ..Self::default()
         };
+        if let Some(kept) = reader.records.get(&keys::observed_time())? {
+            let kept: ObservedTime = reader::decode_json("observed time", &kept)?;
+            live.observed = kept.opened(now);
+        }
         reader.for_each(keys::jobs(None), |_, value| {
             let job: Job = reader::decode_json("job", &value)?;
             live.catalog.put(&job);
@@ -46,7 +53,7 @@ impl Live {
         })?;
         reader.for_each(Table::Queue.range(), |key, _| {
             let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("queue key"))?;
-            live.ready.add(name.job);
+            live.queue(name.job);
             Ok(())
         })?;
         reader.for_each(Table::Waiting.range(), |key, until| {
@@ -63,6 +70,14 @@ impl Live {
             Ok(())
         })?;
         Ok(live)
+    }
+
+    /// A task of a job is queued. A job that is missing is found out when the task is to be leased.
+    pub(super) fn queue(&mut self, job: JobId) {
+        match self.catalog.owner(job) {
+            Some(owner) => self.ready.add(job, owner),
+            None => self.ready.add(job, &Principal::anonymous()),
+        }
     }
 
     /// Time as the verbs see it, one after the other: it does not go back.
@@ -99,7 +114,7 @@ impl Live {
                 | Effect::SaveResult(..)
                 | Effect::Refer(_) => {}
                 Effect::Enqueue(_) => {
-                    self.ready.add(job.id);
+                    self.ready.add(job.id, &job.owner);
                     changes.queued += 1;
                 }
                 Effect::EnqueueAt(task, until) => {

@@ -292,8 +292,20 @@ impl<E: Engine> Writer<'_, E> {
             batch.put("queue", Table::Queue.task(*task), Vec::new())?;
         }
         self.commit(batch);
-        due.iter().for_each(|task| self.live.ready.add(task.job));
+        due.iter().for_each(|task| self.live.queue(task.job));
         self.changes.queued += due.len();
+        Ok(())
+    }
+
+    /// Keeps that the time was observed, now and then.
+    pub(super) fn note_time(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let oldest = self.live.catalog.oldest_end();
+        if self.live.observed.note(now, oldest) {
+            let mut batch = Batch::default();
+            let kept = reader::encode_json(&self.live.observed)?;
+            batch.put("observed time", keys::observed_time(), kept)?;
+            self.commit(batch);
+        }
         Ok(())
     }
 

@@ -165,8 +165,11 @@ impl<E: Engine> Store for RecordStore<E> {
 
     fn prune(&self, retention: Retention, now: Timestamp) -> Result<Changes, StoreError> {
         self.write_at(now, |writer, now| {
+            writer.note_time(now)?;
+            let Retention { keep_for, max_jobs } = retention;
+            let old = keep_for.and_then(|keep_for| writer.live.observed.ago(now, keep_for));
             let mut removed = 0;
-            for id in writer.live.catalog.expired(retention, now, PRUNED_AT_ONCE) {
+            for id in writer.live.catalog.expired(max_jobs, old, PRUNED_AT_ONCE) {
                 match writer.reader.job(id).and_then(|job| writer.delete(&job)) {
                     Ok(records) => removed += records,
                     Err(error) if error.concerns_one_job() => {

@@ -88,6 +88,40 @@ async fn the_binary_serves_on_a_free_port_and_stops_on_sigterm() {
 }
 
 #[test]
+fn what_the_server_keeps_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    let port_file = data.join("port");
+    let mut server = command(&data);
+    let child = server
+        .arg("--port-file")
+        .arg(&port_file)
+        .arg("--audit-log")
+        .arg(data.join("audit"))
+        .spawn()
+        .unwrap();
+    wait_for("the port file", || port_file.exists());
+    terminate(child);
+    let mut left = vec![data];
+    let mut seen = 0;
+    while let Some(path) = left.pop() {
+        let found = fs::metadata(&path).unwrap();
+        let mode = found.permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+        seen += 1;
+        if found.is_dir() {
+            let entries = fs::read_dir(&path).unwrap();
+            left.extend(entries.map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert!(seen > 5, "{seen} files and folders");
+}
+
+#[test]
 fn sigterm_ends_a_server_that_is_still_opening_its_store() {
     let data = tempfile::tempdir().unwrap();
     // Whoever opens a pipe to read waits for someone who writes: a disk that takes its time.

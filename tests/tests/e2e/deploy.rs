@@ -41,6 +41,8 @@ fn the_overlay_single_is_one_server_and_workers_that_scale() {
         "secretName: dual16-server-tls",
         "secretName: dual16-server-tokens",
         "secretName: dual16-worker-access",
+        "name: default-deny",
+        "kind: ResourceQuota",
     ] {
         assert!(rendered.contains(part), "no {part} in\n{rendered}");
     }

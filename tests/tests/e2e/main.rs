@@ -18,6 +18,7 @@ mod determinism;
 mod disk;
 mod doctor;
 mod export;
+mod formats;
 mod independent;
 mod interrupt;
 mod layer_mode;

@@ -3,11 +3,10 @@
 use dual16_tests::{
     Dual16, Results,
     data::smallmodel,
-    results::{ARTIFACTS, layer, number},
+    results::{ARTIFACTS, layer},
 };
 use serde_json::Value;
 
-const METRICS: [&str; 6] = ["sqnr_db", "cosine", "l1", "mse", "atol", "lsb"];
 const LAYERS: [&str; 3] = ["linear1", "linear2", "linear3"];
 
 #[test]
@@ -30,50 +29,6 @@ fn quantize_leaves_its_artifacts_and_shows_every_layer() {
     // A layer's errors appear when they are known, before the stages after it have begun.
     let known = run.stderr.find("layer linear2").unwrap();
     assert!(known < run.stderr.find("validate 1/").unwrap(), "{run}");
-}
-
-#[test]
-fn result_json_has_the_documented_shape() {
-    let out = Results::new();
-    Dual16::quantize(&smallmodel())
-        .out(&out.path())
-        .run()
-        .success();
-    let result = out.result();
-
-    assert!(
-        result["job"].as_str().unwrap().starts_with("sha256:"),
-        "{result:#}"
-    );
-    assert_eq!(result["model"], "model.onnx");
-    let outputs = result["outputs"].as_array().unwrap();
-    assert_eq!((outputs.len(), &outputs[0]["name"]), (1, &Value::from("y")));
-    for run in ["validation", "converted"] {
-        assert_metrics(&outputs[0][run]);
-    }
-    for name in LAYERS {
-        let layer = layer(&result, name);
-        assert_eq!(layer["op"], "Linear");
-        for text in ["way", "requested", "effective"] {
-            assert!(layer[text].is_string(), "{name}.{text}: {layer:#}");
-        }
-        for run in ["validation", "converted"] {
-            assert_metrics(&layer["accumulated"][run]);
-        }
-        for (_, way) in layer["isolated"].as_object().unwrap() {
-            assert_metrics(way);
-        }
-        assert!(
-            (8..=48).contains(&layer["accumulator_bits"].as_u64().unwrap()),
-            "{layer:#}"
-        );
-        for share in ["zero_fraction", "clip_fraction"] {
-            assert!(
-                (0.0..=1.0).contains(&number(&layer[share])),
-                "{name}.{share}: {layer:#}"
-            );
-        }
-    }
 }
 
 #[test]
@@ -125,16 +80,4 @@ fn json_output_is_the_result_itself_and_a_second_run_writes_the_same_bytes() {
     );
     quantize(&again);
     out.assert_same_bytes(&again);
-}
-
-fn assert_metrics(metrics: &Value) {
-    for name in METRICS {
-        let figure = metrics.get(name);
-        // No error at all has no ratio; a high-precision output has no steps.
-        let may_be_null = matches!(name, "sqnr_db" | "lsb");
-        let holds = figure.is_some_and(|x| x.is_number() || (may_be_null && x.is_null()));
-        assert!(holds, "{name} in {metrics:#}");
-    }
-    assert!(metrics["reason"].is_string(), "{metrics:#}");
-    assert_eq!(metrics["left_out"], 0, "{metrics:#}");
 }

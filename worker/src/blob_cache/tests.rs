@@ -14,7 +14,7 @@ fn put(cache: &Arc<BlobCache>, bytes: &[u8]) -> Pinned {
 }
 
 fn holds(cache: &Arc<BlobCache>, bytes: &[u8]) -> bool {
-    cache.pin(&Digest::of(bytes)).unwrap().is_some()
+    matches!(cache.pin(&Digest::of(bytes)).unwrap(), Found::Here(_))
 }
 
 #[test]
@@ -127,4 +127,19 @@ fn a_full_disk_costs_all_that_nobody_reads() {
     assert_eq!(cache.make_room(), 10);
     assert_eq!(cache.make_room(), 0);
     assert_eq!((cache.bytes(), read.path().exists()), (20, true));
+}
+
+#[test]
+fn a_bit_that_flips_while_the_worker_runs_is_found_when_the_blob_is_opened_or_its_reader_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = BlobCache::open(dir.path(), 1000).unwrap();
+    let bytes = b"good bytes";
+    let read = put(&cache, bytes);
+    assert!(!read.changed());
+    fs::write(read.path(), b"gold bytes").unwrap();
+    assert!(read.changed());
+    let again = cache.pin(&Digest::of(bytes)).unwrap();
+    assert!(matches!(again, Found::Damaged), "{again:?}");
+    let fetched = put(&cache, bytes);
+    assert!(read.changed() && !fetched.changed());
 }

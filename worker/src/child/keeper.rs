@@ -53,6 +53,8 @@ enum Request {
         job: String,
         reply: mpsc::SyncSender<io::Result<Running>>,
     },
+    /// A job's process has read wrong bytes.
+    Forget { job: String },
     /// Idle processes hold memory that another wants.
     MakeRoom { done: mpsc::SyncSender<()> },
     /// All processes are to end.
@@ -125,6 +127,14 @@ impl Keeper {
         answer.recv().map_err(|_| gone())?
     }
 
+    /// Ends the process of a job; its next task starts another.
+    pub(super) fn forget(&self, job: &str) {
+        // A thread that is gone has ended it.
+        let _ = self.requests.send(Request::Forget {
+            job: job.to_owned(),
+        });
+    }
+
     /// Ends all processes; they are gone when this returns.
     pub(crate) fn end(&self) {
         let (done, ended) = mpsc::sync_channel(1);
@@ -164,6 +174,11 @@ impl House {
                 Ok(Request::Enlist { job, reply }) => {
                     // A task that no longer waits leaves its place when the answer is dropped.
                     let _ = reply.send(self.enlist(&job));
+                }
+                Ok(Request::Forget { job }) => {
+                    if let Some(process) = self.current.remove(&job) {
+                        process.end(Ended::ByWorker);
+                    }
                 }
                 Ok(Request::MakeRoom { done }) => {
                     self.end_idle(0, Duration::ZERO);

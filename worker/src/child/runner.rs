@@ -71,6 +71,10 @@ impl TaskRunner for ProcessRunner {
         })
     }
 
+    fn forget(&self, task: &str) {
+        self.keeper.forget(job_of(task));
+    }
+
     fn end(&self) {
         self.keeper.end();
     }

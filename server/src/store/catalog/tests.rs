@@ -41,15 +41,12 @@ fn what_has_ended_goes_by_age_and_by_number_oldest_end_first() {
     for (id, ended) in [(1, Some(300)), (2, Some(100)), (3, None), (4, Some(200))] {
         catalog.put(&job(id, "ann", ended, 0));
     }
-    let expired = |max_jobs, keep_for: Option<u64>, limit| {
-        let retention = Retention {
-            keep_for: keep_for.map(Duration::from_millis),
-            max_jobs,
-        };
-        catalog.expired(retention, Timestamp::from_millis(1_000), limit)
+    let expired = |max_jobs, old: Option<u64>, limit| {
+        catalog.expired(max_jobs, old.map(Timestamp::from_millis), limit)
     };
+    assert_eq!(catalog.oldest_end(), Some(Timestamp::from_millis(100)));
     assert_eq!(expired(None, None, 9), []);
-    assert_eq!(expired(None, Some(800), 9), ids(&[2, 4]));
+    assert_eq!(expired(None, Some(200), 9), ids(&[2, 4]));
     assert_eq!(expired(Some(3), None, 9), ids(&[2]));
     // Jobs that are still to be worked on never go, however many there are.
     assert_eq!(expired(Some(0), None, 9), ids(&[2, 4, 1]));

@@ -53,6 +53,29 @@ pub(super) fn what_has_ended_goes_by_age_and_by_number(backend: &dyn Backend) {
     assert_eq!(state(&*store, jobs[3]), State::Pending);
 }
 
+pub(super) fn a_clock_that_was_set_makes_no_job_older(backend: &dyn Backend) {
+    let minute = Retention {
+        keep_for: Some(Duration::from_secs(60)),
+        max_jobs: None,
+    };
+    let store = backend.open(at(0));
+    let job = create(&*store, "model");
+    store.cancel(job, at(10)).unwrap();
+    assert_eq!(store.prune(minute, at(20)).unwrap(), Changes::default());
+    store.close().unwrap();
+    drop(store);
+    // Ten years on, says the machine that starts again.
+    let later = 315_000_000;
+    let store = backend.open(at(later));
+    assert_eq!(store.prune(minute, at(later)).unwrap(), Changes::default());
+    assert_eq!(
+        store.prune(minute, at(later + 49)).unwrap(),
+        Changes::default()
+    );
+    // It was 10 s old when it was last seen.
+    assert_eq!(store.prune(minute, at(later + 50)).unwrap().jobs, [job]);
+}
+
 pub(super) fn blobs_are_free_once_no_job_keeps_them(backend: &dyn Backend) {
     let store = backend.open(at(0));
     let [shared, own, result_blob] = [b"s", b"o", b"r"].map(|name| blob(name, 10));

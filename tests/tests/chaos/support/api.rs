@@ -78,36 +78,48 @@ impl Api {
 
     /// The bytes of a blob.
     pub(crate) async fn download(&self, digest: &str) -> Vec<u8> {
-        let request = v1::DownloadRequest {
-            digest: digest.to_owned(),
-            offset: 0,
-        };
-        patiently("Download", || {
-            let (mut blobs, request) = (self.blobs(), request.clone());
-            async move {
-                let mut stream = blobs.download(request).await?.into_inner();
-                let mut bytes = Vec::new();
-                while let Some(message) = stream.message().await? {
-                    bytes.extend_from_slice(&message.data);
-                }
-                Ok(tonic::Response::new(bytes))
-            }
+        patiently("Download", || async {
+            self.try_download(digest).await.map(tonic::Response::new)
         })
         .await
     }
 
+    /// The bytes of a blob, asked for once.
+    pub(crate) async fn try_download(&self, digest: &str) -> Result<Vec<u8>, Status> {
+        let request = v1::DownloadRequest {
+            digest: digest.to_owned(),
+            offset: 0,
+        };
+        let mut stream = self.blobs().download(request).await?.into_inner();
+        let mut bytes = Vec::new();
+        while let Some(message) = stream.message().await? {
+            bytes.extend_from_slice(&message.data);
+        }
+        Ok(bytes)
+    }
+
     /// Queues a job; the answer is the server's word that it will not be lost.
     pub(crate) async fn create(&self, spec: &v1::JobSpec, request_id: &str) -> v1::Job {
+        patiently("CreateJob", || async {
+            let job = self.try_create(spec, request_id).await;
+            job.map(tonic::Response::new)
+        })
+        .await
+    }
+
+    /// The same, asked for once.
+    pub(crate) async fn try_create(
+        &self,
+        spec: &v1::JobSpec,
+        request_id: &str,
+    ) -> Result<v1::Job, Status> {
         let request = v1::CreateJobRequest {
             spec: Some(spec.clone()),
             request_id: request_id.to_owned(),
             ..v1::CreateJobRequest::default()
         };
-        patiently("CreateJob", || {
-            let (mut jobs, request) = (self.jobs(), request.clone());
-            async move { jobs.create_job(request).await }
-        })
-        .await
+        let answer = self.jobs().create_job(request).await?;
+        Ok(answer.into_inner())
     }
 
     pub(crate) async fn job(&self, name: &str) -> v1::Job {

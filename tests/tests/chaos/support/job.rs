@@ -87,14 +87,19 @@ pub(crate) async fn results(api: &Api, job: &v1::Job) -> Results {
     assert_eq!(job.state(), v1::JobState::Succeeded, "{job:#?}");
     let mut results = Results::new();
     for artifact in &job.artifacts {
-        let mut bytes = api.download(&artifact.digest).await;
+        let bytes = api.download(&artifact.digest).await;
         assert_eq!(bytes.len() as u64, artifact.size, "{}", artifact.name);
-        if let Ok(text) = std::str::from_utf8(&bytes) {
-            bytes = text.replace(&job.spec_digest, "DIGEST").into_bytes();
-        }
-        results.insert(artifact.name.clone(), bytes);
+        results.insert(artifact.name.clone(), comparable(bytes, job));
     }
     results
+}
+
+/// An artifact's bytes with the job's own digest taken out of them.
+pub(crate) fn comparable(artifact: Vec<u8>, job: &v1::Job) -> Vec<u8> {
+    match String::from_utf8(artifact) {
+        Ok(text) => text.replace(&job.spec_digest, "DIGEST").into_bytes(),
+        Err(error) => error.into_bytes(),
+    }
 }
 
 /// What every [`TinyJob`] of a job's kind leaves when nothing disturbs it.

@@ -12,7 +12,7 @@ mod proxy;
 pub(crate) use self::{
     api::Api,
     hostile::Hostile,
-    job::{TinyJob, results, undisturbed},
+    job::{TinyJob, comparable, reference, results, undisturbed},
     load::{Load, Watched},
     plan::{Plan, steady_port},
     proxy::{Budget, Proxy},
