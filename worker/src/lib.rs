@@ -14,19 +14,15 @@
 //! - `blob_cache`, `transfer`, `blob_store`, `task_blobs`: content-addressed bytes, from the disk
 //!   cache up to the synchronous face that a running task sees.
 //! - `metrics`, `observer`: what a worker measures, and what its ops port shows.
-//! - `connect`, `connection`, `backoff`, `link`: how the server is reached, and what happens while it is not.
+//! - `connect`, `link`: the first contact with the server, and what happens while it is away.
 
-mod backoff;
 mod blob_cache;
 mod blob_store;
 mod child;
 mod compute;
 mod connect;
-mod connection;
 mod convert_spec;
 mod events;
-#[cfg(test)]
-mod fake_blobs;
 mod heartbeat;
 mod lease_loop;
 mod leases;
