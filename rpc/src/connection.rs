@@ -22,8 +22,9 @@ use crate::{
 /// A call that only moves small messages and has not been answered by then is tried again.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long it may take to open a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may take to open a connection: less than a client waits for its first one, so that it can
+/// say why there is none.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A server that vanished without closing (node lost, network cut) is noticed within twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);

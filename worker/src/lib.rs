@@ -7,7 +7,7 @@
 //! # Layout
 //! - [`worker`](start), `options`: starting, draining and stopping one worker.
 //! - `lease_loop`, `heartbeat`, `leases`: getting tasks, and keeping them while they run.
-//! - `task`, `report`: one task from its grant to its report.
+//! - `task`, `specs`, `report`: one task from its grant to its report.
 //! - `runner`: the seam to what computes; `quantize_runner` is the one that runs the quantization
 //!   flow, `convert_spec` and `events` translate between the API's messages and that flow's types.
 //! - `child`: the tasks of each job in a process of their own; `compute`: what they compute with.
@@ -34,6 +34,7 @@ mod options;
 mod quantize_runner;
 mod report;
 mod runner;
+mod specs;
 mod task;
 mod task_blobs;
 mod transfer;

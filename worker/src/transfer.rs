@@ -45,19 +45,19 @@ pub(crate) async fn upload(
 
 /// Told to the job's owner, who must not learn where the worker keeps its files.
 fn told(digest: &Digest, error: TransferError) -> io::Error {
-    use io::ErrorKind::{InvalidData, NotFound, Other, QuotaExceeded, UnexpectedEof};
-    let (kind, why) = match error {
+    let kind = match &error {
         TransferError::Call(call) if call.status.code() == Code::NotFound => {
-            (NotFound, call.to_string())
+            io::ErrorKind::NotFound
         }
-        TransferError::Call(call) if is_full(&call.status) => (QuotaExceeded, call.to_string()),
-        TransferError::Call(call) => (Other, call.to_string()),
-        TransferError::Local(source) => {
-            let source = nameless(source);
-            (source.kind(), format!("a file of the worker's: {source}"))
-        }
-        error @ TransferError::WrongSize { .. } => (UnexpectedEof, error.to_string()),
-        error => (InvalidData, error.to_string()),
+        TransferError::Call(call) if is_full(&call.status) => io::ErrorKind::QuotaExceeded,
+        TransferError::Call(_) => io::ErrorKind::Other,
+        TransferError::Local(source) => source.kind(),
+        TransferError::WrongSize { .. } => io::ErrorKind::UnexpectedEof,
+        TransferError::Changed(_) | TransferError::Damaged { .. } => io::ErrorKind::InvalidData,
+    };
+    let why = match error {
+        TransferError::Local(source) => format!("a file of the worker's: {}", nameless(source)),
+        error => error.to_string(),
     };
     io::Error::new(kind, format!("blob {digest}: {why}"))
 }

@@ -30,6 +30,7 @@ use crate::{
     quantize_runner::QuantizeRunner,
     report::Reporter,
     runner::TaskRunner,
+    specs::Specs,
     task::TaskContext,
 };
 
@@ -117,6 +118,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
     let context = Arc::new(TaskContext {
         runner: Arc::clone(&runner),
         store,
+        specs: Specs::new(connection.clone()),
         reporter: Arc::clone(&reporter),
         metrics: Arc::clone(&metrics),
     });

@@ -28,7 +28,9 @@ async fn download(fault: Fault, size: Option<u64>) -> (FakeBlobs, Result<Vec<u8>
     let moved = AtomicI64::new(0);
     let digest = Digest::of(&blob).to_string();
     let sink = file.reopen().unwrap();
-    let count = |bytes| drop(moved.fetch_add(bytes, Ordering::Relaxed));
+    let count = |bytes| {
+        moved.fetch_add(bytes, Ordering::Relaxed);
+    };
     let done = connection.download(&digest, size, sink, &count).await;
     let done = done.map(|(_, size)| {
         let bytes = fs::read(file.path()).unwrap();
@@ -85,7 +87,9 @@ async fn send(connection: &Connection, bytes: &[u8], digest: Digest) -> Result<i
     };
     let bytes = bytes.to_vec();
     let open = move || Ok(Cursor::new(bytes.clone()));
-    let count = |bytes| drop(moved.fetch_add(bytes, Ordering::Relaxed));
+    let count = |bytes| {
+        moved.fetch_add(bytes, Ordering::Relaxed);
+    };
     connection.upload(blob, open, &count).await?;
     Ok(moved.into_inner())
 }
