@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_exit_code() {
-        let refused = |status: &Status| Error::Api(ApiError::refused("GetJob", status));
+        let refused =
+            |status: &Status| Error::Api(ApiError::refused("GetJob", "http://h:1", status));
         let exhausted = |reason: &str| {
             let details = ErrorDetails::with_error_info(reason, "dual16", []);
             Status::with_error_details(Code::ResourceExhausted, "too much", details)
@@ -332,7 +333,11 @@ mod tests {
 
     #[test]
     fn programs_get_a_code_of_every_error() {
-        let refused = Error::Api(ApiError::refused("GetJob", &Status::not_found("jobs/x")));
+        let refused = Error::Api(ApiError::refused(
+            "GetJob",
+            "http://h:1",
+            &Status::not_found("jobs/x"),
+        ));
         assert_eq!(refused.code(), "NOT_FOUND");
         assert_eq!(Error::usage("a", "b").code(), "USAGE");
     }

@@ -1,10 +1,7 @@
 //! The `dual16.v1` API. The `.proto` files beside this crate are the reference; this is what is
-//! generated from them, plus the descriptor set that the server offers by reflection, and what every
-//! side of the API does alike: [`digest`]s, the [`blob`]s that they name, and the [`credentials`] of
-//! callers.
+//! generated from them, plus the descriptor set that the server offers by reflection, and the
+//! [`digest`]s that name blobs and specs.
 
-pub mod blob;
-pub mod credentials;
 pub mod digest;
 
 /// Version 1 of the API.

@@ -65,7 +65,7 @@ pub trait BlobStore: Send + Sync + 'static {
     }
 
     /// Size of the blob and its bytes from `offset` on, in pieces of
-    /// [`CHUNK_BYTES`](dual16_proto::blob::CHUNK_BYTES) at most. The channel is bounded: a slow
+    /// [`CHUNK_BYTES`](dual16_rpc::blob::CHUNK_BYTES) at most. The channel is bounded: a slow
     /// reader slows down the reading.
     async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError>;
 

@@ -17,7 +17,9 @@ pub use backoff::Backoff;
 pub use event::{Completion, FailureReport, JobEvent, Next, PlannedStage, TaskEvent};
 pub use id::{JobId, LeaseId, LeaseRef, Slot, TaskId, TaskName};
 pub use machine::{Machine, Refusal};
-pub use record::{Artifact, BlobRef, Failure, Job, JobError, NewJob, Phase, Stage, State};
+pub use record::{
+    Artifact, BlobRef, Failure, Job, JobError, NewJob, Phase, SpecFacts, Stage, State,
+};
 pub use step::{Effect, Step};
 pub use task::{FAILURES_BYTES, Fence, Grant, Task, TaskState};
 

@@ -79,6 +79,9 @@ pub trait Store: Send + Sync + 'static {
     /// Leases queued tasks: owners in turn, of each the oldest job first, within a job by stage and index.
     fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError>;
 
+    /// The spec of the job of a task, for the one who holds the lease.
+    fn leased_spec(&self, lease: LeaseRef) -> Result<v1::JobSpec, StoreError>;
+
     /// Extends those of the leases that still hold until `now + ttl`, and returns the others.
     fn renew(
         &self,
@@ -189,7 +192,7 @@ pub struct Claim {
     pub worker: String,
     /// At most this many tasks.
     pub max_tasks: usize,
-    /// At most this many bytes of payloads and specs, but always one task.
+    /// At most this many bytes of payloads and inputs, but always one task.
     pub max_bytes: usize,
     /// How long the leases last.
     pub ttl: Duration,
@@ -209,10 +212,8 @@ pub struct Claimed {
 /// A task with all that its worker needs.
 #[derive(Clone, Debug)]
 pub struct LeasedTask {
-    /// The job as of the claim.
+    /// The job as of the claim, with the facts of its spec.
     pub job: Job,
-    /// The job's spec.
-    pub spec: v1::JobSpec,
     /// Which task.
     pub task: TaskId,
     /// The lease.

@@ -11,8 +11,9 @@ mod support;
 
 use std::{fs, path::Path, time::Duration};
 
-use dual16_proto::v1::{self, event_detail::Detail};
-use dual16_server::{ServerOptions, StartError, limits::Limits, start};
+use dual16_proto::v1::{self, complete_request::Next, event_detail::Detail};
+use dual16_server::{ServerOptions, StartError, digest::Digest, limits::Limits, start};
+use prost::Message as _;
 use support::*;
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -37,7 +38,8 @@ async fn a_job_runs_from_plan_to_finish_and_can_be_watched_from_anywhere() {
         );
         let expected: Vec<_> = (0..3).map(|i| inline(&format!("result {i}"))).collect();
         assert_eq!(reduce.inputs, expected);
-        assert_eq!(reduce.spec, job.spec);
+        assert_eq!(reduce.spec_digest, job.spec_digest);
+        assert_eq!(server.job_spec(&reduce).await.ok(), job.spec);
         server.complete(do_task(&reduce)).await.unwrap();
     });
     let ended = server.job(&job.name).await;
@@ -67,6 +69,69 @@ async fn a_job_runs_from_plan_to_finish_and_can_be_watched_from_anywhere() {
         (Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE")
     );
     server.server.shutdown(Duration::from_secs(2)).await;
+}
+
+/// A job that names a thousand files has a thousand tasks: what its spec costs is told once.
+#[tokio::test]
+async fn the_leases_of_a_thousand_batches_grow_with_their_number_and_not_its_square() {
+    const BATCHES: usize = 1000;
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path()).await;
+    let mut spec = server.spec().await;
+    let batch = spec.calibration.remove(0);
+    let file = |i| v1::InputFile {
+        name: format!("calib/{i:04}.npz"),
+        ..batch.clone()
+    };
+    spec.calibration = (0..BATCHES).map(file).collect();
+    let request = v1::CreateJobRequest {
+        spec: Some(spec.clone()),
+        ..v1::CreateJobRequest::default()
+    };
+    server.jobs.clone().create_job(request).await.unwrap();
+    let plan = server.lease_one().await;
+    let told = server.job_spec(&plan).await.unwrap();
+    assert_eq!(told, spec);
+    assert_eq!(plan.spec_size, told.encoded_len() as u64);
+    assert_eq!(
+        plan.spec_digest,
+        Digest::of(&told.encode_to_vec()).to_string()
+    );
+    let stage = v1::Stage {
+        name: "observe".into(),
+        maps: (0..BATCHES).map(|i| inline(&format!("map {i}"))).collect(),
+        reduce: Some(inline("reduce")),
+        expected_seconds: 0,
+    };
+    let next = Some(Next::Stage(stage));
+    let planned = v1::CompleteRequest {
+        next,
+        ..completion(&plan, "")
+    };
+    server.complete(planned).await.unwrap();
+    let (mut leases, mut bytes) = (1, plan.encoded_len() + told.encoded_len());
+    while leases <= BATCHES {
+        let leased = server.lease(64, Duration::from_secs(3)).await;
+        leases += leased.len();
+        bytes += leased.iter().map(v1::Lease::encoded_len).sum::<usize>();
+    }
+    println!(
+        "{leases} leases and a spec of {} bytes: {bytes} bytes",
+        told.encoded_len()
+    );
+    let largest = 512;
+    assert!(bytes < told.encoded_len() + leases * largest, "{bytes}");
+    server
+        .workers
+        .clone()
+        .release(v1::ReleaseRequest {
+            worker: "fake".into(),
+            leases: vec![lease_ref(&plan)],
+        })
+        .await
+        .unwrap();
+    let lost = server.job_spec(&plan).await.unwrap_err();
+    assert_eq!(reason(&lost).0, "LEASE_LOST");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use dual16_rpc::Connection;
 use dual16_telemetry::nameless::nameless;
 use tokio::task::spawn_blocking;
 
@@ -16,24 +17,28 @@ use crate::{
     blob_cache::{BlobCache, Found, Pinned},
     digest::Digest,
     metrics::Metrics,
-    transfer::Transfer,
+    transfer,
 };
 
 /// Shared by all tasks of a worker.
 #[derive(Debug)]
 pub(crate) struct BlobStore {
     cache: Arc<BlobCache>,
-    transfer: Transfer,
+    connection: Connection,
     metrics: Arc<Metrics>,
     /// One lock for each blob being fetched; whoever gets it second finds the blob in the cache.
     flights: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 impl BlobStore {
-    pub(crate) fn new(cache: Arc<BlobCache>, transfer: Transfer, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        cache: Arc<BlobCache>,
+        connection: Connection,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             cache,
-            transfer,
+            connection,
             metrics,
             flights: Mutex::default(),
         }
@@ -55,7 +60,7 @@ impl BlobStore {
         self.metrics.blob_misses.inc();
         let fetching = || async {
             let file = self.cache.temp_file()?.into_temp_path();
-            let size = self.transfer.download(digest, &file).await?;
+            let size = transfer::download(&self.connection, digest, &file).await?;
             Ok((file, size))
         };
         let (file, size) = self.with_room(fetching).await?;
@@ -89,7 +94,7 @@ impl BlobStore {
             })
         };
         let (digest, pinned) = self.with_room(writing).await?;
-        self.transfer.upload(&digest, pinned.path(), size).await?;
+        transfer::upload(&self.connection, &digest, pinned.path(), size).await?;
         self.metrics.blob_sent.inc_by(size);
         Ok(digest)
     }
@@ -98,7 +103,7 @@ impl BlobStore {
     pub(crate) async fn put_file(&self, file: &Path) -> io::Result<Digest> {
         let path = file.to_owned();
         let (digest, size) = blocking(move || Digest::of_file(&path)).await?;
-        self.transfer.upload(&digest, file, size).await?;
+        transfer::upload(&self.connection, &digest, file, size).await?;
         self.metrics.blob_sent.inc_by(size);
         Ok(digest)
     }
@@ -159,56 +164,75 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::fake_blobs::{FakeBlobs, Fault};
+    use dual16_rpc::{Address, credentials::Credentials};
+    use dual16_server::{RunningServer, ServerOptions};
+    use tempfile::TempDir;
+    use tokio::net::TcpListener;
 
-    fn metrics() -> Arc<Metrics> {
-        Arc::new(Metrics::new(1))
+    use super::*;
+    use crate::link::Link;
+
+    struct Fixture {
+        store: BlobStore,
+        cache: Arc<BlobCache>,
+        metrics: Arc<Metrics>,
+        dir: TempDir,
+        _server: RunningServer,
+    }
+
+    /// A store whose cache keeps so many bytes, and the server behind it.
+    async fn fixture(cache_bytes: u64) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = listener.local_addr().unwrap().to_string();
+        let options = ServerOptions::new(dir.path().join("server"));
+        let server = dual16_server::start(options, listener).await.unwrap();
+        let address = Address::new(&url, &Credentials::default(), || None).unwrap();
+        let connection = Connection::new(&address, Arc::new(Link::new(&url)));
+        let cache = BlobCache::open(&dir.path().join("cache"), cache_bytes).unwrap();
+        let metrics = Arc::new(Metrics::new(1));
+        Fixture {
+            store: BlobStore::new(Arc::clone(&cache), connection, Arc::clone(&metrics)),
+            cache,
+            metrics,
+            dir,
+            _server: server,
+        }
     }
 
     #[tokio::test]
     async fn tasks_that_want_the_same_blob_at_once_cause_one_download() {
+        let it = fixture(1 << 20).await;
         let blob = vec![7; 50_000];
-        let digest = Digest::of(&blob);
-        let (fake, transfer) = FakeBlobs::serve(blob.clone(), Fault::None).await;
-        let dir = tempfile::tempdir().unwrap();
-        let cache = BlobCache::open(dir.path(), 1 << 20).unwrap();
-        let store = BlobStore::new(cache, transfer, metrics());
+        let digest = it.store.put(blob.clone()).await.unwrap();
+        it.cache.make_room();
         let (a, b, c) = tokio::join!(
-            store.read(&digest),
-            store.read(&digest),
-            store.read(&digest)
+            it.store.read(&digest),
+            it.store.read(&digest),
+            it.store.read(&digest)
         );
         for bytes in [a, b, c] {
             assert_eq!(bytes.unwrap(), blob);
         }
-        assert_eq!(fake.seen.lock().unwrap().downloads, [0]);
+        assert_eq!(it.metrics.blob_misses.get(), 1);
+        assert_eq!(it.metrics.blob_received.get(), 50_000);
     }
 
     #[tokio::test]
     async fn a_blob_evicted_is_fetched_again_and_one_put_is_here_already() {
+        let it = fixture(60_000).await;
         let blob = vec![7; 50_000];
-        let digest = Digest::of(&blob);
-        let (fake, transfer) = FakeBlobs::serve(blob.clone(), Fault::None).await;
-        let dir = tempfile::tempdir().unwrap();
-        let store = BlobStore::new(
-            BlobCache::open(dir.path(), 60_000).unwrap(),
-            transfer,
-            metrics(),
-        );
-        assert_eq!(store.read(&digest).await.unwrap(), blob);
-        let put = store.put(vec![8; 50_000]).await.unwrap();
-        assert_eq!(store.read(&put).await.unwrap(), vec![8; 50_000]);
-        assert_eq!(store.read(&digest).await.unwrap(), blob);
-        assert_eq!(fake.seen.lock().unwrap().downloads, [0, 0]);
+        let digest = it.store.put(blob.clone()).await.unwrap();
+        let put = it.store.put(vec![8; 50_000]).await.unwrap();
+        assert_eq!(it.store.read(&put).await.unwrap(), vec![8; 50_000]);
+        assert_eq!(it.metrics.blob_misses.get(), 0);
+        assert_eq!(it.store.read(&digest).await.unwrap(), blob);
+        assert_eq!(it.metrics.blob_misses.get(), 1);
     }
 
     #[tokio::test]
     async fn a_full_disk_is_tried_once_more_if_the_cache_could_make_room() {
-        let (_fake, transfer) = FakeBlobs::serve(Vec::new(), Fault::None).await;
-        let dir = tempfile::tempdir().unwrap();
-        let cache = BlobCache::open(dir.path(), 1 << 20).unwrap();
-        let store = BlobStore::new(Arc::clone(&cache), transfer, metrics());
+        let Fixture { store, cache, .. } = &fixture(1 << 20).await;
         let tries = std::cell::Cell::new(0);
         // The disk is full as long as the cache has anything.
         let work = || async {
@@ -230,19 +254,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wrong_bytes_never_reach_the_cache() {
-        let blob = vec![7; 50_000];
-        let (_, transfer) = FakeBlobs::serve(blob.clone(), Fault::Corrupt).await;
-        let dir = tempfile::tempdir().unwrap();
-        let store = BlobStore::new(
-            BlobCache::open(dir.path(), 1 << 20).unwrap(),
-            transfer,
-            metrics(),
-        );
-        let error = store.fetch(&Digest::of(&blob)).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    async fn what_does_not_come_across_leaves_nothing_in_the_cache() {
+        let it = fixture(1 << 20).await;
+        let error = it.store.fetch(&Digest::of(b"nowhere")).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
         for folder in ["blobs", "tmp"] {
-            let left = std::fs::read_dir(dir.path().join(folder)).unwrap();
+            let left = std::fs::read_dir(it.dir.path().join("cache").join(folder)).unwrap();
             assert_eq!(left.count(), 0, "{folder}");
         }
     }

@@ -1,24 +1,10 @@
 //! The first contact: waits for the server, makes sure that it is one, and learns its limits.
 
-use std::{
-    io,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{io, path::PathBuf, time::Duration};
 
-use dual16_proto::{
-    credentials::explain,
-    v1::{GetInfoRequest, GetInfoResponse},
-};
+use dual16_proto::v1::GetInfoResponse;
+use dual16_rpc::{Connection, Contact, ContactError};
 use thiserror::Error;
-use tokio::time;
-use tonic::{Code, Status};
-
-use crate::{
-    backoff::Backoff,
-    connection::{CALL_TIMEOUT, Connection, reason, transient, within},
-    link::Link,
-};
 
 /// Why a worker could not start.
 #[derive(Debug, Error)]
@@ -78,25 +64,16 @@ const PARTING: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 pub(crate) struct Limits {
     /// Largest payload within a message, in bytes; larger ones go as blobs.
     pub(crate) inline_bytes: usize,
-    /// Largest piece of an upload, in bytes.
-    pub(crate) chunk_bytes: usize,
     /// How long an answer that the server has sent may be on its way.
     pub(crate) parting: Duration,
 }
 
 impl Limits {
     fn of(info: &GetInfoResponse, round_trip: Duration) -> Self {
-        let named = |name: &str, default: usize| {
-            let limit = info
-                .limits
-                .get(name)
-                .and_then(|limit| usize::try_from(*limit).ok());
-            limit.unwrap_or(default)
-        };
+        let inline = info.limits.get("inline_bytes");
+        let inline = inline.and_then(|bytes| usize::try_from(*bytes).ok());
         Self {
-            inline_bytes: named("inline_bytes", 16 << 10),
-            // A piece of nothing would never end; one of everything would not fit into memory.
-            chunk_bytes: named("chunk_bytes", 1 << 20).clamp(1 << 10, 4 << 20),
+            inline_bytes: inline.unwrap_or(16 << 10),
             parting: (2 * round_trip).clamp(PARTING.0, PARTING.1),
         }
     }
@@ -104,59 +81,30 @@ impl Limits {
 
 /// Waits for the first answer, and checks that it comes from a dual16 server.
 pub(crate) async fn connect(
-    connection: &Connection,
-    link: &Link,
+    connection: &mut Connection,
     server: &str,
     limit: Option<Duration>,
 ) -> Result<Limits, StartError> {
-    let mut last = String::from("no answer yet");
-    let answered = async {
-        let mut backoff = Backoff::new();
-        loop {
-            let asked = Instant::now();
-            match within(CALL_TIMEOUT, connection.info().get_info(GetInfoRequest {})).await {
-                Ok(info) => {
-                    link.answered();
-                    tracing::debug!(%server, version = %info.version, "connected");
-                    return Ok(Limits::of(&info, asked.elapsed()));
-                }
-                // Wrong from the first call on: waiting does not make it right.
-                Err(status) if is_refusal(&status) => return Err(status),
-                Err(status) if transient(&status) => {
-                    link.failed(&status);
-                    last = reason(&status);
-                }
-                Err(status) => return Err(status),
-            }
-            backoff.wait().await;
+    let server = server.to_owned();
+    match connection.first_contact(limit).await {
+        Ok(Contact { info, round_trip }) => {
+            tracing::debug!(%server, version = %info.version, "connected");
+            Ok(Limits::of(&info, round_trip))
         }
-    };
-    let answer = match limit {
-        None => Ok(answered.await),
-        Some(limit) => time::timeout(limit, answered).await.map_err(|_| limit),
-    };
-    match answer {
-        Ok(Ok(limits)) => Ok(limits),
-        Ok(Err(status)) => {
-            let (server, reason) = (server.to_owned(), reason(&status));
-            Err(match is_refusal(&status) {
-                true => StartError::Refused { server, reason },
-                false => StartError::NotAServer { server, reason },
-            })
-        }
-        Err(limit) => Err(StartError::Unreachable {
-            server: server.to_owned(),
-            limit,
+        Err(ContactError::Unreachable { waited, last }) => Err(StartError::Unreachable {
+            server,
+            limit: limit.unwrap_or(waited),
             reason: last,
         }),
+        Err(error @ ContactError::Refused(_)) => Err(StartError::Refused {
+            server,
+            reason: error.to_string(),
+        }),
+        Err(error @ ContactError::NotDual16(_)) => Err(StartError::NotAServer {
+            server,
+            reason: error.to_string(),
+        }),
     }
-}
-
-fn is_refusal(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::Unauthenticated | Code::PermissionDenied
-    ) || explain(status).is_some()
 }
 
 #[cfg(test)]
@@ -168,15 +116,13 @@ mod tests {
         let mut info = GetInfoResponse::default();
         let default = Limits {
             inline_bytes: 16_384,
-            chunk_bytes: 1_048_576,
             parting: Duration::from_millis(60),
         };
         let round_trip = Duration::from_millis(30);
         assert_eq!(Limits::of(&info, round_trip), default);
         info.limits.insert("inline_bytes".to_owned(), 100);
-        info.limits.insert("chunk_bytes".to_owned(), 0);
         let limits = Limits::of(&info, Duration::MAX / 4);
         assert_eq!(limits.parting, PARTING.1);
-        assert_eq!((limits.inline_bytes, limits.chunk_bytes), (100, 1024));
+        assert_eq!(limits.inline_bytes, 100);
     }
 }

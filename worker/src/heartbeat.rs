@@ -9,16 +9,15 @@ use std::{
 };
 
 use dual16_proto::v1::HeartbeatRequest;
+use dual16_rpc::{Address, Backoff, Connection, Delays, Policy as _, deadline};
 use tokio::{sync::oneshot, time};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Code;
 
-use crate::{
-    backoff::Backoff,
-    connection::{Address, CALL_TIMEOUT, Connection, transient, within},
-    leases::LeaseTable,
-    link::Link,
-};
+use crate::{leases::LeaseTable, link::Link};
+
+/// However slow a server is, a renewal that takes longer is tried again.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// The running heartbeat; stops when dropped.
 #[derive(Debug)]
@@ -74,9 +73,10 @@ impl Heartbeat {
 /// first try may take, so that there is time for more. A connection that has died without a word
 /// would swallow those too, so each goes over a new one. The next tries may take longer, for a
 /// server that is merely slow would else never be heard.
-async fn renew(server: &Address, worker: &str, leases: &LeaseTable, link: &Link) {
-    let mut client = Connection::new(server).worker();
-    let mut backoff = Backoff::new();
+async fn renew(server: &Address, worker: &str, leases: &LeaseTable, link: &Arc<Link>) {
+    let connect = || Connection::new(server, Arc::clone(link) as _).worker();
+    let mut client = connect();
+    let mut backoff = Backoff::new(Delays::default());
     let mut silent_tries = 0;
     loop {
         wait_until_due(leases).await;
@@ -90,25 +90,25 @@ async fn renew(server: &Address, worker: &str, leases: &LeaseTable, link: &Link)
             worker: worker.to_owned(),
             leases: held.clone(),
         };
-        match within(limit, client.heartbeat(request)).await {
+        match deadline(limit, client.heartbeat(request)).await {
             Ok(reply) => {
                 link.answered();
                 backoff.reset();
                 silent_tries = 0;
                 leases.renewed(&held, sent);
-                leases.revoke(&reply.revoked);
+                leases.revoke(&reply.into_inner().revoked);
             }
             Err(status) => {
-                if transient(&status) {
+                if link.patience(&status).is_some() {
                     link.failed(&status);
                 } else {
                     tracing::warn!(code = ?status.code(), error = status.message(), "heartbeat refused");
                 }
                 if status.code() == Code::DeadlineExceeded {
                     silent_tries += 1;
-                    client = Connection::new(server).worker();
+                    client = connect();
                 }
-                backoff.wait_at_most(period).await;
+                time::sleep(backoff.next().min(period)).await;
             }
         }
     }
@@ -117,7 +117,7 @@ async fn renew(server: &Address, worker: &str, leases: &LeaseTable, link: &Link)
 /// How long a renewal may take after so many in a row were not answered.
 fn patience(period: Duration, silent_tries: u32) -> Duration {
     let factor = 2u32.saturating_pow(silent_tries);
-    (period / 2).saturating_mul(factor).min(CALL_TIMEOUT)
+    (period / 2).saturating_mul(factor).min(LONGEST)
 }
 
 async fn wait_until_due(leases: &LeaseTable) {

@@ -6,12 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dual16_proto::{
-    credentials::AuthorizedChannel,
-    v1::{
-        Lease, LeaseRef, LeaseRequest, LeaseResponse, worker_service_client::WorkerServiceClient,
-    },
+use dual16_proto::v1::{
+    Lease, LeaseRef, LeaseRequest, LeaseResponse, worker_service_client::WorkerServiceClient,
 };
+use dual16_rpc::{Backoff, CALL_TIMEOUT, Channel, Delays, Policy as _, deadline};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time,
@@ -19,13 +17,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
-use crate::{
-    backoff::Backoff,
-    connection::{CALL_TIMEOUT, transient, within},
-    leases::LeaseTable,
-    link::Link,
-    task::TaskContext,
-};
+use crate::{leases::LeaseTable, link::Link, task::TaskContext};
 
 /// How long the server may hold an unanswered request for tasks.
 const LONG_POLL: Duration = Duration::from_secs(20);
@@ -38,7 +30,7 @@ const SHORTEST_POLL: Duration = Duration::from_millis(100);
 
 /// Leases tasks until told to stop.
 pub(crate) struct LeaseLoop {
-    pub(crate) client: WorkerServiceClient<AuthorizedChannel>,
+    pub(crate) client: WorkerServiceClient<Channel>,
     pub(crate) worker: String,
     pub(crate) slots: NonZeroUsize,
     pub(crate) leases: Arc<LeaseTable>,
@@ -54,7 +46,7 @@ impl LeaseLoop {
     /// Runs until `stop` is cancelled; tasks that run then go on.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let free = Arc::new(Semaphore::new(self.slots() as usize));
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::new(Delays::default());
         // A semaphore that is never closed always grants in the end.
         while let Some(Ok(slot)) = stop
             .run_until_cancelled(Arc::clone(&free).acquire_owned())
@@ -94,13 +86,13 @@ impl LeaseLoop {
                     self.set_going(answer.leases, slots);
                 }
                 Err(status) => {
-                    if transient(&status) {
+                    if self.link.patience(&status).is_some() {
                         self.link.failed(&status);
                     } else {
                         self.link.refused(&status);
                     }
                     drop(slots);
-                    stop.run_until_cancelled(backoff.wait()).await;
+                    stop.run_until_cancelled(time::sleep(backoff.next())).await;
                 }
             }
         }
@@ -148,9 +140,9 @@ impl LeaseLoop {
             max_tasks: free,
             max_wait: prost_types::Duration::try_from(LONG_POLL).ok(),
         };
-        let reply = within(LONG_POLL + CALL_TIMEOUT, self.client.lease(request)).await?;
+        let reply = deadline(LONG_POLL + CALL_TIMEOUT, self.client.lease(request)).await?;
         self.link.leased();
-        Ok(reply)
+        Ok(reply.into_inner())
     }
 
     fn set_going(&self, leases: Vec<Lease>, slots: Vec<OwnedSemaphorePermit>) {

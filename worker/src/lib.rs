@@ -7,26 +7,22 @@
 //! # Layout
 //! - [`worker`](start), `options`: starting, draining and stopping one worker.
 //! - `lease_loop`, `heartbeat`, `leases`: getting tasks, and keeping them while they run.
-//! - `task`, `report`: one task from its grant to its report.
+//! - `task`, `specs`, `report`: one task from its grant to its report.
 //! - `runner`: the seam to what computes; `quantize_runner` is the one that runs the quantization
 //!   flow, `convert_spec` and `events` translate between the API's messages and that flow's types.
 //! - `child`: the tasks of each job in a process of their own; `compute`: what they compute with.
 //! - `blob_cache`, `transfer`, `blob_store`, `task_blobs`: content-addressed bytes, from the disk
 //!   cache up to the synchronous face that a running task sees.
 //! - `metrics`, `observer`: what a worker measures, and what its ops port shows.
-//! - `connect`, `connection`, `backoff`, `link`: how the server is reached, and what happens while it is not.
+//! - `connect`, `link`: the first contact with the server, and what happens while it is away.
 
-mod backoff;
 mod blob_cache;
 mod blob_store;
 mod child;
 mod compute;
 mod connect;
-mod connection;
 mod convert_spec;
 mod events;
-#[cfg(test)]
-mod fake_blobs;
 mod heartbeat;
 mod lease_loop;
 mod leases;
@@ -38,6 +34,7 @@ mod options;
 mod quantize_runner;
 mod report;
 mod runner;
+mod specs;
 mod task;
 mod task_blobs;
 mod transfer;

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, builder::BoolishValueParser};
-use dual16_proto::credentials::{ClientIdentity, Credentials, TokenSource};
+use dual16_rpc::credentials::{ClientIdentity, Credentials, TokenSource};
 use dual16_telemetry::{exit, logs::LogArgs, ops::OpsArgs};
 use dual16_worker::{
     ChildProgram, DEFAULT_CACHE_BYTES, MemoryLimit, NUMERICS_VERSION, WorkerOptions, start,

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 
-use dual16_proto::credentials::Credentials;
+use dual16_rpc::credentials::Credentials;
 use uuid::Uuid;
 
 use crate::{child::ChildProgram, memory_limit::MemoryLimit, runner::TaskRunner};

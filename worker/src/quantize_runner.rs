@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use dual16_proto::v1::{Lease, TaskKind};
+use dual16_proto::v1::{JobSpec, Lease, TaskKind};
 use dual16_quant::{
     Error,
     flow::{Executor, Part, TaskInput},
@@ -33,15 +33,12 @@ impl TaskRunner for QuantizeRunner {
     fn run(
         &self,
         lease: &Lease,
+        spec: &Arc<JobSpec>,
         payload: &[u8],
         inputs: &[Vec<u8>],
         blobs: &dyn Blobs,
         control: &dyn Control,
     ) -> Result<TaskOutput, TaskError> {
-        let spec = lease
-            .spec
-            .as_ref()
-            .ok_or_else(|| malformed("the lease has no spec"))?;
         let job = job_input(spec, &lease.spec_digest, lease.input_limits.as_ref())?;
         let part = match lease.kind() {
             TaskKind::Map => Part::Map,

@@ -3,23 +3,18 @@
 
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
-use dual16_proto::{
-    credentials::AuthorizedChannel,
-    v1::{
-        Artifact, CompleteRequest, FailRequest, Finish, LeaseRef, Payload, ReleaseRequest, Stage,
-        complete_request, payload, worker_service_client::WorkerServiceClient,
-    },
+use dual16_proto::v1::{
+    Artifact, CompleteRequest, FailRequest, Finish, LeaseRef, Payload, ReleaseRequest, Stage,
+    complete_request, payload,
 };
-use tonic::{Code, Response, Status};
+use dual16_rpc::{CallError, Connection};
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    backoff::Backoff,
     blob_store::BlobStore,
-    connection::{CALL_TIMEOUT, traced, transient, within},
     digest::Digest,
     leases::HeldLease,
-    link::Link,
     runner::{Next, TaskError, TaskOutput},
 };
 
@@ -35,12 +30,11 @@ const LEASE_LOST: &str = "LEASE_LOST";
 /// Hands in results and errors.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    pub(crate) client: WorkerServiceClient<AuthorizedChannel>,
+    pub(crate) connection: Connection,
     pub(crate) worker: String,
     /// Largest payload within a message, in bytes; larger ones go as blobs.
     pub(crate) inline_bytes: usize,
     pub(crate) store: Arc<BlobStore>,
-    pub(crate) link: Arc<Link>,
 }
 
 impl Reporter {
@@ -64,11 +58,11 @@ impl Reporter {
                 return self.fail(held, error).await;
             }
         };
-        let send = || {
-            let (mut client, message) = (self.client.clone(), message.clone());
-            async move { client.complete(traced(message)).await }
-        };
-        if let Err(status) = self.repeat(held, send).await {
+        let service = self.connection.worker();
+        let call = self.connection.call("Complete", service, message, {
+            |mut worker, message| async move { worker.complete(message).await }
+        });
+        if let Err(status) = answered(held, call).await {
             let error = TaskError {
                 code: TaskError::RESULT_REFUSED.into(),
                 message: format!("the server refused the result: {}", status.message()),
@@ -97,11 +91,11 @@ impl Reporter {
             message,
             permanent,
         };
-        let send = || {
-            let (mut client, message) = (self.client.clone(), message.clone());
-            async move { client.fail(traced(message)).await }
-        };
-        if let Err(status) = self.repeat(held, send).await {
+        let service = self.connection.worker();
+        let call = self.connection.call("Fail", service, message, {
+            |mut worker, message| async move { worker.fail(message).await }
+        });
+        if let Err(status) = answered(held, call).await {
             // The lease runs out, which queues the task again.
             tracing::error!(code = ?status.code(), error = status.message(), "failure refused");
         }
@@ -113,60 +107,15 @@ impl Reporter {
             worker: self.worker.clone(),
             leases,
         };
-        let give_back = async {
-            let mut backoff = Backoff::new();
-            loop {
-                match within(limit, self.client.clone().release(message.clone())).await {
-                    Err(status) if transient(&status) => self.link.failed(&status),
-                    done => return done.map(drop),
-                }
-                backoff.wait().await;
-            }
-        };
+        let service = self.connection.worker();
+        let give_back = self.connection.call("Release", service, message, {
+            |mut worker, message| async move { worker.release(message).await }
+        });
         match tokio::time::timeout(limit, give_back).await {
-            Ok(Ok(())) => {}
-            Ok(Err(status)) => {
-                tracing::warn!(code = ?status.code(), error = status.message(), "release refused");
-            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "release refused"),
             Err(_) => tracing::warn!("tasks not released in time; their leases will run out"),
         }
-    }
-
-    /// Repeats a call until it is answered. A lost lease is no error, and no answer: there is nothing
-    /// left to do.
-    async fn repeat<T, F>(
-        &self,
-        held: &HeldLease,
-        mut call: impl FnMut() -> F,
-    ) -> Result<Option<T>, Status>
-    where
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
-        let repeated = async {
-            let mut backoff = Backoff::new();
-            loop {
-                let status = match within(CALL_TIMEOUT, call()).await {
-                    Ok(answer) => {
-                        self.link.answered();
-                        return Ok(Some(answer));
-                    }
-                    Err(status) => status,
-                };
-                if lease_lost(&status) {
-                    tracing::info!(reason = status.message(), "report came too late");
-                    return Ok(None);
-                }
-                if !transient(&status) {
-                    return Err(status);
-                }
-                self.link.failed(&status);
-                backoff.wait().await;
-            }
-        };
-        held.lost()
-            .run_until_cancelled(repeated)
-            .await
-            .unwrap_or(Ok(None))
     }
 
     async fn completion(
@@ -233,6 +182,21 @@ impl Payloads<'_> {
             payload::Kind::Blob(self.store.put(bytes).await?.to_string())
         };
         Ok(Payload { kind: Some(kind) })
+    }
+}
+
+/// Waits for a call's end. A lost lease is no error, and no answer: there is nothing left to do.
+async fn answered<T>(
+    held: &HeldLease,
+    call: impl Future<Output = Result<T, CallError>>,
+) -> Result<(), Status> {
+    match held.lost().run_until_cancelled(call).await {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(CallError { status, .. })) if lease_lost(&status) => {
+            tracing::info!(reason = status.message(), "report came too late");
+            Ok(())
+        }
+        Some(Err(error)) => Err(error.status),
     }
 }
 

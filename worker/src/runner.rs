@@ -1,9 +1,9 @@
 //! The seam between the service and what computes: synchronous, small, and the only thing a test
 //! has to replace. It knows nothing of leases being renewed, of retries or of the network.
 
-use std::{borrow::Cow, io};
+use std::{borrow::Cow, io, sync::Arc};
 
-use dual16_proto::v1::{EventDetail, Lease};
+use dual16_proto::v1::{EventDetail, JobSpec, Lease};
 pub use dual16_quant::flow::{Blobs, Control, Next, QueuedStage};
 use thiserror::Error;
 
@@ -13,8 +13,8 @@ use crate::{blob_store::damaged, digest::Digest};
 pub trait TaskRunner: Send + Sync {
     /// Runs one task.
     ///
-    /// `payload` and `inputs` are the bytes of [`Lease::payload`] and [`Lease::inputs`], wherever
-    /// those lay. Parallel work goes through rayon's global pool.
+    /// `spec` is the one that [`Lease::spec_digest`] names, the same for all tasks of a job; `payload`
+    /// and `inputs` are the bytes of [`Lease::payload`] and [`Lease::inputs`], wherever those lay. Parallel work goes through rayon's global pool.
     ///
     /// # Errors
     /// The task's own error; see [`TaskError::permanent`]. [`TaskError::STOPPED`] gives the task back.
@@ -22,6 +22,7 @@ pub trait TaskRunner: Send + Sync {
     fn run(
         &self,
         lease: &Lease,
+        spec: &Arc<JobSpec>,
         payload: &[u8],
         inputs: &[Vec<u8>],
         blobs: &dyn Blobs,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io, sync::Arc, time::Instant};
 
-use dual16_proto::v1::{Lease, Payload, payload};
+use dual16_proto::v1::{JobSpec, Lease, Payload, payload};
 use dual16_telemetry::trace;
 use tokio::{runtime::Handle, sync::oneshot};
 use tracing::{Instrument as _, field::Empty};
@@ -16,6 +16,7 @@ use crate::{
     metrics::{self, Metrics, TaskKey},
     report::Reporter,
     runner::{TaskError, TaskOutput, TaskRunner},
+    specs::Specs,
     task_blobs::TaskBlobs,
 };
 
@@ -23,6 +24,7 @@ use crate::{
 pub(crate) struct TaskContext {
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) store: Arc<BlobStore>,
+    pub(crate) specs: Specs,
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -56,7 +58,7 @@ impl TaskContext {
         };
         let done = match gathered {
             Ok(read) => self.compute(lease, read, &held).await,
-            Err(error) => Err(TaskError::io(format!("cannot read the task: {error}"))),
+            Err(error) => Err(error),
         };
         if held.lost().is_cancelled() {
             tracing::debug!("the lease is lost; what the task left is dropped");
@@ -82,16 +84,25 @@ impl TaskContext {
     }
 
     /// Brings what the task works on.
-    async fn gather(&self, lease: &Lease) -> io::Result<Gathered> {
-        let payload = match &lease.payload {
-            Some(payload) => self.bytes(payload).await?,
-            None => Vec::new(),
+    async fn gather(&self, lease: &Lease) -> Result<Gathered, TaskError> {
+        let spec = self.specs.of(lease).await?;
+        let read = async {
+            let payload = match &lease.payload {
+                Some(payload) => self.bytes(payload).await?,
+                None => Vec::new(),
+            };
+            let mut inputs = Vec::with_capacity(lease.inputs.len());
+            for input in &lease.inputs {
+                inputs.push(self.bytes(input).await?);
+            }
+            Ok(Gathered {
+                spec,
+                payload,
+                inputs,
+            })
         };
-        let mut inputs = Vec::with_capacity(lease.inputs.len());
-        for input in &lease.inputs {
-            inputs.push(self.bytes(input).await?);
-        }
-        Ok(Gathered { payload, inputs })
+        let unread = |error: io::Error| TaskError::io(format!("cannot read the task: {error}"));
+        read.await.map_err(unread)
     }
 
     async fn bytes(&self, payload: &Payload) -> io::Result<Vec<u8>> {
@@ -129,7 +140,12 @@ impl TaskContext {
         let spawned = thread.spawn(move || {
             let _entered = span.entered();
             let mut done = compute::guarded(|| {
-                runner.run(&lease, &read.payload, &read.inputs, &blobs, &blobs)
+                let Gathered {
+                    spec,
+                    payload,
+                    inputs,
+                } = &read;
+                runner.run(&lease, spec, payload, inputs, &blobs, &blobs)
             });
             if let Some(digest) = blobs.damaged() {
                 // Whatever came of it, an error included, came of wrong bytes.
@@ -152,8 +168,9 @@ impl TaskContext {
     }
 }
 
-/// The bytes a task reads, wherever they lay.
+/// What a task reads, wherever it lay.
 struct Gathered {
+    spec: Arc<JobSpec>,
     payload: Vec<u8>,
     inputs: Vec<Vec<u8>>,
 }

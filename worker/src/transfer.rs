@@ -1,116 +1,109 @@
-//! Blobs over the wire. A download goes on where it broke off and is checked against its digest as
-//! it arrives; an upload sends only what the server does not have. Outages are waited out. Knows no
-//! cache.
+//! Blobs between the server and local files, and what it means to a task when one does not come
+//! across. Knows no cache.
 
-mod download;
-#[cfg(test)]
-mod tests;
-mod upload;
+use std::{fs::File, io, path::Path};
 
-use std::{io, sync::Arc, time::Duration};
-
-use dual16_proto::{credentials::AuthorizedChannel, v1::blob_service_client::BlobServiceClient};
+use dual16_rpc::{Blob, Connection, TransferError};
 use dual16_telemetry::nameless::nameless;
-use thiserror::Error;
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic::Code;
 
-use crate::{digest::Digest, link::Link};
+use crate::{digest::Digest, link::is_full};
 
-/// A stream that brings nothing for this long is given up and resumed.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// [`Transfer::full_patience`] of a worker: longer than a server takes to free what was deleted, also
-/// one that was restarted for it.
-pub(crate) const FULL_PATIENCE: Duration = Duration::from_secs(90 * 60);
-
-/// Moves blobs between the server and local files.
-#[derive(Debug)]
-pub(crate) struct Transfer {
-    pub(crate) client: BlobServiceClient<AuthorizedChannel>,
-    /// Bytes of data in one message of an upload; the server takes no more.
-    pub(crate) chunk_bytes: usize,
-    pub(crate) link: Arc<Link>,
-    /// How long a full storage is waited for. Not without end: what has no room keeps its slot, and
-    /// with all slots waiting no job would end that could be deleted.
-    pub(crate) full_patience: Duration,
+/// Writes a blob to the file at `path` and returns its size in bytes. Tries for as long as the server
+/// is away; drop the future to give up.
+pub(crate) async fn download(
+    connection: &Connection,
+    digest: &Digest,
+    path: &Path,
+) -> io::Result<u64> {
+    let done = async {
+        let file = tokio::fs::File::create(path).await?.into_std().await;
+        let name = digest.to_string();
+        connection.download(&name, None, file, &|_| {}).await
+    };
+    let (_, size) = done.await.map_err(|error| told(digest, error))?;
+    Ok(size)
 }
 
-/// Why a blob did not come across.
-#[derive(Debug, Error)]
-pub(crate) enum TransferError {
-    #[error("blob {digest}: {} ({:?})", .status.message(), .status.code())]
-    Refused { digest: Digest, status: Box<Status> },
-    #[error("blob {digest}: the server sent {received} bytes and ended, short of {size}")]
-    Truncated {
-        digest: Digest,
-        received: u64,
-        size: u64,
-    },
-    #[error("blob {digest}: the bytes that arrived have the digest {found}")]
-    Damaged { digest: Digest, found: Digest },
-    /// Told to the job's owner, who must not learn where the worker keeps its files.
-    #[error("blob {digest}: a file of the worker's: {source}")]
-    File { digest: Digest, source: io::Error },
+/// Brings the server the blob in the file at `path`, of `size` bytes, unless it has it. Tries as
+/// [`download`] does.
+pub(crate) async fn upload(
+    connection: &Connection,
+    digest: &Digest,
+    path: &Path,
+    size: u64,
+) -> io::Result<()> {
+    let name = digest.to_string();
+    let path = path.to_owned();
+    let blob = Blob {
+        digest: &name,
+        size,
+    };
+    let sent = connection.upload(blob, move || File::open(&path), &|_| {});
+    sent.await.map_err(|error| told(digest, error))
 }
 
-impl From<TransferError> for io::Error {
-    fn from(error: TransferError) -> Self {
-        let kind = match &error {
-            TransferError::Refused { status, .. } if status.code() == Code::NotFound => {
-                io::ErrorKind::NotFound
-            }
-            TransferError::Refused { status, .. } if is_full(status) => {
-                io::ErrorKind::QuotaExceeded
-            }
-            TransferError::Refused { .. } => io::ErrorKind::Other,
-            TransferError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
-            TransferError::Damaged { .. } => io::ErrorKind::InvalidData,
-            TransferError::File { source, .. } => source.kind(),
-        };
-        io::Error::new(kind, error)
-    }
-}
-
-/// Whether the server has no room for a blob: it may have, once jobs are deleted.
-fn is_full(status: &Status) -> bool {
-    let full = ["QUOTA_EXCEEDED", "STORAGE_FULL"];
-    let info = status.get_details_error_info();
-    status.code() == Code::ResourceExhausted
-        && info.is_some_and(|info| full.contains(&info.reason.as_str()))
-}
-
-/// What ended one try.
-enum Broken {
-    Status(Status),
-    File(io::Error),
-}
-
-impl Broken {
-    /// As the reason to give up on a blob.
-    fn give_up(self, digest: &Digest) -> TransferError {
-        let digest = *digest;
-        match self {
-            Self::Status(status) => TransferError::Refused {
-                digest,
-                status: Box::new(status),
-            },
-            Self::File(source) => TransferError::File {
-                digest,
-                source: nameless(source),
-            },
+/// Told to the job's owner, who must not learn where the worker keeps its files.
+fn told(digest: &Digest, error: TransferError) -> io::Error {
+    let kind = match &error {
+        TransferError::Call(call) if call.status.code() == Code::NotFound => {
+            io::ErrorKind::NotFound
         }
-    }
+        TransferError::Call(call) if is_full(&call.status) => io::ErrorKind::QuotaExceeded,
+        TransferError::Call(_) => io::ErrorKind::Other,
+        TransferError::Local(source) => source.kind(),
+        TransferError::WrongSize { .. } => io::ErrorKind::UnexpectedEof,
+        TransferError::Changed(_) | TransferError::Damaged { .. } => io::ErrorKind::InvalidData,
+    };
+    let why = match error {
+        TransferError::Local(source) => format!("a file of the worker's: {}", nameless(source)),
+        error => error.to_string(),
+    };
+    io::Error::new(kind, format!("blob {digest}: {why}"))
 }
 
-impl From<Status> for Broken {
-    fn from(status: Status) -> Self {
-        Self::Status(status)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
 
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Self {
-        Self::File(error)
+    use dual16_rpc::{Address, CallError, credentials::Credentials};
+    use tonic::Status;
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::*;
+    use crate::{link::Link, runner::TaskError};
+
+    #[tokio::test]
+    async fn of_a_file_that_is_gone_the_blob_is_named_and_not_the_place() {
+        let error = TransferError::Local(File::open("gone/blob").unwrap_err());
+        let digest = Digest::of(b"");
+        let error = told(&digest, error);
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let error = error.to_string();
+        assert!(error.contains(&digest.to_string()), "{error}");
+        assert!(!error.contains("gone"), "{error}");
+        let address = Address::new("h:1", &Credentials::default(), || None).unwrap();
+        let connection = Connection::new(&address, Arc::new(Link::new("h:1")));
+        let error = download(&connection, &digest, Path::new("gone/blob")).await;
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("worker's") && !error.contains("gone"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_full_storage_is_the_tasks_reason() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info("STORAGE_FULL", "dual16", [("a".to_owned(), "b".to_owned())]);
+        let full = Status::with_error_details(Code::ResourceExhausted, "no room", details);
+        let error = TransferError::Call(CallError {
+            call: "Upload",
+            status: full,
+            waited: None,
+            repeated: false,
+        });
+        let error = told(&Digest::of(b""), error);
+        assert_eq!(TaskError::storing("it", &error).code, "STORAGE_FULL");
     }
 }

@@ -3,7 +3,8 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use dual16_quant::memory::MemoryBudget;
-use dual16_telemetry::ops::Observed;
+use dual16_rpc::{Address, Connection};
+use dual16_telemetry::{ops::Observed, trace::traceparent};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time,
@@ -19,7 +20,6 @@ use crate::{
     child::Health,
     compute,
     connect::{StartError, connect},
-    connection::{Address, Connection},
     heartbeat::Heartbeat,
     lease_loop::{LeaseLoop, RELEASE_LIMIT},
     leases::LeaseTable,
@@ -30,8 +30,8 @@ use crate::{
     quantize_runner::QuantizeRunner,
     report::Reporter,
     runner::TaskRunner,
+    specs::Specs,
     task::TaskContext,
-    transfer::{FULL_PATIENCE, Transfer},
 };
 
 #[cfg(target_os = "linux")]
@@ -78,11 +78,12 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         cache_bytes,
         ..
     } = options;
-    let address =
-        Address::new(&server, &credentials).map_err(|reason| StartError::InvalidServer {
+    let address = Address::new(&server, &credentials, traceparent).map_err(|error| {
+        StartError::InvalidServer {
             server: server.clone(),
-            reason,
-        })?;
+            reason: error.to_string(),
+        }
+    })?;
     let cache = BlobCache::open(&cache_dir, cache_bytes).map_err(|source| StartError::Cache {
         dir: cache_dir,
         source,
@@ -90,9 +91,9 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
     let task_memory = options.memory_limit.for_tasks();
     let (runner, health) = runner(to_run, &cache).map_err(StartError::Threads)?;
 
-    let connection = Connection::new(&address);
     let link = Arc::new(Link::new(&server));
-    let limits = connect(&connection, &link, &server, options.connect_timeout).await?;
+    let mut connection = Connection::new(&address, Arc::clone(&link) as _);
+    let limits = connect(&mut connection, &server, options.connect_timeout).await?;
 
     let leases = Arc::new(LeaseTable::default());
     let heartbeat = Heartbeat::start(
@@ -102,28 +103,22 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         Arc::clone(&link),
     )
     .map_err(StartError::Threads)?;
-    let transfer = Transfer {
-        client: connection.blobs(),
-        chunk_bytes: limits.chunk_bytes,
-        link: Arc::clone(&link),
-        full_patience: FULL_PATIENCE,
-    };
     let metrics = Arc::new(Metrics::new(slots.get()));
     let store = Arc::new(BlobStore::new(
         Arc::clone(&cache),
-        transfer,
+        connection.clone(),
         Arc::clone(&metrics),
     ));
     let reporter = Arc::new(Reporter {
-        client: connection.worker(),
+        connection: connection.clone(),
         worker: name.clone(),
         inline_bytes: limits.inline_bytes,
         store: Arc::clone(&store),
-        link: Arc::clone(&link),
     });
     let context = Arc::new(TaskContext {
         runner: Arc::clone(&runner),
         store,
+        specs: Specs::new(connection.clone()),
         reporter: Arc::clone(&reporter),
         metrics: Arc::clone(&metrics),
     });

@@ -9,13 +9,11 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use dual16_proto::{blob::DurableFile, v1::Artifact};
+use dual16_proto::v1::Artifact;
+use dual16_rpc::blob::DurableFile;
 use tempfile::NamedTempFile;
 
-use super::{
-    ApiError, Client, Moved,
-    download::{DownloadError, Wanted},
-};
+use super::{ApiError, Client, Moved};
 
 /// A file that a fetch has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,18 +80,7 @@ impl Client {
         };
         let temporary = temporary_in(out).map_err(failed)?;
         let sink = DurableFile::new(temporary.reopen().map_err(failed)?);
-        let wanted = Wanted {
-            name: &artifact.name,
-            digest: &artifact.digest,
-            size: artifact.size,
-        };
-        let sink = self
-            .download(wanted, sink, moved)
-            .await
-            .map_err(|error| match error {
-                DownloadError::Api(error) => error,
-                DownloadError::Sink(source) => failed(source),
-            })?;
+        let sink = self.download(artifact, path, sink, moved).await?;
         tokio::task::spawn_blocking(move || sink.sync())
             .await
             .unwrap_or_else(|stopped| Err(io::Error::other(stopped)))

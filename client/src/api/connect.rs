@@ -1,40 +1,41 @@
-//! Opening a connection and the shape of a unary call.
+//! Opening a connection, and the shape of a unary call.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use dual16_proto::{
-    blob::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES},
-    credentials::{AuthorizedChannel, Credentials},
-    v1::{
-        GetInfoRequest, GetInfoResponse, blob_service_client::BlobServiceClient,
-        info_service_client::InfoServiceClient, job_service_client::JobServiceClient,
-    },
+use dual16_proto::v1::{GetInfoRequest, GetInfoResponse};
+use dual16_rpc::{
+    Address, AddressError, CallError, Connection, ContactError, Delays, Policy, Retrying,
+    credentials::{Credentials, explain},
+    is_transient,
 };
-use dual16_telemetry::trace;
-use tonic::{
-    Code, Request, Response, Status,
-    service::interceptor::InterceptedService,
-    transport::{Endpoint, Uri},
-};
+use dual16_telemetry::trace::traceparent;
+use tonic::{Response, Status};
 
-use super::{
-    ApiError, RetryPolicy, Retrying,
-    retry::{Outage, may_have_arrived, root_message},
-};
-
-/// A unary call that has not answered by then is tried again.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// A dead connection (no FIN, no RST) is noticed within the sum of these two.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A list of jobs repeats the names of all their files, so it can outgrow tonic's 4 MiB.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
+use super::ApiError;
 
 type OnRetry = Arc<dyn Fn(&Retrying<'_>) + Send + Sync>;
+
+/// Waiting times of one outage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Total time without an answer after which a call fails.
+    pub give_up_after: Duration,
+    /// First pause; each further one is twice as long.
+    pub first_delay: Duration,
+    /// Longest pause.
+    pub max_delay: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// 60 s in all, pauses from 100 ms to 5 s.
+    fn default() -> Self {
+        Self {
+            give_up_after: Duration::from_secs(60),
+            first_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(5),
+        }
+    }
+}
 
 /// How to reach a server.
 #[derive(Clone)]
@@ -75,22 +76,41 @@ impl fmt::Debug for ConnectOptions {
     }
 }
 
-/// A connection to a server. Cheap to clone; clones share the connection.
-#[derive(Clone)]
-pub struct Client {
-    channel: AuthorizedChannel,
-    url: Arc<str>,
-    pub(super) retry: RetryPolicy,
-    pub(super) on_retry: OnRetry,
+/// What a client does about a server that goes away: it gives up in the end.
+struct Patience {
+    retry: RetryPolicy,
+    on_retry: OnRetry,
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for Patience {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("url", &self.url)
-            .field("retry", &self.retry)
-            .finish_non_exhaustive()
+        self.retry.fmt(f)
     }
+}
+
+impl Policy for Patience {
+    fn patience(&self, status: &Status) -> Option<Duration> {
+        let borne = is_transient(status) && explain(status).is_none();
+        borne.then_some(self.retry.give_up_after)
+    }
+
+    fn delays(&self) -> Delays {
+        Delays {
+            first: self.retry.first_delay,
+            longest: self.retry.max_delay,
+        }
+    }
+
+    fn retrying(&self, retrying: &Retrying<'_>) {
+        (self.on_retry)(retrying);
+    }
+}
+
+/// A connection to a server. Cheap to clone; clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(super) connection: Connection,
+    url: Arc<str>,
 }
 
 impl Client {
@@ -101,43 +121,47 @@ impl Client {
     /// [`ApiError::Tls`] when the two sides do not trust each other, [`ApiError::Unreachable`] when nothing answered in time,
     /// [`ApiError::NotDual16`] when something else did.
     pub async fn connect(options: ConnectOptions) -> Result<Self, ApiError> {
-        let (url, endpoint) = endpoint(&options.url)?;
-        let (endpoint, bearer) = options.credentials.apply(endpoint)?;
-        let client = Self {
-            channel: InterceptedService::new(endpoint.connect_lazy(), bearer),
-            url: url.into(),
+        let ConnectOptions {
+            url,
+            credentials,
+            connect_within,
+            retry,
+            on_retry,
+        } = options;
+        let address = Address::new(&url, &credentials, traceparent);
+        let address = address.map_err(|error| match error {
+            AddressError::Url(reason) => ApiError::InvalidUrl { url, reason },
+            AddressError::Credentials(error) => error.into(),
+        })?;
+        let url = address.url();
+        // An outage while starting ends in an error soon enough; it needs no running commentary.
+        let starting = Patience {
             retry: RetryPolicy {
-                give_up_after: options.connect_within,
+                give_up_after: Duration::MAX,
                 max_delay: Duration::from_millis(500),
-                ..options.retry.clone()
+                ..retry.clone()
             },
-            // An outage while starting ends in an error soon enough; it needs no running commentary.
             on_retry: Arc::new(|_| {}),
         };
-        let began = Instant::now();
-        let info = tokio::time::timeout(options.connect_within, client.info()).await;
-        match info {
-            Ok(Ok(_)) => Ok(Self {
-                retry: options.retry,
-                on_retry: options.on_retry,
-                ..client
-            }),
-            Ok(Err(ApiError::Refused {
-                code: Code::Unimplemented | Code::Unknown,
-                message,
-                ..
-            })) => Err(ApiError::NotDual16 {
-                url: client.url.to_string(),
-                message,
-            }),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(ApiError::Unreachable {
-                url: client.url.to_string(),
+        let mut connection = Connection::new(&address, Arc::new(starting));
+        let contact = connection.first_contact(Some(connect_within)).await;
+        contact.map_err(|error| match error {
+            ContactError::Unreachable { waited, last } => ApiError::Unreachable {
+                url: url.to_owned(),
                 call: "GetInfo",
-                waited: began.elapsed(),
-                last: client.first_error().await,
-            }),
-        }
+                waited,
+                last,
+            },
+            ContactError::NotDual16(status) => ApiError::NotDual16 {
+                url: url.to_owned(),
+                message: status.message().to_owned(),
+            },
+            ContactError::Refused(status) => ApiError::refused("GetInfo", url, &status),
+        })?;
+        Ok(Self {
+            connection: connection.with_policy(Arc::new(Patience { retry, on_retry })),
+            url: url.into(),
+        })
     }
 
     /// The server's URL.
@@ -150,139 +174,29 @@ impl Client {
     /// # Errors
     /// As every call: [`ApiError::Unreachable`] or [`ApiError::Refused`].
     pub async fn info(&self) -> Result<GetInfoResponse, ApiError> {
-        self.unary("GetInfo", GetInfoRequest {}, |channel, request| async move {
-            InfoServiceClient::new(channel).get_info(request).await
-        })
-        .await
+        let service = self.connection.info();
+        let call = self.call("GetInfo", service, GetInfoRequest {}, {
+            |mut info, request| async move { info.get_info(request).await }
+        });
+        call.await
     }
 
-    pub(super) fn jobs(&self) -> JobServiceClient<AuthorizedChannel> {
-        JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
-    }
-
-    pub(super) fn blobs(&self) -> BlobServiceClient<AuthorizedChannel> {
-        BlobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
-    }
-
-    /// One request, one answer; tried again while the server is away.
-    pub(super) async fn unary<Q, A, F>(
+    /// One request to a service, one answer; tried again while the server is away.
+    pub(super) async fn call<S: Clone, Q: Clone, A, F>(
         &self,
         call: &'static str,
+        service: S,
         message: Q,
-        send: impl Fn(AuthorizedChannel, Request<Q>) -> F,
+        send: impl Fn(S, Q) -> F,
     ) -> Result<A, ApiError>
     where
-        Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        self.unary_once(call, message, send)
-            .await
-            .map_err(|(error, _)| error)
+        let answer = self.connection.call(call, service, message, send);
+        answer.await.map_err(|error| self.failed(error))
     }
 
-    /// As [`unary`](Self::unary), for a call that cannot be done twice. With an error comes whether
-    /// an earlier try may have arrived: then a refusal can be that of work already done.
-    pub(super) async fn unary_once<Q, A, F>(
-        &self,
-        call: &'static str,
-        message: Q,
-        send: impl Fn(AuthorizedChannel, Request<Q>) -> F,
-    ) -> Result<A, (ApiError, bool)>
-    where
-        Q: Clone,
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        let mut outage = Outage::new(self, call);
-        let mut arrived = false;
-        loop {
-            let mut request = traced(message.clone());
-            request.set_timeout(CALL_TIMEOUT);
-            match send(self.channel.clone(), request).await {
-                Ok(response) => return Ok(response.into_inner()),
-                Err(status) => {
-                    let paused = outage.pause(&status).await;
-                    paused.map_err(|error| (error, arrived))?;
-                    arrived |= may_have_arrived(&status);
-                }
-            }
-        }
-    }
-
-    /// Why nothing can be reached, for a message; asks once more because a timeout tells nothing.
-    async fn first_error(&self) -> String {
-        let mut request = Request::new(GetInfoRequest {});
-        let brief = Duration::from_millis(200);
-        request.set_timeout(brief);
-        let mut client = InfoServiceClient::new(self.channel.clone());
-        match tokio::time::timeout(brief, client.get_info(request)).await {
-            Ok(Err(status)) => root_message(&status),
-            _ => "no answer".to_owned(),
-        }
-    }
-}
-
-/// A request that continues the trace of the current span.
-pub(super) fn traced<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let parent = trace::traceparent().and_then(|parent| parent.parse().ok());
-    if let Some(parent) = parent {
-        request.metadata_mut().insert(trace::TRACEPARENT, parent);
-    }
-    request
-}
-
-fn endpoint(given: &str) -> Result<(String, Endpoint), ApiError> {
-    let invalid = |reason: &str| ApiError::InvalidUrl {
-        url: given.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let url = match given.contains("://") {
-        true => given.to_owned(),
-        false => format!("http://{given}"),
-    };
-    let uri: Uri = url
-        .parse()
-        .map_err(|error: tonic::codegen::http::uri::InvalidUri| invalid(&error.to_string()))?;
-    match uri.scheme_str() {
-        Some("http" | "https") => {}
-        _ => return Err(invalid("the scheme must be http or https")),
-    }
-    if uri.host().is_none_or(str::is_empty) {
-        return Err(invalid("it names no host"));
-    }
-    if uri.port_u16().is_none() {
-        return Err(invalid("it names no port"));
-    }
-    let endpoint = Endpoint::from(uri)
-        .connect_timeout(Duration::from_secs(2))
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES)
-        .tcp_nodelay(true);
-    Ok((url, endpoint))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_completed_and_checked() {
-        assert_eq!(endpoint("host:7016").unwrap().0, "http://host:7016");
-        assert_eq!(
-            endpoint("http://[::1]:7016").unwrap().0,
-            "http://[::1]:7016"
-        );
-        assert_eq!(endpoint("https://host:1").unwrap().0, "https://host:1");
-        for bad in ["http://host", "ftp://host:1", "", "http://:7016", "a b:1"] {
-            let error = endpoint(bad).unwrap_err();
-            assert!(
-                matches!(error, ApiError::InvalidUrl { .. }),
-                "{bad}: {error}"
-            );
-        }
+    pub(super) fn failed(&self, error: CallError) -> ApiError {
+        ApiError::of_call(&self.url, error)
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use dual16_proto::credentials::CredentialsError;
+use dual16_rpc::{
+    CallError,
+    credentials::{CredentialsError, explain},
+    made_here, reason,
+};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -153,8 +157,29 @@ impl ApiError {
         reason.to_owned()
     }
 
-    /// Reads a final (not retried) status of `call`.
-    pub fn refused(call: &'static str, status: &Status) -> Self {
+    /// What the failure of a call to the server at `url` means.
+    pub(super) fn of_call(url: &str, error: CallError) -> Self {
+        let CallError { call, status, .. } = error;
+        match error.waited {
+            // Nobody was there, or only somebody who asked to come back later.
+            Some(waited) if made_here(&status) || status.code() == Code::Unavailable => {
+                Self::Unreachable {
+                    url: url.to_owned(),
+                    call,
+                    waited,
+                    last: reason(&status),
+                }
+            }
+            _ => Self::refused(call, url, &status),
+        }
+    }
+
+    /// Reads a final status of `call` to the server at `url`.
+    pub fn refused(call: &'static str, url: &str, status: &Status) -> Self {
+        if let Some(message) = explain(status) {
+            let url = url.to_owned();
+            return Self::Tls { url, message };
+        }
         let details = status.get_error_details();
         let fields = details
             .bad_request()
@@ -248,7 +273,7 @@ mod tests {
         details.add_bad_request_violation("spec.calibration", "is empty");
         let status = Status::with_error_details(Code::InvalidArgument, "bad job", details);
 
-        let error = ApiError::refused("CreateJob", &status);
+        let error = ApiError::refused("CreateJob", "http://h:1", &status);
 
         assert_eq!(error.code(), Some(Code::InvalidArgument));
         assert_eq!(

@@ -4,9 +4,8 @@ use std::{fmt, str::FromStr};
 
 use dual16_proto::v1::{
     CancelJobRequest, CreateJobRequest, DeleteJobRequest, GetJobRequest, Job, JobState,
-    ListJobsRequest, RetryJobRequest, job_service_client::JobServiceClient,
+    ListJobsRequest, RetryJobRequest,
 };
-
 use tonic::Code;
 
 use super::{ApiError, Client};
@@ -55,10 +54,11 @@ impl Client {
     /// Queues a job, or only checks it (`validate_only`). Give a `request_id`: only then is a call
     /// that was repeated after an outage sure to queue one job.
     pub async fn create_job(&self, request: CreateJobRequest) -> Result<Job, ApiError> {
-        self.unary("CreateJob", request, |channel, request| async move {
-            JobServiceClient::new(channel).create_job(request).await
-        })
-        .await
+        let jobs = self.connection.jobs();
+        let call = self.call("CreateJob", jobs, request, {
+            |mut jobs, request| async move { jobs.create_job(request).await }
+        });
+        call.await
     }
 
     /// The job as it stands.
@@ -66,11 +66,11 @@ impl Client {
         let request = GetJobRequest {
             name: name.to_string(),
         };
-        self.unary("GetJob", request, |_, request| {
-            let mut jobs = self.jobs();
-            async move { jobs.get_job(request).await }
-        })
-        .await
+        let jobs = self.connection.jobs();
+        let call = self.call("GetJob", jobs, request, {
+            |mut jobs, request| async move { jobs.get_job(request).await }
+        });
+        call.await
     }
 
     /// Up to `limit` jobs, newest first, following page tokens; no `states` = all.
@@ -85,12 +85,11 @@ impl Client {
                 page_token,
                 states: states.iter().map(|state| i32::from(*state)).collect(),
             };
-            let page = self
-                .unary("ListJobs", request, |_, request| {
-                    let mut jobs = self.jobs();
-                    async move { jobs.list_jobs(request).await }
-                })
-                .await?;
+            let service = self.connection.jobs();
+            let call = self.call("ListJobs", service, request, {
+                |mut jobs, request| async move { jobs.list_jobs(request).await }
+            });
+            let page = call.await?;
             jobs.extend(page.jobs);
             page_token = page.next_page_token;
             if page_token.is_empty() {
@@ -106,11 +105,11 @@ impl Client {
         let request = CancelJobRequest {
             name: name.to_string(),
         };
-        self.unary("CancelJob", request, |_, request| {
-            let mut jobs = self.jobs();
-            async move { jobs.cancel_job(request).await }
-        })
-        .await
+        let jobs = self.connection.jobs();
+        let call = self.call("CancelJob", jobs, request, {
+            |mut jobs, request| async move { jobs.cancel_job(request).await }
+        });
+        call.await
     }
 
     /// Queues the failed tasks of a FAILED or CANCELLED job again; what succeeded is kept. When the
@@ -119,20 +118,22 @@ impl Client {
         let request = RetryJobRequest {
             name: name.to_string(),
         };
-        let retried = self.unary_once("RetryJob", request, |_, request| {
-            let mut jobs = self.jobs();
-            async move { jobs.retry_job(request).await }
+        let jobs = self.connection.jobs();
+        let retried = self.connection.call("RetryJob", jobs, request, {
+            |mut jobs, request| async move { jobs.retry_job(request).await }
         });
         match retried.await {
             Ok(job) => Ok(job),
-            Err((refused, true)) if refused.code() == Some(Code::FailedPrecondition) => {
+            Err(refused)
+                if refused.repeated && refused.status.code() == Code::FailedPrecondition =>
+            {
                 let job = self.get_job(name).await?;
                 match job.state() {
                     JobState::Pending | JobState::Running => Ok(job),
-                    _ => Err(refused),
+                    _ => Err(self.failed(refused)),
                 }
             }
-            Err((error, _)) => Err(error),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
@@ -142,14 +143,14 @@ impl Client {
         let request = DeleteJobRequest {
             name: name.to_string(),
         };
-        let deleted = self.unary_once("DeleteJob", request, |_, request| {
-            let mut jobs = self.jobs();
-            async move { jobs.delete_job(request).await }
+        let jobs = self.connection.jobs();
+        let deleted = self.connection.call("DeleteJob", jobs, request, {
+            |mut jobs, request| async move { jobs.delete_job(request).await }
         });
         match deleted.await {
             Ok(_) => Ok(()),
-            Err((gone, true)) if gone.code() == Some(Code::NotFound) => Ok(()),
-            Err((error, _)) => Err(error),
+            Err(gone) if gone.repeated && gone.status.code() == Code::NotFound => Ok(()),
+            Err(error) => Err(self.failed(error)),
         }
     }
 }

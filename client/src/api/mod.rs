@@ -9,18 +9,13 @@ mod connect;
 mod download;
 mod error;
 mod jobs;
-mod retry;
 mod upload;
 mod watch;
 
 pub use artifacts::Fetched;
-pub use connect::{Client, ConnectOptions};
+pub use connect::{Client, ConnectOptions, RetryPolicy};
+pub use dual16_rpc::{Moved, Retrying};
 pub use error::{ApiError, Violation};
 pub use jobs::JobName;
-pub use retry::{RetryPolicy, Retrying};
 pub use upload::SourceBlob;
 pub use watch::Watch;
-
-/// Told how many bytes of a transfer have moved; negative when an interrupted transfer goes back
-/// to what the other side kept.
-pub type Moved<'a> = &'a (dyn Fn(i64) + Send + Sync);

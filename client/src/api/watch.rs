@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use dual16_proto::v1::{JobEvent, JobState, WatchJobRequest, event_detail::Detail};
+use dual16_rpc::Retry;
 use tonic::{Status, Streaming};
 
-use super::{ApiError, Client, JobName, connect::traced, retry::Outage};
+use super::{ApiError, Client, JobName};
 
 /// A stream that lived this long was served, though it may have brought nothing: a job can be silent
 /// for hours. A shorter one may be the sign of a server that dies of every call.
@@ -21,7 +22,7 @@ pub struct Watch {
     stream: Option<Streaming<JobEvent>>,
     /// Since when there is that stream.
     established: Option<Instant>,
-    outage: Outage,
+    outage: Retry,
     /// The newest state said that the job has ended.
     ended: bool,
 }
@@ -35,7 +36,7 @@ impl Client {
             last: after,
             stream: None,
             established: None,
-            outage: Outage::new(self, "WatchJob"),
+            outage: self.connection.retry("WatchJob"),
             ended: false,
         }
     }
@@ -60,10 +61,10 @@ impl Watch {
                 }
                 Ok(None) if self.ended || self.has_ended().await? => return Ok(None),
                 Ok(None) => {
-                    self.lost(&Status::unavailable("the stream ended early"))
+                    self.lost(Status::unavailable("the stream ended early"))
                         .await?
                 }
-                Err(status) => self.lost(&status).await?,
+                Err(status) => self.lost(status).await?,
             }
         }
     }
@@ -76,7 +77,7 @@ impl Watch {
                     name: self.name.to_string(),
                     after_sequence: self.last,
                 };
-                let response = self.client.jobs().watch_job(traced(request)).await?;
+                let response = self.client.connection.jobs().watch_job(request).await?;
                 self.established = Some(Instant::now());
                 self.stream.insert(response.into_inner())
             }
@@ -84,13 +85,14 @@ impl Watch {
         stream.message().await
     }
 
-    async fn lost(&mut self, status: &Status) -> Result<(), ApiError> {
+    async fn lost(&mut self, status: Status) -> Result<(), ApiError> {
         self.stream = None;
         let established = self.established.take();
         if established.is_some_and(|since| since.elapsed() >= SERVED) {
             self.outage.over();
         }
-        self.outage.pause(status).await
+        let paused = self.outage.pause(status).await;
+        paused.map_err(|error| self.client.failed(error))
     }
 
     /// A watch that began after the last event never sees the state change: ask.

@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use clap_complete::Shell;
-use dual16_proto::{
-    credentials::{ClientIdentity, Credentials, CredentialsError, TokenSource},
-    v1::JobState,
-};
+use dual16_proto::v1::JobState;
+use dual16_rpc::credentials::{ClientIdentity, Credentials, CredentialsError, TokenSource};
 use terminal_size::{Width, terminal_size};
 
 use super::{

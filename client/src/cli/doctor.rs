@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dual16_proto::credentials::Credentials;
+use dual16_rpc::credentials::Credentials;
 
 use super::{
     Context, DoctorArgs, OutputFormat,

@@ -5,7 +5,7 @@
 use std::num::NonZeroUsize;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use dual16_proto::credentials::Credentials;
+use dual16_rpc::{credentials::Credentials, made_here, reason};
 
 use super::{Context, GlobalArgs};
 use crate::{
@@ -213,17 +213,14 @@ pub(super) async fn connect(
 }
 
 fn tell(retrying: &Retrying<'_>, progress: &Progress) {
-    let left = retrying
-        .give_up_after
-        .saturating_sub(retrying.elapsed)
-        .as_secs();
-    let (what, next) = match retrying.answered {
-        true => ("the server asks to come back later", "trying again"),
-        false => ("lost the server", "reconnecting"),
+    let left = retrying.left.as_secs();
+    let (what, next) = match made_here(retrying.status) {
+        true => ("lost the server", "reconnecting"),
+        false => ("the server asks to come back later", "trying again"),
     };
+    let (call, why) = (retrying.call, reason(retrying.status));
     progress.warning(&format!(
-        "{what} ({}: {}); {next}, giving up in {left} s",
-        retrying.call, retrying.message
+        "{what} ({call}: {why}); {next}, giving up in {left} s"
     ));
 }
 

@@ -1,12 +1,12 @@
 //! A few bytes to the server and back: what every file of a job has to survive.
 
-use std::{io::Write as _, time::Instant};
+use std::time::Instant;
 
-use dual16_proto::digest::Digest;
+use dual16_proto::v1::Artifact;
 use rand::RngExt as _;
 
 use super::{Finding, network::millis};
-use crate::api::{Client, SourceBlob};
+use crate::api::{ApiError, Client, SourceBlob};
 
 /// Enough to be more than one packet, little enough to be forgotten on the server's disk.
 const BYTES: usize = 64 << 10;
@@ -32,28 +32,29 @@ pub(super) async fn round_trip(client: &Client) -> Finding {
 async fn try_round_trip(client: &Client) -> Result<(), String> {
     let mut bytes = vec![0; BYTES];
     rand::rng().fill(&mut bytes[..]);
-    let digest = Digest::of(&bytes).to_string();
-    let here = |error: std::io::Error| format!("this machine's temporary folder: {error}");
-    let mut file = tempfile::NamedTempFile::new().map_err(here)?;
-    file.write_all(&bytes).map_err(here)?;
+    let name = "the doctor's bytes";
+    let said = |step: &'static str| move |error: ApiError| format!("{step}: {error}");
+    let sent = client.upload_bytes(name, bytes.clone()).await;
+    let sent = sent.map_err(said("upload"))?;
     let blob = SourceBlob {
-        path: file.path().to_owned(),
-        digest,
-        size: BYTES as u64,
+        path: name.into(),
+        digest: sent.digest.clone(),
+        size: sent.size,
     };
-    let said = |step: &'static str| move |error: crate::api::ApiError| format!("{step}: {error}");
-    client
-        .upload(&blob, &|_| {})
-        .await
-        .map_err(said("upload"))?;
-    let missing = client.find_missing(std::slice::from_ref(&blob)).await;
+    let missing = client.find_missing(&[blob]).await;
     if !missing.map_err(said("look-up"))?.is_empty() {
         return Err("the server took the upload and does not have it".to_owned());
     }
+    let back = Artifact {
+        name: sent.name,
+        digest: sent.digest,
+        size: sent.size,
+    };
     let back = client
-        .read_blob("the doctor's bytes", &blob.digest, blob.size)
-        .await;
-    match back.map_err(said("download"))? == bytes {
+        .read_artifact(&back)
+        .await
+        .map_err(said("download"))?;
+    match back == bytes {
         true => Ok(()),
         false => Err("other bytes came back than were sent".to_owned()),
     }

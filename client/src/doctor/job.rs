@@ -1,20 +1,14 @@
 //! A job as small as a job can be: one Linear, one batch, in layer mode, made here. It shows that
 //! the server takes jobs and that a worker does them.
 
-use std::{
-    io::Write as _,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use dual16_proto::{
-    digest::Digest,
-    v1::{CreateJobRequest, InputFile, Job, JobSpec, JobState, LayerModel, job_spec::Model},
-};
+use dual16_proto::v1::{CreateJobRequest, Job, JobSpec, JobState, LayerModel, job_spec::Model};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{Finding, network::millis};
-use crate::api::{ApiError, Client, JobName, SourceBlob};
+use crate::api::{ApiError, Client, JobName};
 
 const DRY_RUN: &str = "dry run";
 const JOB: &str = "job";
@@ -144,32 +138,18 @@ async fn upload(client: &Client) -> Result<JobSpec, String> {
     let input: Vec<f32> = (0..16).map(|i| (i as f32 - 7.5) / 8.0).collect();
     let weights = safetensors(&[("doctor.weight", &[4, 8], &weight)]);
     let batch = safetensors(&[("doctor", &[2, 8], &input)]);
-    let weights = upload_file(client, "weights.safetensors", &weights).await?;
-    let batch = upload_file(client, "calib/000.safetensors", &batch).await?;
+    let upload = async |name, bytes| {
+        let sent = client.upload_bytes(name, bytes).await;
+        sent.map_err(|error| format!("upload of {name}: {error}"))
+    };
+    let weights = upload("weights.safetensors", weights).await?;
+    let batch = upload("calib/000.safetensors", batch).await?;
     Ok(JobSpec {
         model: Some(Model::Layers(LayerModel {
             weights: Some(weights),
         })),
         calibration: vec![batch],
         ..JobSpec::default()
-    })
-}
-
-async fn upload_file(client: &Client, name: &str, bytes: &[u8]) -> Result<InputFile, String> {
-    let here = |error: std::io::Error| format!("this machine's temporary folder: {error}");
-    let mut file = tempfile::NamedTempFile::new().map_err(here)?;
-    file.write_all(bytes).map_err(here)?;
-    let blob = SourceBlob {
-        path: file.path().to_owned(),
-        digest: Digest::of(bytes).to_string(),
-        size: bytes.len() as u64,
-    };
-    let sent = client.upload(&blob, &|_| {}).await;
-    sent.map_err(|error| format!("upload of {name}: {error}"))?;
-    Ok(InputFile {
-        name: name.to_owned(),
-        digest: blob.digest,
-        size: blob.size,
     })
 }
 

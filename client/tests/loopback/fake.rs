@@ -33,8 +33,6 @@ pub(crate) struct State {
     pub(crate) end_watch_after: Option<usize>,
     /// The next watches bring nothing, and break after so long.
     pub(crate) silences: VecDeque<Duration>,
-    /// What is kept of an upload is lost once it was asked for.
-    pub(crate) lose_next_part: bool,
     /// The next RetryJob and DeleteJob do their work, but the answer is lost.
     pub(crate) lose_next_answer: bool,
     pub(crate) deleted: bool,
@@ -192,9 +190,6 @@ impl BlobService for Shared {
         let complete = state.blobs.get(&digest);
         let kept = complete.or(state.partial.get(&digest)).map_or(0, Vec::len);
         let complete = complete.is_some();
-        if std::mem::take(&mut state.lose_next_part) {
-            state.partial.remove(&digest);
-        }
         Ok(Response::new(QueryUploadResponse {
             committed: kept as u64,
             complete,

@@ -79,50 +79,6 @@ async fn a_cut_upload_goes_on_from_what_was_kept() {
 }
 
 #[tokio::test]
-async fn garbage_that_was_kept_costs_a_new_beginning_and_no_failure() {
-    let fake = Fake::start().await;
-    let client = connect(&fake.url(), Duration::from_secs(10)).await;
-    let folder = tempfile::tempdir().unwrap();
-    let contents = bytes((2 << 20) + 17);
-    // Less than the blob, all of it, and more than there is.
-    for garbage in [1 << 20, contents.len(), contents.len() + 1] {
-        let blob = blob(&folder.path().join("model.onnx"), &contents);
-        let kept = vec![7; garbage];
-        fake.state().partial.insert(blob.digest.clone(), kept);
-        let moved = Mutex::new(0i64);
-
-        client
-            .upload(&blob, &|bytes| *moved.lock().unwrap() += bytes)
-            .await
-            .unwrap();
-
-        let mut state = fake.state();
-        assert_eq!(state.blobs.remove(&blob.digest).unwrap(), contents);
-        let uploads = std::mem::take(&mut state.uploads);
-        assert_eq!(uploads.last(), Some(&0), "{uploads:?}");
-        assert!(uploads.len() <= 2, "{uploads:?}");
-        assert_eq!(*moved.lock().unwrap(), contents.len() as i64);
-    }
-}
-
-#[tokio::test]
-async fn an_upload_whose_kept_part_is_lost_meanwhile_begins_anew() {
-    let fake = Fake::start().await;
-    let client = connect(&fake.url(), Duration::from_secs(10)).await;
-    let folder = tempfile::tempdir().unwrap();
-    let contents = bytes((2 << 20) + 17);
-    let blob = blob(&folder.path().join("model.onnx"), &contents);
-    let kept = contents[..1 << 20].to_vec();
-    fake.state().partial.insert(blob.digest.clone(), kept);
-    fake.state().lose_next_part = true;
-
-    client.upload(&blob, &|_| {}).await.unwrap();
-
-    assert_eq!(fake.state().blobs[&blob.digest], contents);
-    assert_eq!(fake.state().uploads, [1 << 20, 0]);
-}
-
-#[tokio::test]
 async fn an_empty_file_is_a_blob_too_and_known_blobs_are_not_sent() {
     let fake = Fake::start().await;
     let client = connect(&fake.url(), Duration::from_secs(10)).await;

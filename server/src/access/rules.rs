@@ -69,6 +69,7 @@ pub const RULES: &[Rule] = &[
     rule("/dual16.v1.BlobService/QueryUpload", ANY_ROLE, Trace::No),
     rule("/dual16.v1.BlobService/Download", ANY_ROLE, Trace::No),
     rule("/dual16.v1.WorkerService/Lease", WORKERS, Trace::No),
+    rule("/dual16.v1.WorkerService/GetJobSpec", WORKERS, Trace::No),
     rule("/dual16.v1.WorkerService/Heartbeat", WORKERS, Trace::No),
     rule("/dual16.v1.WorkerService/Complete", WORKERS, Trace::Work),
     rule("/dual16.v1.WorkerService/Fail", WORKERS, Trace::Work),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dual16_proto::blob::{CHUNK_BYTES, WriteBehind, read_ahead};
+use dual16_rpc::blob::{CHUNK_BYTES, WriteBehind, read_ahead};
 use tokio::sync::OwnedMutexGuard;
 use tonic::async_trait;
 

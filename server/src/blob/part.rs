@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dual16_proto::blob::{Consume, DurableFile, Hashed};
+use dual16_rpc::blob::{Consume, DurableFile, Hashed};
 use sha2::{Digest as _, Sha256};
 
 use super::{

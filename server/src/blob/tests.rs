@@ -2,7 +2,7 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use dual16_proto::blob::CHUNK_BYTES;
+use dual16_rpc::blob::CHUNK_BYTES;
 
 use super::*;
 

@@ -75,6 +75,7 @@ impl Machine {
             owner,
             display_name,
             spec_digest,
+            spec: None,
             request_id,
             trace,
             created: now,

@@ -1,5 +1,7 @@
 //! The job itself: what is stored of it besides its tasks, events and spec.
 
+use dual16_proto::v1::JobSpec;
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::{JobId, TaskName};
@@ -37,6 +39,9 @@ pub struct Job {
     pub display_name: String,
     /// Digest of the encoded spec.
     pub spec_digest: Digest,
+    /// What every lease needs of the spec; `None` in what an older server wrote.
+    #[serde(default)]
+    pub spec: Option<SpecFacts>,
     /// The request that made it.
     pub request_id: Option<String>,
     /// W3C traceparent of the call that made it, for its tasks to continue.
@@ -61,6 +66,24 @@ impl Job {
     /// The task's name among all jobs.
     pub fn task_name(&self, task: super::TaskId) -> TaskName {
         TaskName { job: self.id, task }
+    }
+}
+
+/// What is known of a spec without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecFacts {
+    /// Bytes of the encoded spec.
+    pub bytes: u64,
+    /// The job's own deadline, from its start; 0 = none.
+    pub deadline_seconds: u64,
+}
+
+impl From<&JobSpec> for SpecFacts {
+    fn from(spec: &JobSpec) -> Self {
+        Self {
+            bytes: spec.encoded_len() as u64,
+            deadline_seconds: spec.deadline_seconds,
+        }
     }
 }
 

@@ -291,6 +291,16 @@ pub(super) fn leases(
     })
 }
 
+/// The lease of a task whose job's spec is asked for.
+pub(super) fn spec_lease(
+    limits: &Limits,
+    request: &v1::GetJobSpecRequest,
+) -> Result<LeaseRef, ApiError> {
+    check(limits, |checker| {
+        checker.required_lease(request.lease.as_ref())
+    })
+}
+
 /// The states to list, each once; empty = all.
 pub(super) fn states(limits: &Limits, states: &[i32]) -> Result<Vec<State>, ApiError> {
     check(limits, |checker| {

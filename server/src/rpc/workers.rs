@@ -76,6 +76,18 @@ impl WorkerService for WorkerApi {
         }))
     }
 
+    async fn get_job_spec(
+        &self,
+        request: Request<v1::GetJobSpecRequest>,
+    ) -> Result<Response<v1::GetJobSpecResponse>, Status> {
+        let lease = validate::spec_lease(&self.0.limits, request.get_ref())?;
+        let spec = self
+            .0
+            .store(move |store, _| store.leased_spec(lease))
+            .await?;
+        Ok(Response::new(v1::GetJobSpecResponse { spec: Some(spec) }))
+    }
+
     async fn heartbeat(
         &self,
         request: Request<v1::HeartbeatRequest>,
@@ -232,14 +244,13 @@ impl WorkerApi {
     async fn lease_message(&self, leased: LeasedTask) -> Result<v1::Lease, ApiError> {
         let LeasedTask {
             job,
-            spec,
             task,
             grant,
             payload,
             mut inputs,
         } = leased;
-        let room = Limits::len(self.0.limits.lease_bytes).saturating_sub(spec.encoded_len());
-        self.spill(&mut inputs, room).await?;
+        self.spill(&mut inputs, Limits::len(self.0.limits.lease_bytes))
+            .await?;
         let (kind, index) = match task.slot {
             Slot::Map(index) => (v1::TaskKind::Map, index),
             Slot::Reduce => (v1::TaskKind::Reduce, 0),
@@ -249,7 +260,9 @@ impl WorkerApi {
         let expected = stage.map_or(0, |stage| stage.seconds);
         let seconds = expected.saturating_mul(limits.task_estimates);
         let deadline = Duration::from_secs(seconds.max(limits.task_seconds).min(LONGEST_SECONDS));
-        let own = Some(spec.deadline_seconds).filter(|seconds| *seconds > 0);
+        let spec = job.spec;
+        let own = spec.map(|spec| spec.deadline_seconds);
+        let own = own.filter(|seconds| *seconds > 0);
         let job_deadline = own.zip(job.started).map(|(seconds, started)| {
             let end = started.after(Duration::from_secs(seconds.min(LONGEST_SECONDS)));
             end.since(self.0.clock.now()).unwrap_or_default()
@@ -264,8 +277,8 @@ impl WorkerApi {
             index,
             payload: Some(payload),
             inputs,
-            spec: Some(spec),
             spec_digest: job.spec_digest.to_string(),
+            spec_size: spec.map_or(0, |spec| spec.bytes),
             input_limits: Some((&self.0.limits).into()),
             deadline: prost_types::Duration::try_from(deadline).ok(),
             job_deadline: job_deadline.and_then(|left| prost_types::Duration::try_from(left).ok()),

@@ -154,6 +154,15 @@ impl<E: Engine> RecordStore<E> {
         &self,
         verb: impl FnOnce(&mut Writer<'_, E>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.write_then(verb, |_, outcome| outcome)
+    }
+
+    /// As [`RecordStore::write`], and reads on without the lock before it waits for the disk.
+    pub(super) fn write_then<T, U>(
+        &self,
+        verb: impl FnOnce(&mut Writer<'_, E>) -> Result<T, StoreError>,
+        then: impl FnOnce(&Reader<'_, Staged<E>>, T) -> U,
+    ) -> Result<U, StoreError> {
         let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         let engine = engine.as_ref().ok_or(StoreError::Closed)?;
         let outcome = {
@@ -167,6 +176,7 @@ impl<E: Engine> RecordStore<E> {
                 changes: Changes::default(),
             })
         };
+        let outcome = outcome.map(|outcome| then(&Reader::new(engine), outcome));
         self.commit.settle(|| engine.sync())?;
         outcome
     }

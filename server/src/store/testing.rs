@@ -22,7 +22,7 @@ use crate::{
 /// What happens around the work of an engine; nothing, unless said otherwise.
 pub(crate) trait Hooks: Send + Sync + 'static {
     /// Before a key is read.
-    fn reading(&self) {}
+    fn reading(&self, _key: &[u8]) {}
 
     /// Before a batch is applied, and after it.
     fn committing(&self) {}
@@ -50,7 +50,7 @@ impl<H> Deref for Hooked<H> {
 
 impl<H: Hooks> Records for Hooked<H> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.hooks.reading();
+        self.hooks.reading(key);
         self.records.get(key)
     }
 

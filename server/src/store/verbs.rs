@@ -21,7 +21,7 @@ use crate::{
     clock::Timestamp,
     digest::Digest,
     job::{
-        BlobRef, Completion, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal,
+        BlobRef, Completion, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal, Task,
         TaskEvent,
     },
     principal::Principal,
@@ -64,7 +64,8 @@ impl<E: Engine> Store for RecordStore<E> {
             }
             writer.admit_job(&new.owner, &new.blobs)?;
             put_spec(&mut batch, new.id, spec)?;
-            let step = writer.config.machine.create(new, now);
+            let mut step = writer.config.machine.create(new, now);
+            step.job.spec = Some(spec.into());
             let job = writer.apply(step, batch)?;
             let job = StoredJob {
                 job,
@@ -90,7 +91,18 @@ impl<E: Engine> Store for RecordStore<E> {
     }
 
     fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
-        self.write_at(now, |writer, now| writer.claim(claim, now))
+        self.claim_tasks(claim, now)
+    }
+
+    fn leased_spec(&self, lease: LeaseRef) -> Result<v1::JobSpec, StoreError> {
+        self.read(|reader| {
+            let task = reader.task(lease.name)?;
+            let fence = task.as_ref().and_then(Task::grant).map(|grant| grant.fence);
+            if fence != Some(lease.fence) {
+                return Err(Refusal::LeaseLost(lease.name).into());
+            }
+            reader.spec(lease.name.job)
+        })
     }
 
     fn renew(

@@ -121,6 +121,14 @@ impl TestServer {
             .expect("a task")
     }
 
+    /// The spec of the job of a leased task.
+    pub(crate) async fn job_spec(&self, lease: &v1::Lease) -> Result<v1::JobSpec, Status> {
+        let lease = Some(lease_ref(lease));
+        let request = v1::GetJobSpecRequest { lease };
+        let answer = self.workers.clone().get_job_spec(request).await?;
+        Ok(answer.into_inner().spec.unwrap())
+    }
+
     pub(crate) async fn complete(&self, request: v1::CompleteRequest) -> Result<(), Status> {
         self.workers.clone().complete(request).await.map(|_| ())
     }

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dual16_proto::v1::JobSpec;
+
 use super::{
     ChildProgram, Shares,
     death::Ended,
@@ -51,6 +53,7 @@ enum Request {
     /// A place for a task of a job.
     Enlist {
         job: String,
+        spec: Arc<JobSpec>,
         reply: mpsc::SyncSender<io::Result<Running>>,
     },
     /// A job's process has read wrong bytes.
@@ -116,10 +119,11 @@ impl Keeper {
     ///
     /// # Errors
     /// The process cannot be started.
-    pub(super) fn enlist(&self, job: &str) -> io::Result<Running> {
+    pub(super) fn enlist(&self, job: &str, spec: &Arc<JobSpec>) -> io::Result<Running> {
         let (reply, answer) = mpsc::sync_channel(1);
         let request = Request::Enlist {
             job: job.to_owned(),
+            spec: Arc::clone(spec),
             reply,
         };
         let gone = || io::Error::new(io::ErrorKind::Interrupted, "the worker is stopping");
@@ -171,9 +175,9 @@ impl House {
         let mut due = Instant::now();
         let done = loop {
             match requests.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(Request::Enlist { job, reply }) => {
+                Ok(Request::Enlist { job, spec, reply }) => {
                     // A task that no longer waits leaves its place when the answer is dropped.
-                    let _ = reply.send(self.enlist(&job));
+                    let _ = reply.send(self.enlist(&job, &spec));
                 }
                 Ok(Request::Forget { job }) => {
                     if let Some(process) = self.current.remove(&job) {
@@ -208,14 +212,14 @@ impl House {
         }
     }
 
-    fn enlist(&mut self, job: &str) -> io::Result<Running> {
+    fn enlist(&mut self, job: &str, spec: &JobSpec) -> io::Result<Running> {
         if let Some(running) = self.current.get(job).and_then(Process::enlist) {
             return Ok(running);
         }
         let folder = tempfile::Builder::new()
             .prefix("process-")
             .tempdir_in(&self.folder)?;
-        let process = Process::start(&self.around, self.next, job, folder)?;
+        let process = Process::start(&self.around, self.next, job, spec, folder)?;
         self.next += 1;
         self.all.push(Arc::clone(&process));
         self.current.insert(job.to_owned(), Arc::clone(&process));

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dual16_proto::v1::JobSpec;
 use dual16_quant::memory::Kind;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tempfile::TempDir;
@@ -105,6 +106,7 @@ impl Process {
         around: &Arc<Surroundings>,
         id: u64,
         job: &str,
+        spec: &JobSpec,
         folder: TempDir,
     ) -> io::Result<Arc<Self>> {
         let (ours, theirs) = UnixStream::pair()?;
@@ -143,6 +145,7 @@ impl Process {
         let begin = Begin {
             threads: around.threads,
             memory: around.shares.limit(),
+            spec: spec.clone(),
         };
         process.send(order::Kind::Begin(begin));
         let name = |what: &str| thread::Builder::new().name(format!("dual16-{what}-{id}"));

@@ -5,11 +5,11 @@ use std::{
     collections::HashMap,
     io,
     path::Path,
-    sync::mpsc::RecvTimeoutError,
+    sync::{Arc, mpsc::RecvTimeoutError},
     time::{Duration, Instant},
 };
 
-use dual16_proto::v1::Lease;
+use dual16_proto::v1::{JobSpec, Lease};
 use dual16_quant::flow::{FileRef, KernelRun};
 
 use super::{
@@ -39,6 +39,7 @@ impl TaskRunner for ProcessRunner {
     fn run(
         &self,
         lease: &Lease,
+        spec: &Arc<JobSpec>,
         payload: &[u8],
         inputs: &[Vec<u8>],
         blobs: &dyn Blobs,
@@ -48,11 +49,14 @@ impl TaskRunner for ProcessRunner {
         if let Some(error) = deadline.passed(None) {
             return Err(error);
         }
-        let running = self.keeper.enlist(job_of(&lease.task)).map_err(|error| {
-            TaskError::io(format!(
-                "no process for the job's tasks can be started: {error}"
-            ))
-        })?;
+        let running = self
+            .keeper
+            .enlist(job_of(&lease.task), spec)
+            .map_err(|error| {
+                TaskError::io(format!(
+                    "no process for the job's tasks can be started: {error}"
+                ))
+            })?;
         let run = Run {
             task: running.task,
             slot: running.slot,

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use dual16_proto::v1::JobSpec;
 use dual16_quant::{
     flow::KernelRun,
     memory::{Held, Kind, Lender, MemoryBudget},
@@ -67,7 +68,12 @@ fn run() -> io::Result<()> {
     let places = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut from = BufReader::new(socket.try_clone()?);
     let begin = wire::read::<Order>(&mut from)?.and_then(|order| order.kind);
-    let Some(order::Kind::Begin(Begin { threads, memory })) = begin else {
+    let Some(order::Kind::Begin(Begin {
+        threads,
+        memory,
+        spec,
+    })) = begin
+    else {
         return Err(io::ErrorKind::InvalidData.into());
     };
     let threads = usize::try_from(threads).ok().and_then(NonZeroUsize::new);
@@ -80,6 +86,7 @@ fn run() -> io::Result<()> {
     });
     let reports = Arc::clone(&line);
     spans::hand_on(Arc::new(move |kind| reports.send(kind)));
+    let spec = Arc::new(spec);
     let budget = MemoryBudget::lent(Arc::clone(&line) as Arc<dyn Lender>);
     let runner = Arc::new(QuantizeRunner::new(budget));
     let mut tasks: HashMap<u64, Arc<AtomicBool>> = HashMap::new();
@@ -92,6 +99,7 @@ fn run() -> io::Result<()> {
                 tasks.insert(run.task, Arc::clone(&cancelled));
                 let task = Task {
                     id: run.task,
+                    spec: Arc::clone(&spec),
                     line: Arc::clone(&line),
                     cancelled,
                 };
@@ -219,6 +227,7 @@ fn share(kind: Kind, bytes: u64) -> Share {
 #[derive(Debug)]
 struct Task {
     id: u64,
+    spec: Arc<JobSpec>,
     line: Arc<Line>,
     cancelled: Arc<AtomicBool>,
 }
@@ -228,7 +237,10 @@ impl Task {
         spans::of_task(self.id);
         let told: place::Told = Arc::new(move |name: &str| slot.at(name));
         let done = place::within(told, || {
-            compute::guarded(|| runner.run(&run.lease, &run.payload, &run.inputs, self, self))
+            compute::guarded(|| {
+                let (payload, inputs) = (&run.payload, &run.inputs);
+                runner.run(&run.lease, &self.spec, payload, inputs, self, self)
+            })
         });
         let kind = match done {
             Ok(output) => done::Kind::Output(output.into()),

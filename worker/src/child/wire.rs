@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Write};
 
-use dual16_proto::v1::{EventDetail, Lease};
+use dual16_proto::v1::{EventDetail, JobSpec, Lease};
 use prost::{Message, Oneof};
 
 /// Worker to process.
@@ -43,6 +43,9 @@ pub(super) struct Begin {
     /// Bytes for all tasks of the worker.
     #[prost(uint64, optional, tag = "2")]
     pub(super) memory: Option<u64>,
+    /// Of the job whose tasks follow.
+    #[prost(message, required, tag = "3")]
+    pub(super) spec: JobSpec,
 }
 
 #[derive(Clone, PartialEq, Message)]

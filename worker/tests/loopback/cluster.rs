@@ -212,6 +212,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 /// What a scripted task sees.
 pub(crate) struct Task<'a> {
     pub(crate) lease: &'a Lease,
+    pub(crate) spec: &'a JobSpec,
     pub(crate) payload: &'a [u8],
     pub(crate) inputs: &'a [Vec<u8>],
     pub(crate) blobs: &'a dyn Blobs,
@@ -228,6 +229,7 @@ where
     fn run(
         &self,
         lease: &Lease,
+        spec: &Arc<JobSpec>,
         payload: &[u8],
         inputs: &[Vec<u8>],
         blobs: &dyn Blobs,
@@ -235,6 +237,7 @@ where
     ) -> Result<TaskOutput, TaskError> {
         (self.0)(Task {
             lease,
+            spec,
             payload,
             inputs,
             blobs,

@@ -27,7 +27,7 @@ fn spread(task: Task<'_>) -> Result<TaskOutput, TaskError> {
     match (task.lease.stage.as_str(), task.payload) {
         ("plan", []) => Ok(stage("spread", vec![vec![1; LARGE], vec![2], vec![3]])),
         ("spread", [first, ..]) => {
-            let Some(job_spec::Model::Onnx(onnx)) = task.lease.spec.clone().unwrap().model else {
+            let Some(job_spec::Model::Onnx(onnx)) = task.spec.model.clone() else {
                 panic!("the spec has no ONNX model");
             };
             let model = task.blobs.path(&onnx.model.unwrap().digest).map_err(io)?;

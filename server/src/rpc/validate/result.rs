@@ -126,7 +126,7 @@ pub(in crate::rpc) fn failure(
 type Blobs = Vec<(String, Digest)>;
 
 impl Checker<'_> {
-    fn required_lease(&mut self, lease: Option<&v1::LeaseRef>) -> Option<LeaseRef> {
+    pub(super) fn required_lease(&mut self, lease: Option<&v1::LeaseRef>) -> Option<LeaseRef> {
         let Some(lease) = lease else {
             self.reject(
                 "lease",

@@ -17,6 +17,7 @@ fn job(id: u8, owner: &str, ended: Option<u64>, bytes: u64) -> Job {
         owner: owner.parse().unwrap(),
         display_name: String::new(),
         spec_digest: Digest::of(b""),
+        spec: None,
         request_id: None,
         created: Timestamp::MIN,
         started: None,

@@ -1,3 +1,4 @@
+mod claims;
 mod damage;
 
 use std::{
@@ -63,7 +64,7 @@ impl Script {
 }
 
 impl Hooks for Script {
-    fn reading(&self) {
+    fn reading(&self, _key: &[u8]) {
         self.pass_gate();
     }
 

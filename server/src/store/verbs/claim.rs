@@ -1,7 +1,6 @@
-//! Claiming: the head of the queue, task by task, until the worker has enough.
-
-use dual16_proto::v1;
-use prost::Message as _;
+//! Claiming: the head of the queue, task by task, until the worker has enough. Granted under the lock
+//! of the writers; what a task reads, which for a reduce is what every map of its stage left, is read
+//! without it.
 
 use super::{
     Batch, Claim, Claimed, Engine, Order, StoreError, Writer,
@@ -9,53 +8,110 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    job::{Fence, Grant, JobId, LeaseId, Slot, Task, TaskEvent, TaskName, TaskState},
-    store::{LeasedTask, Records as _},
+    job::{Fence, Grant, Job, JobId, LeaseId, LeaseRef, Slot, Task, TaskEvent, TaskId, TaskState},
+    store::{LeasedTask, MAX_RECORD_BYTES, RecordStore, Records, records::reader::Reader},
 };
 
-impl<E: Engine> Writer<'_, E> {
-    pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
-        self.queue_due(now)?;
+/// A task that is a worker's, with what the grant itself read.
+struct Granted {
+    job: Job,
+    task: TaskId,
+    grant: Grant,
+}
+
+impl Granted {
+    fn lease(&self) -> LeaseRef {
+        LeaseRef {
+            name: self.job.task_name(self.task),
+            fence: self.grant.fence,
+        }
+    }
+}
+
+impl<E: Engine> RecordStore<E> {
+    /// As [`Store::claim`](crate::store::Store::claim).
+    pub(super) fn claim_tasks(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
         let mut claimed = Claimed::default();
+        loop {
+            let (read, more) = self.write_then(
+                |writer| {
+                    let now = writer.live.advance(now);
+                    writer.changes = std::mem::take(&mut claimed.changes);
+                    let granted = writer.grant_tasks(claim, now)?;
+                    claimed.changes = std::mem::take(&mut writer.changes);
+                    Ok((granted, writer.live.ready.total() > 0))
+                },
+                |reader, (granted, more)| {
+                    let granted = granted.into_iter();
+                    let read = granted.map(|task| (task.lease(), leased(reader, task)));
+                    (read.collect::<Vec<_>>(), more)
+                },
+            )?;
+            claimed.more = more;
+            let mut unreadable = Vec::new();
+            for (lease, task) in read {
+                match task {
+                    Ok(task) => claimed.tasks.push(task),
+                    Err(error) => unreadable.push((lease, error)),
+                }
+            }
+            if unreadable.is_empty() {
+                return Ok(claimed);
+            }
+            let changes = &mut claimed.changes;
+            claimed.more = self.write_at(now, |writer, now| {
+                writer.changes = std::mem::take(changes);
+                let taken = writer.take_back(&unreadable, now);
+                *changes = std::mem::take(&mut writer.changes);
+                taken.map(|()| writer.live.ready.total() > 0)
+            })?;
+            // What was granted beside it is the worker's; the next claim meets the error first.
+            if !claimed.tasks.is_empty() || !claimed.more {
+                return Ok(claimed);
+            }
+        }
+    }
+}
+
+impl<E: Engine> Writer<'_, E> {
+    /// Grants what is at the head of the queue.
+    fn grant_tasks(&mut self, claim: &Claim, now: Timestamp) -> Result<Vec<Granted>, StoreError> {
+        self.queue_due(now)?;
+        let mut granted = Vec::new();
         let mut budget = claim.max_bytes;
-        while claimed.tasks.len() < claim.max_tasks {
+        while granted.len() < claim.max_tasks {
             let Some(job) = self.live.ready.head() else {
                 break;
             };
-            match self.claim_of(job, claim, claimed.tasks.last(), budget, now) {
-                Ok(Some((leased, bytes))) => {
+            let room = (!granted.is_empty()).then_some(budget);
+            match self.grant_of(job, claim, room, now) {
+                Ok(Some((task, bytes))) => {
                     budget = budget.saturating_sub(bytes);
-                    claimed.tasks.push(leased);
+                    granted.push(task);
                 }
                 Ok(None) => break,
                 // At the head of the queue it would keep everything behind it from every worker.
-                Err(error) if error.concerns_one_job() => {
-                    tracing::error!(%error, %job, "a task cannot be leased: its job is set aside");
-                    self.live.ready.set_aside(job);
-                }
+                Err(error) if error.concerns_one_job() => self.set_aside(job, &error),
                 // What was granted before it is the worker's; the next claim meets the error first.
-                Err(error) if !claimed.tasks.is_empty() => {
+                Err(error) if !granted.is_empty() => {
                     tracing::error!(%error, "a claim ended early");
                     break;
                 }
                 Err(error) => return Err(error),
             }
         }
-        claimed.more = self.live.ready.total() > 0;
-        claimed.changes = std::mem::take(&mut self.changes);
-        Ok(claimed)
+        Ok(granted)
     }
 
-    /// Grants the first queued task of a job, with its size in bytes; none if it comes after a `previous`
-    /// one and is larger than `budget`.
-    fn claim_of(
+    /// Grants the first queued task of a job, with the bytes that it may read; none if that is more
+    /// than there is `room` for.
+    fn grant_of(
         &mut self,
         job: JobId,
         claim: &Claim,
-        previous: Option<&LeasedTask>,
-        budget: usize,
+        room: Option<usize>,
         now: Timestamp,
-    ) -> Result<Option<(LeasedTask, usize)>, StoreError> {
+    ) -> Result<Option<(Granted, usize)>, StoreError> {
         let queue = Table::Queue.of_job(job);
         let head = self.reader.records.scan(queue, Order::Ascending, 1)?;
         let (key, _) = head
@@ -63,78 +119,105 @@ impl<E: Engine> Writer<'_, E> {
             .ok_or_else(|| StoreError::Corrupt(format!("a queued task of {job} is missing")))?;
         let name = keys::parse_task(key)
             .ok_or_else(|| StoreError::Corrupt("a queue key names no task".into()))?;
-        // The tasks at the head are mostly of one job: its spec is read once.
-        let spec = match previous {
-            Some(previous) if previous.job.id == name.job => previous.spec.clone(),
-            _ => self.reader.spec(name.job)?,
-        };
         let task = self.reader.task(name)?;
         let task = task.ok_or_else(|| StoreError::Corrupt(format!("{name} has no record")))?;
-        let leased = self.prepare(name, &task, claim, spec, now)?;
-        let bytes = size(&leased);
-        if previous.is_some() && bytes > budget {
+        let job = self.reader.job(name.job)?;
+        let bytes = most_bytes(&job, name.task);
+        if room.is_some_and(|room| bytes > room) {
             return Ok(None);
         }
-        Ok(Some((self.grant(task, leased, now)?, bytes)))
-    }
-
-    /// Reads what the worker would be given; nothing is granted yet.
-    fn prepare(
-        &self,
-        name: TaskName,
-        task: &Task,
-        claim: &Claim,
-        spec: v1::JobSpec,
-        now: Timestamp,
-    ) -> Result<LeasedTask, StoreError> {
-        let job = self.reader.job(name.job)?;
-        let fence = Fence {
-            lease: LeaseId::generate(),
-            attempt: task.attempt.saturating_add(1),
-        };
-        let grant = Grant {
-            fence,
-            worker: claim.worker.clone(),
-            deadline: now.after(claim.ttl),
-        };
-        let inputs = match name.task.slot {
-            Slot::Map(_) => Vec::new(),
-            Slot::Reduce => self.reader.map_results(&job, name.task.stage)?,
-        };
-        let payload = self.reader.payload(name)?;
-        Ok(LeasedTask {
-            job,
-            spec,
-            task: name.task,
-            grant,
-            payload,
-            inputs,
-        })
+        Ok(Some((self.grant(job, task, claim, now)?, bytes)))
     }
 
     fn grant(
         &mut self,
+        job: Job,
         task: Task,
-        leased: LeasedTask,
+        claim: &Claim,
         now: Timestamp,
-    ) -> Result<LeasedTask, StoreError> {
+    ) -> Result<Granted, StoreError> {
+        let grant = Grant {
+            fence: Fence {
+                lease: LeaseId::generate(),
+                attempt: task.attempt.saturating_add(1),
+            },
+            worker: claim.worker.clone(),
+            deadline: now.after(claim.ttl),
+        };
         // That it is in the queue says that its backoff is over, also where the clock was set back since.
         let now = match task.state {
             TaskState::Waiting { until } => now.max(until),
             _ => now,
         };
-        let event = TaskEvent::Claim(leased.grant.clone());
-        let step = self.config.machine.on_task(leased.job, task, event, now)?;
+        let id = task.id;
+        let event = TaskEvent::Claim(grant.clone());
+        let step = self.config.machine.on_task(job, task, event, now)?;
         let job = self.apply(step, Batch::default())?;
-        Ok(LeasedTask { job, ..leased })
+        Ok(Granted {
+            job,
+            task: id,
+            grant,
+        })
+    }
+
+    /// Takes back tasks that were granted and cannot be read. Their job is looked at no more, unless
+    /// it has lost them meanwhile: then it was ended or deleted, and they were about to go anyway.
+    fn take_back(
+        &mut self,
+        unreadable: &[(LeaseRef, StoreError)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut failed = Ok(());
+        for (lease, error) in unreadable {
+            match self.task_event(*lease, TaskEvent::Release(lease.fence), now) {
+                Err(StoreError::Refused(_)) => continue,
+                released => released?,
+            }
+            if error.concerns_one_job() {
+                self.set_aside(lease.name.job, error);
+            } else {
+                failed = Err(StoreError::Failed(error.to_string()));
+            }
+        }
+        failed
+    }
+
+    fn set_aside(&mut self, job: JobId, error: &StoreError) {
+        tracing::error!(%error, %job, "a task cannot be leased: its job is set aside");
+        self.live.ready.set_aside(job);
     }
 }
 
-fn size(leased: &LeasedTask) -> usize {
-    let inputs: usize = leased
-        .inputs
-        .iter()
-        .map(|input| input.encoded_len() + 8)
-        .sum();
-    leased.spec.encoded_len() + leased.payload.encoded_len() + inputs
+/// What the records of a task can have at most: nobody knows before they are read.
+fn most_bytes(job: &Job, task: TaskId) -> usize {
+    let stage = job.stages.get(task.stage as usize);
+    let inputs = match task.slot {
+        Slot::Map(_) => 0,
+        Slot::Reduce => stage.map_or(0, |stage| stage.maps as usize),
+    };
+    inputs.saturating_add(1).saturating_mul(MAX_RECORD_BYTES)
+}
+
+/// Reads what the worker is given. The records of a leased task do not change; they go with their job.
+fn leased<R: Records>(reader: &Reader<'_, R>, granted: Granted) -> Result<LeasedTask, StoreError> {
+    let Granted {
+        mut job,
+        task,
+        grant,
+    } = granted;
+    if job.spec.is_none() {
+        job.spec = Some((&reader.spec(job.id)?).into());
+    }
+    let inputs = match task.slot {
+        Slot::Map(_) => Vec::new(),
+        Slot::Reduce => reader.map_results(&job, task.stage)?,
+    };
+    let payload = reader.payload(job.task_name(task))?;
+    Ok(LeasedTask {
+        job,
+        task,
+        grant,
+        payload,
+        inputs,
+    })
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::Consume;
-use crate::digest::Digest;
+use dual16_proto::digest::Digest;
 
 /// A writer and the SHA-256 of everything written to it.
 pub struct Hashed<W> {

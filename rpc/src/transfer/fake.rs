@@ -8,11 +8,10 @@ use std::{
 };
 
 use dual16_proto::{
-    credentials::Bearer,
+    digest::Digest,
     v1::{
         DownloadRequest, DownloadResponse, FindMissingRequest, FindMissingResponse,
         QueryUploadRequest, QueryUploadResponse, UploadRequest, UploadResponse,
-        blob_service_client::BlobServiceClient,
         blob_service_server::{BlobService, BlobServiceServer},
     },
 };
@@ -20,11 +19,13 @@ use tokio::net::TcpListener;
 use tokio_stream::Stream;
 use tonic::{
     Code, Request, Response, Status, Streaming,
-    transport::{Endpoint, Server, server::TcpIncoming},
+    transport::{Server, server::TcpIncoming},
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{digest::Digest, link::Link, transfer::Transfer};
+use crate::{
+    Address, Connection, Delays, Policy, Retrying, credentials::Credentials, is_transient,
+};
 
 /// Size of the pieces that uploads and downloads move in these tests.
 pub(crate) const CHUNK: usize = 1000;
@@ -42,6 +43,8 @@ pub(crate) enum Fault {
     Corrupt,
     /// There is no room for an upload.
     Full,
+    /// What was kept of an upload is gone when it goes on.
+    Lost,
 }
 
 /// What the service holds and has seen.
@@ -67,8 +70,8 @@ pub(crate) struct FakeBlobs {
 }
 
 impl FakeBlobs {
-    /// Serves `blob` for downloads; the transfer is connected to it.
-    pub(crate) async fn serve(blob: Vec<u8>, fault: Fault) -> (Self, Transfer) {
+    /// Serves `blob` for downloads; the connection is to it.
+    pub(crate) async fn serve(blob: Vec<u8>, fault: Fault) -> (Self, Connection) {
         let fake = Self {
             blob: Arc::new(blob),
             fault,
@@ -78,17 +81,33 @@ impl FakeBlobs {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Server::builder().add_service(BlobServiceServer::new(fake.clone()));
         tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener)));
-        let transfer = Transfer {
-            client: BlobServiceClient::with_interceptor(
-                Endpoint::from_shared(url.clone()).unwrap().connect_lazy(),
-                Bearer::none(),
-            ),
-            chunk_bytes: CHUNK,
-            link: Arc::new(Link::new(&url)),
-            full_patience: Duration::from_millis(300),
-        };
-        (fake, transfer)
+        let address = Address::new(&url, &Credentials::default(), || None).unwrap();
+        let mut connection = Connection::new(&address, Arc::new(Brief));
+        connection.chunk_bytes = CHUNK;
+        (fake, connection)
     }
+}
+
+/// Bears an absence for long, and a full server for a moment.
+#[derive(Debug)]
+struct Brief;
+
+impl Policy for Brief {
+    fn patience(&self, status: &Status) -> Option<Duration> {
+        let full = status.code() == Code::ResourceExhausted;
+        let borne = Duration::from_millis(if full { 50 } else { 60_000 });
+        is_transient(status).then_some(borne)
+    }
+
+    fn delays(&self) -> Delays {
+        let first = Duration::from_millis(10);
+        Delays {
+            first,
+            longest: first,
+        }
+    }
+
+    fn retrying(&self, _: &Retrying<'_>) {}
 }
 
 #[tonic::async_trait]
@@ -97,15 +116,9 @@ impl BlobService for FakeBlobs {
 
     async fn find_missing(
         &self,
-        request: Request<FindMissingRequest>,
+        _: Request<FindMissingRequest>,
     ) -> Result<Response<FindMissingResponse>, Status> {
-        let complete = self.seen.lock().unwrap().complete;
-        let missing = if complete {
-            Vec::new()
-        } else {
-            request.into_inner().digests
-        };
-        Ok(Response::new(FindMissingResponse { missing }))
+        Err(Status::unimplemented("nobody asks"))
     }
 
     async fn query_upload(
@@ -128,7 +141,7 @@ impl BlobService for FakeBlobs {
             self.seen.lock().unwrap().uploads.push(0);
             let mut details = ErrorDetails::new();
             details.set_error_info("QUOTA_EXCEEDED", "dual16", HashMap::new());
-            details.set_retry_info(Some(Duration::from_secs(1)));
+            details.set_retry_info(Some(Duration::from_millis(10)));
             let full = Code::ResourceExhausted;
             return Err(Status::with_error_details(full, "no room", details));
         }
@@ -137,6 +150,11 @@ impl BlobService for FakeBlobs {
             let mut seen = self.seen.lock().unwrap();
             if !message.digest.is_empty() {
                 size = message.size;
+                if matches!(self.fault, Fault::Lost) && message.offset > 0 {
+                    seen.uploads.push(message.offset);
+                    seen.kept.clear();
+                    return Err(Status::out_of_range("less is kept"));
+                }
                 seen.uploads.push(message.offset);
                 seen.named = message.digest;
                 seen.kept.truncate(message.offset as usize);
@@ -169,7 +187,7 @@ impl BlobService for FakeBlobs {
             .to_vec();
         let mut broken = false;
         match self.fault {
-            Fault::None | Fault::Full => {}
+            Fault::None | Fault::Full | Fault::Lost => {}
             Fault::Break(limit) => {
                 broken = rest.len() > limit;
                 rest.truncate(limit);
