@@ -36,9 +36,9 @@ impl Answer {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.left = data,
                     Err(trailers) => {
-                        trailers
-                            .trailers_ref()
-                            .map(|headers| self.call.ends(headers));
+                        if let Some(headers) = trailers.trailers_ref() {
+                            self.call.ends(headers);
+                        }
                         return Poll::Ready(Some(Ok(trailers)));
                     }
                 },
