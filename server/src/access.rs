@@ -1,15 +1,14 @@
-//! Who may call what: one layer before every service, deny by default.
+//! Who calls, and whether it may: deny by default.
 //!
 //! A caller proves who it is by a bearer token or by its client certificate ([`tokens`]); what its
-//! roles allow is a table of every RPC ([`rules`]), and an RPC that is not in the table is refused.
-//! What the layer found out goes on as the [`Scope`] in the request's extensions: a handler that
-//! wants it cannot be reached without the layer. What a job is, is not known here.
+//! roles allow is the table of every method ([`policy`](crate::policy)). What was found out goes on as
+//! the [`Scope`] in the request's extensions: a handler that wants it cannot be reached without. What a
+//! job is, is not known here.
 
 pub(crate) mod audit;
 mod caller;
-mod layer;
+mod guard;
 mod options;
-pub mod rules;
 mod scope;
 pub mod secret;
 pub mod tokens;
@@ -18,10 +17,7 @@ pub use self::{
     caller::{Caller, Role, Roles},
     options::{AccessOptions, Exposed},
 };
-pub(crate) use self::{
-    layer::{AccessLayer, Guard},
-    scope::Scope,
-};
+pub(crate) use self::{guard::Guard, scope::Scope};
 
 /// Why a call is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,9 +43,9 @@ pub enum Denied {
         /// The roles of which one would do.
         needed: String,
     },
-    /// An RPC that no rule speaks of.
-    #[error("no caller may call this: the server has no rule for it")]
-    NoRule,
+    /// What is no method of the API.
+    #[error("this server has no such method")]
+    NoMethod,
 }
 
 impl Denied {
@@ -60,7 +56,7 @@ impl Denied {
             Self::UnknownToken => "TOKEN_UNKNOWN",
             Self::ExpiredToken => "TOKEN_EXPIRED",
             Self::Role { .. } => "ROLE_MISSING",
-            Self::NoRule => "NO_RULE",
+            Self::NoMethod => "METHOD_UNKNOWN",
         }
     }
 
@@ -68,7 +64,7 @@ impl Denied {
     pub(crate) fn unauthenticated(&self) -> bool {
         match self {
             Self::NoCredentials | Self::UnknownToken | Self::ExpiredToken => true,
-            Self::Role { .. } | Self::NoRule => false,
+            Self::Role { .. } | Self::NoMethod => false,
         }
     }
 }

@@ -8,21 +8,22 @@ mod checked;
 mod gc;
 mod local;
 mod part;
+mod pieces;
 mod room;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio_stream::Stream;
 use tonic::async_trait;
 
+pub(crate) use self::room::{Reservation, Room};
 pub use self::{
     checked::Scrubbed,
     gc::{Swept, Unreferenced},
     local::LocalBlobs,
-    room::{NoRoom, Reservation, Room},
 };
 use crate::digest::Digest;
 
@@ -64,9 +65,8 @@ pub trait BlobStore: Send + Sync + 'static {
         self.begin_within(digest, size, offset, Duration::MAX).await
     }
 
-    /// Size of the blob and its bytes from `offset` on, in pieces of
-    /// [`CHUNK_BYTES`](dual16_rpc::blob::CHUNK_BYTES) at most. The channel is bounded: a slow
-    /// reader slows down the reading.
+    /// Size of the blob and its bytes from `offset` on, in small pieces. Each is read when it is asked
+    /// for: a reader that takes nothing costs nothing.
     async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError>;
 
     /// Damaged blobs that were found since the start.
@@ -74,12 +74,11 @@ pub trait BlobStore: Send + Sync + 'static {
 }
 
 /// A download.
-#[derive(Debug)]
 pub struct BlobReader {
     /// Size of the whole blob in bytes.
     pub size: u64,
     /// The bytes, until the end or an error.
-    pub chunks: mpsc::Receiver<Result<Bytes, BlobError>>,
+    pub pieces: Pin<Box<dyn Stream<Item = Result<Bytes, BlobError>> + Send>>,
 }
 
 /// An upload under way. Dropping it keeps what was written, for another to go on from; what
@@ -157,6 +156,18 @@ pub enum BlobError {
     /// The disk is full.
     #[error("no space is left for blobs")]
     StorageFull,
+    /// The limit of all blobs is met.
+    #[error(
+        "{used} bytes of blobs are stored, {asked} more would exceed the limit of {max}: delete jobs, and wait for their files to go"
+    )]
+    NoRoom {
+        /// Bytes that the upload would add.
+        asked: u64,
+        /// Bytes there are, those of uploads under way included.
+        used: u64,
+        /// The limit.
+        max: u64,
+    },
     /// The disk failed.
     #[error("the blob storage failed: {0}")]
     Io(std::io::Error),
@@ -165,10 +176,12 @@ pub enum BlobError {
 impl BlobError {
     /// The same call may succeed later.
     pub fn retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::StorageFull | Self::Io(_) | Self::Incomplete { .. } | Self::Busy(_)
-        )
+        match self {
+            Self::StorageFull | Self::Io(_) | Self::Incomplete { .. } | Self::Busy(_) => true,
+            // What is too much for an empty store is so for ever.
+            Self::NoRoom { asked, max, .. } => asked <= max,
+            _ => false,
+        }
     }
 }
 

@@ -8,28 +8,31 @@
 //! - [`store`]: durable state behind one trait of domain verbs; memory and sled
 //! - [`blob`]: content-addressed bytes on disk
 //! - `metrics`, `observer`: what it measures, and what its ops port shows
-//! - `rpc`: the gRPC services, thin: validation, waiting, streaming, errors
-//! - `places`: what a call holds, until nobody works for it any more
+//! - `listener`, `tls`: connections, plain or TLS; `reload`: files that are read again when they change
+//! - `rpc`: the perimeter before the services, with its table in [`policy`]; the services, thin: validation,
+//!   waiting, streaming, errors
+//! - `permits`: what a call holds, until nobody works for it any more
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
 //! - [`access`]: who may call what, and the audit log; [`principal`]: who owns a job
 //! - [`upkeep`]: expiry, retention, collection of blobs; `quarantine`: workers that get nothing for a while
+//! - `disk`: the volume, and what is kept on it for the store
 //! - [`offline`]: check, repair, export and import of a data directory
-//! - `accept`, `tls`: connections, plain or TLS; `reload`: files that are read again when they change
 //! - [`cli`], [`config`], [`limits`]: commands, flags, variables and every limit; [`clock`]: time, injected
 
-mod accept;
 pub mod access;
 pub mod blob;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
+mod disk;
 pub mod job;
 pub mod limits;
+mod listener;
 mod metrics;
 mod observer;
 pub mod offline;
-mod places;
+mod permits;
 pub mod principal;
 mod quarantine;
 mod reload;
@@ -48,4 +51,5 @@ pub mod fuzzing {
 }
 
 pub use dual16_proto::digest;
+pub use rpc::policy;
 pub use server::{RunningServer, ServerOptions, StartError, start};

@@ -20,7 +20,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-pub(crate) use self::calls::CallMetrics;
+pub(crate) use self::calls::{CallMetrics, MeasuredCall};
 use self::stages::StageTimes;
 use crate::{
     clock::Timestamp,

@@ -3,7 +3,7 @@
 //! client's local mode start it in process.
 
 pub(crate) mod data_dir;
-mod gate;
+mod protection;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -14,32 +14,29 @@ use dual16_proto::v1::{
 use dual16_rpc::blob::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES};
 use dual16_telemetry::ops::Observed;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use self::{data_dir::DataDir, gate::Gate};
+use self::{data_dir::DataDir, protection::Protection};
 use crate::{
-    accept,
-    access::{AccessLayer, AccessOptions, Exposed, audit::Audit, tokens::TokensError},
+    access::{AccessOptions, Exposed, audit::Audit, tokens::TokensError},
     blob::Room,
     clock::{Clock, SystemClock},
     job::{Backoff, Machine},
     limits::{LimitError, Limits},
+    listener,
     metrics::Metrics,
     observer::Observer,
+    policy::{CHECK_BYTES, Mismatch, Policies},
     reload::Reloader,
-    rpc::{Admission, App, BlobApi, CHECK_BYTES, Envelope, InfoApi, JobApi, WorkerApi},
+    rpc::{App, BlobApi, InfoApi, JobApi, Perimeter, WorkerApi},
     store::{Quota, StoreConfig, StoreError},
     tls::TlsError,
     upkeep::{self, Keeping},
     wake::Wakeups,
 };
 
-/// A connection that answers no ping within the two is dead, and its uploads are free again.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last write of the store may take at shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -157,6 +154,9 @@ pub enum StartError {
     /// The listener is not usable.
     #[error("listener: {0}")]
     Listener(std::io::Error),
+    /// A method was forgotten in the table of policies.
+    #[error(transparent)]
+    Policy(#[from] Mismatch),
     /// The API's own description is not usable.
     #[error("reflection: {0}")]
     Reflection(tonic_reflection::server::Error),
@@ -178,7 +178,7 @@ fn remedy(error: &StoreError) -> &'static str {
 pub struct RunningServer {
     addr: SocketAddr,
     app: Arc<App>,
-    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    serving: JoinHandle<()>,
     upkeep: Vec<JoinHandle<()>>,
     reloader: Reloader,
     audit: Arc<Audit>,
@@ -195,7 +195,7 @@ pub async fn start(
 ) -> Result<RunningServer, StartError> {
     let ServerOptions {
         data,
-        limits,
+        mut limits,
         lease_ttl,
         keeping,
         backoff,
@@ -206,7 +206,8 @@ pub async fn start(
     limits.check()?;
     let addr = listener.local_addr().map_err(StartError::Listener)?;
     access.check_exposure(addr)?;
-    let gate = Gate::open(access, Arc::clone(&clock))?;
+    let policies = Policies::new()?;
+    let protection = Protection::open(access, Arc::clone(&clock))?;
     let config = StoreConfig {
         machine: Machine {
             max_attempts: Limits::count(limits.attempts).max(1),
@@ -222,6 +223,9 @@ pub async fn start(
     let (now, time) = (clock.now(), Arc::clone(&clock));
     let opening = tokio::task::spawn_blocking(move || {
         let data = DataDir::lock(data)?;
+        if limits.stored_bytes == 0 {
+            limits.stored_bytes = data.share_of_blobs()?;
+        }
         let blobs = data.open_blobs()?;
         let store = data.open_store(config, now, lease_ttl, &blobs)?;
         // The grace begins when the server can listen, however long it took to open the store.
@@ -230,9 +234,9 @@ pub async fn start(
             path: data.path().join("store"),
             source,
         })?;
-        Ok::<_, StartError>((data, store, blobs))
+        Ok::<_, StartError>((data, store, blobs, limits))
     });
-    let (data, store, blobs) = opening
+    let (data, store, blobs, limits) = opening
         .await
         .map_err(|stopped| StartError::Listener(std::io::Error::other(stopped)))??;
     let app = Arc::new(App {
@@ -242,7 +246,7 @@ pub async fn start(
         lease_ttl,
         wakeups: Arc::new(Wakeups::default()),
         quarantine: Arc::default(),
-        room: Room::new(limits.stored_bytes),
+        room: Room::new(limits.stored_bytes, data.disk().clone()),
         metrics: Metrics::new(),
         watchers: Arc::new(Semaphore::new(
             Limits::len(limits.watchers).min(Semaphore::MAX_PERMITS),
@@ -250,12 +254,12 @@ pub async fn start(
         limits,
         shutdown: CancellationToken::new(),
     });
-    let Gate {
-        layer,
+    let Protection {
+        guard,
         tls,
         reloader,
         audit,
-    } = gate;
+    } = protection;
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<JobServiceServer<JobApi>>().await;
     reporter.set_serving::<BlobServiceServer<BlobApi>>().await;
@@ -263,9 +267,18 @@ pub async fn start(
         .set_serving::<WorkerServiceServer<WorkerApi>>()
         .await;
     reporter.set_serving::<InfoServiceServer<InfoApi>>().await;
-    let incoming = accept::connections(listener, tls, &app.limits, app.shutdown.clone());
-    let serving = serve(&app, layer, health, incoming)?;
-    let upkeep = upkeep::start(&app, blobs, keeping, reporter);
+    let (metrics, routes) = (app.metrics.calls.clone(), routes(&app, health)?);
+    let perimeter = Perimeter::new(
+        policies,
+        guard,
+        Arc::clone(&audit),
+        metrics,
+        &app.limits,
+        routes,
+    );
+    let call = move |peer, request| perimeter.clone().call(peer, request);
+    let serving = listener::serve(listener, tls, &app.limits, call, app.shutdown.clone());
+    let upkeep = upkeep::start(&app, blobs, data.disk().clone(), keeping, reporter);
     tokio::spawn(reloader.clone().run(look_for_changes, app.shutdown.clone()));
     Ok(RunningServer {
         addr,
@@ -303,8 +316,7 @@ impl RunningServer {
     /// Returns if the server stops by itself, which only a failure makes it do.
     pub async fn stopped(&mut self) -> String {
         match (&mut self.serving).await {
-            Ok(Ok(())) => "the server stopped".into(),
-            Ok(Err(error)) => error.to_string(),
+            Ok(()) => "the server stopped".into(),
             Err(error) => error.to_string(),
         }
     }
@@ -319,7 +331,6 @@ impl RunningServer {
                 .await
                 .is_err()
         {
-            // A silent connection would keep tonic waiting for ever.
             tracing::warn!("connections were still open at the shutdown deadline");
         }
         self.upkeep.iter().for_each(JoinHandle::abort);
@@ -344,13 +355,8 @@ impl Drop for RunningServer {
     }
 }
 
-/// Serves every service on the connections of `incoming`, until the app's shutdown.
-fn serve(
-    app: &Arc<App>,
-    access: AccessLayer,
-    health: HealthServer<impl Health>,
-    incoming: ReceiverStream<std::io::Result<accept::Connection>>,
-) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, StartError> {
+/// Every service.
+fn routes(app: &Arc<App>, health: HealthServer<impl Health>) -> Result<Routes, StartError> {
     let max = Limits::len(app.limits.message_bytes);
     let jobs = JobServiceServer::new(JobApi(Arc::clone(app))).max_decoding_message_size(max);
     let blobs = BlobServiceServer::new(BlobApi(Arc::clone(app))).max_decoding_message_size(max);
@@ -372,28 +378,12 @@ fn serve(
         .max_decoding_message_size(REFLECTION_BYTES);
     let health = health.max_decoding_message_size(Limits::len(CHECK_BYTES));
 
-    let router = Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES)
-        .max_concurrent_streams(Limits::count(app.limits.connection_streams))
-        .http2_max_header_list_size(Envelope::transport_header_bytes(&app.limits))
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(app.metrics.calls.clone())
-        .layer(Envelope::new(&app.limits))
-        // Who is not let in gets no place that others wait for.
-        .layer(access)
-        .layer(Admission::new(&app.limits))
-        .add_service(health)
+    Ok(Routes::new(health)
         .add_service(reflection)
         .add_service(reflection_v1alpha)
         .add_service(jobs)
         .add_service(blobs)
         .add_service(workers)
-        .add_service(info);
-    let stop = app.shutdown.clone().cancelled_owned();
-    Ok(tokio::spawn(
-        router.serve_with_incoming_shutdown(incoming, stop),
-    ))
+        .add_service(info)
+        .prepare())
 }

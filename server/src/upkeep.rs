@@ -16,6 +16,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     blob::LocalBlobs,
     clock::Timestamp,
+    disk::Disk,
     rpc::{ApiError, App},
     store::{Changes, Retention, Store, StoreError},
 };
@@ -24,6 +25,9 @@ use crate::{
 const EXPIRY_TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Least and greatest time between two looks for what may go.
 const SWEEP_TICK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
+
+/// Between two looks at how full the disk is.
+const BALANCE_TICK: Duration = Duration::from_secs(1);
 
 /// Between two walks over all blobs.
 const SCRUB_PAUSE: Duration = Duration::from_secs(3600);
@@ -57,14 +61,36 @@ impl Default for Keeping {
 pub(crate) fn start(
     app: &Arc<App>,
     blobs: LocalBlobs,
+    disk: Disk,
     keeping: Keeping,
     health: HealthReporter,
 ) -> Vec<JoinHandle<()>> {
     vec![
+        tokio::spawn(balance(Arc::clone(app), disk)),
         tokio::spawn(expire_leases(Arc::clone(app), health)),
         tokio::spawn(scrub(Arc::clone(app), blobs.clone(), keeping)),
         tokio::spawn(collect(Arc::clone(app), blobs, keeping)),
     ]
+}
+
+/// Gives the reserve up when the disk is full, and makes it again.
+async fn balance(app: Arc<App>, disk: Disk) {
+    let mut tick = interval(BALANCE_TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while app
+        .shutdown
+        .run_until_cancelled(tick.tick())
+        .await
+        .is_some()
+    {
+        let disk = disk.clone();
+        match tokio::task::spawn_blocking(move || disk.balance()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the disk's reserve was not looked after"),
+            // The runtime is going away.
+            Err(_) => return,
+        }
+    }
 }
 
 /// Fails the attempts whose workers have fallen silent, and queues what has waited long enough.

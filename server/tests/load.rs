@@ -88,32 +88,6 @@ async fn a_call_waits_in_the_queue_and_one_that_never_ends_gives_up_its_place() 
 }
 
 #[tokio::test]
-async fn open_calls_are_counted_over_all_connections() {
-    let data = tempfile::tempdir().unwrap();
-    let limits = Limits {
-        open_calls: 2,
-        ..Limits::default()
-    };
-    let server = serve_with(data.path(), limits).await;
-    let hanging = [hang(&server), hang(&server)];
-    let mut refused = None;
-    until(&server, |answer| {
-        refused = answer.err();
-        refused.is_some()
-    })
-    .await;
-    let refused = refused.unwrap();
-    let (reason, details) = reason(&refused);
-    assert_eq!(
-        (refused.code(), reason.as_str()),
-        (Code::ResourceExhausted, "TOO_MANY_CALLS")
-    );
-    assert!(details.retry_info().is_some());
-    hanging.iter().for_each(tokio::task::JoinHandle::abort);
-    until(&server, |answer| answer.is_ok()).await;
-}
-
-#[tokio::test]
 async fn headers_far_beyond_the_limit_are_refused_by_the_transport_and_the_server_goes_on() {
     let data = tempfile::tempdir().unwrap();
     let limits = Limits {
@@ -162,43 +136,6 @@ async fn sent_unread(server: &TestServer, rpc: &str) -> u64 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{rpc} did not come to rest: {last} bytes sent");
-}
-
-#[tokio::test]
-async fn a_download_that_nobody_reads_holds_a_few_chunks_only() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve_with(data.path(), Limits::default()).await;
-    let chunk: Vec<u8> = vec![7; 1 << 20];
-    let blob: Vec<u8> = chunk.iter().copied().cycle().take(32 << 20).collect();
-    let digest = dual16_server::digest::Digest::of(&blob).to_string();
-    let pieces: Vec<_> = blob
-        .chunks(1 << 20)
-        .map(|data| v1::UploadRequest {
-            digest: digest.clone(),
-            size: blob.len() as u64,
-            offset: 0,
-            data: data.to_vec().into(),
-        })
-        .collect();
-    let upload = server
-        .blobs
-        .clone()
-        .upload(tokio_stream::iter(pieces))
-        .await;
-    upload.unwrap();
-
-    let channel = narrow(&server).await;
-    let mut reader = v1::blob_service_client::BlobServiceClient::new(channel);
-    let request = v1::DownloadRequest { digest, offset: 0 };
-    let mut stream = reader.download(request).await.unwrap().into_inner();
-    let sent = sent_unread(&server, "BlobService/Download").await;
-    assert!(sent <= 4 << 20, "{sent} bytes of {} in flight", blob.len());
-    // Whoever comes back to it gets all of it.
-    let mut read = 0;
-    while let Some(piece) = stream.next().await {
-        read += piece.unwrap().data.len();
-    }
-    assert_eq!(read, blob.len());
 }
 
 #[tokio::test]

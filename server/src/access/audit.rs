@@ -24,15 +24,15 @@ use tonic::{Code, codegen::http::HeaderMap};
 use uuid::Uuid;
 
 use self::{strangers::Strangers, writer::Writer};
-use super::{
-    rules::{Rule, Trace},
-    scope::Subject,
-};
+use super::scope::Subject;
 use crate::{
     clock::{Clock, Timestamp},
     principal::Principal,
     reload::Reload,
-    rpc::code_name,
+    rpc::{
+        code_name,
+        policy::{Audited, Policy},
+    },
 };
 
 /// Longest request id that is taken over from a caller, in bytes.
@@ -103,7 +103,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn log(&self, trace: Trace) {
+    fn log(&self, audited: Audited) {
         let Line {
             principal,
             remote,
@@ -114,11 +114,11 @@ impl Line<'_> {
             ..
         } = self;
         // The level is part of a tracing event's static description: two events, one content.
-        match trace {
-            Trace::Work | Trace::No => tracing::debug!(
+        match audited {
+            Audited::Work | Audited::No => tracing::debug!(
                 target: "audit", principal, remote, rpc, resource, outcome, trace_id, "call"
             ),
-            Trace::Change => tracing::info!(
+            Audited::Change => tracing::info!(
                 target: "audit", principal, remote, rpc, resource, outcome, trace_id, "call"
             ),
         }
@@ -126,9 +126,9 @@ impl Line<'_> {
 }
 
 /// A call that leaves a line. Dropped before it ended, because its caller hung up, it says so.
-pub(super) struct Call {
+pub(crate) struct Call {
     audit: Arc<Audit>,
-    rule: &'static Rule,
+    policy: &'static Policy,
     /// Empty where the caller did not say who it is.
     principal: String,
     remote: String,
@@ -136,48 +136,47 @@ pub(super) struct Call {
     subject: Subject,
     began: Timestamp,
     outcome: Code,
-    told: bool,
+    written: bool,
 }
 
 impl Call {
-    pub(super) fn new(
+    pub(crate) fn new(
         audit: Arc<Audit>,
-        rule: &'static Rule,
+        policy: &'static Policy,
         principal: Option<&Principal>,
         remote: Option<SocketAddr>,
         trace_id: String,
-        subject: Subject,
     ) -> Self {
         Self {
             began: audit.clock.wall(),
             audit,
-            rule,
+            policy,
             principal: principal.map(ToString::to_string).unwrap_or_default(),
             remote: remote.map(|remote| remote.to_string()).unwrap_or_default(),
             trace_id,
-            subject,
+            subject: Subject::default(),
             outcome: Code::Cancelled,
-            told: false,
+            written: false,
         }
     }
 
-    /// Tells it, and waits for that a little.
-    pub(super) async fn ended(mut self, outcome: Code) {
+    /// Where the handler says what the call is about.
+    pub(crate) fn subject(&self) -> Subject {
+        self.subject.clone()
+    }
+
+    /// Writes the line, and waits for that a little.
+    pub(crate) async fn ended(mut self, outcome: Code) {
         self.outcome = outcome;
-        let line = self.tell();
+        let line = self.line();
         if let Some((file, line)) = self.audit.file.as_ref().zip(line) {
             file.writer.write(line).await;
         }
     }
 
-    /// Leaves no line: nobody has looked at it.
-    pub(super) fn forget(mut self) {
-        self.told = true;
-    }
-
     /// The line for the file, once; the server's own log has it then.
-    fn tell(&mut self) -> Option<Vec<u8>> {
-        if std::mem::replace(&mut self.told, true) {
+    fn line(&mut self) -> Option<Vec<u8>> {
+        if std::mem::replace(&mut self.written, true) {
             return None;
         }
         if self.principal.is_empty() && !self.audit.strangers.admit(self.began) {
@@ -187,12 +186,12 @@ impl Call {
             time: prost_types::Timestamp::from(self.began).to_string(),
             principal: &self.principal,
             remote: &self.remote,
-            rpc: self.rule.rpc(),
+            rpc: self.policy.rpc(),
             resource: self.subject.get().unwrap_or_default(),
             outcome: code_name(self.outcome),
             trace_id: &self.trace_id,
         };
-        line.log(self.rule.trace);
+        line.log(self.policy.audited);
         let mut json = serde_json::to_vec(&line).ok()?;
         json.push(b'\n');
         Some(json)
@@ -201,7 +200,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let line = self.tell();
+        let line = self.line();
         if let Some((file, line)) = self.audit.file.as_ref().zip(line) {
             file.writer.hand_in(line);
         }
@@ -210,7 +209,7 @@ impl Drop for Call {
 
 /// The trace that a call is part of: that of `traceparent` (W3C), else the caller's
 /// `x-request-id`, else a new one.
-pub(super) fn trace_id(headers: &HeaderMap) -> String {
+pub(crate) fn trace_id(headers: &HeaderMap) -> String {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let of_trace = text("traceparent").and_then(|parent| parent.split('-').nth(1));
     let is_trace = |id: &&str| {

@@ -1,4 +1,4 @@
-//! What the layer hands on to the handlers: who calls, and where to say what the call is about.
+//! What the perimeter hands on to the handlers: who calls, and where to say what the call is about.
 
 use std::{
     fmt::Display,
@@ -18,7 +18,7 @@ pub(crate) struct Scope {
 
 /// The resource that a call turned out to be about, for the audit log.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Subject(Arc<OnceLock<String>>);
+pub(crate) struct Subject(Arc<OnceLock<String>>);
 
 impl Subject {
     pub(super) fn get(&self) -> Option<&str> {
@@ -27,11 +27,11 @@ impl Subject {
 }
 
 impl Scope {
-    pub(super) fn new(caller: Caller, subject: Subject) -> Self {
+    pub(crate) fn new(caller: Caller, subject: Subject) -> Self {
         Self { caller, subject }
     }
 
-    /// The scope of a request. One that did not come through the layer is refused.
+    /// The scope of a request. One that did not come through the perimeter is refused.
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Denied> {
         let scope = request.extensions().get::<Self>();
         scope.cloned().ok_or(Denied::NoCredentials)
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_from_outside_the_layer_is_refused() {
+    fn a_request_from_outside_the_perimeter_is_refused() {
         assert_eq!(
             Scope::of(&Request::new(())).unwrap_err(),
             Denied::NoCredentials
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layer_learns_what_the_call_is_about() {
+    fn the_perimeter_learns_what_the_call_is_about() {
         let subject = Subject::default();
         let mut request = Request::new(());
         let scope = Scope::new(Caller::anonymous(), subject.clone());

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek as _, SeekFrom},
+    io::{self, IoSliceMut, Read, Seek as _, SeekFrom},
     os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{Arc, atomic::Ordering},
@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     local::{Layout, LocalBlobs},
     part::hash,
 };
-use crate::{digest::Digest, places::Places};
+use crate::{digest::Digest, permits::Permits};
 
 /// Bytes that are read at a time: an allocator gives them back to the next, on whatever thread.
 const PIECE: usize = 64 << 10;
@@ -32,8 +33,8 @@ pub(super) struct Checked {
     left: u64,
     digest: Digest,
     layout: Arc<Layout>,
-    /// The places of the call that reads it: as long.
-    _places: Option<Places>,
+    /// The permits of the call that reads it: as long.
+    _permits: Option<Permits>,
 }
 
 impl Checked {
@@ -42,7 +43,7 @@ impl Checked {
         layout: &Arc<Layout>,
         digest: Digest,
         offset: u64,
-        places: Option<Places>,
+        permits: Option<Permits>,
     ) -> Result<(Self, u64), BlobError> {
         let mut file = match File::open(layout.blob(digest)) {
             Ok(file) => file,
@@ -67,12 +68,47 @@ impl Checked {
             left: size - offset,
             digest,
             layout: Arc::clone(layout),
-            _places: places,
+            _permits: permits,
         };
         if checked.left == 0 {
             checked.at_end()?;
         }
         Ok((checked, size))
+    }
+
+    /// As [`Read::read`], if the system has the bytes in memory; `None` where it would have to wait for
+    /// the disk, or does not tell.
+    pub(super) fn read_cached(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let most = self.most(buffer);
+        let buffer = &mut buffer[..most];
+        if buffer.is_empty() {
+            return Ok(Some(0));
+        }
+        // At the file's own position, which moves on.
+        let slices = &mut [IoSliceMut::new(buffer)];
+        match preadv2(&self.file, slices, u64::MAX, ReadWriteFlags::NOWAIT) {
+            Ok(read) => self.has_read(&buffer[..read]).map(|()| Some(read)),
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Bytes to read into `buffer` at most.
+    fn most(&self, buffer: &[u8]) -> usize {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        left.min(buffer.len())
+    }
+
+    /// These bytes come next.
+    fn has_read(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.left -= bytes.len() as u64;
+        // Shorter than it was when it was opened: damaged as well.
+        if bytes.is_empty() || self.left == 0 {
+            self.left = 0;
+            self.at_end()?;
+        }
+        Ok(())
     }
 
     /// Everything has been read: whether it is what it is named.
@@ -90,19 +126,12 @@ impl Checked {
 
 impl Read for Checked {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 || buffer.is_empty() {
+        let most = self.most(buffer);
+        if most == 0 {
             return Ok(0);
         }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let most = most.min(buffer.len());
         let read = self.file.read(&mut buffer[..most])?;
-        self.hasher.update(&buffer[..read]);
-        self.left -= read as u64;
-        // Shorter than it was when it was opened: damaged as well.
-        if read == 0 || self.left == 0 {
-            self.left = 0;
-            self.at_end()?;
-        }
+        self.has_read(&buffer[..read])?;
         Ok(read)
     }
 }
@@ -236,6 +265,7 @@ pub(super) fn sweep_damaged(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use tokio_stream::StreamExt as _;
 
     use super::*;
     use crate::blob::{BlobStore as _, store};
@@ -254,7 +284,7 @@ mod tests {
             Err(error) => return (0, Some(error)),
         };
         let mut received = 0;
-        while let Some(chunk) = reader.chunks.recv().await {
+        while let Some(chunk) = reader.pieces.next().await {
             match chunk {
                 Ok(chunk) => received += chunk.len(),
                 Err(error) => return (received, Some(error)),

@@ -13,16 +13,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use dual16_rpc::blob::{CHUNK_BYTES, WriteBehind, read_ahead};
+use dual16_rpc::blob::WriteBehind;
 use tokio::sync::OwnedMutexGuard;
 use tonic::async_trait;
 
 use super::{
-    BlobError, BlobReader, BlobStore, Upload, age::Ages, checked::Checked, gc::is_shard, part::Part,
+    BlobError, BlobReader, BlobStore, Upload, age::Ages, checked::Checked, gc::is_shard,
+    part::Part, pieces::Pieces,
 };
 use crate::{
     digest::Digest,
-    places::{self, kept},
+    permits::{self, kept},
 };
 
 /// Blobs in a directory of their own.
@@ -234,13 +235,13 @@ impl BlobStore for LocalBlobs {
         patience: Duration,
     ) -> Result<Option<Box<dyn Upload>>, BlobError> {
         let lock = self.lock(digest, patience).await?;
-        let (layout, places) = (Arc::clone(&self.layout), places::current());
+        let (layout, permits) = (Arc::clone(&self.layout), permits::current());
         blocking(move || {
             // Whoever sends it has the right bytes: the file is not to be believed instead.
             if layout.renew(digest)?.is_some() && Self::is_whole(&layout, digest)? {
                 return Ok(None);
             }
-            let part = Part::open(&layout, digest, size, offset, lock, places)?;
+            let part = Part::open(&layout, digest, size, offset, lock, permits)?;
             let upload = LocalUpload(WriteBehind::new(part));
             Ok(Some(Box::new(upload) as Box<dyn Upload>))
         })
@@ -248,13 +249,13 @@ impl BlobStore for LocalBlobs {
     }
 
     async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError> {
-        let places = places::current();
+        let permits = permits::current();
         let layout = Arc::clone(&self.layout);
-        let open = move || Checked::open(&layout, digest, offset, places);
+        let open = move || Checked::open(&layout, digest, offset, permits);
         let (file, size) = blocking(open).await?;
         Ok(BlobReader {
             size,
-            chunks: read_ahead(file, size - offset, CHUNK_BYTES),
+            pieces: Box::pin(Pieces::new(file)),
         })
     }
 

@@ -18,7 +18,7 @@ use super::{
     BlobError,
     local::{Layout, UploadLock, sync_dir},
 };
-use crate::{digest::Digest, places::Places};
+use crate::{digest::Digest, permits::Permits};
 
 pub(super) struct Part {
     digest: Digest,
@@ -37,8 +37,8 @@ struct Kept {
     failed: AtomicBool,
     /// Held until the last byte is written and synced, or has failed to be.
     _lock: UploadLock,
-    /// The places of the call whose upload it is: as long.
-    _places: Option<Places>,
+    /// The permits of the call whose upload it is: as long.
+    _permits: Option<Permits>,
 }
 
 impl Drop for Kept {
@@ -62,7 +62,7 @@ impl Part {
         size: u64,
         offset: u64,
         lock: UploadLock,
-        places: Option<Places>,
+        permits: Option<Permits>,
     ) -> Result<Self, BlobError> {
         let path = layout.part(digest);
         let mut file = OpenOptions::new()
@@ -92,7 +92,7 @@ impl Part {
             path,
             failed: AtomicBool::new(false),
             _lock: lock,
-            _places: places,
+            _permits: permits,
         });
         let watched = Arc::clone(&kept);
         let file =

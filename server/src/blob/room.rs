@@ -1,93 +1,79 @@
 //! How many bytes of blobs there are, and may be. An upload reserves its bytes before the first one
-//! comes, so that many at once cannot exceed the limit together.
+//! comes, so that many at once can exceed neither the limit together nor what is free on the disk.
 //!
-//! What is stored and what is reserved are counted apart: a look at the files sets the one anew and
+//! What is stored and what is still to come are counted apart: a look at the files sets the one anew and
 //! leaves the other. Where the two overlap, a byte counts twice until the next look: that refuses too
 //! early, never too late.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::BlobError;
+use crate::disk::Disk;
+
 /// The bytes of all blobs.
 #[derive(Clone, Debug)]
-pub struct Room {
+pub(crate) struct Room {
     usage: Arc<Mutex<Usage>>,
     max: u64,
+    disk: Disk,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Usage {
-    /// Bytes of files: blobs, and what is kept of uploads that broke off.
+    /// Bytes of files: blobs, and what is kept of uploads that broke off or are under way.
     stored: u64,
-    /// Declared bytes of the uploads under way.
-    reserved: u64,
+    /// Declared bytes of the uploads under way that have not come.
+    coming: u64,
 }
 
-impl Usage {
-    fn total(self) -> u64 {
-        self.stored.saturating_add(self.reserved)
-    }
-}
-
-/// There is no room for an upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{used} bytes of blobs are stored, {asked} more would exceed the limit of {max}: delete jobs, and wait for their files to go"
-)]
-pub struct NoRoom {
-    /// Bytes that the upload would add.
-    pub asked: u64,
-    /// Bytes there are, those of uploads under way included.
-    pub used: u64,
-    /// The limit.
-    pub max: u64,
-}
-
-/// Room for one upload. Dropped, it leaves what was [`written`](Reservation::written) as stored.
+/// Room for one upload.
 #[derive(Debug)]
 #[must_use = "dropped at once, it reserves nothing"]
-pub struct Reservation {
+pub(crate) struct Reservation {
     usage: Arc<Mutex<Usage>>,
-    bytes: u64,
+    size: u64,
     written: u64,
 }
 
 impl Room {
-    /// Room for `max` bytes. What is stored already is unknown until [`Room::counted`].
-    pub fn new(max: u64) -> Self {
-        Self {
-            usage: Arc::default(),
-            max,
-        }
+    /// Room for `max` bytes, as far as the disk has it. What is stored already is unknown until
+    /// [`Room::counted`].
+    pub(crate) fn new(max: u64, disk: Disk) -> Self {
+        let usage = Arc::default();
+        Self { usage, max, disk }
     }
 
     /// Bytes of blobs that are stored or coming in.
-    pub fn used(&self) -> u64 {
-        locked(&self.usage).total()
+    pub(crate) fn used(&self) -> u64 {
+        let usage = locked(&self.usage);
+        usage.stored.saturating_add(usage.coming)
     }
 
-    /// Notes what a look at all files has found. What is reserved stays so.
-    pub fn counted(&self, bytes: u64) {
+    /// Notes what a look at all files has found. What is coming stays so.
+    pub(crate) fn counted(&self, bytes: u64) {
         locked(&self.usage).stored = bytes;
     }
 
-    /// Reserves room for an upload of `bytes`, which goes on from the `kept` ones that are stored.
-    pub fn reserve(&self, bytes: u64, kept: u64) -> Result<Reservation, NoRoom> {
+    /// Reserves room for an upload of `size` bytes, which goes on from the `kept` ones that are stored.
+    /// Blocks as long as the system takes to say how full the disk is.
+    pub(crate) fn reserve(&self, size: u64, kept: u64) -> Result<Reservation, BlobError> {
+        let free = self.disk.free_for_blobs();
         let mut usage = locked(&self.usage);
         // Before the first look at the files nothing is known to be stored.
-        let kept = kept.min(bytes).min(usage.stored);
-        let (asked, used) = (bytes - kept, usage.total());
-        if used.checked_add(asked).is_none_or(|sum| sum > self.max) {
-            return Err(NoRoom {
-                asked,
-                used,
-                max: self.max,
-            });
+        let kept = kept.min(size).min(usage.stored);
+        let asked = size - kept;
+        let used = usage.stored.saturating_add(usage.coming);
+        let max = self.max;
+        if used.checked_add(asked).is_none_or(|sum| sum > max) {
+            return Err(BlobError::NoRoom { asked, used, max });
         }
-        usage.stored -= kept;
-        usage.reserved += bytes;
+        if usage.coming.saturating_add(asked) > free {
+            return Err(BlobError::StorageFull);
+        }
+        usage.coming += asked;
         Ok(Reservation {
             usage: Arc::clone(&self.usage),
-            bytes,
+            size,
             written: kept,
         })
     }
@@ -95,21 +81,24 @@ impl Room {
 
 impl Reservation {
     /// So many bytes of the upload are on the disk by now, and stay there should it break off.
-    pub fn written(&mut self, bytes: u64) {
-        self.written = bytes.min(self.bytes);
+    pub(crate) fn written(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.size);
+        let mut usage = locked(&self.usage);
+        usage.stored = usage.stored.saturating_sub(self.written) + bytes;
+        usage.coming = (usage.coming + self.written).saturating_sub(bytes);
+        self.written = bytes;
     }
 
     /// The bytes are stored.
-    pub fn keep(mut self) {
-        self.written = self.bytes;
+    pub(crate) fn keep(mut self) {
+        self.written(self.size);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut usage = locked(&self.usage);
-        usage.reserved = usage.reserved.saturating_sub(self.bytes);
-        usage.stored = usage.stored.saturating_add(self.written);
+        usage.coming = usage.coming.saturating_sub(self.size - self.written);
     }
 }
 
@@ -122,13 +111,31 @@ fn locked(usage: &Mutex<Usage>) -> MutexGuard<'_, Usage> {
 mod tests {
     use super::*;
 
+    fn room(max: u64) -> Room {
+        Room::new(max, Disk::new(&std::env::temp_dir()))
+    }
+
+    #[test]
+    fn uploads_together_do_not_exceed_the_disk() {
+        let room = room(u64::MAX);
+        let free = room.disk.free_for_blobs();
+        let half = free / 2 + free / 8;
+        let mut first = room.reserve(half, 0).unwrap();
+        let full = |room: &Room| matches!(room.reserve(half, 0), Err(BlobError::StorageFull));
+        assert!(full(&room));
+        // As if it were on the disk, which tells so itself.
+        first.written(half);
+        assert!(!full(&room));
+    }
+
     #[test]
     fn uploads_together_do_not_exceed_the_limit() {
-        let room = Room::new(100);
+        let room = room(100);
         room.counted(10);
         let first = room.reserve(60, 0).unwrap();
         let refused = room.reserve(31, 0).unwrap_err();
-        assert_eq!((refused.asked, refused.used, refused.max), (31, 70, 100));
+        let told = "70 bytes of blobs are stored, 31 more would exceed the limit of 100";
+        assert!(refused.to_string().starts_with(told), "{refused}");
         let second = room.reserve(30, 0).unwrap();
         drop(first);
         second.keep();
@@ -138,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_look_at_the_files_forgets_no_upload_under_way() {
-        let room = Room::new(100);
+        let room = room(100);
         let upload = room.reserve(60, 0).unwrap();
         room.counted(10);
         assert_eq!(room.used(), 70);
@@ -149,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_a_broken_upload_leaves_stays_counted_and_is_counted_once_when_it_goes_on() {
-        let room = Room::new(100);
+        let room = room(100);
         let mut upload = room.reserve(60, 0).unwrap();
         upload.written(40);
         drop(upload);
@@ -159,7 +166,7 @@ mod tests {
         again.keep();
         assert_eq!(room.used(), 60);
         // As after a start: what is kept of it was not counted yet.
-        let unknown = Room::new(100);
+        let unknown = self::room(100);
         unknown.reserve(60, 40).unwrap().keep();
         assert_eq!(unknown.used(), 60);
     }

@@ -3,6 +3,7 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use dual16_rpc::blob::CHUNK_BYTES;
+use tokio_stream::StreamExt as _;
 
 use super::*;
 
@@ -27,7 +28,7 @@ fn data(len: usize) -> Bytes {
 async fn read_all(blobs: &LocalBlobs, digest: Digest, offset: u64) -> Vec<u8> {
     let mut reader = blobs.read(digest, offset).await.unwrap();
     let mut bytes = Vec::new();
-    while let Some(chunk) = reader.chunks.recv().await {
+    while let Some(chunk) = reader.pieces.next().await {
         let chunk = chunk.unwrap();
         assert!(chunk.len() <= CHUNK_BYTES);
         bytes.extend(chunk);

@@ -17,7 +17,7 @@ use crate::{
     job::JobId,
     limits::Limits,
     metrics::{Access, Metrics},
-    places::kept,
+    permits::kept,
     quarantine::Quarantine,
     store::{Changes, Store, StoreError},
     wake::Wakeups,

@@ -4,18 +4,19 @@ use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dual16_proto::v1::{self, blob_service_server::BlobService};
-use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     ApiError, App,
-    incoming::Incoming,
+    upload_messages::UploadMessages,
     validate::{self, Checker},
 };
 use crate::{
     access::Scope,
     blob::{BlobError, Reservation},
     digest::Digest,
+    permits::kept,
 };
 
 /// The service over the shared [`App`].
@@ -52,8 +53,8 @@ impl BlobService for BlobApi {
     ) -> Result<Response<v1::UploadResponse>, Status> {
         let scope = Scope::of(&request).map_err(ApiError::from)?;
         let idle = self.0.limits.upload_idle_seconds;
-        let mut incoming = Incoming::new(request.into_inner(), idle, &self.0.shutdown);
-        let Some(first) = incoming.first().await? else {
+        let mut messages = UploadMessages::new(request.into_inner(), idle, &self.0.shutdown);
+        let Some(first) = messages.first().await? else {
             return Err(Status::from(self.first_missing()));
         };
         let (digest, size, offset) = self.check_first(&first)?;
@@ -67,11 +68,10 @@ impl BlobService for BlobApi {
         let Some(mut upload) = upload else {
             // Stored already, perhaps by another a moment ago. The rest is read and dropped: to
             // cut off a client that is still sending would look like a failure to it.
-            while incoming.data().await?.is_some() {}
+            while messages.data().await?.is_some() {}
             return Ok(Response::new(v1::UploadResponse { size }));
         };
-        let reserved = self.0.room.reserve(size, offset);
-        let mut reserved = reserved.map_err(ApiError::from)?;
+        let mut reserved = self.reserve(size, offset).await?;
         let mut written = offset;
         let mut next = Some(first.data);
         while let Some(data) = next {
@@ -84,7 +84,7 @@ impl BlobService for BlobApi {
                     return Err(ended(&mut reserved, error).into());
                 }
             }
-            next = incoming.data().await?;
+            next = messages.data().await?;
         }
         match upload.finish().await {
             Ok(()) => reserved.keep(),
@@ -132,7 +132,7 @@ impl BlobService for BlobApi {
             size: reader.size,
             data: Bytes::new(),
         };
-        let body = ReceiverStream::new(reader.chunks).map(|chunk| match chunk {
+        let body = reader.pieces.map(|piece| match piece {
             Ok(data) => Ok(v1::DownloadResponse { size: 0, data }),
             Err(error) => Err(ApiError::from(error).into()),
         });
@@ -155,6 +155,15 @@ fn ended(reserved: &mut Reservation, error: BlobError) -> ApiError {
 }
 
 impl BlobApi {
+    /// Room for an upload that goes on at `offset`.
+    async fn reserve(&self, size: u64, offset: u64) -> Result<Reservation, ApiError> {
+        let room = self.0.room.clone();
+        let reserving = tokio::task::spawn_blocking(kept(move || room.reserve(size, offset)));
+        // The task fails only when the runtime stops.
+        let reserved = reserving.await.map_err(|_| ApiError::ShuttingDown)?;
+        Ok(reserved?)
+    }
+
     fn first_missing(&self) -> ApiError {
         let mut checker = Checker::new(&self.0.limits);
         checker.reject(

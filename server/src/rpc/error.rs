@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::{
     access::Denied,
-    blob::{BlobError, NoRoom},
+    blob::BlobError,
     digest::Digest,
     job::{JobId, Refusal},
     store::StoreError,
@@ -18,8 +18,8 @@ const DOMAIN: &str = "dual16";
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Reason of what is more than a limit allows, however long one waits.
 const LIMIT_EXCEEDED: &str = "LIMIT_EXCEEDED";
-/// Violations told at once: the details travel in a header, and headers are small.
-const MAX_TOLD: usize = 16;
+/// Violations described at once: the details travel in a header, and headers are small.
+const MAX_DESCRIBED: usize = 16;
 
 /// A limit, and what went beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,11 @@ pub(crate) struct Exceeded {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     /// The request is malformed; at least one violation, and how many more there were.
-    #[error("{}", told(.0, *.1))]
+    #[error("{}", described(.0, *.1))]
     Invalid(Vec<FieldViolation>, usize),
     /// The request is well-formed and more than the server takes; at least one violation, and
     /// how many more there were.
-    #[error("{}", told(.1, *.2))]
+    #[error("{}", described(.1, *.2))]
     Exceeded(Exceeded, Vec<FieldViolation>, usize),
     /// Blobs that the request names, by field, are not stored.
     #[error("{} of the named blobs must be uploaded first", .0.len())]
@@ -81,9 +81,6 @@ pub(crate) enum ApiError {
     /// The caller may not.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// No room for an upload.
-    #[error(transparent)]
-    NoRoom(#[from] NoRoom),
     /// The server is going away.
     #[error("the server is shutting down: connect again")]
     ShuttingDown,
@@ -95,7 +92,7 @@ pub(crate) enum ApiError {
     Blob(#[from] BlobError),
 }
 
-fn told(violations: &[FieldViolation], rest: usize) -> String {
+fn described(violations: &[FieldViolation], rest: usize) -> String {
     let mut message = violations
         .iter()
         .take(3)
@@ -130,8 +127,8 @@ impl ApiError {
             Self::Denied(denied) if denied.unauthenticated() => {
                 (Code::Unauthenticated, denied.reason())
             }
+            Self::Denied(Denied::NoMethod) => (Code::Unimplemented, Denied::NoMethod.reason()),
             Self::Denied(denied) => (Code::PermissionDenied, denied.reason()),
-            Self::NoRoom(_) => (Code::ResourceExhausted, "QUOTA_EXCEEDED"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
             Self::Store(error) => store_kind(error),
             Self::Blob(error) => blob_kind(error),
@@ -149,7 +146,7 @@ impl ApiError {
             Self::TooManyWatchers(max) => ("watchers", *max, None),
             Self::TooManyCalls(max) => ("open_calls", *max, None),
             Self::TooManyTransfers(max) => ("transfers", *max, None),
-            Self::NoRoom(no_room) => ("stored_bytes", no_room.max, None),
+            Self::Blob(BlobError::NoRoom { max, .. }) => ("stored_bytes", *max, None),
             Self::Store(StoreError::QueueFull { max }) => ("queued_jobs", *max, None),
             Self::Store(StoreError::QuotaExceeded { limit, max, .. }) => (*limit, *max, None),
             Self::Store(StoreError::Refused(Refusal::TooManyStages { max, .. })) => {
@@ -177,7 +174,6 @@ impl ApiError {
             | Self::CallTooSlow(_)
             | Self::UploadIdle(_)
             | Self::ShuttingDown => true,
-            Self::NoRoom(no_room) => no_room.asked <= no_room.max,
             Self::Store(error) => error.retryable(),
             Self::Blob(error) => error.retryable(),
             Self::Invalid(..)
@@ -236,6 +232,7 @@ fn blob_kind(error: &BlobError) -> (Code, &'static str) {
         BlobError::DigestMismatch { .. } => (Code::DataLoss, "DIGEST_MISMATCH"),
         BlobError::Damaged(_) => (Code::DataLoss, "BLOB_DAMAGED"),
         BlobError::StorageFull => (Code::ResourceExhausted, "STORAGE_FULL"),
+        BlobError::NoRoom { .. } => (Code::ResourceExhausted, "QUOTA_EXCEEDED"),
         BlobError::Io(_) => (Code::Unavailable, "BLOB_STORAGE_FAILED"),
     }
 }
@@ -259,17 +256,17 @@ impl From<ApiError> for Status {
         let message = error.public_message();
         match error {
             ApiError::Invalid(mut violations, _) | ApiError::Exceeded(_, mut violations, _) => {
-                violations.truncate(MAX_TOLD);
+                violations.truncate(MAX_DESCRIBED);
                 details.set_bad_request(violations);
             }
             ApiError::Store(StoreError::QuotaExceeded { owner, .. }) => {
                 details.add_quota_failure_violation(owner.to_string(), message.clone());
             }
-            ApiError::NoRoom(_) => {
+            ApiError::Blob(BlobError::NoRoom { .. }) => {
                 details.add_quota_failure_violation("blobs", message.clone());
             }
             ApiError::MissingBlobs(missing) => {
-                for (field, digest) in missing.into_iter().take(MAX_TOLD) {
+                for (field, digest) in missing.into_iter().take(MAX_DESCRIBED) {
                     let description = format!("{field} is not stored: upload it, then call again");
                     details.add_precondition_failure_violation(
                         "BLOB_MISSING",

@@ -13,11 +13,13 @@ use super::StartError;
 use crate::{
     blob::LocalBlobs,
     clock::Timestamp,
+    disk::Disk,
     store::{RecordStore, SledEngine, Store, StoreConfig, StoreError},
 };
 
 pub(crate) struct DataDir {
     path: PathBuf,
+    disk: Disk,
     _lock: File,
 }
 
@@ -41,7 +43,11 @@ impl DataDir {
             .open(path.join("lock"))
             .map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => {
+                let disk = Disk::new(&path);
+                let _lock = lock;
+                Ok(Self { path, disk, _lock })
+            }
             Err(TryLockError::WouldBlock) => Err(StartError::InUse { path }),
             Err(TryLockError::Error(source)) => Err(StartError::DataDir { path, source }),
         }
@@ -76,6 +82,19 @@ impl DataDir {
         &self.path
     }
 
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Bytes that blobs may have where nobody says otherwise.
+    pub(crate) fn share_of_blobs(&self) -> Result<u64, StartError> {
+        let share = self.disk.share_of_blobs();
+        share.map_err(|source| StartError::DataDir {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
     pub(crate) fn open_store(
         &self,
         config: StoreConfig,
@@ -98,6 +117,8 @@ impl DataDir {
                 return Err(rest.into_error(self.path.clone()));
             }
         }
+        // A full disk has room for the store from here on.
+        self.disk.balance().map_err(unusable)?;
         let open = SledEngine::open(&path)
             .and_then(|engine| RecordStore::open(engine, config, now, grace))
             .and_then(

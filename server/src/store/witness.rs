@@ -41,9 +41,16 @@ impl Witness {
         }
     }
 
-    /// Opens the file, or makes it, with this count in it. It appears whole: an empty one would pass
-    /// for damage.
+    /// Opens the file, or makes it, with this count in it. A new one appears whole: an empty one would
+    /// pass for damage. One that is there needs no room on a disk that may be full.
     pub(super) fn open(directory: &Path, count: u64) -> io::Result<Self> {
+        if Self::read(directory).is_ok_and(|there| there.is_some()) {
+            let file = OpenOptions::new().write(true).open(directory.join(NAME))?;
+            let witness = Self { file };
+            witness.record(count)?;
+            witness.file.sync_all()?;
+            return Ok(witness);
+        }
         let fresh = directory.join(FRESH);
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(true);

@@ -12,6 +12,7 @@ mod disk;
 mod faulty;
 #[path = "../support/mod.rs"]
 mod support;
+mod unread;
 
 use std::{
     fs,

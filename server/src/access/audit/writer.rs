@@ -17,10 +17,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{
-        mpsc::{self, error::TrySendError},
-        oneshot,
-    },
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 
@@ -38,9 +35,9 @@ pub(super) struct Writer {
 struct Shared {
     /// Replaced when it is opened again, whatever the thread hangs on.
     file: Mutex<Arc<File>>,
-    /// A call has waited in vain and nothing was written since.
+    /// A call has waited in vain, and nothing was written since.
     behind: AtomicBool,
-    /// Lines that were not written, and not told yet.
+    /// Lines that were not written, and not logged yet.
     lost: AtomicU64,
 }
 
@@ -76,39 +73,26 @@ impl Writer {
     /// Hands in a line; it is in the file on return, unless the disk is slow.
     pub(super) async fn write(&self, line: Vec<u8>) {
         let (sender, written) = oneshot::channel();
-        let entry = Entry {
-            line,
-            written: Some(sender),
-        };
-        let handed_in = async {
-            match self.queue.try_send(entry) {
-                Ok(()) => {}
-                Err(TrySendError::Full(entry)) if !self.shared.behind.load(Ordering::Relaxed) => {
-                    // Lost if the wait is in vain, also when the caller hangs up meanwhile.
-                    let loss = Loss(Some(&self.shared));
-                    if let Ok(room) = self.queue.reserve().await {
-                        loss.avert();
-                        room.send(entry);
-                    }
-                }
-                Err(_) => self.shared.lose(),
-            }
-            if !self.shared.behind.load(Ordering::Relaxed) {
-                // Fails only with a line that is lost, and that has been told.
-                let _ = written.await;
-            }
-        };
-        if timeout(PATIENCE, handed_in).await.is_err() {
+        if !self.enqueue(line, Some(sender)) || self.shared.behind.load(Ordering::Relaxed) {
+            return;
+        }
+        if timeout(PATIENCE, written).await.is_err() {
             self.shared.falls_behind();
         }
     }
 
     /// Hands in a line from where nobody can wait.
     pub(super) fn hand_in(&self, line: Vec<u8>) {
-        let written = None;
-        if self.queue.try_send(Entry { line, written }).is_err() {
+        self.enqueue(line, None);
+    }
+
+    /// False if there is no room for the line, which is lost.
+    fn enqueue(&self, line: Vec<u8>, written: Option<oneshot::Sender<()>>) -> bool {
+        let enqueued = self.queue.try_send(Entry { line, written }).is_ok();
+        if !enqueued {
             self.shared.lose();
         }
+        enqueued
     }
 
     /// Waits until all that was handed in is written, at most `limit`.
@@ -122,23 +106,6 @@ impl Writer {
         if timeout(limit, flushed).await != Ok(true) {
             let waiting = QUEUE - self.queue.capacity();
             tracing::error!(waiting, "--audit-log: lines were not written in time");
-        }
-    }
-}
-
-/// A line that is about to be lost.
-struct Loss<'a>(Option<&'a Shared>);
-
-impl Loss<'_> {
-    fn avert(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Loss<'_> {
-    fn drop(&mut self) {
-        if let Some(shared) = self.0 {
-            shared.lose();
         }
     }
 }
@@ -204,7 +171,7 @@ mod tests {
             text
         });
         writer.flush(Duration::from_secs(20)).await;
-        assert_eq!(writer.shared.lost.load(Ordering::Relaxed), 0, "told");
+        assert_eq!(writer.shared.lost.load(Ordering::Relaxed), 0, "logged");
         assert!(!writer.shared.behind.load(Ordering::Relaxed));
         writer.write(line(lines)).await;
         drop(writer);

@@ -7,20 +7,20 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::StartError;
 use crate::{
-    access::{AccessLayer, AccessOptions, Guard, audit::Audit, tokens::Tokens},
+    access::{AccessOptions, Guard, audit::Audit, tokens::Tokens},
     clock::Clock,
     reload::{Latest, Reload, Reloaded, Reloader},
     tls::TlsFiles,
 };
 
-pub(super) struct Gate {
-    pub(super) layer: AccessLayer,
+pub(super) struct Protection {
+    pub(super) guard: Guard,
     pub(super) tls: Option<Latest<ServerConfig>>,
     pub(super) reloader: Reloader,
     pub(super) audit: Arc<Audit>,
 }
 
-impl Gate {
+impl Protection {
     /// Reads every file for the first time; here a wrong one is an error.
     pub(super) fn open(options: AccessOptions, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let AccessOptions {
@@ -68,13 +68,8 @@ impl Gate {
             }
         };
 
-        let guard = Guard {
-            tokens,
-            clock,
-            audit: Arc::clone(&audit),
-        };
         Ok(Self {
-            layer: AccessLayer(Arc::new(guard)),
+            guard: Guard { tokens, clock },
             tls,
             reloader: Reloader::new(watched),
             audit,

@@ -1,34 +1,35 @@
-//! The places of a call, kept until nobody works for it any more.
+//! The permits of a call, kept until nobody works for it any more.
 //!
-//! A caller may hang up, and a call may take too long: its future is dropped then, but what it had
-//! begun on a thread goes on. Were its place free at once, callers who ask and hang up would have
-//! any number of threads at work, and a disk that hangs any number of requests in memory.
+//! A caller may hang up, and a call may take too long: its future is dropped then, and with it whatever
+//! a layer holds for it, but what it had begun on a thread goes on. Were its permits free at once,
+//! callers who ask and hang up would have any number of threads at work, and a disk that hangs any
+//! number of requests in memory. So work for a thread takes them along.
 
 use std::sync::Arc;
 
 tokio::task_local! {
-    static PLACES: Places;
+    static PERMITS: Permits;
 }
 
 /// What is held; only that it is dropped matters.
-pub(crate) type Places = Arc<dyn Send + Sync>;
+pub(crate) type Permits = Arc<dyn Send + Sync>;
 
-/// Runs a call that holds `places`.
-pub(crate) fn within<F: Future>(places: Places, call: F) -> impl Future<Output = F::Output> {
-    PLACES.scope(places, call)
+/// Runs a call that holds `permits`.
+pub(crate) fn within<F: Future>(permits: Permits, call: F) -> impl Future<Output = F::Output> {
+    PERMITS.scope(permits, call)
 }
 
 /// Those of the call that this is part of, to be kept beyond it.
-pub(crate) fn current() -> Option<Places> {
-    PLACES.try_with(Places::clone).ok()
+pub(crate) fn current() -> Option<Permits> {
+    PERMITS.try_with(Permits::clone).ok()
 }
 
-/// Work for another thread, with which the places of the call that asks for it are kept.
+/// Work for another thread, with which the permits of the call that asks for it are kept.
 pub(crate) fn kept<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
-    let places = current();
+    let permits = current();
     move || {
         let done = work();
-        drop(places);
+        drop(permits);
         done
     }
 }
@@ -47,7 +48,7 @@ mod tests {
     #[tokio::test]
     async fn a_place_is_free_when_the_work_ends_and_not_when_the_call_does() {
         let free = Arc::new(Semaphore::new(1));
-        let place = Arc::clone(&free).try_acquire_owned().unwrap();
+        let permit = Arc::clone(&free).try_acquire_owned().unwrap();
         let (go_on, wait) = mpsc::channel::<()>();
         let (begun, begins) = mpsc::channel();
         let work = async {
@@ -57,7 +58,7 @@ mod tests {
             });
             tokio::task::spawn_blocking(work).await
         };
-        let call = tokio::spawn(within(Arc::new(place), work));
+        let call = tokio::spawn(within(Arc::new(permit), work));
         tokio::task::spawn_blocking(move || begins.recv().unwrap())
             .await
             .unwrap();
@@ -68,7 +69,7 @@ mod tests {
         go_on.send(()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         while free.available_permits() == 0 {
-            assert!(Instant::now() < deadline, "the place is never free");
+            assert!(Instant::now() < deadline, "the permit is never free");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -2,8 +2,9 @@
 //! is one upload of a blob at a time.
 //!
 //! The sender has an allowance of time: waiting uses it up, data earns it back. So neither silence
-//! lasts longer than the allowance nor slowness, and an upload as a whole no longer than its bytes
-//! allow. An empty message is no data, and the time that the server takes to write is not the
+//! lasts longer than the allowance nor slowness, which a timeout for each message would let last for
+//! ever; and an upload as a whole lasts no longer than its bytes allow, which a timeout for all of it
+//! could not know. An empty message is no data, and the time that the server takes to write is not the
 //! sender's.
 
 use std::time::Duration;
@@ -20,14 +21,14 @@ use super::ApiError;
 const SLOWEST: u64 = 64 << 10;
 
 /// Messages that come in time.
-pub(super) struct Incoming<'a> {
+pub(super) struct UploadMessages<'a> {
     messages: Streaming<v1::UploadRequest>,
     idle_seconds: u64,
     allowance: Allowance,
     shutdown: &'a CancellationToken,
 }
 
-impl<'a> Incoming<'a> {
+impl<'a> UploadMessages<'a> {
     pub(super) fn new(
         messages: Streaming<v1::UploadRequest>,
         idle_seconds: u64,
