@@ -17,7 +17,7 @@
 //! - [`fit`]: integer weights fitted to the inputs that a layer has.
 //! - [`metrics`]: how far a tensor is from its reference; [`report`]: what is told while a job runs.
 //! - [`job`], [`blobs`]: what a job works on, and where its bytes are kept.
-//! - [`artifact`]: the files a job leaves.
+//! - [`artifact`]: the files a job leaves; `handoff`: those of them that are for the toolchain.
 //! - [`memory`]: how much the tasks of one process may hold together.
 //! - [`place`]: which node a task is at, for whoever has to end it.
 //! - [`flow`]: the job cut into stages of independent tasks, each a pure function of its inputs.
@@ -33,6 +33,7 @@ pub mod fit;
 pub mod float;
 pub mod flow;
 pub mod graph;
+mod handoff;
 pub mod job;
 pub mod layers;
 pub mod limits;

@@ -24,7 +24,7 @@ use crate::{
     canonical::{Canonical, canonical},
     error::{Error, Result},
     limits::InputLimits,
-    onnx::{ExternalData, GraphProto, ModelProto, lifted, survey},
+    onnx::{ExternalData, GraphProto, ModelProto, ValueInfoProto, lifted, survey},
     tensor::SharedTensor,
 };
 
@@ -47,7 +47,15 @@ pub struct Model {
     constants: Constants,
     inputs: Vec<InputSpec>,
     outputs: Vec<String>,
+    declared: Arc<Declared>,
     rewrites: BTreeSet<&'static str>,
+}
+
+/// Inputs and outputs as the file declares them, names, types and shapes.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    pub(crate) inputs: Vec<ValueInfoProto>,
+    pub(crate) outputs: Vec<ValueInfoProto>,
 }
 
 impl Model {
@@ -136,7 +144,11 @@ impl Model {
             limits.check_name(file_name, "function", function.as_bytes())?;
         }
         check_order(file_name, &nodes, &inputs, &constants)?;
-        let outputs: Vec<String> = graph.output.into_iter().map(|output| output.name).collect();
+        let outputs: Vec<String> = graph
+            .output
+            .iter()
+            .map(|output| output.name.clone())
+            .collect();
         check_outputs(file_name, &outputs, &nodes, &inputs, &constants)?;
         Ok(Model {
             file: file_name.to_owned(),
@@ -144,6 +156,10 @@ impl Model {
             constants,
             inputs,
             outputs,
+            declared: Arc::new(Declared {
+                inputs: graph.input,
+                outputs: graph.output,
+            }),
             rewrites: applied,
         })
     }
@@ -166,6 +182,11 @@ impl Model {
     /// Names of the graph's outputs.
     pub fn outputs(&self) -> &[String] {
         &self.outputs
+    }
+
+    /// Inputs and outputs with their types, as the file has them.
+    pub(crate) fn declared(&self) -> &Declared {
+        &self.declared
     }
 
     /// Which rewrites brought it into canonical form, by the names that
@@ -200,6 +221,11 @@ impl Model {
     /// An integer or BOOL constant; None where there is none of this name and type.
     pub fn i64_constant(&self, name: &str) -> Option<ArrayD<i64>> {
         self.constants.get(name)?.integers()
+    }
+
+    /// A constant; None where there is none of this name.
+    pub(crate) fn constant(&self, name: &str) -> Option<&Constant> {
+        self.constants.get(name)
     }
 
     /// Every constant that some node or output uses, by name.

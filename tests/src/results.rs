@@ -12,8 +12,17 @@ use tempfile::TempDir;
 use crate::schema;
 
 /// Every file that a job leaves, in the order of their names.
-pub const ARTIFACTS: [&str; 7] = [
+pub const ARTIFACTS: [&str; 16] = [
     "converted.safetensors",
+    "handoff/README.md",
+    "handoff/from_board.py",
+    "handoff/mended.onnx",
+    "handoff/mended.safetensors",
+    "handoff/model_qdq.onnx",
+    "handoff/modules.json",
+    "handoff/modules.py",
+    "handoff/qconfig.py",
+    "handoff/quant_config.json",
     "per_layer.csv",
     "plan.json",
     "result.json",
@@ -40,9 +49,20 @@ impl Results {
         self.parent.path().join("out")
     }
 
-    /// Names of everything in it, hidden files too, sorted; empty where it does not exist.
+    /// Names of everything in it, hidden files too, sorted; empty where it does not exist. Of a folder, unless
+    /// it is hidden, the names of what is in it.
     pub fn names(&self) -> Vec<String> {
-        names_in(&self.path())
+        let names = names_in(&self.path()).into_iter().flat_map(|name| {
+            let path = self.path().join(&name);
+            match path.is_dir() && !name.starts_with('.') {
+                true => names_in(&path)
+                    .into_iter()
+                    .map(|inner| format!("{name}/{inner}"))
+                    .collect(),
+                false => vec![name],
+            }
+        });
+        names.collect()
     }
 
     /// Every file by its name.

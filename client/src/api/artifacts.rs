@@ -5,6 +5,7 @@
 //! when the whole fetch is.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Component, Path, PathBuf},
 };
@@ -44,7 +45,7 @@ impl Client {
         fs::create_dir_all(out).map_err(|source| failed(out, source))?;
         let mut staged = Vec::with_capacity(artifacts.len());
         for artifact in artifacts {
-            let path = out.join(plain_name(&artifact.name)?);
+            let path = out.join(name_within(&artifact.name)?);
             staged.push((
                 self.stage(artifact, &path, out, moved).await?,
                 path,
@@ -53,6 +54,7 @@ impl Client {
         }
         // What a rename would fail at is found before the first one.
         for (_, path, _) in &staged {
+            make_folders(out, path).map_err(|(folder, source)| failed(&folder, source))?;
             if fs::symlink_metadata(path).is_ok_and(|there| there.is_dir()) {
                 return Err(failed(path, io::ErrorKind::IsADirectory.into()));
             }
@@ -63,7 +65,14 @@ impl Client {
                 .map_err(|error| failed(&path, error.error))?;
             fetched.push(Fetched { path, size });
         }
-        sync_folder(out).map_err(|source| failed(out, source))?;
+        let folders: BTreeSet<&Path> = fetched
+            .iter()
+            .filter_map(|file| file.path.parent())
+            .chain([out])
+            .collect();
+        for folder in folders {
+            sync_folder(folder).map_err(|source| failed(folder, source))?;
+        }
         Ok(fetched)
     }
 
@@ -110,14 +119,42 @@ fn temporary_in(out: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(out)
 }
 
-/// A server must not choose where on this disk a file goes.
-fn plain_name(name: &str) -> Result<&str, ApiError> {
-    let mut components = Path::new(name).components();
-    match (components.next(), components.next()) {
-        (Some(Component::Normal(only)), None) if only == name && !name.contains('\\') => Ok(name),
-        _ => Err(ApiError::Protocol {
+/// Makes the folders between `out` and a file in it. One that is a link leads elsewhere and is none.
+fn make_folders(out: &Path, path: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let Some(inner) = path
+        .parent()
+        .and_then(|folder| folder.strip_prefix(out).ok())
+    else {
+        return Ok(());
+    };
+    let mut folder = out.to_owned();
+    for part in inner.components() {
+        folder.push(part);
+        match fs::symlink_metadata(&folder) {
+            Ok(there) if there.is_dir() => {}
+            Ok(_) => return Err((folder, io::ErrorKind::NotADirectory.into())),
+            Err(_) => fs::create_dir(&folder).map_err(|error| (folder.clone(), error))?,
+        }
+    }
+    Ok(())
+}
+
+/// A server must not choose where on this disk a file goes: it stays in the folder that was named, and out
+/// of what is hidden there, as the state of local jobs is.
+fn name_within(name: &str) -> Result<&str, ApiError> {
+    let plain = |part: &str| {
+        let mut components = Path::new(part).components();
+        let one = matches!(
+            (components.next(), components.next()),
+            (Some(Component::Normal(only)), None) if only == part
+        );
+        one && !part.starts_with('.') && !part.contains(['\\', ':'])
+    };
+    match name.split('/').all(plain) {
+        true => Ok(name),
+        false => Err(ApiError::Protocol {
             call: "GetJob",
-            message: format!("the artifact name {name:?} is not a plain file name"),
+            message: format!("the artifact name {name:?} is not the name of a file in a folder"),
         }),
     }
 }
@@ -127,10 +164,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_names_are_written() {
-        assert_eq!(plain_name("plan.json").unwrap(), "plan.json");
-        for bad in ["", ".", "..", "../x", "/etc/x", "a/b", "a/", "a\\b"] {
-            assert!(plain_name(bad).is_err(), "{bad:?}");
+    fn only_names_within_the_folder_are_written() {
+        for good in ["plan.json", "handoff/mended.onnx"] {
+            assert_eq!(name_within(good).unwrap(), good);
         }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "/etc/x",
+            "a/",
+            "a//b",
+            "a/../b",
+            "a\\b",
+            "c:x",
+            ".dual16/jobs",
+        ] {
+            assert!(name_within(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_no_folder_of_the_results() {
+        let (out, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = out.path().join("handoff/x");
+        std::os::unix::fs::symlink(elsewhere.path(), out.path().join("handoff")).unwrap();
+        assert!(make_folders(out.path(), &path).is_err());
+        fs::remove_file(out.path().join("handoff")).unwrap();
+        make_folders(out.path(), &path).unwrap();
+        make_folders(out.path(), &path).unwrap();
+        assert!(out.path().join("handoff").is_dir());
     }
 }

@@ -38,6 +38,7 @@ pub use operators::{Fate, Operator, operators};
 pub(crate) use decode::narrowed;
 pub(crate) use form::{Canonical, canonical};
 pub(crate) use refusal::{NO_TWO_CORNERS, two_ways_to_align};
+pub(crate) use replacement::{float_attribute, int_attribute, ints_attribute, text_attribute};
 pub(crate) use written::{file, named};
 
 /// Version of the standard operator set whose meaning the form has. From it on axes, bounds and

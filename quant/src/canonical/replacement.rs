@@ -241,7 +241,7 @@ impl<'n> Replacement<'n> {
 }
 
 /// An attribute that is a list of integers.
-pub(super) fn ints_attribute(name: &str, values: &[i64]) -> AttributeProto {
+pub(crate) fn ints_attribute(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Ints.into(),
@@ -251,7 +251,7 @@ pub(super) fn ints_attribute(name: &str, values: &[i64]) -> AttributeProto {
 }
 
 /// An attribute that is a float.
-pub(super) fn float_attribute(name: &str, value: f32) -> AttributeProto {
+pub(crate) fn float_attribute(name: &str, value: f32) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Float.into(),
@@ -261,7 +261,7 @@ pub(super) fn float_attribute(name: &str, value: f32) -> AttributeProto {
 }
 
 /// An attribute that is a text.
-pub(super) fn text_attribute(name: &str, value: &str) -> AttributeProto {
+pub(crate) fn text_attribute(name: &str, value: &str) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::String.into(),
@@ -271,7 +271,7 @@ pub(super) fn text_attribute(name: &str, value: &str) -> AttributeProto {
 }
 
 /// An attribute that is an integer.
-pub(super) fn int_attribute(name: &str, value: i64) -> AttributeProto {
+pub(crate) fn int_attribute(name: &str, value: i64) -> AttributeProto {
     attribute_int(name, value)
 }
 

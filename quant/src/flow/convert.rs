@@ -18,10 +18,14 @@ use crate::{
         ways, weights,
     },
     graph::{NodeId, Op},
+    handoff::{Handoff, Source, TENSORS},
     measured::Measured,
-    plan::{Calibration, shared},
+    plan::{Calibration, Plan, shared},
     ways::{Integers, QuantizedLinear},
 };
+
+/// The folder of what is for the toolchain.
+const FOLDER: &str = "handoff/";
 
 /// The integer weights of every layer, and the job's files.
 pub(super) struct Convert;
@@ -193,6 +197,7 @@ fn reduce(
             outputs::join(&measured.saved, blobs, path)
         })?;
     }
+    handed_back(plain_session, session, &measured.planned.plan, &mut files)?;
     let fits = kept_fits(&measured, blobs)?;
     let observed = match &measured.planned.mended {
         Some(mended) => Observed {
@@ -213,6 +218,33 @@ fn reduce(
     let observed = statistics_bin::bytes(&session.job, &observed)?;
     files.put("statistics.bin", observed)?;
     Ok(files.written)
+}
+
+/// Adds what the toolchain takes, in a folder of its own.
+fn handed_back(
+    plain: &Session,
+    session: &Session,
+    plan: &Plan,
+    files: &mut Files<'_>,
+) -> Result<()> {
+    let blobs = files.blobs;
+    let fitted = |linear: usize| Ok(fits(plan, &[linear], blobs)?.remove(&linear));
+    let source = Source {
+        model: &plain.model,
+        plain: &plain.graph,
+        graph: &session.graph,
+        plan,
+        settings: &session.job.settings,
+        file: session.job.model.name(),
+        fitted: &fitted,
+    };
+    let mut handoff = Handoff::of(&source)?;
+    for (name, bytes) in std::mem::take(&mut handoff.files) {
+        files.put(&format!("{FOLDER}{name}"), bytes)?;
+    }
+    files.put_file(&format!("{FOLDER}{TENSORS}"), |path| {
+        handoff.write_tensors(&source, path)
+    })
 }
 
 /// The fits that run, with their integers.
@@ -269,7 +301,7 @@ impl Files<'_> {
             source,
         };
         let directory = tempfile::tempdir().map_err(io)?;
-        let path = directory.path().join(name);
+        let path = directory.path().join("file");
         write(&path)?;
         let size = std::fs::metadata(&path).map_err(io)?.len();
         let digest = self.blobs.put_file(&path).map_err(io)?;

@@ -31,6 +31,8 @@ use crate::{
 pub(crate) struct Session {
     pub(crate) job: Arc<JobInput>,
     pub(crate) float: Arc<FloatModel>,
+    /// The canonical form, whose large constants the graph and the float engine share.
+    pub(super) model: Arc<Model>,
     pub(crate) graph: Graph,
     pub(crate) request: Request,
     /// What of the weights is not measured, in layer mode.
@@ -120,11 +122,13 @@ impl Session {
         }
         no_row(&graph, &first.name)?;
         let request = Request::resolve(&graph, &job.settings, layer_mode)?;
+        let inputs = model.inputs().to_vec();
         Ok(Session {
             job: Arc::new(job.clone()),
             float,
+            model: Arc::new(model),
             left_out: Arc::new(left_out::notices(job, blobs)?),
-            inputs: Arc::new(model.inputs().to_vec()),
+            inputs: Arc::new(inputs),
             masks: masks(&graph),
             gemm_inputs: gemm_inputs(&graph),
             input_observers: input_observers(&graph, &request),
@@ -145,6 +149,7 @@ impl Session {
         Ok(Session {
             job: Arc::clone(&self.job),
             float: Arc::clone(&self.float),
+            model: Arc::clone(&self.model),
             left_out: Arc::clone(&self.left_out),
             inputs: Arc::clone(&self.inputs),
             masks: masks(&graph),

@@ -13,6 +13,7 @@ mod cost;
 mod empty;
 mod fits;
 mod golden;
+mod handoff;
 #[path = "../frontend/shared/made.rs"]
 #[allow(
     dead_code,

@@ -35,7 +35,7 @@ fn tokens(batch: u32) -> Vec<f32> {
 }
 
 /// A LayerNorm of tokens, of which one has a massive activation, and a Linear.
-fn outlier(folder: &Path) {
+pub fn outlier(folder: &Path) {
     let ones = vec![1.0; WIDTH];
     let weight: Vec<f32> = (0..WIDTH * 4).map(|i| (0.37 * i as f32).sin()).collect();
     let made = Made::new(&[ROWS, WIDTH])
@@ -252,7 +252,7 @@ const FEATURES: usize = 16;
 
 /// A classifier of many classes: two are far above the others, for which the table of exp has one step each
 /// where exp rounds to none.
-fn far_ranged(folder: &Path) {
+pub fn far_ranged(folder: &Path) {
     let weight: Vec<f32> = (0..FEATURES * CLASSES)
         .map(|i| {
             let size = if i % CLASSES == 7 { 0.4 } else { 0.08 };

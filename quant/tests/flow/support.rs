@@ -27,6 +27,12 @@ impl Folder {
             directory: tempfile::tempdir().unwrap(),
         }
     }
+
+    fn free_name(&self) -> io::Result<String> {
+        Ok(std::fs::read_dir(self.directory.path())?
+            .count()
+            .to_string())
+    }
 }
 
 impl Blobs for Folder {
@@ -38,13 +44,15 @@ impl Blobs for Folder {
     }
 
     fn put(&self, bytes: Vec<u8>) -> io::Result<String> {
-        let name = format!("{}", std::fs::read_dir(self.directory.path())?.count());
+        let name = self.free_name()?;
         std::fs::write(self.directory.path().join(&name), bytes)?;
         Ok(name)
     }
 
     fn put_file(&self, file: &Path) -> io::Result<String> {
-        self.put(std::fs::read(file)?)
+        let name = self.free_name()?;
+        std::fs::copy(file, self.directory.path().join(&name))?;
+        Ok(name)
     }
 }
 
