@@ -10,10 +10,27 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Every file that a job leaves, in the order of their names.
-pub const ARTIFACTS: [&str; 7] = [
+pub const ARTIFACTS: [&str; 8] = [
     "converted.safetensors",
+    "graph.json",
     "per_layer.csv",
     "plan.json",
+    "result.json",
+    "statistics.bin",
+    "statistics.csv",
+    "ways.csv",
+];
+
+/// The page that the client makes of them.
+pub const PAGE: &str = "report.html";
+
+/// Every file that a command leaves in `--out`, in the order of their names.
+pub const FILES: [&str; 9] = [
+    "converted.safetensors",
+    "graph.json",
+    "per_layer.csv",
+    "plan.json",
+    PAGE,
     "result.json",
     "statistics.bin",
     "statistics.csv",

@@ -27,6 +27,7 @@ mod ops;
 mod outage;
 mod readme;
 mod remote;
+mod report;
 mod rescale;
 mod settings;
 mod trace;
