@@ -102,6 +102,14 @@ pub enum Error {
         /// How many.
         failed: usize,
     },
+    /// Outputs are worse than a program was told to accept.
+    #[error("below --fail-under {threshold}: {}", .outputs.join(", "))]
+    Below {
+        /// In dB.
+        threshold: f64,
+        /// Each output and run, with its figure.
+        outputs: Vec<String>,
+    },
     /// Stdout is gone.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[from] io::Error),
@@ -133,6 +141,7 @@ impl Error {
             Self::Write { .. } => "WRITE_FAILED",
             Self::Artifact { .. } => "INVALID_ARTIFACT",
             Self::Unhealthy { .. } => "UNHEALTHY",
+            Self::Below { .. } => "BELOW",
             Self::Stdout(_) => "STDOUT",
         };
         code.to_owned()
@@ -150,7 +159,10 @@ impl Error {
 
     /// Whether stdout is to tell it to a program: it is there, and has told nothing else.
     pub fn is_for_stdout(&self) -> bool {
-        !matches!(self, Self::Stdout(_) | Self::Unhealthy { .. })
+        !matches!(
+            self,
+            Self::Stdout(_) | Self::Unhealthy { .. } | Self::Below { .. }
+        )
     }
 
     /// Whether the same job can never succeed, because what it was given is wrong.
@@ -168,6 +180,7 @@ impl Error {
             }
             Self::Api(error) => api_exit_code(error),
             Self::Cancelled { .. } => 4,
+            Self::Below { .. } => 5,
             Self::Interrupted(_) => 130,
             // A closed pipe ends a command as `head` wants it to.
             Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
@@ -264,6 +277,13 @@ mod tests {
                     job: "jobs/x".to_owned(),
                 },
                 4,
+            ),
+            (
+                Error::Below {
+                    threshold: 30.0,
+                    outputs: vec!["y converted 29.00 dB".to_owned()],
+                },
+                5,
             ),
             (Error::Interrupted("bye".to_owned()), 130),
             (

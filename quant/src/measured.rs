@@ -1,6 +1,7 @@
 //! A whole job's measurements as they go from stage to stage and into the files: the final plan,
 //! and the sums of errors of every Linear and output.
 
+pub(crate) mod octaves;
 pub(crate) mod operators;
 
 use std::collections::BTreeMap;

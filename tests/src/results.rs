@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use crate::schema;
 
 /// Every file that a job leaves, in the order of their names.
-pub const ARTIFACTS: [&str; 16] = [
+pub const ARTIFACTS: [&str; 17] = [
     "converted.safetensors",
+    "graph.json",
     "handoff/README.md",
     "handoff/from_board.py",
     "handoff/mended.onnx",
@@ -25,6 +26,31 @@ pub const ARTIFACTS: [&str; 16] = [
     "handoff/quant_config.json",
     "per_layer.csv",
     "plan.json",
+    "result.json",
+    "statistics.bin",
+    "statistics.csv",
+    "ways.csv",
+];
+
+/// The page that the client makes of them.
+pub const PAGE: &str = "report.html";
+
+/// Every file that a command leaves in `--out`, in the order of their names.
+pub const FILES: [&str; 18] = [
+    "converted.safetensors",
+    "graph.json",
+    "handoff/README.md",
+    "handoff/from_board.py",
+    "handoff/mended.onnx",
+    "handoff/mended.safetensors",
+    "handoff/model_qdq.onnx",
+    "handoff/modules.json",
+    "handoff/modules.py",
+    "handoff/qconfig.py",
+    "handoff/quant_config.json",
+    "per_layer.csv",
+    "plan.json",
+    PAGE,
     "result.json",
     "statistics.bin",
     "statistics.csv",

@@ -55,6 +55,7 @@ EXIT CODES
     2  wrong usage or bad input
     3  the server could not be reached
     4  the job was cancelled
+    5  an output is below --fail-under
   130  interrupted
 
 `dual16 help ways` explains the five ways of a Linear, `dual16 completion SHELL` completes this command line, `dual16 man` is its manual page.";
@@ -227,7 +228,7 @@ pub enum ColorWhen {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Quantize a model and write the results
-    Quantize(QuantizeArgs),
+    Quantize(QuantizeCommandArgs),
     /// Find what each fake quant alone costs the model's outputs, the worst first
     Analyze(AnalyzeArgs),
     /// Show what quantize would do: ways, legality, tasks, bytes
@@ -240,6 +241,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// Bring the results of a job
     Fetch(FetchArgs),
+    /// Make report.html, the page of a job's results, and check its outputs
+    Report(ReportArgs),
     /// Derive scales, plan and weights again from what a job observed, without running its batches
     Rescale(RescaleArgs),
     /// Stop a job
@@ -261,6 +264,46 @@ pub enum Command {
 }
 
 /// Arguments of `quantize`.
+#[derive(Debug, Clone, Args)]
+pub struct QuantizeCommandArgs {
+    /// What its job has.
+    #[command(flatten)]
+    pub quantize: QuantizeArgs,
+    /// What is checked at its end.
+    #[command(flatten)]
+    pub check: CheckArgs,
+}
+
+/// What is checked of results.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct CheckArgs {
+    /// End with exit code 5 where an output, in VALIDATION or CONVERTED, has less SQNR than this, in dB
+    #[arg(long, env = "DUAL16_FAIL_UNDER", value_name = "DB", value_parser = decibels)]
+    pub fail_under: Option<f64>,
+}
+
+fn decibels(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|db: &f64| db.is_finite())
+        .ok_or_else(|| format!("'{text}' is no number of dB; 30 or 27.5 is"))
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Folder with the results of a job, or the job's id or a beginning of it that no other job has
+    #[arg(env = "DUAL16_JOB", value_name = "JOB|DIR")]
+    pub of: String,
+    /// Folder for report.html [default: DIR]
+    #[arg(long, env = "DUAL16_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// What is checked of the outputs.
+    #[command(flatten)]
+    pub check: CheckArgs,
+}
+
+/// What `quantize` and `analyze` have in common.
 #[derive(Debug, Clone, Args)]
 pub struct QuantizeArgs {
     /// The model and the batches.

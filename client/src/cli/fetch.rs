@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     Context, FetchArgs, OutputFormat,
     find::find,
+    report,
     session::{Target, Work, with_session},
 };
 use crate::{api::Fetched, error::Error};
@@ -29,9 +30,11 @@ pub(super) async fn run(args: &FetchArgs, mut context: Context<'_>) -> Result<()
             make_folder(out)?;
             let bytes = job.artifacts.iter().map(|artifact| artifact.size).sum();
             let transfer = progress.transfer("download", bytes);
-            Ok(client
+            let mut files = client
                 .fetch(&job.artifacts, out, &|bytes| transfer.moved(bytes))
-                .await?)
+                .await?;
+            report::add_to(&mut files, out, progress);
+            Ok(files)
         },
     )
     .await?;
@@ -90,7 +93,7 @@ pub(super) fn files_text(files: &[Fetched]) -> String {
     lines.join("\n")
 }
 
-fn file_json(file: &Fetched) -> serde_json::Value {
+pub(super) fn file_json(file: &Fetched) -> serde_json::Value {
     json!({"path": file.path.display().to_string(), "size": file.size})
 }
 

@@ -18,6 +18,7 @@ mod man;
 mod plan;
 mod quantize;
 mod quantize_args;
+mod report;
 mod rescale;
 mod retry;
 mod session;
@@ -30,9 +31,9 @@ mod ways;
 
 pub(crate) use args::command;
 pub use args::{
-    AnalyzeArgs, Cli, ColorWhen, Command, CompletionArgs, DoctorArgs, ExactRows, FetchArgs,
-    GlobalArgs, JobArgs, JobsArgs, ManArgs, OutputFormat, PlanArgs, QuantizeArgs, StateFilter,
-    TableArgs, WatchArgs,
+    AnalyzeArgs, CheckArgs, Cli, ColorWhen, Command, CompletionArgs, DoctorArgs, ExactRows,
+    FetchArgs, GlobalArgs, JobArgs, JobsArgs, ManArgs, OutputFormat, PlanArgs, QuantizeArgs,
+    QuantizeCommandArgs, ReportArgs, StateFilter, TableArgs, WatchArgs,
 };
 pub use quantize_args::{InputArgs, SettingArgs};
 pub use signals::{Signal, Signals};
@@ -73,6 +74,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, signals: Signals) -> Result<(), 
         Command::Watch(args) => watch::run(args, context).await,
         Command::Fetch(args) => fetch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args, context).await,
+        Command::Report(args) => report::run(args, context).await,
         Command::Rescale(args) => rescale::run(args, context).await,
         Command::Retry(args) => retry::run(args, context).await,
         Command::Delete(args) => delete::run(args, context).await,

@@ -6,9 +6,10 @@ use dual16_proto::v1::{Job, JobState, job_spec::Kind};
 use indicatif::HumanBytes;
 
 use super::{
-    Context, OutputFormat, QuantizeArgs, TableArgs,
+    Context, OutputFormat, QuantizeArgs, QuantizeCommandArgs, TableArgs,
     fetch::{files_text, make_folder},
     follow::{Ended, follow},
+    report,
     session::{Session, Target, Work},
     submit,
 };
@@ -24,8 +25,19 @@ pub(super) const STATE_FOLDER: &str = ".dual16";
 /// What is printed as JSON, by kind of job.
 const RESULTS: [&str; 2] = ["result.json", "sensitivity.json"];
 
-pub(super) async fn run(args: &QuantizeArgs, context: Context<'_>) -> Result<(), Error> {
-    to_end("quantize", args, None, context).await
+pub(super) async fn run(args: &QuantizeCommandArgs, context: Context<'_>) -> Result<(), Error> {
+    let QuantizeCommandArgs { quantize, check } = args;
+    if let (Some(_), true) = (check.fail_under, quantize.detach) {
+        return Err(Error::usage(
+            "--fail-under has nothing to check where --detach leaves before the job is done",
+            "leave one of them out, or check later with `dual16 report JOB --fail-under DB`",
+        ));
+    }
+    to_end("quantize", quantize, None, context).await?;
+    match &quantize.out {
+        Some(out) => report::check(*check, out),
+        None => Ok(()),
+    }
 }
 
 /// A job of some kind, from the model to its results.
@@ -129,7 +141,7 @@ pub(super) async fn to_results(
         .iter()
         .map(|artifact| artifact.size)
         .sum();
-    let files = {
+    let mut files = {
         let transfer = context.progress.transfer("download", bytes);
         let moved = |bytes| transfer.moved(bytes);
         let fetch = async { Ok(client.fetch(&ended.job.artifacts, out, &moved).await?) };
@@ -144,6 +156,7 @@ pub(super) async fn to_results(
         };
         context.signals.or_interrupted(&advice, fetch).await?
     };
+    report::add_to(&mut files, out, &context.progress);
     Ok(Some((ended, files)))
 }
 

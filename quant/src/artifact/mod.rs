@@ -2,6 +2,7 @@
 //! so no file holds a time, a path, a host or a job's random name.
 
 pub(crate) mod cost_json;
+pub mod graph_json;
 pub mod outputs;
 pub mod per_layer;
 pub mod plan_json;

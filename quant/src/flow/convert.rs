@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error, Result,
     artifact::{
-        Report, outputs, per_layer, plan_json, result_json, statistics,
+        Report, graph_json, outputs, per_layer, plan_json, result_json, statistics,
         statistics_bin::{self, KeptFit, MendedModel, Observed},
         ways, weights,
     },
@@ -189,6 +189,7 @@ fn reduce(
     })?;
     files.put("plan.json", plan.into_bytes())?;
     files.put("result.json", result_json::text(&report)?.into_bytes())?;
+    files.put("graph.json", graph_json::text(&report)?.into_bytes())?;
     files.put("per_layer.csv", per_layer::text(&report).into_bytes())?;
     files.put("ways.csv", ways::text(&report).into_bytes())?;
     files.put("statistics.csv", statistics::text(&report).into_bytes())?;

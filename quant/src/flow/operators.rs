@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use crate::{
     Result,
     graph::{Graph, ValueId},
-    measured::operators::{Channels, OperatorSums, Spread, rows},
+    measured::{
+        octaves::Octaves,
+        operators::{Channels, OperatorSums, Spread, rows},
+    },
     metrics::{ErrorSums, OutputError},
     plan::Plan,
     sensitivity::{Analysis, FloatValues},
@@ -36,13 +39,17 @@ impl<'a> BatchOperators<'a> {
             let of = sums.entry(value.0).or_default();
             of.total = float.len() as u64;
             of.float = Spread::of(float);
+            let params = plan.params(value);
+            of.octaves = params.map_or_else(Octaves::default, |params| {
+                Octaves::of(float.iter(), params.scale)
+            });
             // One that cannot run has no figures; the whole run says why.
             let Ok(alone) = analysis.alone(values, node, value) else {
                 continue;
             };
             add(&mut of.isolated, float, &alone);
             of.alive = [float, &alone].map(Channels::not_zero);
-            let ends = plan.params(value).map(|params| {
+            let ends = params.map(|params| {
                 let end = |q: i32| q as f32 * params.scale;
                 (end(params.dtype.qmin()), end(params.dtype.qmax()))
             });

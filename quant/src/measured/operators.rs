@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::octaves::Octaves;
 use crate::{
     graph::{Graph, NodeId, Op, ValueId},
     metrics::{ErrorSums, Metric, Metrics, OutputError},
@@ -33,6 +34,8 @@ pub(crate) struct OperatorSums {
     pub(crate) quantized: Spread,
     /// Channels that are not 0 everywhere: in float, and the operator alone.
     pub(crate) alive: [Channels; 2],
+    /// In float, by magnitude in steps.
+    pub(crate) octaves: Octaves,
 }
 
 impl OperatorSums {
@@ -48,6 +51,7 @@ impl OperatorSums {
         for (alive, more) in self.alive.iter_mut().zip(&other.alive) {
             alive.merge(more);
         }
+        self.octaves.merge(&other.octaves);
     }
 
     /// Channels that have a value other than 0 in float, and none once quantized, the operator alone.

@@ -28,6 +28,7 @@ mod ops;
 mod outage;
 mod readme;
 mod remote;
+mod report;
 mod rescale;
 mod settings;
 mod trace;

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use dual16_tests::{
     Dual16, Results, ServerProcess, WorkerProcess,
-    results::ARTIFACTS,
+    results::FILES,
     tensors::{self, Tensor, Tensors},
 };
 
@@ -36,8 +36,8 @@ fn a_job_fits_in_what_a_worker_declares_or_is_refused_with_the_figure() {
     );
     let scarce = Results::new();
     quantize().on(&server).out(&scarce.path()).run().success();
-    assert_eq!(scarce.names(), ARTIFACTS);
-    for name in ARTIFACTS {
+    assert_eq!(scarce.names(), FILES);
+    for name in FILES {
         let read = |of: &Results| fs::read(of.path().join(name)).unwrap();
         assert!(read(&plenty) == read(&scarce), "{name} differs");
     }

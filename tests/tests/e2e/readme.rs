@@ -3,7 +3,7 @@
 use dual16_tests::{
     Dual16, Results,
     data::smallmodel,
-    results::{ARTIFACTS, layer},
+    results::{FILES, layer},
 };
 use serde_json::Value;
 
@@ -18,10 +18,10 @@ fn quantize_leaves_its_artifacts_and_shows_every_layer() {
         .success();
 
     // The state of the in-process cluster is gone too: these are all the names there are.
-    assert_eq!(out.names(), ARTIFACTS);
+    assert_eq!(out.names(), FILES);
     for shown in LAYERS
         .into_iter()
-        .chain(ARTIFACTS)
+        .chain(FILES)
         .chain(["a16w8", "split", "59.4"])
     {
         assert!(run.stdout.contains(shown), "{shown} is not shown: {run}");

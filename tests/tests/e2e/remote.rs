@@ -6,7 +6,7 @@ use dual16_tests::{
     Dual16, Results, ServerProcess, WorkerProcess,
     data::{digits, smallmodel},
     events,
-    results::ARTIFACTS,
+    results::{ARTIFACTS, FILES},
 };
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ fn a_finished_job_can_be_listed_shown_watched_fetched_and_deleted() {
         .out(&out.path())
         .run()
         .success();
-    assert_eq!(out.names(), ARTIFACTS);
+    assert_eq!(out.names(), FILES);
 
     let cancelled = Dual16::new(["cancel", &name]).on(&server).run().success();
     assert!(cancelled.stdout.contains("stays as it is"), "{cancelled}");

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Result,
+    artifact::graph_json,
     flow::{
         Blobs, Context, Event, FileRef, QueuedStage,
         convert::Files,
@@ -172,5 +173,7 @@ fn written(
     for (name, text) in report.files()? {
         files.put(&name, text.into_bytes())?;
     }
+    let graph = graph_json::of_graph(report.model, &session.graph, &session.output_names())?;
+    files.put("graph.json", graph.into_bytes())?;
     Ok(files.written)
 }

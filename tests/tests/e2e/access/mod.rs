@@ -6,7 +6,7 @@ mod secured;
 
 use std::{process::Command, time::Duration};
 
-use dual16_tests::{Dual16, Results, data::smallmodel, process::Finished, results::ARTIFACTS};
+use dual16_tests::{Dual16, Results, data::smallmodel, process::Finished, results::FILES};
 
 use self::secured::{Authority, Secured};
 
@@ -33,7 +33,7 @@ fn a_job_runs_over_mutual_tls_and_is_its_owners_alone() {
     let out = Results::new();
     let fetch = as_ann(Dual16::new(["fetch", &job])).out(&out.path());
     fetch.run().success();
-    assert_eq!(out.names(), ARTIFACTS);
+    assert_eq!(out.names(), FILES);
 
     // The token in a variable; a certificate that stands for a worker does not matter beside it.
     let secret = std::fs::read_to_string(&bob).unwrap();
