@@ -126,3 +126,23 @@ def test_tensors_of_the_result_are_those_of_the_file(small: dual16.Result) -> No
     tensors = converted.torch()
     assert tensors.keys() == converted.tensors.keys()
     assert all(np.array_equal(tensors[name].numpy(), x) for name, x in converted.tensors.items())
+
+
+class Tied(torch.nn.Module):  # type: ignore[misc]
+    """Two Linears with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: Any) -> Any:
+        return self.b(torch.relu(self.a(x)))
+
+
+def test_a_weight_of_two_layers_is_found_for_both(client: dual16.Client) -> None:
+    torch.manual_seed(16)
+    converted = dual16.quantize(Tied(), [torch.randn(16, 8) for _ in range(2)], client=client).converted()
+    assert "a.weight" in converted.tensors and "b.weight" not in converted.tensors
+    assert np.array_equal(converted["a"].weight(), converted["b"].weight())
+    assert converted["b"](np.ones((1, 8))).shape == (1, 8)

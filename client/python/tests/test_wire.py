@@ -136,25 +136,3 @@ def test_a_watch_tells_each_event_once(breaking: tuple[Breaking, str]) -> None:
     with dual16.Client(breaking[1]) as client:
         codes = [event.code for event in client.job("1").events() if isinstance(event, Notice)]
     assert codes == ["NUMBER_1", "NUMBER_2", "NUMBER_3"]
-
-
-def test_progress_is_a_line_that_is_written_over_on_a_terminal_only() -> None:
-    import io
-
-    from dual16.progress import Display
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    for stream, shown, expected in [
-        (Terminal(), None, "\r\x1b[Kobserve 1/3\r\x1b[KWIDE fc: wide\n\r\x1b[K"),
-        (io.StringIO(), None, ""),
-        (io.StringIO(), True, "WIDE fc: wide\n"),
-        (Terminal(), False, ""),
-    ]:
-        display = Display(shown, stream)
-        display.show(dual16.Progress("observe", 1, 3))
-        display.show(dual16.Notice(True, "WIDE", "fc", "wide"))
-        display.end()
-        assert stream.getvalue() == expected
