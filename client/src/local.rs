@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use dual16_proto::{credentials::TokenSource, digest::Digest};
 use dual16_server::{RunningServer, ServerOptions};
 use dual16_worker::{RunningWorker, WorkerOptions};
 use tokio::net::TcpListener;
@@ -46,25 +47,35 @@ pub enum Workers {
 }
 
 impl LocalCluster {
-    /// Starts a cluster on the state in the folder `data`, made where it is missing.
+    /// Starts a cluster on the state in the folder `data`, made where it is missing. With a `token`, it
+    /// lets in who has it; without one, everyone on this machine.
     ///
     /// # Errors
     /// [`Error::Local`]: the folder cannot be used, or another cluster uses it.
-    pub async fn start(data: &Path, workers: Workers) -> Result<Self, Error> {
+    pub async fn start(
+        data: &Path,
+        workers: Workers,
+        token: Option<String>,
+    ) -> Result<Self, Error> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             Error::Local(format!("{what} on {}: {error}", data.display()))
         };
         private_folder(data).map_err(|error| failed("cannot keep state", &error))?;
+        let mut options = ServerOptions::new(data.join("server"));
+        options.lease_ttl = LEASE_TTL;
+        if let Some(token) = &token {
+            let path = data.join("tokens.toml");
+            fs::write(&path, tokens(token)).map_err(|error| failed("cannot keep state", &error))?;
+            options.access.tokens = Some(path);
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .map_err(|error| Error::Local(format!("cannot listen on 127.0.0.1: {error}")))?;
-        let mut options = ServerOptions::new(data.join("server"));
-        options.lease_ttl = LEASE_TTL;
         let server = dual16_server::start(options, listener)
             .await
             .map_err(|error| failed("cannot start the server", &error))?;
         let url = format!("http://{}", server.addr());
-        match start_worker(&url, data.join("worker"), workers).await {
+        match start_worker(&url, data.join("worker"), workers, token).await {
             Ok(worker) => Ok(Self {
                 url,
                 server,
@@ -95,6 +106,7 @@ async fn start_worker(
     url: &str,
     cache: PathBuf,
     workers: Workers,
+    token: Option<String>,
 ) -> Result<Option<RunningWorker>, dual16_worker::StartError> {
     let mut options = WorkerOptions::new(url, cache);
     match workers {
@@ -105,8 +117,17 @@ async fn start_worker(
             options.threads = count;
         }
     }
+    options.credentials.token = token.map(TokenSource::Value);
     options.connect_timeout = Some(CONNECT_TIMEOUT);
     dual16_worker::start(options).await.map(Some)
+}
+
+/// The tokens file of a server that lets in whoever has this one, for everything.
+fn tokens(token: &str) -> String {
+    let hash = Digest::of(token.as_bytes()).hex();
+    format!(
+        "[[token]]\nprincipal = \"local\"\nroles = [\"admin\", \"worker\"]\nsha256 = \"{hash}\"\n"
+    )
 }
 
 /// State holds copies of models and batches: nobody else's business.

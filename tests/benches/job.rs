@@ -82,7 +82,7 @@ async fn run_job(client: &Client, quantize: QuantizeSpec, out: &Path) {
 async fn on_new_cluster(workers: Workers, ways: &[&str]) -> Duration {
     let state = tempfile::tempdir().unwrap();
     let data = state.path().join("state");
-    let cluster = LocalCluster::start(&data, workers).await.unwrap();
+    let cluster = LocalCluster::start(&data, workers, None).await.unwrap();
     let client = Client::connect(ConnectOptions::new(cluster.url()));
     let client = client.await.unwrap();
     let begun = Instant::now();

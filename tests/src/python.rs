@@ -31,7 +31,11 @@ pub fn start(script: &str, arguments: &[&str]) -> Process {
     Process::spawn(script, command)
 }
 
-fn interpreter() -> PathBuf {
+/// The interpreter.
+///
+/// # Panics
+/// As [`run`].
+pub fn interpreter() -> PathBuf {
     if let Some(given) = env::var_os("DUAL16_TEST_PYTHON") {
         return given.into();
     }

@@ -257,6 +257,10 @@ pub enum Command {
     Info,
     /// Explain the five ways of a Linear
     Ways,
+    /// Serve a program on this machine until stdin ends
+    #[cfg(feature = "local")]
+    #[command(hide = true)]
+    LocalServer,
     /// Print what completes this command line in a shell
     Completion(CompletionArgs),
     /// Print the manual page, or that of one command, in roff

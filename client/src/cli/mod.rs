@@ -14,6 +14,8 @@ mod find;
 mod follow;
 mod info;
 mod jobs;
+#[cfg(feature = "local")]
+mod local_server;
 mod man;
 mod plan;
 mod quantize;
@@ -81,6 +83,8 @@ pub async fn run(cli: Cli, terminal: &Terminal, signals: Signals) -> Result<(), 
         Command::Doctor(args) => doctor::run(args, context).await,
         Command::Info => info::run(context).await,
         Command::Ways => ways::run(context),
+        #[cfg(feature = "local")]
+        Command::LocalServer => local_server::run(context).await,
         Command::Completion(args) => completion::run(args, context),
         Command::Man(args) => man::run(args, context),
     }

@@ -8,6 +8,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use dual16_rpc::{credentials::Credentials, made_here, reason};
 
 use super::{Context, GlobalArgs};
+#[cfg(feature = "local")]
+use crate::local::Workers;
 use crate::{
     api::{ApiError, Client, ConnectOptions, RetryPolicy, Retrying},
     error::Error,
@@ -126,17 +128,11 @@ impl Session {
         global: &GlobalArgs,
         progress: &Progress,
     ) -> Result<Self, Error> {
-        use crate::local::Workers;
-
-        let count = global
-            .workers
-            .and_then(|count| NonZeroUsize::new(count as usize));
-        let workers = match (work, count) {
-            (Work::StateOnly, _) => Workers::None,
-            (Work::Tasks, None) => Workers::Cores,
-            (Work::Tasks, Some(count)) => Workers::Count(count),
+        let workers = match work {
+            Work::StateOnly => Workers::None,
+            Work::Tasks => workers_of(global),
         };
-        let cluster = crate::local::LocalCluster::start(data, workers).await?;
+        let cluster = crate::local::LocalCluster::start(data, workers, None).await?;
         // Made by this process, for this process: nobody asks, and no token leaves its place.
         let credentials = Credentials::default();
         match connect(cluster.url(), credentials, global, progress).await {
@@ -172,6 +168,15 @@ impl Session {
             Place::Local(cluster) => cluster.shutdown().await,
         }
     }
+}
+
+/// Tasks that run at the same time on this machine.
+#[cfg(feature = "local")]
+pub(super) fn workers_of(global: &GlobalArgs) -> Workers {
+    let count = global
+        .workers
+        .and_then(|count| NonZeroUsize::new(count as usize));
+    count.map_or(Workers::Cores, Workers::Count)
 }
 
 /// Opens a session, runs a short `body` in it and closes it whatever happens.

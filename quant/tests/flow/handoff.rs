@@ -1,5 +1,5 @@
 //! What a job hands back, opened by the tools that it is for: onnx.checker and onnxruntime, stand-ins for the
-//! plugin, and PyTorch where `DUAL16_TEST_TORCH_PYTHON` names a Python that has it. `DUAL16_HANDOFF_KEEP` names a
+//! plugin, and PyTorch where `DUAL16_TORCH_PYTHON` names a Python that has it. `DUAL16_HANDOFF_KEEP` names a
 //! folder that keeps the cases.
 
 use std::{
@@ -119,7 +119,7 @@ fn open(name: &str, cases: &[Case]) {
         write(&folder.join(&case.name), case, &finished);
     }
     let mut tools = vec![(python(), "handoff")];
-    if let Some(torch) = std::env::var_os("DUAL16_TEST_TORCH_PYTHON") {
+    if let Some(torch) = std::env::var_os("DUAL16_TORCH_PYTHON") {
         tools.push((torch.into(), "handoff.pytorch"));
     }
     for (python, module) in tools {

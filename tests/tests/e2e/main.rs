@@ -26,6 +26,7 @@ mod limits;
 mod memory;
 mod ops;
 mod outage;
+mod python_client;
 mod readme;
 mod remote;
 mod report;

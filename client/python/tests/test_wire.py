@@ -1,0 +1,138 @@
+"""What is interrupted goes on: against a server that breaks off wherever it can."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+import dual16
+from dual16 import _transfer, errors, v1
+from dual16._transfer import InputFile
+from dual16._wire import Wire
+from dual16.events import Notice
+
+DATA = bytes(range(256)) * 12_000
+DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
+
+
+class Breaking:
+    """Answers once for each of a job's three events, keeps 1 MiB of each upload and sends 1 MiB of each download."""
+
+    def __init__(self) -> None:
+        self.kept = b""
+        self.sent = DATA
+        self.offsets: list[int] = []
+
+    def find_missing(self, request: v1.FindMissingRequest, _: Any) -> v1.FindMissingResponse:
+        return v1.FindMissingResponse(missing=request.digests)
+
+    def query_upload(self, _: v1.QueryUploadRequest, __: Any) -> v1.QueryUploadResponse:
+        return v1.QueryUploadResponse(committed=len(self.kept), complete=len(self.kept) == len(DATA))
+
+    def upload(self, messages: Iterator[v1.UploadRequest], context: Any) -> v1.UploadResponse:
+        first = next(messages)
+        self.offsets.append(first.offset)
+        assert first.offset == len(self.kept)
+        self.kept += first.data
+        if len(self.kept) < len(DATA):
+            retry = v1.RetryInfo()
+            retry.retry_delay.nanos = 1_000_000
+            packed = v1.Any(type_url="type.googleapis.com/google.rpc.RetryInfo", value=retry.SerializeToString())
+            status = v1.Status(code=10, message="too slow", details=[packed])
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+            context.abort(grpc.StatusCode.ABORTED, "too slow")
+        return v1.UploadResponse(size=len(self.kept))
+
+    def download(self, request: v1.DownloadRequest, context: Any) -> Iterator[v1.DownloadResponse]:
+        yield v1.DownloadResponse(size=len(DATA), data=self.sent[request.offset : request.offset + (1 << 20)])
+        if request.offset + (1 << 20) < len(DATA):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    def watch(self, request: v1.WatchJobRequest, context: Any) -> Iterator[v1.JobEvent]:
+        event = v1.JobEvent(sequence=request.after_sequence + 1)
+        event.detail.notice.code = f"NUMBER_{event.sequence}"
+        if event.sequence <= 3:
+            yield event
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    def get_job(self, _: v1.GetJobRequest, __: Any) -> v1.Job:
+        return v1.Job(name="jobs/1", state=dual16.State.SUCCEEDED, last_sequence=3)  # type: ignore[arg-type]
+
+    def serve(self, server: grpc.Server) -> None:
+        def handlers(service: str, methods: dict[str, tuple[Any, Any, Any]]) -> None:
+            made = {
+                name: kind(
+                    call, request_deserializer=request.FromString, response_serializer=lambda x: x.SerializeToString()
+                )
+                for name, (kind, call, request) in methods.items()
+            }
+            server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(f"dual16.v1.{service}", made)])
+
+        unary, to_stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
+        handlers(
+            "BlobService",
+            {
+                "FindMissing": (unary, self.find_missing, v1.FindMissingRequest),
+                "QueryUpload": (unary, self.query_upload, v1.QueryUploadRequest),
+                "Upload": (grpc.stream_unary_rpc_method_handler, self.upload, v1.UploadRequest),
+                "Download": (to_stream, self.download, v1.DownloadRequest),
+            },
+        )
+        handlers(
+            "JobService",
+            {
+                "WatchJob": (to_stream, self.watch, v1.WatchJobRequest),
+                "GetJob": (unary, self.get_job, v1.GetJobRequest),
+            },
+        )
+
+
+@pytest.fixture
+def breaking() -> Iterator[tuple[Breaking, str]]:
+    server = grpc.server(ThreadPoolExecutor(4))
+    service = Breaking()
+    service.serve(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield service, f"http://127.0.0.1:{port}"
+    server.stop(None)
+
+
+@pytest.fixture
+def wire(breaking: tuple[Breaking, str]) -> Iterator[Wire]:
+    wire = Wire(breaking[1], None, None, False, give_up_after=10)
+    yield wire
+    wire.close()
+
+
+def test_an_upload_goes_on_from_what_is_kept(breaking: tuple[Breaking, str], wire: Wire, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(DATA)
+    moved: list[int] = []
+    _transfer.upload(wire, [InputFile.of("data", path)], moved.append)
+    assert breaking[0].kept == DATA
+    assert breaking[0].offsets == [0, 1 << 20, 2 << 20]
+
+
+def test_a_download_goes_on_from_what_came(wire: Wire, tmp_path: Path) -> None:
+    path = _transfer.download(wire, v1.Artifact(name="result.json", digest=DIGEST), tmp_path)
+    assert path.read_bytes() == DATA
+
+
+def test_damaged_bytes_are_not_kept(breaking: tuple[Breaking, str], wire: Wire, tmp_path: Path) -> None:
+    breaking[0].sent = b"\0" * len(DATA)
+    with pytest.raises(errors.DamagedTransfer, match=r"result\.json"):
+        _transfer.download(wire, v1.Artifact(name="result.json", digest=DIGEST), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_watch_tells_each_event_once(breaking: tuple[Breaking, str]) -> None:
+    with dual16.Client(breaking[1]) as client:
+        codes = [event.code for event in client.job("1").events() if isinstance(event, Notice)]
+    assert codes == ["NUMBER_1", "NUMBER_2", "NUMBER_3"]
