@@ -12,7 +12,8 @@ use std::{
     time::Duration,
 };
 
-use dual16_proto::{credentials::TokenSource, digest::Digest};
+use dual16_proto::digest::Digest;
+use dual16_rpc::credentials::TokenSource;
 use dual16_server::{RunningServer, ServerOptions};
 use dual16_worker::{RunningWorker, WorkerOptions};
 use tokio::net::TcpListener;

@@ -11,7 +11,6 @@ use dual16_proto::v1::{
     blob_service_server::BlobServiceServer, info_service_server::InfoServiceServer,
     job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
 };
-use dual16_rpc::blob::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES};
 use dual16_telemetry::ops::Observed;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;

@@ -10,6 +10,7 @@ use dual16_telemetry::{exit, logs::LogArgs, ops::OpsArgs};
 use dual16_worker::{
     ChildProgram, DEFAULT_CACHE_BYTES, MemoryLimit, NUMERICS_VERSION, WorkerOptions, start,
 };
+use rustix::{fs::Mode, process::umask};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A dual16 worker: leases tasks from a server, runs them, hands in their results.

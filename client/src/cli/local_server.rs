@@ -6,7 +6,7 @@
 
 use std::io;
 
-use dual16_proto::credentials::TokenSource;
+use dual16_rpc::credentials::TokenSource;
 use serde_json::json;
 
 use super::{Context, Signal, session::workers_of};

@@ -7,7 +7,6 @@ use std::{
 };
 
 use dual16_proto::{
-    blob::CHUNK_BYTES,
     digest::Digest,
     v1::{
         self, blob_service_client::BlobServiceClient, job_service_client::JobServiceClient,
@@ -20,6 +19,8 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
+/// Bytes of a message of an upload; a server takes no more.
+const CHUNK_BYTES: usize = 1 << 20;
 /// How long a call is tried.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
