@@ -8,21 +8,21 @@
 mod audit;
 mod catalog;
 mod commit;
+mod commit_count;
 mod engine;
 mod error;
-mod fact;
+mod index;
 mod keys;
 mod leases;
-mod live;
 mod memory;
 mod ready;
 mod records;
 pub(crate) mod salvage;
 mod sled;
 mod staged;
+mod transition;
 mod verbs;
 mod waiting;
-mod witness;
 
 #[cfg(test)]
 mod conformance;
@@ -37,10 +37,10 @@ pub(crate) use self::sled::LostCommits;
 pub use self::{
     engine::{Batch, Engine, MAX_RECORD_BYTES, Order, Record, Records},
     error::StoreError,
-    fact::Fact,
     memory::MemoryEngine,
     records::{RecordStore, StoreConfig},
     sled::SledEngine,
+    transition::Transition,
 };
 use crate::{
     clock::Timestamp,
@@ -243,7 +243,7 @@ pub struct Changes {
     /// Leases that ran out, with the worker that held them.
     pub lost: Vec<(String, TaskName)>,
     /// What happened, in order.
-    pub facts: Vec<Fact>,
+    pub transitions: Vec<Transition>,
 }
 
 /// Totals over all jobs.

@@ -19,7 +19,7 @@ impl<E: Engine> Writer<'_, E> {
         let mut claimed = Claimed::default();
         let mut budget = claim.max_bytes;
         while claimed.tasks.len() < claim.max_tasks {
-            let Some(job) = self.live.ready.head() else {
+            let Some(job) = self.index.ready.head() else {
                 break;
             };
             match self.claim_of(job, claim, claimed.tasks.last(), budget, now) {
@@ -31,7 +31,7 @@ impl<E: Engine> Writer<'_, E> {
                 // At the head of the queue it would keep everything behind it from every worker.
                 Err(error) if error.concerns_one_job() => {
                     tracing::error!(%error, %job, "a task cannot be leased: its job is set aside");
-                    self.live.ready.set_aside(job);
+                    self.index.ready.set_aside(job);
                 }
                 // What was granted before it is the worker's; the next claim meets the error first.
                 Err(error) if !claimed.tasks.is_empty() => {
@@ -41,7 +41,7 @@ impl<E: Engine> Writer<'_, E> {
                 Err(error) => return Err(error),
             }
         }
-        claimed.more = self.live.ready.total() > 0;
+        claimed.more = self.index.ready.total() > 0;
         claimed.changes = std::mem::take(&mut self.changes);
         Ok(claimed)
     }
