@@ -28,4 +28,4 @@ mod model_check;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod world;
+mod reference_store;

@@ -1,6 +1,6 @@
 //! What the server measures of itself, as Prometheus reads it.
 //!
-//! Told, never asked: the store's verbs hand in their [`Fact`]s, calls their codes and bytes. Totals
+//! Told, never asked: the store's verbs hand in their [`Transition`]s, calls their codes and bytes. Totals
 //! that the store keeps (queue, leases) are set when somebody scrapes. Nothing here decides
 //! anything, and no label value comes from outside unbounded.
 
@@ -25,7 +25,7 @@ use self::stages::StageTimes;
 use crate::{
     clock::Timestamp,
     job::State,
-    store::{Changes, Counts, Fact},
+    store::{Changes, Counts, Transition},
 };
 
 /// Stage names are the workers' choice; the flow has five.
@@ -111,22 +111,22 @@ impl Metrics {
     /// Counts what a verb did.
     pub(crate) fn record(&self, changes: &Changes) {
         let now = Instant::now();
-        for fact in &changes.facts {
-            match fact {
-                Fact::Entered(_, state) => {
+        for transition in &changes.transitions {
+            match transition {
+                Transition::Entered(_, state) => {
                     let state = StateLabel(*state);
                     self.jobs.get_or_create(&OfState { state }).inc();
                 }
-                Fact::DeadLetter => _ = self.dead_letters.inc(),
-                Fact::Leased => _ = self.attempts.inc(),
-                Fact::Completed(stage, took) => {
+                Transition::DeadLetter => _ = self.dead_letters.inc(),
+                Transition::Leased => _ = self.attempts.inc(),
+                Transition::Completed(stage, took) => {
                     self.completed.inc();
                     self.observe(&self.task_seconds, stage, *took);
                 }
-                Fact::Retried => _ = self.retries.inc(),
-                Fact::StageStarted(..) => {}
+                Transition::Retried => _ = self.retries.inc(),
+                Transition::StageStarted(..) => {}
             }
-            if let Some((stage, took)) = self.stage_times().follow(fact, now) {
+            if let Some((stage, took)) = self.stage_times().follow(transition, now) {
                 self.observe(&self.stage_seconds, &stage, took);
             }
         }

@@ -8,12 +8,12 @@
 mod audit;
 mod catalog;
 mod commit;
+mod commit_count;
 mod engine;
 mod error;
-mod fact;
+mod index;
 mod keys;
 mod leases;
-mod live;
 mod memory;
 mod observed_time;
 mod ready;
@@ -21,9 +21,9 @@ mod records;
 pub(crate) mod salvage;
 mod sled;
 mod staged;
+mod transition;
 mod verbs;
 mod waiting;
-mod witness;
 
 #[cfg(test)]
 mod conformance;
@@ -38,10 +38,10 @@ pub(crate) use self::sled::LostCommits;
 pub use self::{
     engine::{Batch, Engine, MAX_RECORD_BYTES, Order, Record, Records},
     error::StoreError,
-    fact::Fact,
     memory::MemoryEngine,
     records::{RecordStore, StoreConfig},
     sled::SledEngine,
+    transition::Transition,
 };
 use crate::{
     clock::Timestamp,
@@ -245,7 +245,7 @@ pub struct Changes {
     /// Leases that ran out, with the worker that held them.
     pub lost: Vec<(String, TaskName)>,
     /// What happened, in order.
-    pub facts: Vec<Fact>,
+    pub transitions: Vec<Transition>,
 }
 
 /// Totals over all jobs.

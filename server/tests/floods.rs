@@ -292,12 +292,7 @@ async fn transfers_are_counted_and_those_that_stand_still_are_ended() {
     };
     let mut blobs = server.blobs.clone();
     let refused = blobs.download(request.clone()).await.unwrap_err();
-    let (reason, details) = reason(&refused);
-    assert_eq!(
-        (refused.code(), reason.as_str()),
-        (Code::ResourceExhausted, "TOO_MANY_TRANSFERS")
-    );
-    assert!(details.retry_info().is_some());
+    assert_eq!(refused.code(), Code::ResourceExhausted);
     let began = Instant::now();
     let mut last = loop {
         if let Ok(answer) = blobs.download(request.clone()).await {

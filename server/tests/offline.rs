@@ -302,10 +302,10 @@ async fn a_store_of_another_format_or_without_its_database_is_named() {
     let error = start_error(data.path()).await.unwrap().to_string();
     assert!(error.contains("format 99"), "{error}");
 
-    let witness = fs::read(store.join("witness")).unwrap();
+    let commits = fs::read(store.join("commits")).unwrap();
     fs::remove_dir_all(&store).unwrap();
     fs::create_dir(&store).unwrap();
-    fs::write(store.join("witness"), witness).unwrap();
+    fs::write(store.join("commits"), commits).unwrap();
     let error = start_error(data.path()).await.unwrap().to_string();
     assert!(error.contains("ends at commit 0"), "{error}");
 }
@@ -356,11 +356,11 @@ fn an_import_that_was_interrupted_is_begun_again_in_an_empty_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_witness_is_named_and_no_sound_store() {
+async fn a_damaged_count_of_commits_is_named_and_no_sound_store() {
     let (data, jobs) = filled().await;
-    let witness = data.path().join("store/witness");
-    fs::write(&witness, b"00000000\xff").unwrap();
-    let what = "the file \"witness\" beside the database does not hold a count";
+    let commits = data.path().join("store/commits");
+    fs::write(&commits, b"00000000\xff").unwrap();
+    let what = "the file \"commits\" beside the database does not hold a count";
     let error = start_error(data.path()).await.unwrap().to_string();
     assert!(error.contains(what), "{error}");
     let (sound, report) = check(data.path());

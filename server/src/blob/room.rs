@@ -134,8 +134,8 @@ mod tests {
         room.counted(10);
         let first = room.reserve(60, 0).unwrap();
         let refused = room.reserve(31, 0).unwrap_err();
-        let told = "70 bytes of blobs are stored, 31 more would exceed the limit of 100";
-        assert!(refused.to_string().starts_with(told), "{refused}");
+        let expected = "70 bytes of blobs are stored, 31 more would exceed the limit of 100";
+        assert!(refused.to_string().starts_with(expected), "{refused}");
         let second = room.reserve(30, 0).unwrap();
         drop(first);
         second.keep();

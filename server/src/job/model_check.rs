@@ -1,9 +1,9 @@
-//! A model check: every state that a small world can reach, in every order of events.
+//! A model check: every state that a small job can reach, in every order of events.
 //!
-//! The world is a stage of two maps and its reduce, two workers, leases that run out under workers who
+//! The job is a stage of two maps and its reduce, two workers, leases that run out under workers who
 //! go on all the same, errors, and once each: a cancellation, a retry, and one of a crash, a drain, or
 //! an answer that gets lost (the worker says again what it said).
-//! Time is abstract: a lease may run out and a backoff may end at any moment. In every state [`World`]
+//! Time is abstract: a lease may run out and a backoff may end at any moment. In every state [`ReferenceStore`]
 //! checks that no task is lost; here, that no step undoes what is final, and that every job can always
 //! end by its workers alone.
 
@@ -14,11 +14,11 @@ use std::{
 };
 
 use super::{
-    world::{NOW, World},
+    reference_store::{NOW, ReferenceStore},
     *,
 };
 
-/// Beyond this the world is not small any more, and the test not quick.
+/// Beyond this the job is not small any more, and the test not quick.
 const MAX_STATES: usize = 100_000;
 
 const MACHINE: Machine = Machine {
@@ -33,7 +33,7 @@ const MACHINE: Machine = Machine {
 /// The job, and what its workers believe.
 #[derive(Clone)]
 struct Model {
-    world: World,
+    store: ReferenceStore,
     /// The grant that each worker works on, whether or not it still holds.
     workers: [Option<(TaskId, Fence)>; 2],
     /// What may still happen once.
@@ -83,16 +83,16 @@ impl Action {
 
 impl Model {
     fn new() -> Self {
-        let mut world = World::new(MACHINE, vec![2]);
-        let (plan, fence) = world.claim().unwrap();
-        world.complete(plan, fence).unwrap();
+        let mut store = ReferenceStore::new(MACHINE, vec![2]);
+        let (plan, fence) = store.claim().unwrap();
+        store.complete(plan, fence).unwrap();
         let left = Left {
             trouble: true,
             cancel: true,
             retry: true,
         };
         Self {
-            world,
+            store,
             workers: [None, None],
             left,
         }
@@ -102,7 +102,7 @@ impl Model {
         let mut actions = Vec::new();
         for (worker, held) in self.workers.iter().enumerate() {
             if held.is_none() {
-                if !self.world.queue.is_empty() {
+                if !self.store.queue.is_empty() {
                     actions.push(Action::Claim(worker));
                 }
                 continue;
@@ -115,8 +115,8 @@ impl Model {
                 actions.push(Action::Crash(worker));
             }
         }
-        actions.extend(self.world.leases.keys().copied().map(Action::Expire));
-        actions.extend(self.world.waiting.keys().copied().map(Action::Due));
+        actions.extend(self.store.leases.keys().copied().map(Action::Expire));
+        actions.extend(self.store.waiting.keys().copied().map(Action::Due));
         if self.left.cancel {
             actions.push(Action::Cancel);
         }
@@ -128,12 +128,12 @@ impl Model {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Claim(worker) => self.workers[worker] = self.world.claim(),
+            Action::Claim(worker) => self.workers[worker] = self.store.claim(),
             Action::Complete(worker, answer) => {
                 let (id, fence) = self.workers[worker].unwrap();
-                let holds = self.world.leases.get(&id) == Some(&fence);
-                let done_by_it = self.world.tasks[&id].state == TaskState::Done(fence);
-                let outcome = self.world.complete(id, fence);
+                let holds = self.store.leases.get(&id) == Some(&fence);
+                let done_by_it = self.store.tasks[&id].state == TaskState::Done(fence);
+                let outcome = self.store.complete(id, fence);
                 assert_eq!(outcome.is_ok(), holds || done_by_it, "{outcome:?}");
                 match answer {
                     Answer::Heard => self.workers[worker] = None,
@@ -142,22 +142,22 @@ impl Model {
             }
             Action::Fail(worker) => {
                 let (id, fence) = self.workers[worker].take().unwrap();
-                let holds = self.world.leases.get(&id) == Some(&fence);
+                let holds = self.store.leases.get(&id) == Some(&fence);
                 let report = FailureReport {
                     code: "FLAKY".into(),
                     message: "flaky".into(),
                     permanent: false,
                 };
-                let outcome = self.world.on_task(id, TaskEvent::Fail(fence, report));
+                let outcome = self.store.on_task(id, TaskEvent::Fail(fence, report));
                 assert_eq!(outcome.is_ok(), holds, "{outcome:?}");
             }
             Action::Release(worker) => {
                 let (id, fence) = self.workers[worker].take().unwrap();
-                let failures = self.world.tasks[&id].failures.len();
-                let holds = self.world.leases.get(&id) == Some(&fence);
-                let outcome = self.world.on_task(id, TaskEvent::Release(fence));
+                let failures = self.store.tasks[&id].failures.len();
+                let holds = self.store.leases.get(&id) == Some(&fence);
+                let outcome = self.store.on_task(id, TaskEvent::Release(fence));
                 assert_eq!(outcome.is_ok(), holds, "{outcome:?}");
-                assert_eq!(self.world.tasks[&id].failures.len(), failures);
+                assert_eq!(self.store.tasks[&id].failures.len(), failures);
                 self.left.trouble = false;
             }
             Action::Crash(worker) => {
@@ -165,21 +165,21 @@ impl Model {
                 self.left.trouble = false;
             }
             Action::Expire(id) => {
-                let fence = self.world.leases[&id];
-                self.world.on_task(id, TaskEvent::Expire(fence)).unwrap();
+                let fence = self.store.leases[&id];
+                self.store.on_task(id, TaskEvent::Expire(fence)).unwrap();
             }
             Action::Due(id) => {
-                self.world.waiting.remove(&id).unwrap();
-                self.world.queue.insert(id);
+                self.store.waiting.remove(&id).unwrap();
+                self.store.queue.insert(id);
             }
             Action::Cancel => {
-                self.world.on_job(JobEvent::Cancel).unwrap();
+                self.store.on_job(JobEvent::Cancel).unwrap();
                 self.left.cancel = false;
             }
             Action::Retry => {
                 let retryable = [State::Failed, State::Cancelled];
-                let may = retryable.contains(&self.world.job.phase.state());
-                assert_eq!(self.world.on_job(JobEvent::Retry).is_ok(), may);
+                let may = retryable.contains(&self.store.job.phase.state());
+                assert_eq!(self.store.on_job(JobEvent::Retry).is_ok(), may);
                 self.left.retry = false;
             }
         }
@@ -188,44 +188,44 @@ impl Model {
     /// Tells states apart. Left out is what decides nothing that comes after: the texts of failures,
     /// how many events there were, and which of two equal workers has a task.
     fn fingerprint(&self) -> u128 {
-        let world = &self.world;
-        let stages = format!("{:?} {:?}", world.job.phase.state(), world.job.stages);
-        let tasks = world.tasks.values();
+        let store = &self.store;
+        let stages = format!("{:?} {:?}", store.job.phase.state(), store.job.stages);
+        let tasks = store.tasks.values();
         let tasks = tasks.map(|task| (&task.state, task.attempt, task.failures.len()));
         let tasks = format!("{:?}", tasks.collect::<Vec<_>>());
         let mut workers = self.workers;
         workers.sort_by_key(|held| held.map(|(task, fence)| (task, fence.lease)));
         let hash = |salt: u64| {
             let mut hasher = DefaultHasher::new();
-            (salt, &stages, &tasks, &world.queue, workers, self.left).hash(&mut hasher);
+            (salt, &stages, &tasks, &store.queue, workers, self.left).hash(&mut hasher);
             hasher.finish()
         };
         u128::from(hash(1)) << 64 | u128::from(hash(2))
     }
 
     fn state(&self) -> State {
-        self.world.job.phase.state()
+        self.store.job.phase.state()
     }
 }
 
 /// What no step may undo.
 fn check_step(before: &Model, action: Action, after: &Model) {
     let was = before.state();
-    if before.world.job.phase.ended().is_some() && action != Action::Retry {
+    if before.store.job.phase.ended().is_some() && action != Action::Retry {
         assert_eq!(
-            before.world.job, after.world.job,
+            before.store.job, after.store.job,
             "{action:?} after the end"
         );
     }
     if was == State::Succeeded {
         assert_eq!(
-            before.world.job, after.world.job,
+            before.store.job, after.store.job,
             "{action:?} after success"
         );
     }
-    for (id, task) in &before.world.tasks {
+    for (id, task) in &before.store.tasks {
         if task.is_done() {
-            let now = &after.world.tasks[id];
+            let now = &after.store.tasks[id];
             assert_eq!(task, now, "{action:?} touched a task that was done");
         }
     }
@@ -245,7 +245,7 @@ fn in_every_reachable_state_no_task_is_lost_and_the_job_can_end() {
         for action in model.actions() {
             let mut next = model.clone();
             // Far beyond every backoff: when one ends is the choice of `Due`.
-            next.world.now = match action {
+            next.store.now = match action {
                 Action::Claim(_) => NOW.after(Duration::from_secs(3600)),
                 _ => NOW,
             };
@@ -253,14 +253,14 @@ fn in_every_reachable_state_no_task_is_lost_and_the_job_can_end() {
             check_step(&model, action, &next);
             let found = *known.entry(next.fingerprint()).or_insert_with(|| {
                 before.push(Vec::new());
-                ended.push(next.world.job.phase.ended().is_some());
+                ended.push(next.store.job.phase.ended().is_some());
                 open.push_back((before.len() - 1, next));
                 before.len() - 1
             });
             if action.is_progress() {
                 before[found].push(number);
             }
-            assert!(known.len() < MAX_STATES, "the world is not small any more");
+            assert!(known.len() < MAX_STATES, "the job is not small any more");
         }
     }
     assert_eq!(

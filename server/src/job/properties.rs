@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*};
 
-use super::{world::World, *};
+use super::{reference_store::ReferenceStore, *};
 
 const MACHINE: Machine = Machine {
     max_attempts: 3,
@@ -40,25 +40,25 @@ fn actions() -> impl Strategy<Value = Action> {
     ]
 }
 
-fn perform(world: &mut World, action: Action) {
+fn perform(store: &mut ReferenceStore, action: Action) {
     // Grants that were lost long ago are among the choices: they must be refused.
     let choose = |index: &prop::sample::Index| {
-        (!world.granted.is_empty()).then(|| *index.get(&world.granted))
+        (!store.granted.is_empty()).then(|| *index.get(&store.granted))
     };
     let refused = match action {
         Action::Claim => {
-            world.claim();
+            store.claim();
             return;
         }
-        Action::Cancel => world.on_job(JobEvent::Cancel).err(),
-        Action::Retry => world.on_job(JobEvent::Retry).err(),
+        Action::Cancel => store.on_job(JobEvent::Cancel).err(),
+        Action::Retry => store.on_job(JobEvent::Retry).err(),
         Action::Complete(index) => {
             let Some((id, fence)) = choose(&index) else {
                 return;
             };
-            let done_by_it = world.tasks[&id].state == TaskState::Done(fence);
-            let holds = world.leases.get(&id) == Some(&fence);
-            let outcome = world.complete(id, fence);
+            let done_by_it = store.tasks[&id].state == TaskState::Done(fence);
+            let holds = store.leases.get(&id) == Some(&fence);
+            let outcome = store.complete(id, fence);
             assert_eq!(outcome.is_ok(), holds || done_by_it);
             return;
         }
@@ -68,13 +68,13 @@ fn perform(world: &mut World, action: Action) {
                 message: "x".into(),
                 permanent,
             };
-            world.on_task(id, TaskEvent::Fail(fence, report)).err()
+            store.on_task(id, TaskEvent::Fail(fence, report)).err()
         }),
         Action::Expire(index) => {
-            choose(&index).and_then(|(id, fence)| world.on_task(id, TaskEvent::Expire(fence)).err())
+            choose(&index).and_then(|(id, fence)| store.on_task(id, TaskEvent::Expire(fence)).err())
         }
         Action::Release(index) => choose(&index)
-            .and_then(|(id, fence)| world.on_task(id, TaskEvent::Release(fence)).err()),
+            .and_then(|(id, fence)| store.on_task(id, TaskEvent::Release(fence)).err()),
     };
     let expected = matches!(
         refused,
@@ -91,50 +91,50 @@ proptest! {
         plan in vec(0u32..4, 0..4),
         actions in vec(actions(), 0..80),
     ) {
-        let mut world = World::new(MACHINE, plan);
+        let mut store = ReferenceStore::new(MACHINE, plan);
         for action in actions {
-            perform(&mut world, action);
+            perform(&mut store, action);
         }
         // From wherever that led: workers that die give up their leases, the others succeed.
-        for (id, fence) in world.leases.clone() {
-            if world.leases.get(&id) == Some(&fence) {
-                world.on_task(id, TaskEvent::Expire(fence)).unwrap();
+        for (id, fence) in store.leases.clone() {
+            if store.leases.get(&id) == Some(&fence) {
+                store.on_task(id, TaskEvent::Expire(fence)).unwrap();
             }
         }
-        if matches!(world.job.phase.state(), State::Failed | State::Cancelled) {
-            world.on_job(JobEvent::Retry).unwrap();
+        if matches!(store.job.phase.state(), State::Failed | State::Cancelled) {
+            store.on_job(JobEvent::Retry).unwrap();
         }
         let mut steps = 0;
-        while let Some((id, fence)) = world.claim() {
-            world.complete(id, fence).unwrap();
-            world.complete(id, fence).unwrap();
+        while let Some((id, fence)) = store.claim() {
+            store.complete(id, fence).unwrap();
+            store.complete(id, fence).unwrap();
             steps += 1;
             prop_assert!(steps < 100, "the job does not end");
         }
-        prop_assert_eq!(world.job.phase.state(), State::Succeeded);
-        prop_assert!(world.tasks.values().all(Task::is_done));
+        prop_assert_eq!(store.job.phase.state(), State::Succeeded);
+        prop_assert!(store.tasks.values().all(Task::is_done));
     }
 
     #[test]
     fn a_task_that_always_fails_ends_its_job_after_the_last_attempt(maps in 1u32..4) {
-        let mut world = World::new(MACHINE, vec![maps]);
-        let (plan, fence) = world.claim().unwrap();
-        world.complete(plan, fence).unwrap();
+        let mut store = ReferenceStore::new(MACHINE, vec![maps]);
+        let (plan, fence) = store.claim().unwrap();
+        store.complete(plan, fence).unwrap();
         let poisoned = TaskId { stage: 1, slot: Slot::Map(0) };
         let mut attempts = 0;
-        while let Some((id, fence)) = world.claim() {
+        while let Some((id, fence)) = store.claim() {
             if id != poisoned {
-                world.complete(id, fence).unwrap();
+                store.complete(id, fence).unwrap();
                 continue;
             }
             attempts += 1;
             let message = format!("crash {attempts}");
             let report = FailureReport { code: "CRASH".into(), message, permanent: false };
-            world.on_task(id, TaskEvent::Fail(fence, report)).unwrap();
+            store.on_task(id, TaskEvent::Fail(fence, report)).unwrap();
         }
         prop_assert_eq!(attempts, 3);
-        let Phase::Failed { error, .. } = &world.job.phase else {
-            panic!("{:?}", world.job.phase)
+        let Phase::Failed { error, .. } = &store.job.phase else {
+            panic!("{:?}", store.job.phase)
         };
         prop_assert_eq!(error.code.as_str(), "ATTEMPTS_EXHAUSTED");
         let messages: Vec<_> = error.attempts.iter().map(|a| a.message.as_str()).collect();
@@ -147,9 +147,9 @@ fn a_record_of_an_older_server_is_read() {
     let grant = r#"{"fence":{"lease":"0123456789abcdef0123456789abcdef","attempt":2},"worker":"w","deadline":1,"busy":true}"#;
     let failure =
         r#"{"attempt":1,"worker":"w","message":"the lease ran out","time":1,"lost":true}"#;
-    let mut world = World::new(MACHINE, Vec::new());
-    let (plan, _) = world.claim().unwrap();
-    let mut record = serde_json::to_value(&world.tasks[&plan]).unwrap();
+    let mut store = ReferenceStore::new(MACHINE, Vec::new());
+    let (plan, _) = store.claim().unwrap();
+    let mut record = serde_json::to_value(&store.tasks[&plan]).unwrap();
     record["forgotten"] = serde_json::json!({"count": 1, "lost": true});
     record["failures"] = serde_json::from_str(&format!("[{failure}]")).unwrap();
     record["state"]["Leased"] = serde_json::from_str(grant).unwrap();
@@ -160,17 +160,17 @@ fn a_record_of_an_older_server_is_read() {
 
 #[test]
 fn a_reduce_that_always_names_another_stage_is_stopped() {
-    let mut world = World::new(MACHINE, vec![0; 100]);
+    let mut store = ReferenceStore::new(MACHINE, vec![0; 100]);
     for _ in 1..MACHINE.max_stages {
-        let (id, fence) = world.claim().unwrap();
-        world.complete(id, fence).unwrap();
+        let (id, fence) = store.claim().unwrap();
+        store.complete(id, fence).unwrap();
     }
-    let (id, fence) = world.claim().unwrap();
-    let refused = world.complete(id, fence).unwrap_err();
+    let (id, fence) = store.claim().unwrap();
+    let refused = store.complete(id, fence).unwrap_err();
     assert_eq!(
         refused,
         Refusal::TooManyStages {
-            job: world.job.id,
+            job: store.job.id,
             max: 16
         }
     );
@@ -178,23 +178,23 @@ fn a_reduce_that_always_names_another_stage_is_stopped() {
 
 #[test]
 fn only_a_reduce_says_what_follows() {
-    let mut world = World::new(MACHINE, vec![1]);
-    let (plan, fence) = world.claim().unwrap();
+    let mut store = ReferenceStore::new(MACHINE, vec![1]);
+    let (plan, fence) = store.claim().unwrap();
     let without = Completion {
         next: None,
-        ..world.completion(plan)
+        ..store.completion(plan)
     };
-    let refused = world
+    let refused = store
         .on_task(plan, TaskEvent::Complete(fence, without))
         .unwrap_err();
     assert!(matches!(refused, Refusal::NextMissing(_)));
-    world.complete(plan, fence).unwrap();
-    let (map, fence) = world.claim().unwrap();
+    store.complete(plan, fence).unwrap();
+    let (map, fence) = store.claim().unwrap();
     let with = Completion {
         next: Some(Next::Finish(Vec::new())),
-        ..world.completion(map)
+        ..store.completion(map)
     };
-    let refused = world
+    let refused = store
         .on_task(map, TaskEvent::Complete(fence, with))
         .unwrap_err();
     assert!(matches!(refused, Refusal::NextUnexpected(_)));

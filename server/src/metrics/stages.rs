@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     job::{JobId, State},
-    store::Fact,
+    store::Transition,
 };
 
 #[derive(Debug, Default)]
@@ -21,26 +21,30 @@ struct Begun {
 }
 
 impl StageTimes {
-    /// Takes in a fact; answers with the stage that ended by it, and the time it took.
-    pub(super) fn follow(&mut self, fact: &Fact, now: Instant) -> Option<(String, Duration)> {
-        let ended = match fact {
+    /// Takes in a transition; answers with the stage that ended by it, and the time it took.
+    pub(super) fn follow(
+        &mut self,
+        transition: &Transition,
+        now: Instant,
+    ) -> Option<(String, Duration)> {
+        let ended = match transition {
             // Its first task was leased: what it waited in the queue is no time of the stage.
-            Fact::Entered(job, State::Running) => {
+            Transition::Entered(job, State::Running) => {
                 if let Some(begun) = self.0.get_mut(job) {
                     begun.at = now;
                 }
                 None
             }
-            Fact::StageStarted(job, stage) => {
+            Transition::StageStarted(job, stage) => {
                 let stage = stage.clone();
                 self.0.insert(*job, Begun { stage, at: now })
             }
             // A stage that was broken off says nothing about how long one takes.
-            Fact::Entered(job, State::Failed | State::Cancelled) => {
+            Transition::Entered(job, State::Failed | State::Cancelled) => {
                 self.0.remove(job);
                 None
             }
-            Fact::Entered(job, State::Succeeded) => self.0.remove(job),
+            Transition::Entered(job, State::Succeeded) => self.0.remove(job),
             _ => None,
         }?;
         Some((ended.stage, now.saturating_duration_since(ended.at)))

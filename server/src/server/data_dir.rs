@@ -118,7 +118,9 @@ impl DataDir {
             }
         }
         // A full disk has room for the store from here on.
-        self.disk.balance().map_err(unusable)?;
+        if let Err(error) = self.disk.balance() {
+            tracing::warn!(%error, "the disk's reserve was not looked after");
+        }
         let open = SledEngine::open(&path)
             .and_then(|engine| RecordStore::open(engine, config, now, grace))
             .and_then(

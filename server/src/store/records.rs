@@ -17,8 +17,8 @@ use self::reader::Reader;
 use super::{
     Batch, Changes, Engine, MAX_RECORD_BYTES, Quota, Records as _, StoreError,
     commit::GroupCommit,
+    index::Index,
     keys::{self, Table},
-    live::Live,
     staged::Staged,
 };
 use crate::{
@@ -51,7 +51,7 @@ pub struct RecordStore<E> {
     /// Gone once closed. Verbs hold it shared, so closing waits for them.
     engine: RwLock<Option<Staged<E>>>,
     /// Held by every verb that changes something, from its first read to its commit.
-    live: Mutex<Live>,
+    index: Mutex<Index>,
     commit: GroupCommit,
     config: StoreConfig,
 }
@@ -82,11 +82,11 @@ impl<E: Engine> RecordStore<E> {
             }
         }
         let longest_wait = now.after(config.machine.backoff.cap);
-        let live = Live::rebuild(&Reader::new(&engine), now, now.after(grace), longest_wait)?;
-        live.audit(&Reader::new(&engine))?;
+        let index = Index::rebuild(&Reader::new(&engine), now, now.after(grace), longest_wait)?;
+        index.audit(&Reader::new(&engine))?;
         Ok(Self {
             engine: RwLock::new(Some(Staged::new(engine))),
-            live: Mutex::new(live),
+            index: Mutex::new(index),
             commit: GroupCommit::default(),
             config,
         })
@@ -97,7 +97,7 @@ impl<E: Engine> RecordStore<E> {
         &self,
         size: impl Fn(Digest) -> io::Result<Option<u64>>,
     ) -> Result<Option<(JobId, Digest)>, StoreError> {
-        let open = self.live()?.open_jobs();
+        let open = self.index()?.open_jobs();
         self.read(|reader| {
             let mut seen = HashSet::new();
             for job in open {
@@ -132,8 +132,8 @@ impl<E: Engine> RecordStore<E> {
 
     /// What is kept in memory. A verb that panicked may have left it and the engine apart, so that
     /// only a restart helps.
-    pub(super) fn live(&self) -> Result<MutexGuard<'_, Live>, StoreError> {
-        self.live.lock().map_err(|_| StoreError::Closed)
+    pub(super) fn index(&self) -> Result<MutexGuard<'_, Index>, StoreError> {
+        self.index.lock().map_err(|_| StoreError::Closed)
     }
 
     /// As [`RecordStore::write`], for a verb that needs the time. The caller took `now` before it had
@@ -144,7 +144,7 @@ impl<E: Engine> RecordStore<E> {
         verb: impl FnOnce(&mut Writer<'_, E>, Timestamp) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.write(|writer| {
-            let now = writer.live.advance(now);
+            let now = writer.index.advance(now);
             verb(writer, now)
         })
     }
@@ -166,11 +166,11 @@ impl<E: Engine> RecordStore<E> {
         let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         let engine = engine.as_ref().ok_or(StoreError::Closed)?;
         let outcome = {
-            let mut live = self.live()?;
+            let mut index = self.index()?;
             self.commit.check()?;
             verb(&mut Writer {
                 reader: Reader::new(engine),
-                live: &mut live,
+                index: &mut index,
                 config: &self.config,
                 commit: &self.commit,
                 changes: Changes::default(),
@@ -196,7 +196,7 @@ impl<E: Engine> RecordStore<E> {
 /// A verb at work: reads, steps of the state machine, and what they changed so far.
 pub(super) struct Writer<'a, E> {
     pub(super) reader: Reader<'a, Staged<E>>,
-    pub(super) live: &'a mut Live,
+    pub(super) index: &'a mut Index,
     pub(super) config: &'a StoreConfig,
     pub(super) changes: Changes,
     commit: &'a GroupCommit,
@@ -271,7 +271,7 @@ impl<E: Engine> Writer<'_, E> {
             }
         }
         self.commit(batch);
-        self.live.follow(&job, &effects, &mut self.changes);
+        self.index.follow(&job, &effects, &mut self.changes);
         Ok(job)
     }
 
@@ -292,7 +292,7 @@ impl<E: Engine> Writer<'_, E> {
 
     /// Queues the tasks whose backoff is over.
     pub(super) fn queue_due(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let due = self.live.waiting.take_due(now);
+        let due = self.index.waiting.take_due(now);
         if due.is_empty() {
             return Ok(());
         }
@@ -302,17 +302,17 @@ impl<E: Engine> Writer<'_, E> {
             batch.put("queue", Table::Queue.task(*task), Vec::new())?;
         }
         self.commit(batch);
-        due.iter().for_each(|task| self.live.queue(task.job));
+        due.iter().for_each(|task| self.index.queue(task.job));
         self.changes.queued += due.len();
         Ok(())
     }
 
     /// Keeps that the time was observed, now and then.
     pub(super) fn note_time(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let oldest = self.live.catalog.oldest_end();
-        if self.live.observed.note(now, oldest) {
+        let oldest = self.index.catalog.oldest_end();
+        if self.index.observed.note(now, oldest) {
             let mut batch = Batch::default();
-            let kept = reader::encode_json(&self.live.observed)?;
+            let kept = reader::encode_json(&self.index.observed)?;
             batch.put("observed time", keys::observed_time(), kept)?;
             self.commit(batch);
         }

@@ -14,7 +14,7 @@ use std::{
 
 use dual16_telemetry::nameless::nameless;
 
-use super::{Batch, Engine, Order, Record, Records, StoreError, witness::Witness};
+use super::{Batch, Engine, Order, Record, Records, StoreError, commit_count::CommitCount};
 
 /// A leaf of 17 records of [`super::MAX_RECORD_BYTES`] must stay below a quarter of this.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
@@ -35,7 +35,7 @@ pub struct SledEngine {
     file: File,
     /// Commits so far; held while one is made, so that they are counted in their order.
     commits: Mutex<u64>,
-    witness: Witness,
+    commit_count: CommitCount,
     lost: Option<LostCommits>,
     unknown: Option<UnknownCommits>,
 }
@@ -74,7 +74,7 @@ impl SledEngine {
     /// # Errors
     /// [`StoreError::Corrupt`] if it cannot be read, or has lost commits that were durable.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let durable = Witness::read(directory).map_err(unreadable);
+        let durable = CommitCount::read(directory).map_err(unreadable);
         let engine = Self::open_any(directory, durable.map_err(StoreError::Corrupt)?)?;
         match engine.lost {
             None => Ok(engine),
@@ -84,7 +84,7 @@ impl SledEngine {
 
     /// Opens what is left of a damaged database.
     pub(crate) fn open_damaged(directory: &Path) -> Result<Self, StoreError> {
-        let (durable, unknown) = match Witness::read(directory) {
+        let (durable, unknown) = match CommitCount::read(directory) {
             Ok(durable) => (durable, None),
             Err(error) => (None, Some(UnknownCommits(unreadable(error)))),
         };
@@ -131,8 +131,8 @@ impl SledEngine {
         let file = File::open(directory.join("db")).map_err(io_failed)?;
         // What was found may be in the system's cache only; from here on it counts as durable.
         file.sync_all().map_err(io_failed)?;
-        let witness =
-            Witness::open(directory, commits.max(durable.unwrap_or(0))).map_err(io_failed)?;
+        let commit_count =
+            CommitCount::open(directory, commits.max(durable.unwrap_or(0))).map_err(io_failed)?;
         File::open(directory)
             .and_then(|dir| dir.sync_all())
             .map_err(io_failed)?;
@@ -140,7 +140,7 @@ impl SledEngine {
             db,
             file,
             commits: Mutex::new(commits),
-            witness,
+            commit_count,
             lost,
             unknown: None,
         })
@@ -239,7 +239,7 @@ impl Engine for SledEngine {
         let commits = *self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         self.db.flush().map_err(engine_failed)?;
         self.file.sync_data().map_err(io_failed)?;
-        self.witness.record(commits).map_err(io_failed)
+        self.commit_count.record(commits).map_err(io_failed)
     }
 }
 
@@ -259,7 +259,7 @@ fn open_failed(error: sled::Error) -> StoreError {
     }
 }
 
-/// Why there is no count in the witness: what that says of itself has no path in it.
+/// Why the count of commits cannot be read: what it says of itself has no path in it.
 fn unreadable(error: io::Error) -> String {
     match error.raw_os_error() {
         Some(_) => format!(

@@ -114,7 +114,7 @@ impl<E: Engine> Store for RecordStore<E> {
         self.write_at(now, |writer, now| {
             let lost = leases
                 .iter()
-                .filter(|lease| !writer.live.leases.renew(**lease, now, ttl));
+                .filter(|lease| !writer.index.leases.renew(**lease, now, ttl));
             Ok(lost.copied().collect())
         })
     }
@@ -179,9 +179,9 @@ impl<E: Engine> Store for RecordStore<E> {
         self.write_at(now, |writer, now| {
             writer.note_time(now)?;
             let Retention { keep_for, max_jobs } = retention;
-            let old = keep_for.and_then(|keep_for| writer.live.observed.ago(now, keep_for));
+            let old = keep_for.and_then(|keep_for| writer.index.observed.ago(now, keep_for));
             let mut removed = 0;
-            for id in writer.live.catalog.expired(max_jobs, old, PRUNED_AT_ONCE) {
+            for id in writer.index.catalog.expired(max_jobs, old, PRUNED_AT_ONCE) {
                 match writer.reader.job(id).and_then(|job| writer.delete(&job)) {
                     Ok(records) => removed += records,
                     Err(error) if error.concerns_one_job() => {
@@ -249,26 +249,26 @@ impl<E: Engine> Store for RecordStore<E> {
 
     fn extend_leases(&self, deadline: Timestamp) -> Result<(), StoreError> {
         self.write(|writer| {
-            writer.live.leases.extend(deadline);
+            writer.index.leases.extend(deadline);
             Ok(())
         })
     }
 
     fn expire(&self, now: Timestamp) -> Result<Changes, StoreError> {
         self.write(|writer| {
-            let latest = writer.live.advance(now);
+            let latest = writer.index.advance(now);
             writer.queue_due(latest)?;
             // Not by the latest time: it may be that of one who waited less long for the lock, and
             // heartbeats may still wait for it.
-            for lease in writer.live.leases.expired(now) {
+            for lease in writer.index.leases.expired(now) {
                 match writer.expire(lease, latest) {
                     Ok(()) => {}
-                    Err(StoreError::Refused(_)) => writer.live.leases.remove(lease.name),
+                    Err(StoreError::Refused(_)) => writer.index.leases.remove(lease.name),
                     // One task that cannot be read or written down must not keep all others leased.
                     Err(error) if error.concerns_one_job() => {
                         tracing::error!(%error, task = %lease.name, "a lost lease stays");
                         let again = latest.after(STUCK_LEASE_TERM);
-                        writer.live.leases.put_off(lease.name, again);
+                        writer.index.leases.put_off(lease.name, again);
                     }
                     // What was changed before it must be told of; the next look meets the error first.
                     Err(error) if writer.changes != Changes::default() => {
@@ -285,11 +285,11 @@ impl<E: Engine> Store for RecordStore<E> {
     fn counts(&self) -> Result<Counts, StoreError> {
         self.write(|writer| {
             Ok(Counts {
-                open_jobs: writer.live.catalog.total().open_jobs,
-                queued_tasks: writer.live.ready.total(),
-                waiting_tasks: writer.live.waiting.len() as u64,
-                leased_tasks: writer.live.leases.len() as u64,
-                oldest_lease: writer.live.leases.oldest(),
+                open_jobs: writer.index.catalog.total().open_jobs,
+                queued_tasks: writer.index.ready.total(),
+                waiting_tasks: writer.index.waiting.len() as u64,
+                leased_tasks: writer.index.leases.len() as u64,
+                oldest_lease: writer.index.leases.oldest(),
             })
         })
     }
@@ -312,11 +312,11 @@ impl<E: Engine> Writer<'_, E> {
     /// Refuses a further open job beyond what the server or its owner may have.
     fn admit_job(&self, owner: &Principal, blobs: &[BlobRef]) -> Result<(), StoreError> {
         let max = self.config.max_open_jobs;
-        if self.live.catalog.total().open_jobs >= max {
+        if self.index.catalog.total().open_jobs >= max {
             return Err(StoreError::QueueFull { max });
         }
         let Quota { open_jobs, bytes } = self.config.quota;
-        let used = self.live.catalog.usage(owner);
+        let used = self.index.catalog.usage(owner);
         let exceeded = |what, limit, asked, used, max| StoreError::QuotaExceeded {
             owner: owner.clone(),
             what,
@@ -357,7 +357,7 @@ impl<E: Engine> Writer<'_, E> {
             removed += self.reader.remove_all(table.of_job(job.id), &mut batch)?;
         }
         self.commit(batch);
-        self.live.catalog.remove(job.id);
+        self.index.catalog.remove(job.id);
         self.changes.jobs.push(job.id);
         Ok(removed)
     }

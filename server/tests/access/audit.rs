@@ -16,7 +16,7 @@ fn lines(guarded: &Guarded, file: &str) -> Vec<Value> {
 }
 
 /// Principal, RPC, resource and outcome.
-fn told(line: &Value) -> [&str; 4] {
+fn fields(line: &Value) -> [&str; 4] {
     ["principal", "rpc", "resource", "outcome"].map(|field| line[field].as_str().unwrap())
 }
 
@@ -51,7 +51,7 @@ async fn every_change_leaves_a_line_and_reading_leaves_none() {
         ["ann", "JobService/CancelJob", &job, "OK"],
         ["ann", "JobService/DeleteJob", &job, "OK"],
     ];
-    assert_eq!(lines.iter().map(told).collect::<Vec<_>>(), expected);
+    assert_eq!(lines.iter().map(fields).collect::<Vec<_>>(), expected);
     for line in &lines {
         assert_eq!(line["time"], "2023-11-14T22:13:20Z");
         assert!(line["remote"].as_str().unwrap().starts_with("127.0.0.1:"));

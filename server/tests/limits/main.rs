@@ -114,8 +114,8 @@ fn never(row: &Row, field: &str, status: &Status) {
     names_the_limit(row, status);
     // A stage is one too many whatever its fields are.
     let bad_request = details.bad_request();
-    let told = bad_request.map_or("", |bad| bad.field_violations[0].field.as_str());
-    assert_eq!(told, field, "{}", row.limit);
+    let violated = bad_request.map_or("", |bad| bad.field_violations[0].field.as_str());
+    assert_eq!(violated, field, "{}", row.limit);
     let found = &details.error_info().unwrap().metadata.get("found");
     if let Some(found) = found {
         assert!(

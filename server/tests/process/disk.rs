@@ -99,15 +99,18 @@ async fn after_a_failed_write_the_server_says_that_it_does_not_serve() {
 }
 
 /// Mounts a disk of 128 MiB on $1 and runs two servers on it, one after the other, with what is left
-/// of the disk filled in between. $0 is the program, $2 a folder for ports and process ids.
+/// of the disk filled in between; only the second collects what no job keeps. $0 is the program, $2 a
+/// folder for ports and process ids.
 const SMALL_DISK: &str = r#"
 mkdir "$1" && mount -t tmpfs -o size=128m tmpfs "$1" || exit 99
+grace=86400
 for run in first second; do
-    "$0" --listen 127.0.0.1:0 --data "$1/data" --port-file "$2/$run" --blob-grace 1 \
+    "$0" --listen 127.0.0.1:0 --data "$1/data" --port-file "$2/$run" --blob-grace $grace \
         --drain-deadline 1 --log error &
     echo $! > "$2/$run.pid"
     wait $!
     cat /dev/zero > "$1/full" 2> "$2/filled"
+    grace=1
 done"#;
 
 fn can_mount(folder: &Path) -> bool {

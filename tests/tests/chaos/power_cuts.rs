@@ -24,6 +24,6 @@ async fn a_loss_of_power_undoes_nothing_that_anyone_was_told() {
     }
     let ended = load.end().await;
     assert_eq!(ended.jobs, 2 * plan.rounds as usize, "{ended:?}");
-    // The witness alone is written after every sync and never synced.
+    // The count of commits alone is written after every sync and never synced.
     assert!(lost > 0, "the disk never lost anything");
 }

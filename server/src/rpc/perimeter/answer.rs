@@ -12,8 +12,9 @@ use tonic::{Status, body::Body};
 
 use crate::{listener::Unread, metrics::MeasuredCall, permits::Permits};
 
-/// Bytes that are handed to HTTP/2 at a time. Beside them it holds about as many, for each answer.
-const PIECE_BYTES: usize = 16 << 10;
+/// Bytes that are handed to HTTP/2 at a time: a message of a download and what is around it. HTTP/2 holds
+/// about as many beside them, for each answer.
+const PIECE_BYTES: usize = 17 << 10;
 
 /// The body of an answer.
 pub(super) struct Answer {

@@ -35,11 +35,11 @@ impl<E: Engine> RecordStore<E> {
         loop {
             let (read, more) = self.write_then(
                 |writer| {
-                    let now = writer.live.advance(now);
+                    let now = writer.index.advance(now);
                     writer.changes = std::mem::take(&mut claimed.changes);
                     let granted = writer.grant_tasks(claim, now)?;
                     claimed.changes = std::mem::take(&mut writer.changes);
-                    Ok((granted, writer.live.ready.total() > 0))
+                    Ok((granted, writer.index.ready.total() > 0))
                 },
                 |reader, (granted, more)| {
                     let granted = granted.into_iter();
@@ -63,7 +63,7 @@ impl<E: Engine> RecordStore<E> {
                 writer.changes = std::mem::take(changes);
                 let taken = writer.take_back(&unreadable, now);
                 *changes = std::mem::take(&mut writer.changes);
-                taken.map(|()| writer.live.ready.total() > 0)
+                taken.map(|()| writer.index.ready.total() > 0)
             })?;
             // What was granted beside it is the worker's; the next claim meets the error first.
             if !claimed.tasks.is_empty() || !claimed.more {
@@ -80,7 +80,7 @@ impl<E: Engine> Writer<'_, E> {
         let mut granted = Vec::new();
         let mut budget = claim.max_bytes;
         while granted.len() < claim.max_tasks {
-            let Some(job) = self.live.ready.head() else {
+            let Some(job) = self.index.ready.head() else {
                 break;
             };
             let room = (!granted.is_empty()).then_some(budget);
@@ -184,7 +184,7 @@ impl<E: Engine> Writer<'_, E> {
 
     fn set_aside(&mut self, job: JobId, error: &StoreError) {
         tracing::error!(%error, %job, "a task cannot be leased: its job is set aside");
-        self.live.ready.set_aside(job);
+        self.index.ready.set_aside(job);
     }
 }
 

@@ -22,7 +22,7 @@ impl<E: Engine> RecordStore<E> {
             let wanted = query.limit.saturating_add(1);
             let ids = {
                 // Not while records are read: everyone else needs the lock.
-                let catalog = &self.live()?.catalog;
+                let catalog = &self.index()?.catalog;
                 catalog.newest(query.owner.as_ref(), &query.states, before, wanted)
             };
             let Some(oldest) = ids.last() else {

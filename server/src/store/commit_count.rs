@@ -12,17 +12,17 @@ use std::{
     path::Path,
 };
 
-const NAME: &str = "witness";
-const FRESH: &str = "witness.new";
+const NAME: &str = "commits";
+const FRESH: &str = "commits.new";
 /// Digits and a line end: always the same length, so that a write replaces all of it.
 const BYTES: usize = 21;
 
 #[derive(Debug)]
-pub(super) struct Witness {
+pub(super) struct CommitCount {
     file: File,
 }
 
-impl Witness {
+impl CommitCount {
     /// The count in `directory`; `None` if there never was one.
     pub(super) fn read(directory: &Path) -> io::Result<Option<u64>> {
         let bytes = match fs::read(directory.join(NAME)) {
@@ -46,21 +46,21 @@ impl Witness {
     pub(super) fn open(directory: &Path, count: u64) -> io::Result<Self> {
         if Self::read(directory).is_ok_and(|there| there.is_some()) {
             let file = OpenOptions::new().write(true).open(directory.join(NAME))?;
-            let witness = Self { file };
-            witness.record(count)?;
-            witness.file.sync_all()?;
-            return Ok(witness);
+            let commit_count = Self { file };
+            commit_count.record(count)?;
+            commit_count.file.sync_all()?;
+            return Ok(commit_count);
         }
         let fresh = directory.join(FRESH);
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(true);
-        let witness = Self {
+        let commit_count = Self {
             file: options.open(&fresh)?,
         };
-        witness.record(count)?;
-        witness.file.sync_all()?;
+        commit_count.record(count)?;
+        commit_count.file.sync_all()?;
         fs::rename(fresh, directory.join(NAME))?;
-        Ok(witness)
+        Ok(commit_count)
     }
 
     /// Notes that so many commits are durable. Not synced: after a loss of power the file may be
@@ -78,10 +78,10 @@ mod tests {
     #[test]
     fn it_holds_one_count_and_anything_else_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(Witness::read(directory.path()).unwrap(), None);
-        let witness = Witness::open(directory.path(), 7).unwrap();
-        witness.record(u64::MAX).unwrap();
-        assert_eq!(Witness::read(directory.path()).unwrap(), Some(u64::MAX));
+        assert_eq!(CommitCount::read(directory.path()).unwrap(), None);
+        let commit_count = CommitCount::open(directory.path(), 7).unwrap();
+        commit_count.record(u64::MAX).unwrap();
+        assert_eq!(CommitCount::read(directory.path()).unwrap(), Some(u64::MAX));
         let bad: [&[u8]; 5] = [
             b"",
             b"7\n",
@@ -91,8 +91,8 @@ mod tests {
         ];
         for bad in bad {
             fs::write(directory.path().join(NAME), bad).unwrap();
-            let error = Witness::read(directory.path()).unwrap_err();
-            assert!(error.to_string().contains("\"witness\""), "{error}");
+            let error = CommitCount::read(directory.path()).unwrap_err();
+            assert!(error.to_string().contains("\"commits\""), "{error}");
         }
     }
 }

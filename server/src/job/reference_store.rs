@@ -13,7 +13,7 @@ pub(super) const NOW: Timestamp = Timestamp::from_millis(1_000);
 
 /// One job and the indexes beside it.
 #[derive(Clone)]
-pub(super) struct World {
+pub(super) struct ReferenceStore {
     pub(super) machine: Machine,
     pub(super) job: Job,
     pub(super) tasks: BTreeMap<TaskId, Task>,
@@ -29,7 +29,7 @@ pub(super) struct World {
     plan: Vec<u32>,
 }
 
-impl World {
+impl ReferenceStore {
     pub(super) fn new(machine: Machine, plan: Vec<u32>) -> Self {
         let new = NewJob {
             id: JobId::from_bytes([7; 16]),
@@ -41,7 +41,7 @@ impl World {
             trace: None,
         };
         let step = machine.create(new, NOW);
-        let mut world = Self {
+        let mut store = Self {
             machine,
             job: step.job.clone(),
             tasks: BTreeMap::new(),
@@ -54,8 +54,8 @@ impl World {
             sequence: 0,
             plan,
         };
-        world.apply(step);
-        world
+        store.apply(step);
+        store
     }
 
     fn apply(&mut self, step: Step) {

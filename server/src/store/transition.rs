@@ -8,7 +8,7 @@ use crate::job::{Effect, Job, JobId, Phase, State, TaskName};
 
 /// One thing that has happened for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fact {
+pub enum Transition {
     /// A job is in this state from now on.
     Entered(JobId, State),
     /// A job failed because a task used up its attempts, not because its input was wrong.
@@ -23,23 +23,23 @@ pub enum Fact {
     Retried,
 }
 
-/// The facts of one committed step; `job` is the job after it, `held_for` the age of a lease that was
+/// The transitions of one committed step; `job` is the job after it, `held_for` the age of a lease that was
 /// in force before it.
 pub(super) fn of(
     job: &Job,
     effects: &[Effect],
     held_for: impl Fn(TaskName) -> Option<Duration>,
-) -> Vec<Fact> {
+) -> Vec<Transition> {
     effects
         .iter()
         .filter_map(|effect| match effect {
-            Effect::Emit(event) => told(job, event.detail.as_ref()?.detail.as_ref()?),
-            Effect::Lease(..) => Some(Fact::Leased),
+            Effect::Emit(event) => of_event(job, event.detail.as_ref()?.detail.as_ref()?),
+            Effect::Lease(..) => Some(Transition::Leased),
             Effect::SaveResult(task, _) => {
                 let stage = job.stages.get(task.stage as usize);
                 let stage = stage.map(|stage| stage.name.clone()).unwrap_or_default();
                 let took = held_for(job.task_name(*task)).unwrap_or_default();
-                Some(Fact::Completed(stage, took))
+                Some(Transition::Completed(stage, took))
             }
             Effect::Unlease(..)
             | Effect::SavePayload(..)
@@ -48,7 +48,7 @@ pub(super) fn of(
             | Effect::EnqueueAt(..) => None,
             Effect::ClearJob => match &job.phase {
                 Phase::Failed { error, .. } if error.code == "ATTEMPTS_EXHAUSTED" => {
-                    Some(Fact::DeadLetter)
+                    Some(Transition::DeadLetter)
                 }
                 _ => None,
             },
@@ -56,12 +56,14 @@ pub(super) fn of(
         .collect()
 }
 
-fn told(job: &Job, detail: &Detail) -> Option<Fact> {
+fn of_event(job: &Job, detail: &Detail) -> Option<Transition> {
     match detail {
         // A step enters at most one phase, and the job carries it.
-        Detail::StateChanged(_) => Some(Fact::Entered(job.id, job.phase.state())),
-        Detail::StageStarted(started) => Some(Fact::StageStarted(job.id, started.stage.clone())),
-        Detail::TaskRetried(_) => Some(Fact::Retried),
+        Detail::StateChanged(_) => Some(Transition::Entered(job.id, job.phase.state())),
+        Detail::StageStarted(started) => {
+            Some(Transition::StageStarted(job.id, started.stage.clone()))
+        }
+        Detail::TaskRetried(_) => Some(Transition::Retried),
         _ => None,
     }
 }

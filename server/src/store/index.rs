@@ -4,12 +4,12 @@
 use super::{
     Changes, Records, StoreError, audit,
     catalog::Catalog,
-    fact,
     keys::{self, Table},
     leases::Leases,
     observed_time::ObservedTime,
     ready::Ready,
     records::reader::{self, Reader},
+    transition,
     waiting::Waiting,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 #[derive(Debug, Default)]
-pub(super) struct Live {
+pub(super) struct Index {
     pub(super) leases: Leases,
     pub(super) waiting: Waiting,
     pub(super) ready: Ready,
@@ -29,7 +29,7 @@ pub(super) struct Live {
     now: Timestamp,
 }
 
-impl Live {
+impl Index {
     /// Reads it from the records, at `now`. Every lease is in force until `deadline`; no task waits
     /// beyond `longest_wait`, also if the clock was set back since it failed.
     pub(super) fn rebuild<R: Records>(
@@ -38,38 +38,38 @@ impl Live {
         deadline: Timestamp,
         longest_wait: Timestamp,
     ) -> Result<Self, StoreError> {
-        let mut live = Self {
+        let mut index = Self {
             now,
             ..Self::default()
         };
         if let Some(kept) = reader.records.get(&keys::observed_time())? {
             let kept: ObservedTime = reader::decode_json("observed time", &kept)?;
-            live.observed = kept.opened(now);
+            index.observed = kept.opened(now);
         }
         reader.for_each(keys::jobs(None), |_, value| {
             let job: Job = reader::decode_json("job", &value)?;
-            live.catalog.put(&job);
+            index.catalog.put(&job);
             Ok(())
         })?;
         reader.for_each(Table::Queue.range(), |key, _| {
             let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("queue key"))?;
-            live.queue(name.job);
+            index.queue(name.job);
             Ok(())
         })?;
         reader.for_each(Table::Waiting.range(), |key, until| {
             let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("waiting key"))?;
             let until = reader::decode_time(&until).ok_or_else(|| reader::corrupt(name))?;
-            live.waiting.insert(name, until.min(longest_wait));
+            index.waiting.insert(name, until.min(longest_wait));
             Ok(())
         })?;
         reader.for_each(Table::Lease.range(), |key, _| {
             let name = keys::parse_task(&key).ok_or_else(|| reader::corrupt("lease key"))?;
             let task = reader.task(name)?.ok_or_else(|| reader::corrupt(name))?;
             let fence = task.grant().ok_or_else(|| reader::corrupt(name))?.fence;
-            live.leases.insert(LeaseRef { name, fence }, now, deadline);
+            index.leases.insert(LeaseRef { name, fence }, now, deadline);
             Ok(())
         })?;
-        Ok(live)
+        Ok(index)
     }
 
     /// A task of a job is queued. A job that is missing is found out when the task is to be leased.
@@ -106,7 +106,9 @@ impl Live {
     /// Follows a step that was committed, and notes in `changes` whom it concerns.
     pub(super) fn follow(&mut self, job: &Job, effects: &[Effect], changes: &mut Changes) {
         let held_for = |task| self.now.since(self.leases.granted(task)?);
-        changes.facts.extend(fact::of(job, effects, held_for));
+        changes
+            .transitions
+            .extend(transition::of(job, effects, held_for));
         for effect in effects {
             match effect {
                 Effect::Emit(_)
