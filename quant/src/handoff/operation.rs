@@ -60,7 +60,7 @@ impl Emitter<'_, '_> {
                 self.writer
                     .node_to("Clip", &[x, &low, &high], vec![], target);
             }
-            &Op::ToInt8 { step } => self.to_int8(x, step, target),
+            &Op::ToInt8 { step } => self.requantized(x, step, target),
             Op::Lut(function) => self.function(id, *function, x, &node.name, target),
             Op::Dot {
                 mean,
@@ -104,7 +104,7 @@ impl Emitter<'_, '_> {
 
     /// The nearest of 256 steps. A requantization, which QuantizeLinear and DequantizeLinear are in every
     /// operator set; the fake quant of the result, at the same scale, leaves it as it is.
-    fn to_int8(&mut self, x: &str, step: f32, target: &str) {
+    fn requantized(&mut self, x: &str, step: f32, target: &str) {
         let scale = self
             .writer
             .floats(&format!("{target}.step"), arr0(step).into_dyn().view());

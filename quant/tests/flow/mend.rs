@@ -157,12 +157,9 @@ fn where_it_is_legal_the_sum_of_squares_is_a_product() {
     assert_eq!(mended.files, backwards.files);
 }
 
-/// Rows of 0.05 beside one of 200: their variances have no step in the integers of its own, however they
-/// are summed. fp16 has, and is tried after what needs no leave.
-#[test]
-fn fp16_is_taken_where_it_is_allowed_and_integers_do_not_help() {
-    let folder = tempfile::tempdir().unwrap();
-    outlier(folder.path());
+/// The same model, its rows of 0.05 beside one value of 200.
+pub fn small_rows(folder: &Path) {
+    outlier(folder);
     for (name, batch) in [
         ("calib/000", 0),
         ("calib/001", 1),
@@ -171,8 +168,16 @@ fn fp16_is_taken_where_it_is_allowed_and_integers_do_not_help() {
     ] {
         let mut x: Vec<f32> = tokens(batch).into_iter().map(|x| 0.1 * x).collect();
         x[5] = 200.0;
-        write_tokens(&folder.path().join(format!("{name}.safetensors")), &x);
+        write_tokens(&folder.join(format!("{name}.safetensors")), &x);
     }
+}
+
+/// Rows of 0.05 beside one of 200: their variances have no step in the integers of its own, however they
+/// are summed. fp16 has, and is tried after what needs no leave.
+#[test]
+fn fp16_is_taken_where_it_is_allowed_and_integers_do_not_help() {
+    let folder = tempfile::tempdir().unwrap();
+    small_rows(folder.path());
     let model = folder.path().to_str().unwrap();
     let run_with = |allow_fp16| {
         let settings = Settings {
