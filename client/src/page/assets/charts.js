@@ -44,6 +44,7 @@ function roundsChart(steps, aim) {
     points.push({ us, db: kept.at(-1).output_sqnr_db, round: `round ${round}` });
   }
   const known = points.filter((point) => isNumber(point.db));
+  const said = (some, options) => Plot.text(some, { x: "us", y: "db", text: (point) => `${point.round}: ${decibels(point.db)}`, dy: -12, fill: "currentColor", ...options });
   return chart("The worst output on the calibration batches, and the time that the changes add by estimate, after each round. Dashed: the aim.", (width) => plot({
     width, height: 260, marginRight: 70, marginTop: 28, ariaLabel: "Error of the worst output against added time, by round",
     x: { label: "added time, µs (estimate)", grid: true, nice: true }, y: { label: "worst output, dB", grid: true, nice: true },
@@ -51,7 +52,8 @@ function roundsChart(steps, aim) {
       aim > 0 ? Plot.ruleY([aim], { stroke: "currentColor", strokeDasharray: "4 3" }) : null,
       Plot.line(known, { x: "us", y: "db", stroke: CHOSEN }),
       Plot.dot(known, { x: "us", y: "db", fill: CHOSEN, r: 4 }),
-      Plot.text(known, { x: "us", y: "db", text: (point) => `${point.round}: ${decibels(point.db)}`, dy: -12, fill: "currentColor" }),
+      said(known.slice(0, 1), { textAnchor: "start", dx: 10, dy: 0 }),
+      said(known.slice(1)),
     ],
   }));
 }
