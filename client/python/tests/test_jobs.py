@@ -147,7 +147,8 @@ def test_a_cancelled_wait_ends_and_leaves_the_job(client: dual16.Client) -> None
     async def wait() -> None:
         job = aio.Job(long_job(client))
         waiting = asyncio.create_task(job.wait())
-        await asyncio.sleep(0.5)
+        # It is under way, and far from its end.
+        await anext(job.layers())
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
