@@ -305,6 +305,7 @@ mod tests {
         let Verb::Quantize(quantize) = cli.command else {
             panic!("{:?}", cli.command)
         };
+        let quantize = quantize.quantize;
         assert_eq!(quantize.settings.template, Template::A16w16);
         assert_eq!(quantize.settings.observer, Observer::Mse);
         assert!(quantize.settings.save_outputs && !quantize.settings.power_of_two);
@@ -327,6 +328,7 @@ mod tests {
         let Verb::Quantize(quantize) = cli.command else {
             panic!("{:?}", cli.command)
         };
+        let quantize = quantize.quantize;
         assert_eq!(quantize.settings.linear.len(), 1);
         assert_eq!(quantize.settings.linear[0].name, "c");
     }

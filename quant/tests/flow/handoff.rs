@@ -275,22 +275,6 @@ fn operators_that_stay_as_they_are_run_in_onnxruntime() {
     open("kept", &cases);
 }
 
-/// A larger model, its folder named by `DUAL16_HANDOFF_MODEL`, as it is by default and with the outputs mended.
-#[test]
-#[ignore = "takes a folder with model.onnx, calib and eval.safetensors: DUAL16_HANDOFF_MODEL"]
-fn the_model_that_is_named_is_handed_back() {
-    let model = std::env::var("DUAL16_HANDOFF_MODEL").unwrap();
-    let mut mended = greedy(Toolchain::Oe31);
-    mended.min_output_sqnr = 30.0;
-    open(
-        "named",
-        &[
-            case("default", &model, settings(&[]), EXACT),
-            case("mended", &model, mended, 0.05),
-        ],
-    );
-}
-
 /// An image through Conv, BatchNormalization, ReLU, pools, Resize and a sum, with a shape that is computed.
 fn convolutions(folder: &Path) {
     let values = |count: usize, step: f32| -> Vec<f32> {
