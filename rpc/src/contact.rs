@@ -87,10 +87,13 @@ impl Connection {
                 }
                 Ok(contact)
             }
-            Ok(Err(status)) if matches!(status.code(), Code::Unimplemented | Code::Unknown) => {
-                Err(ContactError::NotDual16(status))
-            }
-            Ok(Err(status)) => Err(ContactError::Refused(status)),
+            Ok(Err(status)) => match status.code() {
+                // A handshake that failed has the code of what cannot be told as well.
+                Code::Unimplemented | Code::Unknown if !is_refusal(&status) => {
+                    Err(ContactError::NotDual16(status))
+                }
+                _ => Err(ContactError::Refused(status)),
+            },
             Err(_) => Err(ContactError::Unreachable {
                 waited: began.elapsed(),
                 last,

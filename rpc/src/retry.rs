@@ -96,7 +96,7 @@ impl Backoff {
     }
 
     /// How long to wait this time.
-    pub fn next(&mut self) -> Duration {
+    pub fn delay(&mut self) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(self.delays.longest);
         jitter(full)
@@ -157,7 +157,7 @@ impl Retry {
         }
         // Those whom one full server sent away at once must not come back at once.
         let asked = asked_delay(&status).map_or(Duration::ZERO, |asked| asked + jitter(asked / 2));
-        let delay = self.backoff.next().max(asked).min(patience - elapsed);
+        let delay = self.backoff.delay().max(asked).min(patience - elapsed);
         self.policy.retrying(&Retrying {
             call: self.call,
             status: &status,
@@ -272,13 +272,13 @@ mod tests {
         let mut backoff = Backoff::new(delays);
         let mut full = delays.first;
         for _ in 0..12 {
-            let wait = backoff.next();
+            let wait = backoff.delay();
             assert!(wait >= full / 2 && wait <= full, "{wait:?} of {full:?}");
             full = (full * 2).min(delays.longest);
         }
         assert_eq!(full, delays.longest);
         backoff.reset();
-        assert!(backoff.next() <= delays.first);
+        assert!(backoff.delay() <= delays.first);
     }
 
     /// Bears an absence for 60 ms and a full server for 10 s.

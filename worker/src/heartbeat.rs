@@ -108,7 +108,7 @@ async fn renew(server: &Address, worker: &str, leases: &LeaseTable, link: &Arc<L
                     silent_tries += 1;
                     client = connect();
                 }
-                time::sleep(backoff.next().min(period)).await;
+                time::sleep(backoff.delay().min(period)).await;
             }
         }
     }

@@ -92,7 +92,7 @@ impl LeaseLoop {
                         self.link.refused(&status);
                     }
                     drop(slots);
-                    stop.run_until_cancelled(time::sleep(backoff.next())).await;
+                    stop.run_until_cancelled(time::sleep(backoff.delay())).await;
                 }
             }
         }

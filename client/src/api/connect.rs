@@ -6,7 +6,7 @@ use dual16_proto::v1::{GetInfoRequest, GetInfoResponse};
 use dual16_rpc::{
     Address, AddressError, CallError, Connection, ContactError, Delays, Policy, Retrying,
     credentials::{Credentials, explain},
-    is_transient,
+    is_transient, reason,
 };
 use dual16_telemetry::trace::traceparent;
 use tonic::{Response, Status};
@@ -154,7 +154,7 @@ impl Client {
             },
             ContactError::NotDual16(status) => ApiError::NotDual16 {
                 url: url.to_owned(),
-                message: status.message().to_owned(),
+                message: reason(&status),
             },
             ContactError::Refused(status) => ApiError::refused("GetInfo", url, &status),
         })?;

@@ -186,7 +186,7 @@ impl BlobService for Shared {
         request: Request<QueryUploadRequest>,
     ) -> Result<Response<QueryUploadResponse>, Status> {
         let digest = request.into_inner().digest;
-        let mut state = self.lock();
+        let state = self.lock();
         let complete = state.blobs.get(&digest);
         let kept = complete.or(state.partial.get(&digest)).map_or(0, Vec::len);
         let complete = complete.is_some();

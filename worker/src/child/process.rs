@@ -147,7 +147,7 @@ impl Process {
             memory: around.shares.limit(),
             spec: spec.clone(),
         };
-        process.send(order::Kind::Begin(begin));
+        process.send(order::Kind::Begin(Box::new(begin)));
         let name = |what: &str| thread::Builder::new().name(format!("dual16-{what}-{id}"));
         let pid = process.pid;
         let lines = name("stderr").spawn(move || match stderr {

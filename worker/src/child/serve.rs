@@ -68,14 +68,14 @@ fn run() -> io::Result<()> {
     let places = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut from = BufReader::new(socket.try_clone()?);
     let begin = wire::read::<Order>(&mut from)?.and_then(|order| order.kind);
-    let Some(order::Kind::Begin(Begin {
+    let Some(order::Kind::Begin(begin)) = begin else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let Begin {
         threads,
         memory,
         spec,
-    })) = begin
-    else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
+    } = *begin;
     let threads = usize::try_from(threads).ok().and_then(NonZeroUsize::new);
     compute::bound(threads.unwrap_or(NonZeroUsize::MIN));
     let line = Arc::new(Line {

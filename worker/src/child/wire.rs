@@ -21,7 +21,7 @@ pub(super) mod order {
     pub(in super::super) enum Kind {
         /// Comes first.
         #[prost(message, tag = "1")]
-        Begin(Begin),
+        Begin(Box<Begin>),
         #[prost(message, tag = "2")]
         Run(Box<Run>),
         /// A task should end.

@@ -1,97 +1,97 @@
 //! The API as a patient program calls it: what failed because nobody was there is called again, what
 //! the server refused is a failure of the test.
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::{io::Cursor, sync::Arc, time::Duration};
 
 use dual16_proto::{
     digest::Digest,
-    v1::{
-        self, blob_service_client::BlobServiceClient, job_service_client::JobServiceClient,
-        worker_service_client::WorkerServiceClient,
-    },
+    v1::{self, job_service_client::JobServiceClient, worker_service_client::WorkerServiceClient},
 };
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
+use dual16_rpc::{
+    Address, Blob, Channel, Connection, Delays, Policy, Retrying, credentials::Credentials,
 };
+use tonic::Status;
 use tonic_types::StatusExt as _;
 
-/// Bytes of a message of an upload; a server takes no more.
-const CHUNK_BYTES: usize = 1 << 20;
-/// How long a call is tried.
-const PATIENCE: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(20);
+/// Who calls until the server answers, for two minutes.
+#[derive(Debug)]
+struct Patient;
 
-/// A connection that comes back by itself.
+impl Policy for Patient {
+    fn patience(&self, status: &Status) -> Option<Duration> {
+        is_absence(status).then_some(Duration::from_secs(120))
+    }
+
+    fn delays(&self) -> Delays {
+        let first = Duration::from_millis(20);
+        Delays {
+            first,
+            longest: first,
+        }
+    }
+
+    fn retrying(&self, _: &Retrying<'_>) {}
+}
+
+/// A connection that comes back by itself. Its calls panic where the server refuses them.
 #[derive(Clone)]
 pub(crate) struct Api {
-    channel: Channel,
+    connection: Connection,
 }
 
 impl Api {
     /// Connects when the first call is made.
     pub(crate) fn to(url: &str) -> Self {
-        let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
-        let endpoint = endpoint.connect_timeout(Duration::from_secs(2));
+        let address = Address::new(url, &Credentials::default(), || None).unwrap();
         Self {
-            channel: endpoint.connect_lazy(),
+            connection: Connection::new(&address, Arc::new(Patient)),
         }
     }
 
     pub(crate) fn jobs(&self) -> JobServiceClient<Channel> {
-        JobServiceClient::new(self.channel.clone())
-    }
-
-    pub(crate) fn blobs(&self) -> BlobServiceClient<Channel> {
-        BlobServiceClient::new(self.channel.clone())
+        self.connection.jobs()
     }
 
     pub(crate) fn workers(&self) -> WorkerServiceClient<Channel> {
-        WorkerServiceClient::new(self.channel.clone())
+        self.connection.worker()
     }
 
     /// Stores a blob and names it as a file.
     pub(crate) async fn upload(&self, name: &str, bytes: &[u8]) -> v1::InputFile {
         let digest = Digest::of(bytes).to_string();
-        let chunks = bytes.chunks(CHUNK_BYTES);
-        let mut messages: Vec<_> = chunks
-            .map(|chunk| v1::UploadRequest {
-                data: chunk.to_vec().into(),
-                ..v1::UploadRequest::default()
-            })
-            .collect();
-        messages[0].digest.clone_from(&digest);
-        messages[0].size = bytes.len() as u64;
-        patiently("Upload", || {
-            let (mut blobs, messages) = (self.blobs(), tokio_stream::iter(messages.clone()));
-            async move { blobs.upload(messages).await }
-        })
-        .await;
+        let size = bytes.len() as u64;
+        let blob = Blob {
+            digest: &digest,
+            size,
+        };
+        let bytes = bytes.to_vec();
+        let open = move || Ok(Cursor::new(bytes.clone()));
+        self.connection.upload(blob, open, &|_| {}).await.unwrap();
         v1::InputFile {
             name: name.to_owned(),
             digest,
-            size: bytes.len() as u64,
+            size,
         }
     }
 
     /// The bytes of a blob.
     pub(crate) async fn download(&self, digest: &str) -> Vec<u8> {
-        patiently("Download", || async {
-            self.try_download(digest).await.map(tonic::Response::new)
-        })
-        .await
+        let done = self.connection.download(digest, None, Vec::new(), &|_| {});
+        done.await.unwrap().0
     }
 
-    /// The bytes of a blob, asked for once.
+    /// The same, asked for once.
     pub(crate) async fn try_download(&self, digest: &str) -> Result<Vec<u8>, Status> {
         let request = v1::DownloadRequest {
             digest: digest.to_owned(),
             offset: 0,
         };
-        let mut stream = self.blobs().download(request).await?.into_inner();
+        let mut stream = self
+            .connection
+            .blobs()
+            .download(request)
+            .await?
+            .into_inner();
         let mut bytes = Vec::new();
         while let Some(message) = stream.message().await? {
             bytes.extend_from_slice(&message.data);
@@ -101,11 +101,11 @@ impl Api {
 
     /// Queues a job; the answer is the server's word that it will not be lost.
     pub(crate) async fn create(&self, spec: &v1::JobSpec, request_id: &str) -> v1::Job {
-        patiently("CreateJob", || async {
-            let job = self.try_create(spec, request_id).await;
-            job.map(tonic::Response::new)
-        })
-        .await
+        let request = creation(spec, request_id);
+        let call = self.connection.call("CreateJob", self.jobs(), request, {
+            |mut jobs, request| async move { jobs.create_job(request).await }
+        });
+        call.await.unwrap()
     }
 
     /// The same, asked for once.
@@ -114,24 +114,18 @@ impl Api {
         spec: &v1::JobSpec,
         request_id: &str,
     ) -> Result<v1::Job, Status> {
-        let request = v1::CreateJobRequest {
-            spec: Some(spec.clone()),
-            request_id: request_id.to_owned(),
-            ..v1::CreateJobRequest::default()
-        };
-        let answer = self.jobs().create_job(request).await?;
-        Ok(answer.into_inner())
+        let created = self.jobs().create_job(creation(spec, request_id)).await?;
+        Ok(created.into_inner())
     }
 
     pub(crate) async fn job(&self, name: &str) -> v1::Job {
         let request = v1::GetJobRequest {
             name: name.to_owned(),
         };
-        patiently("GetJob", || {
-            let (mut jobs, request) = (self.jobs(), request.clone());
-            async move { jobs.get_job(request).await }
-        })
-        .await
+        let call = self.connection.call("GetJob", self.jobs(), request, {
+            |mut jobs, request| async move { jobs.get_job(request).await }
+        });
+        call.await.unwrap()
     }
 
     /// Names of all jobs.
@@ -144,11 +138,10 @@ impl Api {
                 page_token: page_token.clone(),
                 states: Vec::new(),
             };
-            let page = patiently("ListJobs", || {
-                let (mut jobs, request) = (self.jobs(), request.clone());
-                async move { jobs.list_jobs(request).await }
-            })
-            .await;
+            let call = self.connection.call("ListJobs", self.jobs(), request, {
+                |mut jobs, request| async move { jobs.list_jobs(request).await }
+            });
+            let page = call.await.unwrap();
             names.extend(page.jobs.into_iter().map(|job| job.name));
             page_token = page.next_page_token;
             if page_token.is_empty() {
@@ -158,24 +151,11 @@ impl Api {
     }
 }
 
-/// Calls until the server answers.
-///
-/// # Panics
-/// Where the server refuses the call, or does not answer for [`PATIENCE`].
-pub(crate) async fn patiently<T, F>(what: &str, call: impl Fn() -> F) -> T
-where
-    F: Future<Output = Result<tonic::Response<T>, Status>>,
-{
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match call().await {
-            Ok(answer) => return answer.into_inner(),
-            Err(status) if is_absence(&status) => {
-                assert!(Instant::now() < deadline, "{what}: no answer: {status}");
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(status) => panic!("{what} was refused: {status}"),
-        }
+fn creation(spec: &v1::JobSpec, request_id: &str) -> v1::CreateJobRequest {
+    v1::CreateJobRequest {
+        spec: Some(spec.clone()),
+        request_id: request_id.to_owned(),
+        ..v1::CreateJobRequest::default()
     }
 }
 
