@@ -35,6 +35,8 @@ struct Case {
     operators: &'static [&'static str],
     /// A module of PyTorch is replaced.
     swapped: bool,
+    /// Two engines part by more than what 60 dB allow, as they do where onnxruntime parts from itself.
+    chaotic: bool,
 }
 
 /// Exact in real arithmetic.
@@ -54,6 +56,7 @@ fn case(name: &str, model: &str, settings: Settings, tolerance: f64) -> Case {
         tolerance,
         operators: &[],
         swapped: false,
+        chaotic: false,
     }
 }
 
@@ -162,6 +165,7 @@ fn write(folder: &Path, case: &Case, finished: &Finished) {
         "tolerance": case.tolerance,
         "operators": case.operators,
         "swapped": case.swapped,
+        "chaotic": case.chaotic,
     });
     fs::write(folder.join("case.json"), about.to_string()).unwrap();
 }
@@ -282,13 +286,15 @@ fn the_model_that_is_named_is_handed_back() {
     let model = std::env::var("DUAL16_HANDOFF_MODEL").unwrap();
     let mut mended = greedy(Toolchain::Oe31);
     mended.min_output_sqnr = 30.0;
-    open(
-        "named",
-        &[
-            case("default", &model, settings(&[]), EXACT),
-            case("mended", &model, mended, 0.05),
-        ],
-    );
+    let cases = [
+        case("default", &model, settings(&[]), EXACT),
+        case("mended", &model, mended, 0.05),
+    ];
+    let chaotic = cases.map(|case| Case {
+        chaotic: true,
+        ..case
+    });
+    open("named", &chaotic);
 }
 
 /// An image through Conv, BatchNormalization, ReLU, pools, Resize and a sum, with a shape that is computed.
