@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use dual16_nash::lut::LutFunction;
-
 use super::{
+    changed::changed,
     names::Names,
+    rename::rename,
     source::Source,
     standard::standard,
     store::{Recipe, Store},
@@ -14,9 +14,8 @@ use super::{
 };
 use crate::{
     Error, Result,
-    graph::{Graph, Move, Node, NodeId, Op, ValueId, ValueKind},
+    graph::{Graph, Node, NodeId, Op, ValueId, ValueKind},
     model::OnnxNode,
-    onnx::{GraphProto, NodeProto},
 };
 
 /// What the file is for.
@@ -422,114 +421,10 @@ impl<'a, 's> Emitter<'a, 's> {
     }
 }
 
-/// Nodes that are not what the canonical form has: those of an operation of which anything runs otherwise,
-/// or whose inner values are read from outside.
-fn changed(source: &Source<'_>) -> HashSet<NodeId> {
-    let graph = source.graph;
-    let key = |node: &Node| std::sync::Arc::as_ptr(&node.names) as usize;
-    let mut changed: HashSet<usize> = HashSet::new();
-    let running: HashSet<NodeId> = graph.running().map(|(id, _)| id).collect();
-    for (id, _) in source.plain.running() {
-        if !running.contains(&id) {
-            changed.insert(key(graph.node(id)));
-        }
-    }
-    let made_by: HashMap<ValueId, &Node> = graph
-        .running()
-        .flat_map(|(_, node)| node.outputs.iter().map(move |&id| (id, node)))
-        .collect();
-    for (id, node) in graph.running() {
-        let otherwise = match &node.op {
-            Op::Linear(_) => linear_changed(source, id),
-            Op::Lut(LutFunction::Gelu | LutFunction::GeluTanh) => true,
-            _ => false,
-        };
-        if otherwise || !source.is_plain(id) {
-            changed.insert(key(node));
-        }
-        for input in &node.inputs {
-            let Some(maker) = made_by.get(input) else {
-                continue;
-            };
-            if graph.value(*input).onnx.is_none() && key(maker) != key(node) {
-                changed.extend([key(maker), key(node)]);
-            }
-        }
-    }
-    let of_changed = graph
-        .running()
-        .filter(|(_, node)| changed.contains(&key(node)));
-    of_changed.map(|(id, _)| id).collect()
-}
-
-/// Whether a Linear is anything but the product that the model has.
-fn linear_changed(source: &Source<'_>, id: NodeId) -> bool {
-    use crate::plan::InnerParams;
-    let Some(planned) = source.plan.linears.get(&id.0) else {
-        return false;
-    };
-    let same_weight = match (&source.graph.node(id).op, source.plain.nodes.get(id.0)) {
-        (Op::Linear(own), Some(plain)) => match &plain.op {
-            Op::Linear(plain) => own.weight.as_ptr() == plain.weight.as_ptr(),
-            _ => false,
-        },
-        _ => false,
-    };
-    planned.params.fit.is_some()
-        || !same_weight
-        || !matches!(planned.params.inner, InnerParams::Gemm)
-}
-
-/// Gives values other names, within graphs inside the node as well.
-fn rename(node: &mut NodeProto, renamed: &HashMap<String, String>) {
-    let new = |name: &mut String| {
-        if let Some(new) = renamed.get(name) {
-            name.clone_from(new);
-        }
-    };
-    node.input.iter_mut().for_each(new);
-    node.output.iter_mut().for_each(new);
-    for attribute in &mut node.attribute {
-        let graphs = attribute.g.iter_mut().chain(&mut attribute.graphs);
-        graphs.for_each(|graph| rename_within(graph, renamed));
-    }
-}
-
-fn rename_within(graph: &mut GraphProto, renamed: &HashMap<String, String>) {
-    // What the inner graph makes is its own, whatever it is called.
-    let own: HashSet<String> = graph
-        .node
-        .iter()
-        .flat_map(|node| node.output.clone())
-        .chain(graph.input.iter().map(|value| value.name.clone()))
-        .chain(graph.initializer.iter().map(|tensor| tensor.name.clone()))
-        .collect();
-    let outer = renamed.iter().filter(|(name, _)| !own.contains(*name));
-    let outer: HashMap<String, String> = outer
-        .map(|(name, new)| (name.clone(), new.clone()))
-        .collect();
-    for node in &mut graph.node {
-        rename(node, &outer);
-    }
-    for output in &mut graph.output {
-        if let Some(new) = outer.get(&output.name) {
-            output.name.clone_from(new);
-        }
-    }
-}
-
 /// The error of a graph that is not one of this model.
 pub(super) fn misfit(node: &Node) -> Error {
     Error::FloatRun {
         node: node.name.clone(),
         reason: "it has no operand".to_owned(),
-    }
-}
-
-/// The move that a remedy adds.
-pub(super) fn unsqueezed(movement: &Move) -> Option<usize> {
-    match movement {
-        Move::Unsqueeze { axis } => Some(*axis),
-        _ => None,
     }
 }

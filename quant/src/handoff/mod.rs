@@ -7,10 +7,11 @@
 //! - [`source`]: what is handed back, and parts of weights in floats;
 //! - [`store`]: the file of tensors, which ONNX files and PyTorch modules share;
 //! - [`writer`], [`names`]: an ONNX graph under construction;
-//! - [`emit`]: from a graph to ONNX nodes; [`linear`], [`operation`], [`fake`], [`standard`]: each kind of
+//! - [`emit`]: from a graph to ONNX nodes, those that [`changed`] names written from the graph; [`linear`], [`operation`], [`fake`], [`standard`]: each kind of
 //!   node;
 //! - [`modules`], [`quant_config`], [`readme`]: a file each. What is in `python` is handed back as it is.
 
+mod changed;
 mod emit;
 mod fake;
 mod linear;
@@ -19,6 +20,7 @@ mod names;
 mod operation;
 mod quant_config;
 mod readme;
+mod rename;
 mod source;
 mod standard;
 mod store;

@@ -5,10 +5,10 @@ use std::f32::consts::{FRAC_1_SQRT_2, PI};
 use dual16_nash::{dtype::IntDtype, lut::LutFunction};
 use ndarray::{ArrayD, IxDyn, arr0};
 
-use super::emit::{Dialect, Emitter, unsqueezed};
+use super::emit::{Dialect, Emitter};
 use crate::{
     canonical::{float_attribute, int_attribute},
-    graph::{Node, NodeId, Op, ReduceKind},
+    graph::{Move, Node, NodeId, Op, ReduceKind},
 };
 
 impl Emitter<'_, '_> {
@@ -83,14 +83,12 @@ impl Emitter<'_, '_> {
                 self.writer
                     .node_to("LayerNormalization", &[x, &ones], attributes, target);
             }
-            Op::Move(movement) => match unsqueezed(movement) {
-                Some(axis) => {
-                    let axes = self.writer.ints(&[axis as i64]);
-                    self.writer
-                        .node_to("Unsqueeze", &[x, &axes], vec![], target);
-                }
-                None => self.refuse(node, "no node of the model moves so"),
-            },
+            Op::Move(Move::Unsqueeze { axis }) => {
+                let axes = self.writer.ints(&[*axis as i64]);
+                self.writer
+                    .node_to("Unsqueeze", &[x, &axes], vec![], target);
+            }
+            Op::Move(_) => self.refuse(node, "no node of the model moves so"),
             Op::Linear(_) | Op::Island(_) => self.refuse(node, "it has no node of the model"),
         }
     }

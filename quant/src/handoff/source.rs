@@ -136,10 +136,7 @@ impl<'a> Source<'a> {
             Part::Rows if fit => floats(&self.fitted(id)?.weight).into_dyn(),
             Part::Weight => linear.weight.t().to_owned().into_dyn(),
             Part::Rows => linear.weight.to_owned().into_dyn(),
-            Part::High | Part::Low => {
-                let (high, low) = planes(&node.name, linear)?;
-                turned(if part == Part::High { high } else { low })
-            }
+            Part::High | Part::Low => turned(plane(&node.name, linear, part)?),
             Part::Down => turned(floats(&branch()?.down)),
             Part::Up => turned(floats(&branch()?.up)),
             Part::Bias => {
@@ -213,22 +210,29 @@ fn floats(quantized: &Quantized) -> Array2<f32> {
     weight
 }
 
-/// The high plane of a weight, and what it leaves; they add up to the weight.
-fn planes(name: &str, linear: &Linear) -> Result<(Array2<f32>, Array2<f32>)> {
-    let weight = linear.weight.as_standard_layout();
+/// The high plane of a weight, or what it leaves; they add up to the weight.
+fn plane(name: &str, linear: &Linear, part: Part) -> Result<Array2<f32>> {
     let shape = linear.weight.dim();
-    let planes = SplitWeight::new(weight.as_slice().unwrap_or_default(), shape.into()).of(name)?;
-    let scales = planes.hi_scales().of(name)?;
-    let high = planes.hi.iter().map(|&q| f32::from(q)).collect();
-    let mut high = Array2::from_shape_vec(shape, high).map_err(|error| Error::FloatRun {
+    let (hi, scales) = {
+        let weight = linear.weight.as_standard_layout();
+        let weight = weight.as_slice().unwrap_or_default();
+        let planes = SplitWeight::new(weight, shape.into()).of(name)?;
+        let scales = planes.hi_scales().of(name)?;
+        (planes.hi, scales)
+    };
+    let hi = Array2::from_shape_vec(shape, hi).map_err(|error| Error::FloatRun {
         node: name.to_owned(),
         reason: error.to_string(),
     })?;
-    for (mut row, scale) in high.rows_mut().into_iter().zip(&scales) {
+    let mut plane = hi.mapv(f32::from);
+    let rows = plane.rows_mut().into_iter().zip(linear.weight.rows());
+    for ((mut row, weight), scale) in rows.zip(&scales) {
         row *= scale.get();
+        if part == Part::Low {
+            row.zip_mut_with(&weight, |high, w| *high = w - *high);
+        }
     }
-    let low = &weight - &high;
-    Ok((high, low))
+    Ok(plane)
 }
 
 fn unplanned(id: usize) -> Error {

@@ -53,11 +53,19 @@ def check(case, stated):
             own = min(own, decibels(fake[index][name], value))
     if not apart <= stated["tolerance"]:
         wrong.append(f"mended.onnx is {apart:.2e} from the model, {stated['tolerance']:.0e} at most")
-    if not least >= LEAST_DB:
-        wrong.append(f"model_qdq.onnx has {least:.1f} dB beside VALIDATION, {LEAST_DB} at least")
+    wanted, beside = LEAST_DB, ""
+    if stated["chaotic"]:
+        # A last bit that turns one rounding can turn many after it: no two engines are nearer than one of
+        # them is to itself when it sums in another order.
+        optimized = run(quantized, given, optimized=True)
+        pairs = zip(fake, optimized, strict=True)
+        itself = min(decibels(b[name], a[name]) for a, b in pairs for name in a)
+        wanted, beside = min(wanted, itself), f", {itself:.1f} beside itself when optimized"
+    if not least >= wanted:
+        wrong.append(f"model_qdq.onnx has {least:.1f} dB beside VALIDATION, {wanted} at least{beside}")
     wrong += settings.check(case, model)
     wrong += board(case, given[0])
-    return f"mended {apart:.1e}; qdq {least:.1f} dB beside VALIDATION, {own:.1f} beside float", wrong
+    return f"mended {apart:.1e}; qdq {least:.1f} dB beside VALIDATION, {own:.1f} beside float{beside}", wrong
 
 
 def board(case, batch):

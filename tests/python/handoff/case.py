@@ -15,10 +15,11 @@ def about(case):
     return json.loads((case / "case.json").read_text())
 
 
-def session(path):
-    """The model in onnxruntime as it is written, nothing optimized."""
+def session(path, optimized=False):
+    """The model in onnxruntime as it is written, nothing optimized; or as onnxruntime has it by default."""
     options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
     options.log_severity_level = 4
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
@@ -34,9 +35,9 @@ def batches(case):
     return [{value.name: arrays[value.name][index] for value in inputs} for index in range(count)]
 
 
-def run(path, batches):
+def run(path, batches, optimized=False):
     """The outputs of each batch, by name."""
-    model = session(path)
+    model = session(path, optimized)
     names = [output.name for output in model.get_outputs()]
     return [dict(zip(names, model.run(names, batch), strict=True)) for batch in batches]
 
