@@ -1,11 +1,12 @@
 //! The `dual16.v1` API. The `.proto` files beside this crate are the reference; this is what is
 //! generated from them, plus the descriptor set that the server offers by reflection, and what every
-//! side of the API does alike: [`digest`]s, the [`blob`]s that they name, and the [`credentials`] of
-//! callers.
+//! side of the API does alike: [`digest`]s, the [`blob`]s that they name, the [`credentials`] of
+//! callers, and messages as [`json`].
 
 pub mod blob;
 pub mod credentials;
 pub mod digest;
+pub mod json;
 
 /// Version 1 of the API.
 pub mod v1 {

@@ -8,6 +8,7 @@
 //! - [`store`]: durable state behind one trait of domain verbs; memory and sled
 //! - [`blob`]: content-addressed bytes on disk
 //! - `metrics`, `observer`: what it measures, and what its ops port shows
+//! - [`page`]: the live page of jobs, the same services over plain HTTP
 //! - `rpc`: the gRPC services, thin: validation, waiting, streaming, errors
 //! - `places`: what a call holds, until nobody works for it any more
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
@@ -29,6 +30,7 @@ pub mod limits;
 mod metrics;
 mod observer;
 pub mod offline;
+pub mod page;
 mod places;
 pub mod principal;
 mod quarantine;

@@ -14,7 +14,7 @@ use dual16_proto::{
         job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
     },
 };
-use dual16_telemetry::ops::Observed;
+use dual16_telemetry::ops::{Observed, connections};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -24,13 +24,14 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use self::{data_dir::DataDir, gate::Gate};
 use crate::{
     accept,
-    access::{AccessLayer, AccessOptions, Exposed, audit::Audit, tokens::TokensError},
+    access::{AccessLayer, AccessOptions, Exposed, Guard, audit::Audit, tokens::TokensError},
     blob::Room,
     clock::{Clock, SystemClock},
     job::{Backoff, Machine},
     limits::{LimitError, Limits},
     metrics::Metrics,
     observer::Observer,
+    page,
     reload::Reloader,
     rpc::{Admission, App, BlobApi, CHECK_BYTES, Envelope, InfoApi, JobApi, WorkerApi},
     store::{Quota, StoreConfig, StoreError},
@@ -44,6 +45,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last write of the store may take at shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The live page's connections. A stream of events is one, and goes on in a new one after that time.
+const PAGE_BOUNDS: connections::Bounds = connections::Bounds {
+    connections: 128,
+    headers: Duration::from_secs(5),
+    lifetime: Duration::from_secs(3600),
+};
 
 /// How long the last lines of the audit log may take.
 const AUDIT_LIMIT: Duration = Duration::from_secs(1);
@@ -183,6 +191,7 @@ pub struct RunningServer {
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     upkeep: Vec<JoinHandle<()>>,
     reloader: Reloader,
+    guard: Arc<Guard>,
     audit: Arc<Audit>,
     /// Held while the data directory is tried.
     probing: Arc<tokio::sync::Mutex<()>>,
@@ -258,6 +267,7 @@ pub async fn start(
         reloader,
         audit,
     } = gate;
+    let guard = Arc::clone(&layer.0);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<JobServiceServer<JobApi>>().await;
     reporter.set_serving::<BlobServiceServer<BlobApi>>().await;
@@ -275,6 +285,7 @@ pub async fn start(
         serving,
         upkeep,
         reloader,
+        guard,
         audit,
         probing: Arc::default(),
         data,
@@ -300,6 +311,16 @@ impl RunningServer {
             data: self.data.path().to_owned(),
             probing: Arc::clone(&self.probing),
         })
+    }
+
+    /// Serves the live page on `listener`, until the server stops.
+    pub fn serve_page(&mut self, listener: TcpListener) {
+        let router = page::router(&self.app, Arc::clone(&self.guard));
+        let stop = self.app.shutdown.clone();
+        self.upkeep.push(tokio::spawn(async move {
+            stop.run_until_cancelled(connections::serve(listener, router, PAGE_BOUNDS))
+                .await;
+        }));
     }
 
     /// Returns if the server stops by itself, which only a failure makes it do.

@@ -40,6 +40,21 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
+    /// Whether everyone may do everything.
+    pub(crate) fn asks_nobody(&self) -> bool {
+        self.tokens.is_none()
+    }
+
+    /// The scope of a call that did not come over gRPC, by the rule of the RPC that it stands for. It leaves
+    /// nothing in the audit log: only RPCs that change nothing may be called so.
+    pub(crate) fn admit(&self, rpc: &str, headers: &HeaderMap) -> Result<Scope, Denied> {
+        let rule = rules::find(rpc).filter(|rule| rule.trace == Trace::No);
+        let rule = rule.ok_or(Denied::NoRule)?;
+        let judged = self.judge(Some(rule), headers, None);
+        let caller = judged.map_err(|(_, denied)| denied)?;
+        Ok(Scope::new(caller, Subject::default()))
+    }
+
     fn judge(
         &self,
         rule: Option<&'static Rule>,
@@ -207,6 +222,7 @@ fn outcome(headers: &HeaderMap) -> Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     #[test]
     fn only_bearer_tokens_are_read() {
@@ -214,6 +230,22 @@ mod tests {
         assert_eq!(bearer("bEARER  abc "), Some("abc"));
         for bad in ["", "abc", "Bearer", "Bearer ", "Basic abc", "Bearerabc"] {
             assert_eq!(bearer(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn outside_grpc_only_what_changes_nothing_is_admitted() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let guard = Guard {
+            tokens: None,
+            audit: Arc::new(Audit::open(Arc::clone(&clock), None).unwrap()),
+            clock,
+        };
+        let headers = HeaderMap::new();
+        let admit = |rpc| guard.admit(rpc, &headers);
+        assert!(admit("/dual16.v1.JobService/ListJobs").is_ok());
+        for refused in ["/dual16.v1.JobService/CancelJob", "/", ""] {
+            assert_eq!(admit(refused).unwrap_err(), Denied::NoRule, "{refused:?}");
         }
     }
 

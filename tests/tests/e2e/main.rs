@@ -22,6 +22,7 @@ mod independent;
 mod interrupt;
 mod layer_mode;
 mod limits;
+mod live_page;
 mod memory;
 mod ops;
 mod outage;
