@@ -302,10 +302,10 @@ mod tests {
             (cli.global.output, cli.global.workers),
             (OutputFormat::Json, Some(3))
         );
-        let Verb::Quantize(quantize) = cli.command else {
+        let Verb::Quantize(command) = cli.command else {
             panic!("{:?}", cli.command)
         };
-        let quantize = quantize.quantize;
+        let quantize = command.quantize;
         assert_eq!(quantize.settings.template, Template::A16w16);
         assert_eq!(quantize.settings.observer, Observer::Mse);
         assert!(quantize.settings.save_outputs && !quantize.settings.power_of_two);
@@ -325,10 +325,10 @@ mod tests {
     fn a_repeated_flag_replaces_the_list_of_the_file() {
         let file = "linear = [\"a=split\", \"b=split\"]";
         let cli = parse_with(file, &["quantize", "m.onnx", "--linear", "c=auto"]).unwrap();
-        let Verb::Quantize(quantize) = cli.command else {
+        let Verb::Quantize(command) = cli.command else {
             panic!("{:?}", cli.command)
         };
-        let quantize = quantize.quantize;
+        let quantize = command.quantize;
         assert_eq!(quantize.settings.linear.len(), 1);
         assert_eq!(quantize.settings.linear[0].name, "c");
     }

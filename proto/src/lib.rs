@@ -1,8 +1,9 @@
 //! The `dual16.v1` API. The `.proto` files beside this crate are the reference; this is what is
-//! generated from them, plus the descriptor set that the server offers by reflection, and the
-//! [`digest`]s that name blobs and specs.
+//! generated from them, plus the descriptor set that the server offers by reflection, the [`digest`]s
+//! that name blobs and specs, and messages as [`json`].
 
 pub mod digest;
+pub mod json;
 
 /// Version 1 of the API.
 pub mod v1 {

@@ -17,7 +17,10 @@ pub use self::{
     caller::{Caller, Role, Roles},
     options::{AccessOptions, Exposed},
 };
-pub(crate) use self::{guard::Guard, scope::Scope};
+pub(crate) use self::{
+    guard::Guard,
+    scope::{Scope, Subject},
+};
 
 /// Why a call is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,8 +6,8 @@ use clap::Parser;
 use dual16_telemetry::{logs::LogArgs, ops::OpsArgs};
 
 use crate::{
-    ServerOptions, access::AccessOptions, job::Backoff, limits::Limits, store::Retention,
-    upkeep::Keeping,
+    ServerOptions, access::AccessOptions, job::Backoff, limits::Limits, page::PageArgs,
+    store::Retention, upkeep::Keeping,
 };
 
 /// Keeps dual16 jobs and blobs, and hands tasks to workers.
@@ -85,6 +85,9 @@ pub struct Config {
     /// The ops port.
     #[command(flatten)]
     pub ops: OpsArgs,
+    /// The live page.
+    #[command(flatten)]
+    pub page: PageArgs,
     /// What the server accepts
     #[command(flatten)]
     pub limits: Limits,

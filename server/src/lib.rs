@@ -8,6 +8,7 @@
 //! - [`store`]: durable state behind one trait of domain verbs; memory and sled
 //! - [`blob`]: content-addressed bytes on disk
 //! - `metrics`, `observer`: what it measures, and what its ops port shows
+//! - [`page`]: the live page of jobs, the same services over plain HTTP
 //! - `listener`, `tls`: connections, plain or TLS; `reload`: files that are read again when they change
 //! - `rpc`: the perimeter before the services, with its table in [`policy`]; the services, thin: validation,
 //!   waiting, streaming, errors
@@ -32,6 +33,7 @@ mod listener;
 mod metrics;
 mod observer;
 pub mod offline;
+pub mod page;
 mod permits;
 pub mod principal;
 mod quarantine;

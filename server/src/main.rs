@@ -92,6 +92,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let page = config.page.listen(config.access.insecure).await?;
     let mut options = config.options();
     descriptors::fit(&mut options.limits, descriptors::raise());
     // Opening a large store takes its time. Cut short it is as after a power cut: nothing is lost.
@@ -108,6 +109,9 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     };
     if let Some(ops) = &ops {
         ops.attach(server.observed());
+    }
+    if let Some(listener) = page {
+        server.serve_page(listener);
     }
     let addr = server.addr();
     tracing::info!(%addr, "listening");

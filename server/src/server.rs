@@ -11,7 +11,7 @@ use dual16_proto::v1::{
     blob_service_server::BlobServiceServer, info_service_server::InfoServiceServer,
     job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
 };
-use dual16_telemetry::ops::Observed;
+use dual16_telemetry::ops::{Observed, connections};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -19,7 +19,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 
 use self::{data_dir::DataDir, protection::Protection};
 use crate::{
-    access::{AccessOptions, Exposed, audit::Audit, tokens::TokensError},
+    access::{AccessOptions, Exposed, Guard, audit::Audit, tokens::TokensError},
     blob::Room,
     clock::{Clock, SystemClock},
     job::{Backoff, Machine},
@@ -27,6 +27,7 @@ use crate::{
     listener,
     metrics::Metrics,
     observer::Observer,
+    page,
     policy::{CHECK_BYTES, Mismatch, Policies},
     reload::Reloader,
     rpc::{App, BlobApi, InfoApi, JobApi, Perimeter, WorkerApi},
@@ -38,6 +39,13 @@ use crate::{
 
 /// How long the last write of the store may take at shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The live page's connections. A stream of events is one, and goes on in a new one after that time.
+const PAGE_BOUNDS: connections::Bounds = connections::Bounds {
+    connections: 128,
+    headers: Duration::from_secs(5),
+    lifetime: Duration::from_secs(3600),
+};
 
 /// How long the last lines of the audit log may take.
 const AUDIT_LIMIT: Duration = Duration::from_secs(1);
@@ -180,6 +188,8 @@ pub struct RunningServer {
     serving: JoinHandle<()>,
     upkeep: Vec<JoinHandle<()>>,
     reloader: Reloader,
+    guard: Arc<Guard>,
+    policies: Policies,
     audit: Arc<Audit>,
     /// Held while the data directory is tried.
     probing: Arc<tokio::sync::Mutex<()>>,
@@ -259,6 +269,7 @@ pub async fn start(
         reloader,
         audit,
     } = protection;
+    let guard = Arc::new(guard);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<JobServiceServer<JobApi>>().await;
     reporter.set_serving::<BlobServiceServer<BlobApi>>().await;
@@ -268,8 +279,8 @@ pub async fn start(
     reporter.set_serving::<InfoServiceServer<InfoApi>>().await;
     let (metrics, routes) = (app.metrics.calls.clone(), routes(&app, health)?);
     let perimeter = Perimeter::new(
-        policies,
-        guard,
+        policies.clone(),
+        Arc::clone(&guard),
         Arc::clone(&audit),
         metrics,
         &app.limits,
@@ -285,6 +296,8 @@ pub async fn start(
         serving,
         upkeep,
         reloader,
+        guard,
+        policies,
         audit,
         probing: Arc::default(),
         data,
@@ -310,6 +323,16 @@ impl RunningServer {
             data: self.data.path().to_owned(),
             probing: Arc::clone(&self.probing),
         })
+    }
+
+    /// Serves the live page on `listener`, until the server stops.
+    pub fn serve_page(&mut self, listener: TcpListener) {
+        let router = page::router(&self.app, Arc::clone(&self.guard), self.policies.clone());
+        let stop = self.app.shutdown.clone();
+        self.upkeep.push(tokio::spawn(async move {
+            stop.run_until_cancelled(connections::serve(listener, router, PAGE_BOUNDS))
+                .await;
+        }));
     }
 
     /// Returns if the server stops by itself, which only a failure makes it do.

@@ -3,7 +3,7 @@
 //!
 //! It listens before the program is ready, so that a long start is "not ready" rather than dead.
 
-mod connections;
+pub mod connections;
 
 use std::{
     future::Future,

@@ -13,6 +13,8 @@ use std::{
 pub struct Answer {
     /// 200, 503 …
     pub status: u16,
+    /// The status line and the headers.
+    pub head: String,
     /// What follows the head.
     pub body: String,
 }
@@ -22,10 +24,23 @@ pub struct Answer {
 /// # Panics
 /// When nothing answers, or not in HTTP.
 pub fn get(address: &str, path: &str) -> Answer {
+    get_with(address, path, &[])
+}
+
+/// The same of any such port, with further headers.
+///
+/// # Panics
+/// As [`get`].
+pub fn get_with(address: &str, path: &str, headers: &[(&str, String)]) -> Answer {
+    let headers = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let headers: String = headers.collect();
     let mut stream = TcpStream::connect(address).unwrap();
     let patience = Some(Duration::from_secs(30));
     stream.set_read_timeout(patience).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n");
+    // In HTTP/1.0 a body that comes bit by bit is told as it is.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -33,6 +48,7 @@ pub fn get(address: &str, path: &str) -> Answer {
     let status = head.split(' ').nth(1).expect("a status line");
     Answer {
         status: status.parse().unwrap(),
+        head: head.to_owned(),
         body: body.to_owned(),
     }
 }

@@ -20,7 +20,8 @@ mod visible;
 mod wrap;
 
 pub use doctor::{doctor_json, doctor_table};
-pub use json::{error_json, event_json, info_json, job_json, submitted_json};
+pub use dual16_proto::json::{event_json, job_json};
+pub use json::{error_json, info_json, submitted_json};
 pub use plan::Plan;
 pub use progress::{Progress, Transfer};
 pub use report::Report;

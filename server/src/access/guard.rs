@@ -8,7 +8,6 @@ use tonic::codegen::http::{HeaderMap, header::AUTHORIZATION};
 use super::{Denied, caller::Caller, tokens::Tokens};
 use crate::{
     clock::Clock,
-    listener::Peer,
     principal::Principal,
     reload::Latest,
     rpc::policy::{Callers, Policy},
@@ -27,13 +26,14 @@ impl Guard {
         self.tokens.is_some()
     }
 
-    /// The caller of the method with this row, which may call it; else who it was, if that is known,
+    /// The caller of the method with this row, by its headers or the names in its client certificate, if it
+    /// may call it; else who it was, if that is known,
     /// and why it may not.
     pub(crate) fn judge(
         &self,
         policy: Option<&'static Policy>,
         headers: &HeaderMap,
-        peer: &Peer,
+        certificate_names: &[String],
     ) -> Result<(&'static Policy, Caller), (Option<Principal>, Denied)> {
         let caller = match &self.tokens {
             None => Caller::anonymous(),
@@ -41,7 +41,7 @@ impl Guard {
                 Caller::nobody()
             }
             Some(tokens) => self
-                .identify(&tokens.get(), headers, peer)
+                .identify(&tokens.get(), headers, certificate_names)
                 .map_err(|denied| (None, denied))?,
         };
         match policy {
@@ -65,7 +65,7 @@ impl Guard {
         &self,
         tokens: &Tokens,
         headers: &HeaderMap,
-        peer: &Peer,
+        certificate_names: &[String],
     ) -> Result<Caller, Denied> {
         let mut sent = headers.get_all(AUTHORIZATION).iter();
         match (sent.next(), sent.next()) {
@@ -76,7 +76,7 @@ impl Guard {
             }
             (Some(_), Some(_)) => Err(Denied::UnknownToken),
             (None, _) => {
-                let named = tokens.caller_of_certificate(&peer.certificate_names);
+                let named = tokens.caller_of_certificate(certificate_names);
                 named.cloned().ok_or(Denied::NoCredentials)
             }
         }

@@ -53,7 +53,7 @@ pub(crate) struct Perimeter {
 
 struct Shared {
     policies: Policies,
-    guard: Guard,
+    guard: Arc<Guard>,
     audit: Arc<Audit>,
     admission: Admission,
     metrics: CallMetrics,
@@ -63,7 +63,7 @@ struct Shared {
 impl Perimeter {
     pub(crate) fn new(
         policies: Policies,
-        guard: Guard,
+        guard: Arc<Guard>,
         audit: Arc<Audit>,
         metrics: CallMetrics,
         limits: &Limits,
@@ -131,7 +131,9 @@ impl Perimeter {
                 audit, policy, principal, peer.addr, trace_id,
             ))
         };
-        let judged = shared.guard.judge(policy, request.headers(), peer);
+        let judged = shared
+            .guard
+            .judge(policy, request.headers(), &peer.certificate_names);
         let (policy, caller) = match judged {
             Ok(judged) => judged,
             Err((principal, denied)) => {

@@ -1,5 +1,6 @@
-//! Connections of the ops port. Whoever reaches it needs no token, so there are few of them at a time
-//! and each ends soon: file descriptors that silent callers hold would be missing elsewhere.
+//! Connections of the ops port, and of other ports beside the API. Whoever reaches one needs no token to connect, so
+//! there are few of them at a time and each ends soon: file descriptors that silent callers hold would be missing
+//! elsewhere.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,13 +17,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What connections may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// At a time; further ones wait in the system's queue.
-    pub(super) connections: usize,
+    pub connections: usize,
     /// From the connection to the last header of its one request.
-    pub(super) headers: Duration,
+    pub headers: Duration,
     /// From the connection to its end.
-    pub(super) lifetime: Duration,
+    pub lifetime: Duration,
 }
 
 impl Default for Bounds {
@@ -37,7 +38,7 @@ impl Default for Bounds {
 }
 
 /// Serves `router` until it is dropped, and its connections with it.
-pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
+pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
     let places = Arc::new(Semaphore::new(bounds.connections));
     let mut connections = JoinSet::new();
     // Closed it is never.
@@ -45,7 +46,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds)
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "the ops port did not accept a connection");
+                tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }

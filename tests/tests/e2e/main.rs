@@ -23,6 +23,7 @@ mod independent;
 mod interrupt;
 mod layer_mode;
 mod limits;
+mod live_page;
 mod memory;
 mod ops;
 mod outage;

@@ -195,3 +195,5 @@ for (const part of main.querySelectorAll("section")) {
 }
 addEventListener("hashchange", goToNamed);
 goToNamed();
+// Charts are drawn once their width is known, and move what is below them.
+requestAnimationFrame(() => requestAnimationFrame(goToNamed));
