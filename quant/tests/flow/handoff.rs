@@ -207,12 +207,9 @@ fn sensitivity_tables_are_read_as_the_setters_take_them() {
     // Under the header is a line.
     assert_eq!(rows.len() + 2, lines);
     assert!(rows.is_sorted_by(|a, b| a.3 <= b.3), "{rows:?}");
-    let (op, kind, _, _, dtype, flops) = &rows[0];
-    assert_eq!(
-        (op.as_str(), kind.as_str(), dtype.as_str()),
-        ("linear2", "weight", "qint8")
-    );
-    assert!(flops.contains('%'), "{rows:?}");
+    let weight = rows.iter().find(|row| row.1 == "weight");
+    let (_, _, _, _, dtype, flops) = weight.unwrap();
+    assert!(dtype == "qint8" && flops.contains('%'), "{rows:?}");
 }
 
 #[test]
