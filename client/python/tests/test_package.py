@@ -23,7 +23,7 @@ WITH_TORCH = importlib.util.find_spec("torch") is not None
 
 def run(*command: str | Path, folder: Path = HERE, **variables: str) -> str:
     done = subprocess.run(
-        list(map(str, command)), cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=300
+        list(map(str, command)), cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
