@@ -190,13 +190,17 @@ impl BlobCache {
         }))
     }
 
-    /// Takes in a file written in full, whose bytes the caller has hashed, and pins it.
+    /// Takes in a file written in full, whose bytes the caller has hashed, and pins it. Where the blob is
+    /// here already, and sound, that one stays: others may be reading it.
     pub(crate) fn insert(
         self: &Arc<Self>,
         digest: &Digest,
         file: TempPath,
         size: u64,
     ) -> io::Result<Pinned> {
+        if let Found::Here(pinned) = self.pin(digest)? {
+            return Ok(pinned);
+        }
         let path = self.path(digest);
         let mut state = self.state();
         file.persist(&path).map_err(|error| error.error)?;

@@ -175,6 +175,10 @@ async fn run(options: WorkerOptions, ops: &OpsArgs, drain: Duration) -> anyhow::
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
     // Before the server is found: a worker that waits for it is alive and not ready.
     let ops = ops.start().await?;
+    let token = options.credentials.token.as_ref();
+    if let Some(weakness) = token.and_then(TokenSource::weakness) {
+        tracing::warn!("{weakness}");
+    }
     let worker = tokio::select! {
         worker = start(options) => worker?,
         _ = terminate.recv() => return Ok(()),

@@ -5,7 +5,10 @@
 use std::num::NonZeroUsize;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use dual16_rpc::{credentials::Credentials, made_here, reason};
+use dual16_rpc::{
+    credentials::{Credentials, TokenSource},
+    made_here, reason,
+};
 
 use super::{Context, GlobalArgs};
 #[cfg(feature = "local")]
@@ -111,6 +114,9 @@ impl Session {
         match target {
             Target::Remote(url) => {
                 let credentials = global.access.credentials().map_err(ApiError::from)?;
+                if let Some(weakness) = credentials.token.as_ref().and_then(TokenSource::weakness) {
+                    progress.warning(&weakness);
+                }
                 let client = connect(url, credentials, global, progress).await?;
                 Ok(Self {
                     client,

@@ -18,6 +18,9 @@ use super::CredentialsError;
 /// The environment's variable for a token.
 pub const TOKEN_VARIABLE: &str = "DUAL16_TOKEN";
 
+/// A token of fewer characters can be guessed: 16 random bytes have 22 in base64.
+const SHORT: usize = 20;
+
 /// How long a token file is trusted to be what it was.
 const FRESH: Duration = Duration::from_secs(5);
 
@@ -60,6 +63,31 @@ impl TokenSource {
         }
     }
 
+    /// Why the token protects little, if it does: others on this machine can read its file, or it can be
+    /// guessed. For whoever speaks to a person; nothing is refused for it.
+    pub fn weakness(&self) -> Option<String> {
+        let (text, file) = match self {
+            Self::Value(value) => (value.clone(), None),
+            Self::File(path) => (fs::read_to_string(path).ok()?, Some(path)),
+        };
+        let named = file.map_or_else(
+            || TOKEN_VARIABLE.to_owned(),
+            |path| format!("--token-file {}", path.display()),
+        );
+        if let Some(mode) = file.and_then(|path| others_mode(path)) {
+            return Some(format!(
+                "{named} can be read by others on this machine (mode {mode:o}): chmod 600 it"
+            ));
+        }
+        let length = text.trim().len();
+        (length < SHORT).then(|| {
+            format!(
+                "the token of {named} has {length} characters, and fewer than {SHORT} can be guessed: \
+                 `dual16-server token new` makes one"
+            )
+        })
+    }
+
     pub(super) fn open(&self) -> Result<Bearer, CredentialsError> {
         match self {
             Self::Value(value) => {
@@ -75,6 +103,19 @@ impl TokenSource {
             }
         }
     }
+}
+
+/// The mode of a file that everyone may read. Its group may: that is how clusters hand out secrets.
+#[cfg(unix)]
+fn others_mode(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o004 != 0).then_some(mode)
+}
+
+#[cfg(not(unix))]
+fn others_mode(_: &Path) -> Option<u32> {
+    None
 }
 
 fn read(path: &Path) -> Result<MetadataValue<Ascii>, CredentialsError> {
@@ -181,6 +222,31 @@ mod tests {
                 "{bad:?}"
             );
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_token_that_protects_little_is_said() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        fs::write(&path, "0123456789abcdefghijkl\n").unwrap();
+        let said = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            TokenSource::File(path.clone()).weakness()
+        };
+        assert_eq!(said(0o600), None);
+        assert_eq!(said(0o640), None);
+        let open = said(0o644).unwrap();
+        assert!(
+            open.contains("mode 644") && open.contains("chmod 600"),
+            "{open}"
+        );
+        let short = TokenSource::Value("hunter2".to_owned()).weakness().unwrap();
+        assert!(
+            short.contains("7 characters") && !short.contains("hunter2"),
+            "{short}"
+        );
     }
 
     #[test]

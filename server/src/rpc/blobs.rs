@@ -52,8 +52,10 @@ impl BlobService for BlobApi {
         request: Request<Streaming<v1::UploadRequest>>,
     ) -> Result<Response<v1::UploadResponse>, Status> {
         let scope = Scope::of(&request).map_err(ApiError::from)?;
-        let idle = self.0.limits.upload_idle_seconds;
-        let mut messages = UploadMessages::new(request.into_inner(), idle, &self.0.shutdown);
+        let App {
+            limits, shutdown, ..
+        } = &*self.0;
+        let mut messages = UploadMessages::new(request.into_inner(), limits, shutdown);
         let Some(first) = messages.first().await? else {
             return Err(Status::from(self.first_missing()));
         };
@@ -62,7 +64,12 @@ impl BlobService for BlobApi {
         let upload = self
             .0
             .blobs
-            .begin_within(digest, size, offset, Duration::from_secs(idle))
+            .begin_within(
+                digest,
+                size,
+                offset,
+                Duration::from_secs(limits.upload_idle_seconds),
+            )
             .await
             .map_err(ApiError::from)?;
         let Some(mut upload) = upload else {

@@ -13,9 +13,10 @@ use bytes::Bytes;
 use dual16_proto::v1;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::ApiError;
+use crate::limits::Limits;
 
 /// An upload that brings less, in bytes a second, is ended; it can go on from there.
 const SLOWEST: u64 = 64 << 10;
@@ -24,6 +25,7 @@ const SLOWEST: u64 = 64 << 10;
 pub(super) struct UploadMessages<'a> {
     messages: Streaming<v1::UploadRequest>,
     idle_seconds: u64,
+    message_bytes: u64,
     allowance: Allowance,
     shutdown: &'a CancellationToken,
 }
@@ -31,12 +33,14 @@ pub(super) struct UploadMessages<'a> {
 impl<'a> UploadMessages<'a> {
     pub(super) fn new(
         messages: Streaming<v1::UploadRequest>,
-        idle_seconds: u64,
+        limits: &Limits,
         shutdown: &'a CancellationToken,
     ) -> Self {
+        let idle_seconds = limits.upload_idle_seconds;
         Self {
             messages,
             idle_seconds,
+            message_bytes: limits.message_bytes,
             allowance: Allowance::new(Duration::from_secs(idle_seconds)),
             shutdown,
         }
@@ -70,7 +74,12 @@ impl<'a> UploadMessages<'a> {
         let message = tokio::select! {
             () = self.shutdown.cancelled() => Err(ApiError::ShuttingDown.into()),
             message = tokio::time::timeout(self.allowance.left, self.messages.message()) => {
-                message.map_err(|_| ApiError::UploadIdle(self.idle_seconds))?
+                let message = message.map_err(|_| ApiError::UploadIdle(self.idle_seconds))?;
+                message.map_err(|status| match status.code() {
+                    // tonic's word for a message that is too long. Here that code asks for another offset.
+                    Code::OutOfRange => ApiError::RequestTooLarge(self.message_bytes).into(),
+                    _ => status,
+                })
             }
         };
         self.allowance.spend(began.elapsed());

@@ -72,17 +72,19 @@ fn the_example_of_the_formats_recomputes_a_layer_of_each_way() {
 fn a_key_that_no_schema_names_fails() {
     let out = Results::new();
     fs::create_dir(out.path()).unwrap();
-    let (weights, input) = (
-        out.path().join("w.safetensors"),
-        out.path().join("x.safetensors"),
+    let weights = out.path().join("w.safetensors");
+    let inputs = out.path().join("inputs");
+    fs::create_dir(&inputs).unwrap();
+    tensors::write(
+        &weights,
+        &[("fc.weight".to_owned(), noise(1, &[4, 8]))].into(),
     );
-    let named = [("fc.weight".to_owned(), noise(1, &[4, 8]))];
-    tensors::write(&weights, &named.into());
-    tensors::write(&input, &[("fc".to_owned(), noise(2, &[4, 8]))].into());
+    let input = [("fc".to_owned(), noise(2, &[4, 8]))];
+    tensors::write(&inputs.join("0.safetensors"), &input.into());
     Dual16::new(["plan", "--weights"])
         .arg(&weights)
         .arg("--activations")
-        .arg(&input)
+        .arg(&inputs)
         .out(&out.path())
         .run()
         .success();

@@ -96,6 +96,7 @@ fn a_damaged_blob_that_was_replaced_meanwhile_stays() {
     let digest = Digest::of(bytes);
     let damaged = put(&cache, bytes);
     let since = cache.state().entries[&digest].since;
+    fs::write(damaged.path(), b"bad bytes!").unwrap();
     let replaced = put(&cache, bytes);
     cache.forget(&digest, since).unwrap();
     assert_eq!(fs::read(replaced.path()).unwrap(), bytes);
@@ -142,4 +143,7 @@ fn a_bit_that_flips_while_the_worker_runs_is_found_when_the_blob_is_opened_or_it
     assert!(matches!(again, Found::Damaged), "{again:?}");
     let fetched = put(&cache, bytes);
     assert!(read.changed() && !fetched.changed());
+    // What comes in once more changes nothing for who reads it.
+    let again = put(&cache, bytes);
+    assert!(!fetched.changed() && !again.changed());
 }
