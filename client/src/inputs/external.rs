@@ -10,10 +10,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use bytes::Buf;
 use prost::Message as _;
 
 use super::{
     Holdings, InputError,
+    file_window::FileWindow,
     foreign::{Wanted, refusal},
     onnx::{EXTERNAL, ModelProto, TensorProto},
 };
@@ -50,8 +52,12 @@ pub fn model_needs(model: &Path, holdings: &mut Holdings) -> Result<ModelNeeds, 
         path: model.to_owned(),
         source,
     };
-    let bytes = fs::read(model).map_err(read)?;
-    let decoded = decode(&bytes).map_err(|reason| InputError::NotOnnx {
+    let mut file = FileWindow::open(model).map_err(read)?;
+    let decoded = decode(&mut file);
+    if let Some(failure) = file.failure() {
+        return Err(read(failure));
+    }
+    let decoded = decoded.map_err(|reason| InputError::NotOnnx {
         path: model.to_owned(),
         reason,
     })?;
@@ -86,8 +92,8 @@ pub fn model_needs(model: &Path, holdings: &mut Holdings) -> Result<ModelNeeds, 
     })
 }
 
-fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
-    let model = ModelProto::decode(bytes)
+fn decode(file: impl Buf) -> Result<ModelProto, String> {
+    let model = ModelProto::decode(file)
         .map_err(|error| format!("it is cut off or of another format ({error})"))?;
     match (model.ir_version, &model.graph) {
         (version, Some(_)) if version > 0 => Ok(model),

@@ -12,6 +12,7 @@ mod batches;
 pub mod digest;
 mod error;
 mod external;
+mod file_window;
 mod foreign;
 mod holdings;
 mod onnx;
