@@ -105,6 +105,9 @@ def build(tmp_path: Path) -> Path:
     assert real, "cargo is not on the path"
     maturin = Path(sys.executable).parent / "maturin"
     extra = ("--compatibility", "linux", "--offline", "--target-dir", str(tmp_path / "target"))
-    run(maturin, *arguments, *extra, folder=HERE, CARGO=str(cargo), REAL_CARGO=real)
+    # A copy: maturin moves for a moment what was built, and others use it.
+    program = shutil.copy(os.environ["DUAL16_PROGRAM"], tmp_path / "dual16")
+    variables = {"CARGO": str(cargo), "REAL_CARGO": real, "DUAL16_PROGRAM": str(program)}
+    run(maturin, *arguments, *extra, folder=HERE, **variables)
     (wheel,) = tmp_path.glob("*.whl")
     return wheel

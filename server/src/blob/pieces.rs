@@ -1,5 +1,7 @@
 //! The pieces of a download: each is read when it is asked for, and none ahead. The transport asks for
-//! the next one while it sends the last, so disk and network work at the same time.
+//! the next one while it sends the last, so disk and network work at the same time. They are small until
+//! the reader has taken a megabyte, so that one who takes nothing costs little, and large from then on:
+//! small ones halve the speed.
 
 use std::{
     io::{self, Read as _},
@@ -15,10 +17,14 @@ use super::{BlobError, checked::Checked};
 
 /// Bytes of a piece. The transport may hold two for each reader that takes none.
 const PIECE_BYTES: usize = 16 << 10;
+/// The same for a reader that has taken so many that it plainly reads.
+const READS: u64 = 1 << 20;
+const READERS_PIECE_BYTES: usize = 128 << 10;
 
 /// The bytes of a blob, until the end or an error.
 pub(super) struct Pieces {
     source: Source,
+    given: u64,
     /// The last piece was just given. The next poll is told to come again: whoever encodes messages
     /// would gather several before it sends the first.
     pause: bool,
@@ -33,8 +39,11 @@ enum Source {
 impl Pieces {
     pub(super) fn new(file: Checked) -> Self {
         let source = Source::Idle(file);
-        let pause = false;
-        Self { source, pause }
+        Self {
+            source,
+            given: 0,
+            pause: false,
+        }
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
@@ -42,7 +51,12 @@ impl Pieces {
             match std::mem::replace(&mut self.source, Source::Ended) {
                 Source::Idle(mut file) => {
                     // A thread would take longer than what the system has in memory anyway.
-                    let mut piece = vec![0; PIECE_BYTES];
+                    let size = if self.given < READS {
+                        PIECE_BYTES
+                    } else {
+                        READERS_PIECE_BYTES
+                    };
+                    let mut piece = vec![0; size];
                     if let Some(read) = file.read_cached(&mut piece)? {
                         piece.truncate(read);
                         self.source = Source::Idle(file);
@@ -77,6 +91,7 @@ impl Stream for Pieces {
         self.poll_piece(context).map(|piece| match piece {
             Ok(piece) if piece.is_empty() => None,
             Ok(piece) => {
+                self.given += piece.len() as u64;
                 self.pause = true;
                 Some(Ok(piece))
             }

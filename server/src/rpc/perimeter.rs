@@ -106,6 +106,7 @@ impl Perimeter {
             Body::new(Answer {
                 body,
                 left: Bytes::new(),
+                given: 0,
                 call,
                 unread,
                 _permits: permits,

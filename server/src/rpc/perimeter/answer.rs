@@ -15,12 +15,17 @@ use crate::{listener::Unread, metrics::MeasuredCall, permits::Permits};
 /// Bytes that are handed to HTTP/2 at a time: a message of a download and what is around it. HTTP/2 holds
 /// about as many beside them, for each answer.
 const PIECE_BYTES: usize = 17 << 10;
+/// The same for a reader that has taken so many that it plainly reads.
+const READS: u64 = 1 << 20;
+const READERS_PIECE_BYTES: usize = 129 << 10;
 
 /// The body of an answer.
 pub(super) struct Answer {
     pub(super) body: Body,
     /// What is left of the last data.
     pub(super) left: Bytes,
+    /// Bytes that went out.
+    pub(super) given: u64,
     pub(super) call: MeasuredCall,
     /// `None` where the reader may take its time.
     pub(super) unread: Option<Unread>,
@@ -46,7 +51,13 @@ impl Answer {
                 end => return Poll::Ready(end),
             }
         }
-        let piece = self.left.split_to(self.left.len().min(PIECE_BYTES));
+        let size = if self.given < READS {
+            PIECE_BYTES
+        } else {
+            READERS_PIECE_BYTES
+        };
+        let piece = self.left.split_to(self.left.len().min(size));
+        self.given += piece.len() as u64;
         self.call.sent.inc_by(piece.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
