@@ -69,7 +69,7 @@ limits! {
     /// Map tasks of one stage
     stage_maps: 10_000, "limit-stage-maps", "DUAL16_LIMIT_STAGE_MAPS";
     /// Artifacts of one job
-    artifacts: 32, "limit-artifacts", "DUAL16_LIMIT_ARTIFACTS";
+    artifacts: 96, "limit-artifacts", "DUAL16_LIMIT_ARTIFACTS";
     /// Bytes of an inline payload; larger ones are uploaded as blobs
     inline_bytes: 16_384, "limit-inline-bytes", "DUAL16_LIMIT_INLINE_BYTES";
     /// Bytes of payloads and specs in one lease response; what does not fit becomes blobs

@@ -13,6 +13,10 @@ use crate::{
     sensitivity::RowKind,
 };
 
+/// Outputs that have tables of their own, two for each metric: a job has 96 artifacts at most. The others are
+/// in `sensitivity.csv` and `sensitivity.json`; `--outputs` names those that are wanted.
+const MOST_OUTPUTS: usize = 6;
+
 /// Metrics that tables are written for; an error in steps of the output has no place among outputs
 /// of several scales.
 const METRICS: [Metric; 7] = [
@@ -46,7 +50,7 @@ impl Report<'_> {
             ("sensitivity.csv".to_owned(), self.csv()),
             ("sensitivity.json".to_owned(), self.json()?),
         ];
-        for (place, output) in self.outputs.iter().enumerate() {
+        for (place, output) in self.outputs.iter().enumerate().take(MOST_OUTPUTS) {
             for metric in METRICS {
                 let prefix = format!("output_{}_{metric}", plain(output));
                 files.push((
