@@ -6,8 +6,13 @@ use clap::Parser;
 use dual16_telemetry::{logs::LogArgs, ops::OpsArgs};
 
 use crate::{
-    ServerOptions, access::AccessOptions, job::Backoff, limits::Limits, page::PageArgs,
-    store::Retention, upkeep::Keeping,
+    ServerOptions,
+    access::AccessOptions,
+    job::Backoff,
+    limits::Limits,
+    page::PageArgs,
+    store::{Retention, check_database},
+    upkeep::Keeping,
 };
 
 /// Keeps dual16 jobs and blobs, and hands tasks to workers.
@@ -20,6 +25,16 @@ pub struct Config {
     /// Directory of the job store and the blobs; made if it is not there
     #[arg(long, env = "DUAL16_DATA", value_name = "DIR")]
     pub data: PathBuf,
+    /// PostgreSQL database for the jobs, for servers that share them:
+    /// postgres://USER:PASSWORD@HOST:PORT/DATABASE [default: in --data]
+    #[arg(
+        long,
+        env = "DUAL16_STORE",
+        value_name = "URL",
+        hide_env_values = true,
+        value_parser = database
+    )]
+    pub store: Option<String>,
     /// Write the address listened on to this file, once the server is ready
     #[arg(long, env = "DUAL16_PORT_FILE", value_name = "FILE")]
     pub port_file: Option<PathBuf>,
@@ -98,6 +113,7 @@ impl Config {
     pub fn options(&self) -> ServerOptions {
         let defaults = ServerOptions::new(&self.data);
         ServerOptions {
+            store: self.store.clone(),
             limits: self.limits.clone(),
             access: self.access.clone(),
             lease_ttl: Duration::from_secs(self.lease_ttl),
@@ -115,6 +131,13 @@ impl Config {
             },
             ..defaults
         }
+    }
+}
+
+fn database(url: &str) -> Result<String, String> {
+    match check_database(url) {
+        Ok(()) => Ok(url.to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     policy::{CHECK_BYTES, Mismatch, Policies},
     reload::Reloader,
     rpc::{App, BlobApi, InfoApi, JobApi, Perimeter, WorkerApi},
-    store::{Quota, StoreConfig, StoreError},
+    store::{PostgresStore, Quota, StoreConfig, StoreError},
     tls::TlsError,
     upkeep::{self, Keeping},
     wake::Wakeups,
@@ -70,6 +70,9 @@ pub struct ServerOptions {
     pub lease_ttl: Duration,
     /// How long ended jobs, and blobs that no job keeps, stay.
     pub keeping: Keeping,
+    /// URL of a PostgreSQL database for the jobs, which other servers may share; without one they are in the
+    /// data directory.
+    pub store: Option<String>,
     /// Waits between the attempts of a task that failed.
     pub backoff: Backoff,
     /// Who may call, and how. By default everyone on this machine, everything.
@@ -88,6 +91,7 @@ impl ServerOptions {
             limits: Limits::default(),
             lease_ttl: Duration::from_secs(30),
             keeping: Keeping::default(),
+            store: None,
             backoff: DEFAULT_BACKOFF,
             access: AccessOptions::default(),
             look_for_changes: Duration::from_secs(5),
@@ -123,6 +127,9 @@ pub enum StartError {
         /// What the store said.
         source: StoreError,
     },
+    /// The database of the jobs cannot be used.
+    #[error("--store: {0}")]
+    Database(StoreError),
     /// There was a job store, and it is gone.
     #[error("data directory {path} has \"{rest}\" but no \"store\": {remedy}")]
     StoreGone {
@@ -207,6 +214,7 @@ pub async fn start(
         mut limits,
         lease_ttl,
         keeping,
+        store,
         backoff,
         access,
         look_for_changes,
@@ -229,25 +237,40 @@ pub async fn start(
             bytes: limits.owner_bytes,
         },
     };
-    let (now, time) = (clock.now(), Arc::clone(&clock));
+    let (now, embedded) = (clock.now(), store.is_none());
     let opening = tokio::task::spawn_blocking(move || {
         let data = DataDir::lock(data)?;
         if limits.stored_bytes == 0 {
             limits.stored_bytes = data.share_of_blobs()?;
         }
         let blobs = data.open_blobs()?;
-        let store = data.open_store(config, now, lease_ttl, &blobs)?;
-        // The grace begins when the server can listen, however long it took to open the store.
-        let extended = store.extend_leases(time.now().after(lease_ttl));
-        extended.map_err(|source| StartError::Store {
-            path: data.path().join("store"),
-            source,
-        })?;
+        let store = match embedded {
+            true => Some(data.open_store(config, now, lease_ttl, &blobs)?),
+            false => None,
+        };
         Ok::<_, StartError>((data, store, blobs, limits))
     });
-    let (data, store, blobs, limits) = opening
+    let (data, embedded, blobs, limits) = opening
         .await
         .map_err(|stopped| StartError::Listener(std::io::Error::other(stopped)))??;
+    let (store, clock) = match (embedded, store) {
+        (Some(store), _) => {
+            // The grace begins when the server can listen, however long it took to open the store.
+            let extended = store.extend_leases(clock.now().after(lease_ttl)).await;
+            extended.map_err(|source| StartError::Store {
+                path: data.path().join("store"),
+                source,
+            })?;
+            (store, clock)
+        }
+        (None, url) => {
+            let url = url.unwrap_or_default();
+            let store = PostgresStore::open(&url, config, None, lease_ttl).await;
+            let store = store.map_err(StartError::Database)?;
+            let clock = store.clock();
+            (Arc::new(store) as _, clock)
+        }
+    };
     let app = Arc::new(App {
         store,
         blobs: Arc::new(blobs.clone()),
@@ -356,11 +379,8 @@ impl RunningServer {
             tracing::warn!("connections were still open at the shutdown deadline");
         }
         self.upkeep.iter().for_each(JoinHandle::abort);
-        let store = Arc::clone(&self.app.store);
-        let closing = tokio::task::spawn_blocking(move || store.close());
-        match tokio::time::timeout(CLOSE_LIMIT, closing).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::error!(%error, "the store did not close cleanly"),
+        match tokio::time::timeout(CLOSE_LIMIT, self.app.store.close()).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the store did not close cleanly"),
             // Everything that was acknowledged is on disk.
             Err(_) => tracing::error!("the disk did not answer in time; the store was not closed"),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::{
+    runtime::Handle,
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
@@ -68,6 +69,7 @@ pub(crate) fn start(
     vec![
         tokio::spawn(balance(Arc::clone(app), disk)),
         tokio::spawn(expire_leases(Arc::clone(app), health)),
+        tokio::spawn(heed_others(Arc::clone(app))),
         tokio::spawn(scrub(Arc::clone(app), blobs.clone(), keeping)),
         tokio::spawn(collect(Arc::clone(app), blobs, keeping)),
     ]
@@ -93,6 +95,13 @@ async fn balance(app: Arc<App>, disk: Disk) {
     }
 }
 
+/// Wakes those who wait here for what another server has changed.
+async fn heed_others(app: Arc<App>) {
+    while let Some(hint) = app.shutdown.run_until_cancelled(app.store.hint()).await {
+        app.wakeups.heed(&hint);
+    }
+}
+
 /// Fails the attempts whose workers have fallen silent, and queues what has waited long enough.
 async fn expire_leases(app: Arc<App>, health: HealthReporter) {
     let period = (app.lease_ttl / 10).clamp(EXPIRY_TICK.0, EXPIRY_TICK.1);
@@ -106,8 +115,8 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
         }
         let quarantine = Arc::clone(&app.quarantine);
         let (ttl, last_look) = (app.lease_ttl, Arc::clone(&last_look));
-        let expired = app.change(move |store, now| {
-            let changes = look(store, &last_look, period, ttl, now)?;
+        let expired = app.change(|store, now| async move {
+            let changes = look(&*store, &last_look, period, ttl, now).await?;
             for (worker, task) in &changes.lost {
                 tracing::warn!(%worker, %task, "lease ran out");
                 if let Some(time) = quarantine.lost(worker, *task, ttl, now) {
@@ -132,7 +141,7 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
 }
 
 /// One look for expired leases, due every `period`.
-fn look(
+async fn look(
     store: &dyn Store,
     last: &LastLook,
     period: Duration,
@@ -143,10 +152,10 @@ fn look(
     // in its sockets: it cannot tell yet who was silent.
     if last.stood_still(period + ttl / 3) {
         tracing::warn!("the server stood still: every lease gets a full term");
-        store.extend_leases(now.after(ttl))?;
+        store.extend_leases(now.after(ttl)).await?;
         return Ok(Changes::default());
     }
-    store.expire(now)
+    store.expire(now).await
 }
 
 /// When the last look for expired leases began, by the machine's own clock: what it tells of is the
@@ -237,14 +246,29 @@ async fn collect(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
             () = app.shutdown.cancelled() => return,
             _ = tick.tick() => {}
         }
+        match app
+            .store(|store, _| async move { store.leads().await })
+            .await
+        {
+            Ok(true) => {}
+            // Another server does it.
+            Ok(false) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "old jobs and blobs were not looked at");
+                continue;
+            }
+        }
         if let Err(error) = prune(&app, keeping.jobs).await {
             tracing::error!(%error, "old jobs were not removed");
             continue;
         }
         let (store, blobs, room) = (Arc::clone(&app.store), blobs.clone(), app.room.clone());
+        let runtime = Handle::current();
         let swept = tokio::task::spawn_blocking(move || {
-            let unreferenced =
-                |digests: &[_]| store.unreferenced(digests).map_err(io::Error::other);
+            let unreferenced = |digests: &[_]| {
+                let unreferenced = store.unreferenced(digests);
+                runtime.block_on(unreferenced).map_err(io::Error::other)
+            };
             let swept = blobs.sweep(keeping.blob_grace, &unreferenced)?;
             room.counted(swept.bytes);
             io::Result::Ok(swept)
@@ -265,8 +289,8 @@ async fn collect(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
 /// Removes the jobs that are not to be kept, some at a time, so that calls get in between.
 async fn prune(app: &Arc<App>, retention: Retention) -> Result<(), ApiError> {
     loop {
-        let pruned = app.change_with(move |store, now| {
-            let changes = store.prune(retention, now)?;
+        let pruned = app.change_with(|store, now| async move {
+            let changes = store.prune(retention, now).await?;
             Ok((changes.jobs.len(), changes))
         });
         let pruned = pruned.await?;

@@ -14,7 +14,7 @@ use crate::{
     blob::LocalBlobs,
     clock::Timestamp,
     disk::Disk,
-    store::{RecordStore, SledEngine, Store, StoreConfig, StoreError},
+    store::{Embedded, RecordStore, SledEngine, Store, StoreConfig, StoreError},
 };
 
 pub(crate) struct DataDir {
@@ -135,7 +135,7 @@ impl DataDir {
         // What was made in it, `store` and `blobs`, must be there after a loss of power.
         let entries = File::open(&self.path).and_then(|dir| dir.sync_all());
         entries.map_err(unusable)?;
-        Ok(Arc::new(store))
+        Ok(Arc::new(Embedded::new(store)))
     }
 
     pub(crate) fn open_blobs(&self) -> Result<LocalBlobs, StartError> {
