@@ -22,6 +22,9 @@ const STUCK_LEASE_TERM: Duration = Duration::from_secs(60);
 /// Some server looks for old jobs at least as often as this; what is longer, nobody saw.
 const LONGEST_UNSEEN: Duration = Duration::from_secs(1800);
 
+/// Job, stage, slot, lease and attempt.
+type Expired = (Vec<u8>, i64, i64, Vec<u8>, i64);
+
 impl PostgresStore {
     /// Removes a job that has ended.
     pub(super) async fn remove(&self, id: JobId, now: Timestamp) -> Result<Changes, StoreError> {
@@ -122,7 +125,7 @@ impl PostgresStore {
         let expired = sqlx::query_as(sql::EXPIRED)
             .bind(column(now.as_millis()))
             .bind(EXPIRED_AT_ONCE);
-        let expired: Vec<(Vec<u8>, i64, i64, Vec<u8>, i64)> = expired.fetch_all(&self.pool).await?;
+        let expired: Vec<Expired> = expired.fetch_all(&self.pool).await?;
         for (job, stage, slot, lease, attempt) in expired {
             let name = task_at(queries::job_id(&job)?, stage, slot)?;
             let lease = lease.try_into().map_err(|_| corrupt("a lease"))?;
