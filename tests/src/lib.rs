@@ -32,6 +32,7 @@ pub mod data;
 pub mod events;
 pub mod fuzz_entry;
 pub mod ops;
+pub mod postgres;
 pub mod power;
 pub mod process;
 pub mod programs;

@@ -11,6 +11,7 @@
 
 mod connections;
 mod crashing_task;
+mod databases;
 mod flipped_bits;
 mod hostile_jobs;
 mod power_cuts;
