@@ -50,6 +50,7 @@ fn obey(command: &Command) -> anyhow::Result<bool> {
         Command::Check(at) => return Ok(offline::check(&at.data, report)?),
         Command::Repair(at) => offline::repair(&at.data, report)?,
         Command::Export(at) => offline::export(&at.data, &at.archive, report)?,
+        Command::MigrateStore(asked) => offline::migrate(&asked.from, &asked.to, report)?,
         Command::Import(at) => offline::import(&at.archive, &at.data, report)?,
     }
     Ok(true)

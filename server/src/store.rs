@@ -17,7 +17,7 @@ mod keys;
 mod leases;
 mod memory;
 mod observed_time;
-mod postgres;
+pub(crate) mod postgres;
 mod ready;
 mod records;
 pub(crate) mod salvage;

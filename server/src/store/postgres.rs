@@ -18,6 +18,7 @@ mod retain;
 mod sql;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transfer;
 mod verbs;
 
 use std::{

@@ -41,15 +41,23 @@ pub(crate) async fn serve_with(data: &Path, limits: Limits) -> TestServer {
 }
 
 pub(crate) async fn serve_keeping(data: &Path, limits: Limits, keeping: Keeping) -> TestServer {
+    serve_from(ServerOptions {
+        limits,
+        keeping,
+        ..ServerOptions::new(data)
+    })
+    .await
+}
+
+/// A server with these options, but for its clock and its times.
+pub(crate) async fn serve_from(options: ServerOptions) -> TestServer {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
     // The ticker runs in real time and often; the leases themselves live by the manual clock.
     let options = ServerOptions {
-        limits,
         lease_ttl: Duration::from_secs(1),
         backoff: Backoff::NONE,
-        keeping,
         clock: clock.clone(),
-        ..ServerOptions::new(data)
+        ..options
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = start(options, listener).await.unwrap();

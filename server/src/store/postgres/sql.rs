@@ -122,6 +122,17 @@ statements! {
     UNREFERENCED = "SELECT digest FROM unnest($1::bytea[]) AS asked (digest)
         WHERE NOT EXISTS (SELECT FROM blobs WHERE blobs.digest = asked.digest)";
 
+    // Moving.
+    ALL_JOBS = "SELECT id FROM jobs ORDER BY id";
+    ALL_TASKS = "SELECT stage, slot, record, payload, result FROM tasks WHERE job = $1";
+    ALL_QUEUED = "SELECT stage, slot FROM queue WHERE job = $1";
+    ALL_LEASED = "SELECT stage, slot FROM leases WHERE job = $1";
+    ALL_WAITING = "SELECT stage, slot, until FROM waiting WHERE job = $1";
+    ALL_EVENTS = "SELECT sequence, event FROM events WHERE job = $1";
+    ALL_BLOBS = "SELECT digest, size FROM blobs WHERE job = $1";
+    FILL_TASK = "INSERT INTO tasks (job, stage, slot, record, payload, result)
+        VALUES ($1, $2, $3, $4, $5, $6)";
+
     // Servers of one database.
     SCHEMA = "SELECT current_schema()";
     NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
