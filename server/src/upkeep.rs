@@ -106,6 +106,7 @@ async fn heed_others(app: Arc<App>) {
 async fn expire_leases(app: Arc<App>, health: HealthReporter) {
     let period = (app.lease_ttl / 10).clamp(EXPIRY_TICK.0, EXPIRY_TICK.1);
     let last_look = Arc::new(LastLook::new());
+    let mut failing = false;
     let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -126,7 +127,7 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
             Ok(changes)
         });
         match expired.await {
-            Ok(()) => {}
+            Ok(()) => failing = false,
             Err(error) if stops_everything(&error) && !app.shutdown.is_cancelled() => {
                 tracing::error!(%error, "the store has failed: nothing is served until a restart");
                 for service in SERVICES {
@@ -135,7 +136,12 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
                 }
                 return;
             }
-            Err(error) => tracing::error!(%error, "expired leases were not handled"),
+            // A database that is away for a while is told of once.
+            Err(error) if failing => tracing::debug!(%error, "expired leases were not handled"),
+            Err(error) => {
+                failing = true;
+                tracing::error!(%error, "expired leases were not handled");
+            }
         }
     }
 }
