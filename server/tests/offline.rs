@@ -24,7 +24,6 @@ use dual16_server::{
     start,
     store::{Batch, Engine as _, SledEngine, StoreError},
 };
-use sqlx::Connection as _;
 use support::*;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -145,18 +144,6 @@ async fn an_archive_carries_everything_to_an_empty_directory() {
     }
 }
 
-/// Tables of their own in the database that `./test` starts.
-async fn database() -> String {
-    let server = std::env::var("DUAL16_TEST_POSTGRES").expect(
-        "DUAL16_TEST_POSTGRES must be the URL of a PostgreSQL database for tests; ./test starts one",
-    );
-    let schema = format!("offline_{}", uuid::Uuid::new_v4().simple());
-    let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
-    let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
-    sqlx::query(create).execute(&mut connection).await.unwrap();
-    format!("{server}?options=-c%20search_path%3D{schema}")
-}
-
 async fn migrate(from: impl Into<String>, to: impl Into<String>) -> Result<(), OfflineError> {
     let [from, to] = [from.into(), to.into()].map(|place: String| place.parse().unwrap());
     let moving = move || offline::migrate(&from, &to, &mut Vec::new());
@@ -166,7 +153,7 @@ async fn migrate(from: impl Into<String>, to: impl Into<String>) -> Result<(), O
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_moves_into_a_database_and_back_with_everything() {
     let (data, jobs) = filled().await;
-    let (directory, url) = (data.path().to_str().unwrap(), database().await);
+    let (directory, url) = (data.path().to_str().unwrap(), database("offline").await);
     migrate(directory, &url).await.unwrap();
     let again = migrate(directory, &url).await;
     assert!(matches!(again, Err(OfflineError::HasJobs)), "{again:?}");
