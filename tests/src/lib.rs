@@ -10,6 +10,7 @@
 //! - [`programs`]: where the built programs are.
 //! - [`cli`]: one `dual16` command.
 //! - [`cluster`]: a server, and workers, as processes.
+//! - [`postgres`], [`s3`]: a database and an object store of a test's own.
 //! - [`power`]: a disk that forgets what was not synced.
 //! - [`collector`]: an OTLP collector, and the spans that have come to it.
 //! - [`events`]: what a watched job tells.
@@ -38,6 +39,7 @@ pub mod process;
 pub mod programs;
 pub mod python;
 pub mod results;
+pub mod s3;
 pub mod schema;
 pub mod tensors;
 

@@ -15,6 +15,7 @@ mod databases;
 mod flipped_bits;
 mod hostile_jobs;
 mod power_cuts;
+mod replicas;
 mod server_kills;
 mod soak;
 mod support;

@@ -25,6 +25,28 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
+    /// Stands before several servers: each connection goes to the next of them that is there.
+    pub(crate) async fn service(addresses: Vec<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let accepting = tokio::spawn(async move {
+            let mut next = 0;
+            while let Ok((client, _)) = listener.accept().await {
+                next += 1;
+                let mut turn = addresses.clone();
+                turn.rotate_left(next % addresses.len());
+                tokio::spawn(async move {
+                    for address in turn {
+                        if let Ok(server) = TcpStream::connect(address).await {
+                            return carry(client, server, None).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { url, accepting }
+    }
+
     /// Stands before the server at `address`.
     pub(crate) async fn before(address: &str, budgets: Vec<Budget>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
