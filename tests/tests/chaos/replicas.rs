@@ -1,7 +1,7 @@
 //! Three servers and six workers on one database and one object store, all of which are killed at random
 //! moments, while clients call whichever server is there.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use dual16_tests::{ServerProcess, WorkerProcess, postgres::Postgres, s3::S3};
 
