@@ -32,5 +32,6 @@ mod readme;
 mod remote;
 mod report;
 mod rescale;
+mod scaler;
 mod settings;
 mod trace;
