@@ -13,7 +13,6 @@ mod analyze;
 mod arrays;
 mod article;
 mod bad_input;
-mod deploy;
 mod determinism;
 mod disk;
 mod doctor;
