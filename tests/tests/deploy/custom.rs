@@ -74,7 +74,7 @@ fn keda_scales_the_workers_and_asks_the_server_as_it_is_let_in() {
     let service = host.split('.').next().unwrap();
     let service = of_kind(objects, "Service").find(|found| name(found) == service);
     let ports = &service.unwrap()["spec"]["ports"];
-    assert!(all(ports).any(|found| found["port"].to_string() == port));
+    assert!(all(ports).any(|found| found["port"].as_u64() == port.parse().ok()));
     // The name that the certificate must have: KEDA holds it against the address.
     let server = of_kind(objects, "Certificate").find(|found| name(found) == "dual16-server");
     assert!(all(&server.unwrap()["spec"]["dnsNames"]).any(|found| *found == host));

@@ -1,5 +1,8 @@
 //! What runs in the pods, and as whom: probes, time to end in, rights, one image, what they mount and what they use.
 
+use std::fs;
+
+use dual16_tests::data::repository;
 use serde_json::{Value, json};
 
 use crate::rendered::{all, container, environment, name, of_kind, shapes, workloads};
@@ -90,6 +93,29 @@ fn one_image_is_everywhere_and_an_overlay_of_ones_own_names_it() {
             let image = &container(workload)["image"];
             assert_eq!(image, "registry.example/dual16:1.2.3", "{shape}");
         }
+    }
+}
+
+#[test]
+fn the_version_of_the_programs_is_the_tag_wherever_one_is_named() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (file, line) in [
+        (
+            "overlays/single/kustomization.yaml",
+            format!("newTag: {version}"),
+        ),
+        (
+            "overlays/scaled/kustomization.yaml",
+            format!("newTag: {version}"),
+        ),
+        ("compose.yaml", format!("image: dual16:{version}")),
+        ("Dockerfile", format!("ARG VERSION={version}")),
+    ] {
+        let text = fs::read_to_string(repository().join("deploy").join(file)).unwrap();
+        assert!(
+            text.lines().any(|found| found.trim() == line),
+            "{file}: {line}"
+        );
     }
 }
 

@@ -116,8 +116,9 @@ fn prometheus_scrapes_a_port_that_every_pod_has() {
         for workload in workloads(objects) {
             let annotations = &workload["spec"]["template"]["metadata"]["annotations"];
             let port = annotations["prometheus.io/port"].as_str().unwrap();
+            let port = port.parse().ok();
             let mut open = ports(workload).into_iter();
-            assert!(open.any(|found| found["containerPort"].to_string() == port));
+            assert!(open.any(|found| found["containerPort"].as_u64() == port));
         }
     }
 }
