@@ -7,9 +7,12 @@ mod protection;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use dual16_proto::v1::{
-    blob_service_server::BlobServiceServer, info_service_server::InfoServiceServer,
-    job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
+use dual16_proto::{
+    externalscaler::external_scaler_server::ExternalScalerServer,
+    v1::{
+        blob_service_server::BlobServiceServer, info_service_server::InfoServiceServer,
+        job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
+    },
 };
 use dual16_telemetry::ops::{Observed, connections};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
@@ -30,7 +33,7 @@ use crate::{
     page,
     policy::{CHECK_BYTES, Mismatch, Policies},
     reload::Reloader,
-    rpc::{App, BlobApi, InfoApi, JobApi, Perimeter, WorkerApi},
+    rpc::{App, BlobApi, InfoApi, JobApi, Perimeter, ScalerApi, WorkerApi},
     store::{PostgresStore, Quota, StoreConfig, StoreError},
     tls::TlsError,
     upkeep::{self, Keeping},
@@ -300,6 +303,9 @@ pub async fn start(
         .set_serving::<WorkerServiceServer<WorkerApi>>()
         .await;
     reporter.set_serving::<InfoServiceServer<InfoApi>>().await;
+    reporter
+        .set_serving::<ExternalScalerServer<ScalerApi>>()
+        .await;
     let (metrics, routes) = (app.metrics.calls.clone(), routes(&app, health)?);
     let perimeter = Perimeter::new(
         policies.clone(),
@@ -405,6 +411,8 @@ fn routes(app: &Arc<App>, health: HealthServer<impl Health>) -> Result<Routes, S
     let workers =
         WorkerServiceServer::new(WorkerApi(Arc::clone(app))).max_decoding_message_size(max);
     let info = InfoServiceServer::new(InfoApi(Arc::clone(app))).max_decoding_message_size(max);
+    let scaler =
+        ExternalScalerServer::new(ScalerApi(Arc::clone(app))).max_decoding_message_size(max);
 
     let described = || {
         tonic_reflection::server::Builder::configure()
@@ -427,5 +435,6 @@ fn routes(app: &Arc<App>, health: HealthServer<impl Health>) -> Result<Routes, S
         .add_service(blobs)
         .add_service(workers)
         .add_service(info)
+        .add_service(scaler)
         .prepare())
 }

@@ -201,12 +201,13 @@ impl LastLook {
 }
 
 /// Names that health answers for; "" is the whole server.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     "dual16.v1.JobService",
     "dual16.v1.BlobService",
     "dual16.v1.WorkerService",
     "dual16.v1.InfoService",
+    "externalscaler.ExternalScaler",
 ];
 
 /// After such an error the store accepts nothing more, or cannot be trusted.

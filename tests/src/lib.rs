@@ -19,6 +19,7 @@
 //! - [`tensors`]: safetensors in and out.
 //! - [`fuzz_entry`]: what reads input from strangers, for fuzzing; the one part that calls the crates.
 //! - [`python`]: the interpreter of the independent clients and of the collector.
+//! - [`tools`]: programs that are not the project's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,6 +43,7 @@ pub mod results;
 pub mod s3;
 pub mod schema;
 pub mod tensors;
+pub mod tools;
 
 pub use cli::Dual16;
 pub use cluster::{ServerProcess, WorkerProcess};
