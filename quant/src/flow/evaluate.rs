@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Blobs, Context, Event, LayerMeasured, Notice, QueuedStage, WayMeasured,
+    checkpoints::BatchId,
     choice::{AllMeasured, Choice},
     fits::Tried,
     float_share,
@@ -384,10 +385,13 @@ impl Group<'_> {
             .flat_map(|node| [node.inputs[0], node.outputs[0]])
             .collect();
         let files = session.measured_files();
-        for file in 0..files.len() {
-            let mut batches = session.file(files, file, self.context.blobs)?;
+        for file in files {
+            let mut batches = session.batches(file, self.context.blobs)?;
+            let mut id = BatchId::first(file);
             session.for_each_batch(&mut batches, self.context, |_, batch| {
-                let capture = session.float_run(batch, &session.names_of(&values))?;
+                let values = session.names_of(&values);
+                let capture = session.float_run_on(&id, batch, &values)?;
+                id.number += 1;
                 for (&id, layer) in &mut running {
                     let node = session.graph.node(NodeId(id));
                     let x = captured(&session.graph, &capture, node.inputs[0])?;
