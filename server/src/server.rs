@@ -22,6 +22,7 @@ use crate::{
     access::{AccessOptions, Exposed, Guard, audit::Audit, tokens::TokensError},
     blob::Room,
     clock::{Clock, SystemClock},
+    durability::Durability,
     job::{Backoff, Machine},
     limits::{LimitError, Limits},
     listener,
@@ -78,6 +79,8 @@ pub struct ServerOptions {
     pub look_for_changes: Duration,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// Whether writes are waited for until they are on the disk. By default always.
+    pub durability: Durability,
 }
 
 impl ServerOptions {
@@ -92,6 +95,7 @@ impl ServerOptions {
             access: AccessOptions::default(),
             look_for_changes: Duration::from_secs(5),
             clock: Arc::new(SystemClock::new()),
+            durability: Durability::default(),
         }
     }
 }
@@ -211,6 +215,7 @@ pub async fn start(
         access,
         look_for_changes,
         clock,
+        durability,
     } = options;
     limits.check()?;
     let addr = listener.local_addr().map_err(StartError::Listener)?;
@@ -231,7 +236,7 @@ pub async fn start(
     };
     let (now, time) = (clock.now(), Arc::clone(&clock));
     let opening = tokio::task::spawn_blocking(move || {
-        let data = DataDir::lock(data)?;
+        let data = DataDir::lock(data)?.with_durability(durability);
         if limits.stored_bytes == 0 {
             limits.stored_bytes = data.share_of_blobs()?;
         }
