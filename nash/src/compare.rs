@@ -59,9 +59,48 @@ for_each_isa! {
     }
 }
 
+/// Smallest and largest of the finite ones among some values; +inf and -inf where there are none.
+pub fn extremes(values: &[f32]) -> (f32, f32) {
+    extremes_on(Isa::best(), values)
+}
+
+for_each_isa! {
+    /// [`extremes`] on an instruction set of the caller's choice.
+    pub fn extremes_on(values: &[f32]) -> (f32, f32) {
+        portable: scalar::extremes,
+        vector: scalar::extremes,
+    }
+}
+
 /// The loops.
 mod scalar {
     use super::{ErrorLanes, LANES, Lost};
+
+    /// Extremes that are kept apart: those of a wide register, twice.
+    const WIDE: usize = 32;
+
+    #[inline(always)]
+    pub(super) fn extremes(values: &[f32]) -> (f32, f32) {
+        let (mut min, mut max) = ([f32::INFINITY; WIDE], [f32::NEG_INFINITY; WIDE]);
+        let (chunks, rest) = values.as_chunks::<WIDE>();
+        for chunk in chunks {
+            for ((min, max), &x) in min.iter_mut().zip(&mut max).zip(chunk) {
+                (*min, *max) = beyond(*min, *max, x);
+            }
+        }
+        let all = min.into_iter().zip(max);
+        let ends = all.fold((f32::INFINITY, f32::NEG_INFINITY), |ends, own| {
+            (ends.0.min(own.0), ends.1.max(own.1))
+        });
+        rest.iter().fold(ends, |(min, max), &x| beyond(min, max, x))
+    }
+
+    #[inline(always)]
+    fn beyond(min: f32, max: f32, x: f32) -> (f32, f32) {
+        // No comparison with a NaN holds.
+        let x = if x.is_finite() { x } else { f32::NAN };
+        (if x < min { x } else { min }, if x > max { x } else { max })
+    }
 
     #[inline(always)]
     pub(super) fn error_lanes(reference: &[f32], got: &[f32]) -> ErrorLanes {
@@ -140,6 +179,14 @@ mod tests {
             let expected = (error_lanes_on(Isa::PORTABLE, &a, &b), lost_on(Isa::PORTABLE, &a, &b, ends));
             for isa in Isa::available() {
                 prop_assert_eq!(&(error_lanes_on(isa, &a, &b), lost_on(isa, &a, &b, ends)), &expected);
+            }
+            for isa in Isa::available() {
+                let mut values = a.clone();
+                values.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
+                values.extend(&b);
+                let of = |start: f32, f: fn(f32, f32) -> f32| a.iter().chain(&b).copied().fold(start, f);
+                let ends = (of(f32::INFINITY, f32::min), of(f32::NEG_INFINITY, f32::max));
+                prop_assert_eq!(extremes_on(isa, &values), ends);
             }
             // The plain definitions.
             let lane = |lane: usize| a.iter().zip(&b).skip(lane).step_by(LANES);

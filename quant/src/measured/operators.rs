@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use dual16_nash::compare::extremes;
 use serde::{Deserialize, Serialize};
 
 use super::octaves::Octaves;
 use crate::{
     graph::{Graph, NodeId, Op, ValueId},
-    metrics::{ErrorSums, Metric, Metrics, OutputError, ends},
+    metrics::{ErrorSums, Metric, Metrics, OutputError},
     plan::Plan,
     report::{EXACT_DB, OperatorMeasured},
     tensor::Tensor,
@@ -132,7 +133,7 @@ impl Spread {
         let mut largest = f32::NEG_INFINITY;
         let mut before = 0;
         for block in values.as_slice().unwrap_or_default().chunks(BLOCK) {
-            let (min, max) = ends(block);
+            let (min, max) = extremes(block);
             spread.min = spread.min.min(min);
             spread.max = spread.max.max(max);
             let own = min.abs().max(max.abs());
@@ -144,11 +145,17 @@ impl Spread {
                 let index = before + at as u64;
                 spread.at = Some([index / channels, index % channels]);
             }
-            for &x in block.iter().filter(|x| x.is_finite()) {
-                spread.count += 1;
-                spread.sum += f64::from(x);
-                spread.squares += f64::from(x) * f64::from(x);
+            // In their order, and in registers.
+            let (mut count, mut sum, mut squares) = (0, spread.sum, spread.squares);
+            for &x in block {
+                if x.is_finite() {
+                    count += 1;
+                    sum += f64::from(x);
+                    squares += f64::from(x) * f64::from(x);
+                }
             }
+            (spread.sum, spread.squares) = (sum, squares);
+            spread.count += count;
             before += block.len() as u64;
         }
         spread

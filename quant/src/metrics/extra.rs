@@ -1,5 +1,7 @@
 //! Metrics that no table shows by default and that cost a pass of their own.
 
+use dual16_nash::compare::extremes;
+
 use super::{MetricsError, error::check};
 
 /// Smallest |ref| that [`rtol`] divides by: f32's epsilon, 2^-23 `[our]`.
@@ -58,7 +60,7 @@ pub fn kl_divergence(reference: &[f32], got: &[f32]) -> Result<f64, MetricsError
 
 /// [`kl_divergence`] of as many finite values on both sides.
 pub(super) fn kl_divergence_of_finite(reference: &[f32], got: &[f32]) -> f64 {
-    let ends = [reference, got].map(ends);
+    let ends = [reference, got].map(extremes);
     let min = f64::from(ends[0].0.min(ends[1].0));
     let max = f64::from(ends[0].1.max(ends[1].1));
     if min >= max {
@@ -78,26 +80,6 @@ pub(super) fn kl_divergence_of_finite(reference: &[f32], got: &[f32]) -> f64 {
     let terms = reference.zip(got);
     let divergence: f64 = terms.map(|(p, q)| p / total * libm::log(p / q)).sum();
     divergence.max(0.0)
-}
-
-/// Smallest and largest of the finite ones among some values; +inf and -inf where there are none.
-pub(crate) fn ends(values: &[f32]) -> (f32, f32) {
-    let (mut min, mut max) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    let mut see = |chunk: &[f32]| {
-        for ((min, max), &x) in min.iter_mut().zip(&mut max).zip(chunk) {
-            // No comparison with a NaN holds.
-            let x = if x.is_finite() { x } else { f32::NAN };
-            *min = if x < *min { x } else { *min };
-            *max = if x > *max { x } else { *max };
-        }
-    };
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    chunks.iter().for_each(|chunk| see(chunk));
-    see(rest);
-    (
-        min.into_iter().fold(f32::INFINITY, f32::min),
-        max.into_iter().fold(f32::NEG_INFINITY, f32::max),
-    )
 }
 
 /// How many values are in each bin. Neighbours are often in the same, and are counted apart, for the second

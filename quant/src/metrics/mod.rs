@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 
 pub use channel::{ChannelErrorSums, WorstChannel};
 pub use error::{MetricsError, Side};
-pub(crate) use extra::ends;
 pub use extra::{KL_BINS, RTOL_EPSILON, kl_divergence, rtol};
 pub use order::{Metric, SortOrder};
 pub use output_error::OutputError;
