@@ -25,6 +25,7 @@ use crate::{
     access::{AccessOptions, Exposed, Guard, audit::Audit, tokens::TokensError},
     blob::Room,
     clock::{Clock, SystemClock},
+    durability::Durability,
     job::{Backoff, Machine},
     limits::{LimitError, Limits},
     listener,
@@ -84,6 +85,8 @@ pub struct ServerOptions {
     pub look_for_changes: Duration,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// Whether writes are waited for until they are on the disk. By default always.
+    pub durability: Durability,
 }
 
 impl ServerOptions {
@@ -99,6 +102,7 @@ impl ServerOptions {
             access: AccessOptions::default(),
             look_for_changes: Duration::from_secs(5),
             clock: Arc::new(SystemClock::new()),
+            durability: Durability::default(),
         }
     }
 }
@@ -222,6 +226,7 @@ pub async fn start(
         access,
         look_for_changes,
         clock,
+        durability,
     } = options;
     limits.check()?;
     let addr = listener.local_addr().map_err(StartError::Listener)?;
@@ -242,7 +247,7 @@ pub async fn start(
     };
     let (now, embedded) = (clock.now(), store.is_none());
     let opening = tokio::task::spawn_blocking(move || {
-        let data = DataDir::lock(data)?;
+        let data = DataDir::lock(data)?.with_durability(durability);
         if limits.stored_bytes == 0 {
             limits.stored_bytes = data.share_of_blobs()?;
         }

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
+    durability::Durability,
     permits::{self, kept},
 };
 
@@ -45,6 +46,7 @@ pub(super) struct Layout {
     /// folder, since to come to be takes a sync of it, and the others need not wait for that.
     exclusion: [Mutex<()>; SHARDS],
     pub(super) ages: Ages,
+    pub(super) durability: Durability,
     /// Bytes of all blobs that came to be since the start.
     pub(super) published: AtomicU64,
     /// Blobs that were damaged and set aside since the start.
@@ -128,6 +130,11 @@ impl Layout {
 impl LocalBlobs {
     /// Opens the directory, or makes it.
     pub fn open(root: &Path) -> io::Result<Self> {
+        Self::open_with(root, Durability::default())
+    }
+
+    /// The same, waiting for the disk as `durability` says.
+    pub(crate) fn open_with(root: &Path, durability: Durability) -> io::Result<Self> {
         fs::create_dir_all(root.join("sha256"))?;
         fs::create_dir_all(root.join("uploads"))?;
         sync_dir(root)?;
@@ -143,6 +150,7 @@ impl LocalBlobs {
             root: root.to_owned(),
             exclusion: std::array::from_fn(|_| Mutex::default()),
             ages: Ages::new(),
+            durability,
             published: AtomicU64::default(),
             found_damaged: AtomicU64::default(),
         });

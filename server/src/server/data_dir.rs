@@ -14,12 +14,14 @@ use crate::{
     blob::LocalBlobs,
     clock::Timestamp,
     disk::Disk,
+    durability::Durability,
     store::{Embedded, RecordStore, SledEngine, Store, StoreConfig, StoreError},
 };
 
 pub(crate) struct DataDir {
     path: PathBuf,
     disk: Disk,
+    durability: Durability,
     _lock: File,
 }
 
@@ -45,8 +47,12 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => {
                 let disk = Disk::new(&path);
-                let _lock = lock;
-                Ok(Self { path, disk, _lock })
+                Ok(Self {
+                    path,
+                    disk,
+                    durability: Durability::default(),
+                    _lock: lock,
+                })
             }
             Err(TryLockError::WouldBlock) => Err(StartError::InUse { path }),
             Err(TryLockError::Error(source)) => Err(StartError::DataDir { path, source }),
@@ -76,6 +82,11 @@ impl DataDir {
             Ok(rest) => Err(rest.unwrap_or_else(Rest::blobs).into_error(path)),
             Err(source) => Err(StartError::DataDir { path, source }),
         }
+    }
+
+    /// What is opened in it from here on waits for the disk as this says.
+    pub(crate) fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -122,6 +133,7 @@ impl DataDir {
             tracing::warn!(%error, "the disk's reserve was not looked after");
         }
         let open = SledEngine::open(&path)
+            .map(|engine| engine.with_durability(self.durability.clone()))
             .and_then(|engine| RecordStore::open(engine, config, now, grace))
             .and_then(
                 |store| match store.missing_blob(|digest| blobs.stored_size(digest))? {
@@ -140,7 +152,8 @@ impl DataDir {
 
     pub(crate) fn open_blobs(&self) -> Result<LocalBlobs, StartError> {
         let path = self.path.join("blobs");
-        LocalBlobs::open(&path).map_err(|source| StartError::DataDir { path, source })
+        let opened = LocalBlobs::open_with(&path, self.durability.clone());
+        opened.map_err(|source| StartError::DataDir { path, source })
     }
 }
 
