@@ -147,22 +147,6 @@ fn calibration_that_saw_too_little_is_named_with_the_scale_that_would_do() {
     names(&advised(made, &x, &wide), cause, "--fixed-scale ");
 }
 
-/// A value in the middle of a batch is two hundred times the others.
-#[test]
-fn an_outlier_is_named_with_its_place() {
-    let made = Made::new(&[ROWS, INPUTS])
-        .constant("w", &[INPUTS, 6], &curve(INPUTS * 6, 0.7))
-        .node("Mul", &["x", "x"], &["squares"])
-        .node("MatMul", &["squares", "w"], &["y"]);
-    let mut x = curve(ROWS * INPUTS, 0.9);
-    x[7 * INPUTS + 3] = 200.0;
-    names(
-        &advised(made, &x, &x),
-        "(row 7, channel 3)",
-        "sets the scale",
-    );
-}
-
 #[test]
 fn targets_that_cannot_be_are_refused_before_any_batch() {
     let error = run(&job("digits", with(&[("logit", Metric::Sqnr, 30.0)])))
