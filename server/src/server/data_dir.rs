@@ -100,7 +100,7 @@ impl DataDir {
         config: StoreConfig,
         now: Timestamp,
         grace: Duration,
-        blobs: &LocalBlobs,
+        blobs: Option<&LocalBlobs>,
     ) -> Result<Arc<dyn Store>, StartError> {
         let path = self.path.join("store");
         let unusable = |source| StartError::DataDir {
@@ -110,7 +110,9 @@ impl DataDir {
         let fresh = !path.is_dir();
         if fresh {
             let rest = match Rest::of(&self.path).map_err(unusable)? {
-                None if blobs.any().map_err(unusable)? => Some(Rest::blobs()),
+                None if blobs.map_or(Ok(false), LocalBlobs::any).map_err(unusable)? => {
+                    Some(Rest::blobs())
+                }
                 rest => rest,
             };
             if let Some(rest) = rest {
@@ -123,14 +125,20 @@ impl DataDir {
         }
         let open = SledEngine::open(&path)
             .and_then(|engine| RecordStore::open(engine, config, now, grace))
-            .and_then(
-                |store| match store.missing_blob(|digest| blobs.stored_size(digest))? {
+            .and_then(|store| {
+                // Elsewhere a request for each would keep the start waiting, and tells no more than the next
+                // download does.
+                let missing = match blobs {
+                    Some(blobs) => store.missing_blob(|digest| blobs.stored_size(digest))?,
+                    None => None,
+                };
+                match missing {
                     None => Ok(store),
                     Some((job, blob)) => Err(StoreError::Corrupt(format!(
                         "{job} needs {blob}, which is missing or has another size"
                     ))),
-                },
-            );
+                }
+            });
         let store = open.map_err(|source| StartError::Store { path, source })?;
         // What was made in it, `store` and `blobs`, must be there after a loss of power.
         let entries = File::open(&self.path).and_then(|dir| dir.sync_all());
@@ -139,7 +147,15 @@ impl DataDir {
     }
 
     pub(crate) fn open_blobs(&self) -> Result<LocalBlobs, StartError> {
-        let path = self.path.join("blobs");
+        Self::blobs_in(self.path.join("blobs"))
+    }
+
+    /// Blobs in a directory that this one is for alone.
+    pub(super) fn blobs_here(&self) -> Result<LocalBlobs, StartError> {
+        Self::blobs_in(self.path.clone())
+    }
+
+    fn blobs_in(path: PathBuf) -> Result<LocalBlobs, StartError> {
         LocalBlobs::open(&path).map_err(|source| StartError::DataDir { path, source })
     }
 }
