@@ -81,10 +81,16 @@ async fn parts_with_the_wrong_digest_make_no_object() {
     let blobs = s3.blobs();
     let all = data(11 * MIB);
     let digest = Digest::of(b"another");
-    let refused = send(&*blobs, digest, all.len() as u64, 0, &[all.clone()])
-        .await
-        .finish()
-        .await;
+    let refused = send(
+        &*blobs,
+        digest,
+        all.len() as u64,
+        0,
+        std::slice::from_ref(&all),
+    )
+    .await
+    .finish()
+    .await;
     assert!(
         matches!(refused, Err(BlobError::DigestMismatch { .. })),
         "{refused:?}"
