@@ -35,6 +35,11 @@ pub struct Config {
         value_parser = database
     )]
     pub store: Option<String>,
+    /// Place of the blobs: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX, which servers may
+    /// share, with the usual variables (AWS_*, GOOGLE_*, AZURE_*); or file:///PATH [default: in --data]
+    // Read later: what is wrong with it must be said without repeating it, for it may hold a secret.
+    #[arg(long, env = "DUAL16_BLOBS", value_name = "URL", hide_env_values = true)]
+    pub blobs: Option<String>,
     /// Write the address listened on to this file, once the server is ready
     #[arg(long, env = "DUAL16_PORT_FILE", value_name = "FILE")]
     pub port_file: Option<PathBuf>,
@@ -114,6 +119,7 @@ impl Config {
         let defaults = ServerOptions::new(&self.data);
         ServerOptions {
             store: self.store.clone(),
+            blobs: self.blobs.clone(),
             limits: self.limits.clone(),
             access: self.access.clone(),
             lease_ttl: Duration::from_secs(self.lease_ttl),

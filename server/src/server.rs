@@ -2,6 +2,8 @@
 //! bound, and stops within a deadline. Knows neither flags nor signals, so that tests and the
 //! client's local mode start it in process.
 
+mod blob_place;
+mod blob_uses;
 pub(crate) mod data_dir;
 mod protection;
 
@@ -20,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use self::{data_dir::DataDir, protection::Protection};
+pub(crate) use self::blob_uses::StoreUses;
+use self::{blob_place::Opened, data_dir::DataDir, protection::Protection};
 use crate::{
     access::{AccessOptions, Exposed, Guard, audit::Audit, tokens::TokensError},
-    blob::Room,
+    blob::{BlobError, InvalidUrl, Place, Uses},
     clock::{Clock, SystemClock},
     durability::Durability,
     job::{Backoff, Machine},
@@ -77,6 +80,8 @@ pub struct ServerOptions {
     /// URL of a PostgreSQL database for the jobs, which other servers may share; without one they are in the
     /// data directory.
     pub store: Option<String>,
+    /// URL of the place of the blobs, as [`Place`] reads it; without one they are in the data directory.
+    pub blobs: Option<String>,
     /// Waits between the attempts of a task that failed.
     pub backoff: Backoff,
     /// Who may call, and how. By default everyone on this machine, everything.
@@ -98,6 +103,7 @@ impl ServerOptions {
             lease_ttl: Duration::from_secs(30),
             keeping: Keeping::default(),
             store: None,
+            blobs: None,
             backoff: DEFAULT_BACKOFF,
             access: AccessOptions::default(),
             look_for_changes: Duration::from_secs(5),
@@ -137,6 +143,19 @@ pub enum StartError {
     /// The database of the jobs cannot be used.
     #[error("--store: {0}")]
     Database(StoreError),
+    /// The URL names no place for blobs.
+    #[error(transparent)]
+    BlobsUrl(#[from] InvalidUrl),
+    /// The place of the blobs cannot be used.
+    #[error(
+        "--blobs {url}: {source}; the bucket must be there, and this server allowed to read, write, list and delete in it"
+    )]
+    Blobs {
+        /// The place.
+        url: String,
+        /// What went wrong.
+        source: BlobError,
+    },
     /// There was a job store, and it is gone.
     #[error("data directory {path} has \"{rest}\" but no \"store\": {remedy}")]
     StoreGone {
@@ -209,6 +228,8 @@ pub struct RunningServer {
     probing: Arc<tokio::sync::Mutex<()>>,
     /// Keeps other servers out of the data directory.
     data: DataDir,
+    /// The same for a directory of blobs elsewhere.
+    _blobs_dir: Option<DataDir>,
 }
 
 /// Starts a server on `listener`.
@@ -222,6 +243,7 @@ pub async fn start(
         lease_ttl,
         keeping,
         store,
+        blobs,
         backoff,
         access,
         look_for_changes,
@@ -229,6 +251,7 @@ pub async fn start(
         durability,
     } = options;
     limits.check()?;
+    let blobs: Option<Place> = blobs.map(|url| url.parse()).transpose()?;
     let addr = listener.local_addr().map_err(StartError::Listener)?;
     access.check_exposure(addr)?;
     let policies = Policies::new()?;
@@ -248,17 +271,14 @@ pub async fn start(
     let (now, embedded) = (clock.now(), store.is_none());
     let opening = tokio::task::spawn_blocking(move || {
         let data = DataDir::lock(data)?.with_durability(durability);
-        if limits.stored_bytes == 0 {
-            limits.stored_bytes = data.share_of_blobs()?;
-        }
-        let blobs = data.open_blobs()?;
+        let blobs = Opened::open(&data, blobs, &mut limits)?;
         let store = match embedded {
-            true => Some(data.open_store(config, now, lease_ttl, &blobs)?),
+            true => Some(data.open_store(config, now, lease_ttl, blobs.local())?),
             false => None,
         };
         Ok::<_, StartError>((data, store, blobs, limits))
     });
-    let (data, embedded, blobs, limits) = opening
+    let (data, embedded, place, limits) = opening
         .await
         .map_err(|stopped| StartError::Listener(std::io::Error::other(stopped)))??;
     let (store, clock) = match (embedded, store) {
@@ -279,14 +299,19 @@ pub async fn start(
             (Arc::new(store) as _, clock)
         }
     };
+    let uses: Arc<dyn Uses> = Arc::new(StoreUses {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&clock),
+    });
+    let blobs = place.connect(Arc::clone(&uses)).await?;
     let app = Arc::new(App {
         store,
-        blobs: Arc::new(blobs.clone()),
+        blobs,
         clock,
         lease_ttl,
         wakeups: Arc::new(Wakeups::default()),
         quarantine: Arc::default(),
-        room: Room::new(limits.stored_bytes, data.disk().clone()),
+        room: place.room(),
         metrics: Metrics::new(),
         watchers: Arc::new(Semaphore::new(
             Limits::len(limits.watchers).min(Semaphore::MAX_PERMITS),
@@ -322,7 +347,7 @@ pub async fn start(
     );
     let call = move |peer, request| perimeter.clone().call(peer, request);
     let serving = listener::serve(listener, tls, &app.limits, call, app.shutdown.clone());
-    let upkeep = upkeep::start(&app, blobs, data.disk().clone(), keeping, reporter);
+    let upkeep = upkeep::start(&app, uses, data.disk().clone(), keeping, reporter);
     tokio::spawn(reloader.clone().run(look_for_changes, app.shutdown.clone()));
     Ok(RunningServer {
         addr,
@@ -335,6 +360,7 @@ pub async fn start(
         audit,
         probing: Arc::default(),
         data,
+        _blobs_dir: place.elsewhere,
     })
 }
 

@@ -49,6 +49,7 @@ pub use self::{
     transition::Transition,
 };
 use crate::{
+    blob::Removal,
     clock::Timestamp,
     digest::Digest,
     job::{
@@ -131,6 +132,31 @@ pub trait Store: Send + Sync + 'static {
     /// Those of `blobs` that no job keeps.
     async fn unreferenced(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError>;
 
+    /// Notes that these blobs are used now, for blobs whose place keeps no such time. Waits while one of
+    /// them is being removed.
+    async fn note_blob_use(&self, blobs: &[Digest], now: Timestamp) -> Result<(), StoreError>;
+
+    /// Those of `blobs` that no job keeps and nobody has used since `since`. One whose use was never noted
+    /// counts as used `now`.
+    async fn unused_blobs(
+        &self,
+        blobs: &[Digest],
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Digest>, StoreError>;
+
+    /// Runs `removal` while nobody can note a use of the blob, if [`Store::unused_blobs`] still names it;
+    /// without `since` whoever uses it. Whether the blob is gone, and its last use with it.
+    async fn remove_blob(
+        &self,
+        blob: Digest,
+        since: Option<Timestamp>,
+        removal: Removal,
+    ) -> Result<bool, StoreError>;
+
+    /// Forgets uses before `before` of blobs that no job keeps.
+    async fn forget_blob_use(&self, before: Timestamp) -> Result<(), StoreError>;
+
     /// Events of a job with a sequence greater than `after`, as many as fit a page.
     async fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError>;
 
@@ -160,6 +186,10 @@ pub trait Store: Send + Sync + 'static {
     /// later verb is [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
 }
+
+/// A use is not noted anew so soon after one: what is asked for again and again costs no write. A small part of
+/// the shortest grace.
+const FRESH_USE: Duration = Duration::from_millis(100);
 
 /// Answer to [`Store::create_job`].
 #[derive(Clone, Debug)]

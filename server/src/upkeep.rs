@@ -2,20 +2,18 @@
 //! kept, collect blobs that no job keeps, and say so when its store has failed.
 
 use std::{
-    io,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::{
-    runtime::Handle,
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    blob::LocalBlobs,
+    blob::Uses,
     clock::Timestamp,
     disk::Disk,
     rpc::{ApiError, App},
@@ -61,7 +59,7 @@ impl Default for Keeping {
 /// Starts it all.
 pub(crate) fn start(
     app: &Arc<App>,
-    blobs: LocalBlobs,
+    uses: Arc<dyn Uses>,
     disk: Disk,
     keeping: Keeping,
     health: HealthReporter,
@@ -70,8 +68,8 @@ pub(crate) fn start(
         tokio::spawn(balance(Arc::clone(app), disk)),
         tokio::spawn(expire_leases(Arc::clone(app), health)),
         tokio::spawn(heed_others(Arc::clone(app))),
-        tokio::spawn(scrub(Arc::clone(app), blobs.clone(), keeping)),
-        tokio::spawn(collect(Arc::clone(app), blobs, keeping)),
+        tokio::spawn(scrub(Arc::clone(app), keeping)),
+        tokio::spawn(collect(Arc::clone(app), uses, keeping)),
     ]
 }
 
@@ -219,7 +217,7 @@ fn stops_everything(error: &ApiError) -> bool {
 }
 
 /// Reads all blobs, again and again, to find those that are damaged while they can still be sent again.
-async fn scrub(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
+async fn scrub(app: Arc<App>, keeping: Keeping) {
     let rate = keeping.scrub_bytes_per_second;
     if rate == 0 {
         return;
@@ -231,21 +229,21 @@ async fn scrub(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
         if stopped.await.is_none() {
             return;
         }
-        let (blobs, shutdown) = (blobs.clone(), app.shutdown.clone());
-        let walk = move || blobs.scrub(rate, || !shutdown.is_cancelled());
-        match tokio::task::spawn_blocking(walk).await {
-            Ok(Ok(found)) if found.damaged > 0 => {
+        // Where servers share them, one reads them for all.
+        if app.blobs.is_shared() && !leads(&app).await {
+            continue;
+        }
+        match app.blobs.scrub(rate, app.shutdown.clone()).await {
+            Ok(found) if found.damaged > 0 => {
                 tracing::error!(found.blobs, found.damaged, "stored blobs are damaged");
             }
-            Ok(Ok(found)) => tracing::debug!(found.blobs, "stored blobs are sound"),
-            Ok(Err(error)) => tracing::error!(%error, "stored blobs could not be read"),
-            // The runtime is going away.
-            Err(_) => return,
+            Ok(found) => tracing::debug!(found.blobs, "stored blobs are sound"),
+            Err(error) => tracing::error!(%error, "stored blobs could not be read"),
         }
     }
 }
 
-async fn collect(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
+async fn collect(app: Arc<App>, uses: Arc<dyn Uses>, keeping: Keeping) {
     let mut tick = interval((keeping.blob_grace / 4).clamp(SWEEP_TICK.0, SWEEP_TICK.1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -253,44 +251,43 @@ async fn collect(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
             () = app.shutdown.cancelled() => return,
             _ = tick.tick() => {}
         }
-        match app
-            .store(|store, _| async move { store.leads().await })
-            .await
-        {
-            Ok(true) => {}
-            // Another server does it.
-            Ok(false) => continue,
-            Err(error) => {
-                tracing::warn!(%error, "old jobs and blobs were not looked at");
-                continue;
-            }
-        }
-        if let Err(error) = prune(&app, keeping.jobs).await {
+        let leads = leads(&app).await;
+        if leads && let Err(error) = prune(&app, keeping.jobs).await {
             tracing::error!(%error, "old jobs were not removed");
             continue;
         }
-        let (store, blobs, room) = (Arc::clone(&app.store), blobs.clone(), app.room.clone());
-        let runtime = Handle::current();
-        let swept = tokio::task::spawn_blocking(move || {
-            let unreferenced = |digests: &[_]| {
-                let unreferenced = store.unreferenced(digests);
-                runtime.block_on(unreferenced).map_err(io::Error::other)
-            };
-            let swept = blobs.sweep(keeping.blob_grace, &unreferenced)?;
-            room.counted(swept.bytes);
-            io::Result::Ok(swept)
-        });
-        match swept.await {
-            Ok(Ok(swept)) if swept.removed > 0 => {
-                let (removed, bytes) = (swept.removed, swept.removed_bytes);
-                tracing::info!(removed, bytes, "blobs collected");
+        if app.blobs.is_shared() && !leads {
+            // Another server does it; how much is stored is this one's to know too.
+            match app.blobs.count().await {
+                Ok(bytes) => app.room.counted(bytes),
+                Err(error) => tracing::warn!(%error, "stored blobs were not counted"),
             }
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "blobs were not collected"),
-            // The runtime is going away.
-            Err(_) => return,
+            continue;
+        }
+        match app
+            .blobs
+            .collect(keeping.blob_grace, Arc::clone(&uses))
+            .await
+        {
+            Ok(swept) => {
+                app.room.counted(swept.bytes);
+                let (removed, bytes) = (swept.removed, swept.removed_bytes);
+                if removed > 0 {
+                    tracing::info!(removed, bytes, "blobs collected");
+                }
+            }
+            Err(error) => tracing::error!(%error, "blobs were not collected"),
         }
     }
+}
+
+/// Whether this server does what one does for all; not while that is unknown.
+async fn leads(app: &Arc<App>) -> bool {
+    let leads = app.store(|store, _| async move { store.leads().await });
+    leads.await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "old jobs and blobs were not looked at");
+        false
+    })
 }
 
 /// Removes the jobs that are not to be kept, some at a time, so that calls get in between.

@@ -6,6 +6,7 @@ mod jobs;
 mod retention;
 mod subject;
 mod tasks;
+mod uses;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -57,6 +58,8 @@ macro_rules! conformance_suite {
             retention::a_clock_that_was_set_makes_no_job_older,
             retention::blobs_are_free_once_no_job_keeps_them,
             retention::an_owner_has_a_quota_of_jobs_and_of_bytes,
+            uses::a_blob_may_go_once_it_is_unused_and_kept_by_no_job,
+            uses::nobody_is_told_of_a_blob_while_it_goes,
             clock::a_verb_that_comes_late_sees_the_time_of_the_one_before,
             clock::a_clock_that_was_set_back_stops_nothing,
             clock::every_lease_can_get_a_full_term,

@@ -11,6 +11,7 @@ use super::{
     Retention, Store, StoreError, StoredJob,
 };
 use crate::{
+    blob::Removal,
     clock::Timestamp,
     digest::Digest,
     job::{Completion, FailureReport, JobId, LeaseRef, NewJob},
@@ -20,17 +21,24 @@ use crate::{
 
 /// A [`Store`] over an engine of this process.
 #[derive(Debug)]
-pub struct Embedded<E>(Arc<RecordStore<E>>);
+pub struct Embedded<E> {
+    records: Arc<RecordStore<E>>,
+    /// Held alone while a blob is removed, together while uses are noted: there is no other server.
+    removing: tokio::sync::RwLock<()>,
+}
 
 impl<E: Engine> Embedded<E> {
     /// The store to serve.
     pub fn new(records: RecordStore<E>) -> Self {
-        Self(Arc::new(records))
+        Self {
+            records: Arc::new(records),
+            removing: tokio::sync::RwLock::default(),
+        }
     }
 
     #[cfg(test)]
     pub(crate) fn records(&self) -> &RecordStore<E> {
-        &self.0
+        &self.records
     }
 
     /// Runs a verb where it may block. It ends even if nobody waits for it any more.
@@ -38,7 +46,7 @@ impl<E: Engine> Embedded<E> {
         &self,
         verb: impl FnOnce(&RecordStore<E>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let records = Arc::clone(&self.0);
+        let records = Arc::clone(&self.records);
         let span = tracing::Span::current();
         let verb = move || span.in_scope(|| verb(&records));
         // The task fails only when the runtime stops or the verb panicked.
@@ -137,6 +145,50 @@ impl<E: Engine> Store for Embedded<E> {
     async fn unreferenced(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let blobs = blobs.to_vec();
         self.run(move |records| records.unreferenced(&blobs)).await
+    }
+
+    async fn note_blob_use(&self, blobs: &[Digest], now: Timestamp) -> Result<(), StoreError> {
+        let _noting = self.removing.read().await;
+        let blobs = blobs.to_vec();
+        self.run(move |records| records.note_blob_use(&blobs, now))
+            .await
+    }
+
+    async fn unused_blobs(
+        &self,
+        blobs: &[Digest],
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let blobs = blobs.to_vec();
+        self.run(move |records| records.unused_blobs(&blobs, since, now))
+            .await
+    }
+
+    async fn remove_blob(
+        &self,
+        blob: Digest,
+        since: Option<Timestamp>,
+        removal: Removal,
+    ) -> Result<bool, StoreError> {
+        let _removing = self.removing.write().await;
+        if let Some(since) = since
+            && !self
+                .run(move |records| records.is_unused(blob, since))
+                .await?
+        {
+            return Ok(false);
+        }
+        if !removal.await {
+            return Ok(false);
+        }
+        self.run(move |records| records.forget_use(blob)).await?;
+        Ok(true)
+    }
+
+    async fn forget_blob_use(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.run(move |records| records.forget_blob_use(before))
+            .await
     }
 
     async fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError> {

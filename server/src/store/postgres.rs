@@ -19,6 +19,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transfer;
+mod uses;
 mod verbs;
 
 use std::{
@@ -55,14 +56,24 @@ const RELEASE_PAUSE: Duration = Duration::from_millis(500);
 const RELEASE_TRIES: u32 = 60;
 
 /// Steps of the schema, forward only. A database that has further ones is refused.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "jobs",
-    concat!(
-        "SET LOCAL lock_timeout = 0;\n",
-        include_str!("postgres/schema_1.sql")
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "jobs",
+        concat!(
+            "SET LOCAL lock_timeout = 0;\n",
+            include_str!("postgres/schema_1.sql")
+        ),
     ),
-)];
+    (
+        2,
+        "uses of blobs",
+        concat!(
+            "SET LOCAL lock_timeout = 0;\n",
+            include_str!("postgres/schema_2.sql")
+        ),
+    ),
+];
 
 /// A [`super::Store`] in a database that other servers use too.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 mod claim;
 mod list;
+mod uses;
 
 use std::{collections::HashMap, time::Duration};
 

@@ -16,9 +16,6 @@ const OTHERS: [&str; 6] = [
     "AWS_ENDPOINT",
     "AWS_ALLOW_HTTP",
 ];
-/// What the shape `scaled` is made for and this server does not have yet.
-const TO_COME: [&str; 1] = ["DUAL16_BLOBS"];
-
 /// What a program's help says of it.
 struct Known {
     help: String,
@@ -43,13 +40,12 @@ impl Known {
     }
 }
 
-/// Refuses a variable that the program does not read, unless it is to come.
+/// Refuses a variable that the program does not read.
 pub(crate) fn check(program: &str, variables: &[String], at: &str) {
     let known = Known::of(program);
     for variable in variables {
-        let to_come = TO_COME.contains(&variable.as_str()) && program == "dual16-server";
         assert!(
-            known.reads(variable) || to_come,
+            known.reads(variable),
             "{at}: {program} does not read {variable}"
         );
     }
@@ -75,14 +71,5 @@ fn every_program_flag_and_variable_exists() {
             assert!(variables.len() > 5, "{shape}: {variables:?}");
             check(command[0], &variables, shape);
         }
-    }
-}
-
-#[test]
-fn what_is_to_come_has_not_come() {
-    let known = Known::of("dual16-server");
-    for variable in TO_COME {
-        let come = known.variables.contains(variable);
-        assert!(!come, "{variable} is here: take it out of TO_COME");
     }
 }

@@ -13,6 +13,7 @@ mod analyze;
 mod arrays;
 mod article;
 mod bad_input;
+mod bucket;
 mod determinism;
 mod disk;
 mod doctor;

@@ -3,14 +3,18 @@
 use super::*;
 use crate::job::BlobRef;
 
-fn blob(bytes: &[u8], size: u64) -> BlobRef {
+pub(super) fn blob(bytes: &[u8], size: u64) -> BlobRef {
     BlobRef {
         digest: Digest::of(bytes),
         size,
     }
 }
 
-fn create_for(store: &Subject, owner: &str, blobs: &[BlobRef]) -> Result<JobId, StoreError> {
+pub(super) fn create_for(
+    store: &Subject,
+    owner: &str,
+    blobs: &[BlobRef],
+) -> Result<JobId, StoreError> {
     let new = NewJob {
         id: JobId::generate(),
         owner: owner.parse().unwrap(),

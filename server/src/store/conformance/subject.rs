@@ -47,6 +47,10 @@ verbs! {
     delete(id: JobId) -> Changes;
     prune(retention: Retention, now: Timestamp) -> Changes;
     unreferenced(blobs: &[Digest]) -> Vec<Digest>;
+    note_blob_use(blobs: &[Digest], now: Timestamp) -> ();
+    unused_blobs(blobs: &[Digest], since: Timestamp, now: Timestamp) -> Vec<Digest>;
+    remove_blob(blob: Digest, since: Option<Timestamp>, removal: Removal) -> bool;
+    forget_blob_use(before: Timestamp) -> ();
     read_events(id: JobId, after: u64) -> EventPage;
     extend_leases(deadline: Timestamp) -> ();
     expire(now: Timestamp) -> Changes;

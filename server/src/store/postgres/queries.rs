@@ -30,6 +30,17 @@ pub(super) fn job_id(id: &[u8]) -> Result<JobId, StoreError> {
     Ok(JobId::from_bytes(id))
 }
 
+/// Digests as they are stored.
+pub(super) fn digests(blobs: &[Digest]) -> Vec<Vec<u8>> {
+    blobs.iter().map(|blob| blob.as_bytes().to_vec()).collect()
+}
+
+/// A digest as it is stored.
+pub(super) fn digest(bytes: Vec<u8>) -> Result<Digest, StoreError> {
+    let bytes = bytes.try_into().map_err(|_| corrupt("a digest"))?;
+    Ok(Digest::from_bytes(bytes))
+}
+
 /// A header and a spec as they are stored.
 pub(super) fn stored((header, spec): (String, Vec<u8>)) -> Result<StoredJob, StoreError> {
     let job = job(&header)?;
@@ -189,13 +200,8 @@ impl PostgresStore {
     }
 
     pub(super) async fn free(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError> {
-        let asked: Vec<_> = blobs.iter().map(|blob| blob.as_bytes().to_vec()).collect();
-        let free = sqlx::query_scalar(sql::UNREFERENCED).bind(asked);
+        let free = sqlx::query_scalar(sql::UNREFERENCED).bind(digests(blobs));
         let free: Vec<Vec<u8>> = free.fetch_all(&self.pool).await?;
-        let digest = |bytes: Vec<u8>| {
-            let bytes = bytes.try_into().map_err(|_| corrupt("a digest"))?;
-            Ok(Digest::from_bytes(bytes))
-        };
         free.into_iter().map(digest).collect()
     }
 }

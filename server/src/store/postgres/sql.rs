@@ -133,6 +133,23 @@ statements! {
     FILL_TASK = "INSERT INTO tasks (job, stage, slot, record, payload, result)
         VALUES ($1, $2, $3, $4, $5, $6)";
 
+    // Uses of blobs.
+    /// Locked in one order; waits for a removal even where the time is fresh and stays.
+    NOTE_USE = "INSERT INTO blob_uses (digest, used)
+        SELECT DISTINCT digest, $2::bigint FROM unnest($1::bytea[]) AS asked (digest) ORDER BY digest
+        ON CONFLICT (digest) DO UPDATE SET used = excluded.used WHERE blob_uses.used < excluded.used - $3";
+    BEGIN_USE = "INSERT INTO blob_uses (digest, used)
+        SELECT DISTINCT digest, $2::bigint FROM unnest($1::bytea[]) AS asked (digest) ORDER BY digest
+        ON CONFLICT DO NOTHING";
+    UNUSED = "SELECT digest FROM blob_uses WHERE digest = ANY($1) AND used < $2
+        AND NOT EXISTS (SELECT FROM blobs WHERE blobs.digest = blob_uses.digest)";
+    LOCK_UNUSED = "SELECT true FROM blob_uses WHERE digest = $1 AND used < $2
+        AND NOT EXISTS (SELECT FROM blobs WHERE blobs.digest = blob_uses.digest) FOR UPDATE OF blob_uses";
+    LOCK_USE = "SELECT true FROM blob_uses WHERE digest = $1 FOR UPDATE";
+    FORGET_USE = "DELETE FROM blob_uses WHERE digest = $1";
+    FORGET_USES = "DELETE FROM blob_uses WHERE used < $1
+        AND NOT EXISTS (SELECT FROM blobs WHERE blobs.digest = blob_uses.digest)";
+
     // Servers of one database.
     SCHEMA = "SELECT current_schema()";
     NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";

@@ -12,6 +12,7 @@ use tonic::async_trait;
 
 use super::{PostgresStore, Writing, column, number, place, queries, sql};
 use crate::{
+    blob::Removal,
     clock::Timestamp,
     digest::Digest,
     job::{
@@ -177,6 +178,33 @@ impl Store for PostgresStore {
 
     async fn unreferenced(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         self.free(blobs).await
+    }
+
+    async fn note_blob_use(&self, blobs: &[Digest], now: Timestamp) -> Result<(), StoreError> {
+        let now = self.advance(now);
+        self.insist(|| self.note_uses(blobs, now)).await
+    }
+
+    async fn unused_blobs(
+        &self,
+        blobs: &[Digest],
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Digest>, StoreError> {
+        self.insist(|| self.unused(blobs, since, now)).await
+    }
+
+    async fn remove_blob(
+        &self,
+        blob: Digest,
+        since: Option<Timestamp>,
+        removal: Removal,
+    ) -> Result<bool, StoreError> {
+        self.remove_locked(blob, since, removal).await
+    }
+
+    async fn forget_blob_use(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.insist(|| self.forget_uses(before)).await
     }
 
     async fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError> {
