@@ -10,7 +10,6 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Subcommand};
 use crate::{
     access::{Role, secret::Token},
     config::Config,
-    offline::Place,
     principal::{InvalidPrincipal, Principal},
 };
 
@@ -64,9 +63,9 @@ pub struct Archive {
 #[derive(Clone, Debug, Args)]
 pub struct MigrateStore {
     /// Where the jobs are: a data directory, or postgres://USER:PASSWORD@HOST:PORT/DATABASE
-    pub from: Place,
+    pub from: String,
     /// Where they go: the other of the two, without jobs
-    pub to: Place,
+    pub to: String,
 }
 
 /// What there is to do with tokens.

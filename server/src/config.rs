@@ -6,13 +6,8 @@ use clap::Parser;
 use dual16_telemetry::{logs::LogArgs, ops::OpsArgs};
 
 use crate::{
-    ServerOptions,
-    access::AccessOptions,
-    job::Backoff,
-    limits::Limits,
-    page::PageArgs,
-    store::{Retention, check_database},
-    upkeep::Keeping,
+    ServerOptions, access::AccessOptions, job::Backoff, limits::Limits, page::PageArgs,
+    store::Retention, upkeep::Keeping,
 };
 
 /// Keeps dual16 jobs and blobs, and hands tasks to workers.
@@ -27,13 +22,7 @@ pub struct Config {
     pub data: PathBuf,
     /// PostgreSQL database for the jobs, for servers that share them:
     /// postgres://USER:PASSWORD@HOST:PORT/DATABASE [default: in --data]
-    #[arg(
-        long,
-        env = "DUAL16_STORE",
-        value_name = "URL",
-        hide_env_values = true,
-        value_parser = database
-    )]
+    #[arg(long, env = "DUAL16_STORE", value_name = "URL", hide_env_values = true)]
     pub store: Option<String>,
     /// Place of the blobs: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX, which servers may
     /// share, with the usual variables (AWS_*, GOOGLE_*, AZURE_*); or file:///PATH [default: in --data]
@@ -137,13 +126,6 @@ impl Config {
             },
             ..defaults
         }
-    }
-}
-
-fn database(url: &str) -> Result<String, String> {
-    match check_database(url) {
-        Ok(()) => Ok(url.to_owned()),
-        Err(error) => Err(error.to_string()),
     }
 }
 

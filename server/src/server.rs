@@ -38,7 +38,10 @@ use crate::{
     policy::{CHECK_BYTES, Mismatch, Policies},
     reload::Reloader,
     rpc::{App, BlobApi, InfoApi, JobApi, Perimeter, ScalerApi, WorkerApi},
-    store::{PostgresStore, Quota, StoreConfig, StoreError},
+    store::{
+        InvalidUrl as InvalidDatabaseUrl, PostgresStore, Quota, StoreConfig, StoreError,
+        check_database,
+    },
     tls::TlsError,
     upkeep::{self, Keeping},
     wake::Wakeups,
@@ -140,6 +143,9 @@ pub enum StartError {
         /// What the store said.
         source: StoreError,
     },
+    /// The URL of the database is none.
+    #[error("--store: {0}")]
+    DatabaseUrl(#[from] InvalidDatabaseUrl),
     /// The database of the jobs cannot be used.
     #[error("--store: {0}")]
     Database(StoreError),
@@ -251,6 +257,8 @@ pub async fn start(
         durability,
     } = options;
     limits.check()?;
+    // Not where the command line is read, which would print the URL, password and all.
+    store.as_deref().map_or(Ok(()), check_database)?;
     let blobs: Option<Place> = blobs.map(|url| url.parse()).transpose()?;
     let addr = listener.local_addr().map_err(StartError::Listener)?;
     access.check_exposure(addr)?;

@@ -20,7 +20,7 @@ use std::{
 };
 
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, path::Path};
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
@@ -34,6 +34,10 @@ const LOOKS: usize = 32;
 /// A step of a removal that takes longer is given up; the use of the blob cannot be noted before. Two of them are
 /// shorter than a database waits for its client.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(8);
+/// Memory that all uploads gather their parts in.
+const BUFFERS: u64 = 256 << 20;
+/// That memory is counted in such units.
+const BUFFER_UNIT: u64 = 64 << 10;
 /// Nothing goes before a server has run for so long, or for the grace: those who were cut off from it come
 /// back within that.
 const COMING_BACK: Duration = Duration::from_secs(3600);
@@ -47,6 +51,8 @@ struct Shared {
     prefix: Path,
     uses: Arc<dyn Uses>,
     turns: Turns,
+    /// What is left of [`BUFFERS`], in units.
+    buffers: Arc<Semaphore>,
     /// Uploads that were given up here and can go on.
     kept: Kept,
     /// Bytes of a part of a multipart upload, at least.
@@ -76,6 +82,7 @@ impl ObjectBlobs {
             prefix,
             uses,
             turns: Turns::default(),
+            buffers: Arc::new(Semaphore::new(units(BUFFERS) as usize)),
             kept: Kept::default(),
             part_bytes,
             started: Instant::now(),
@@ -228,7 +235,13 @@ impl BlobStore for ObjectBlobs {
         if there.is_some() && self.0.is_whole(digest).await? {
             return Ok(None);
         }
-        let upload = ObjectUpload::begin(&self.0, digest, size, offset, turn)?;
+        // One part is gathered while another is sent.
+        let buffer = units(size.min(2 * self.0.part_bytes)).min(units(BUFFERS));
+        let buffer = Arc::clone(&self.0.buffers).acquire_many_owned(buffer);
+        let buffer = tokio::time::timeout(patience, buffer).await;
+        let buffer = buffer.map_err(|_| BlobError::Busy(digest))?;
+        let buffer = buffer.map_err(std::io::Error::other)?;
+        let upload = ObjectUpload::begin(&self.0, digest, size, offset, (turn, buffer))?;
         Ok(Some(Box::new(upload)))
     }
 
@@ -263,6 +276,11 @@ impl BlobStore for ObjectBlobs {
     async fn count(&self) -> Result<u64, BlobError> {
         self.0.count().await
     }
+}
+
+/// Units that so many bytes take.
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(BUFFER_UNIT)).unwrap_or(u32::MAX)
 }
 
 impl From<object_store::Error> for BlobError {

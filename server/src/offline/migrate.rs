@@ -10,7 +10,7 @@ use super::{OfflineError, Opened, archive::require_empty_of_store, at, say};
 use crate::{
     server::data_dir::DataDir,
     store::{
-        SledEngine, StoreError, check_database,
+        InvalidUrl, SledEngine, StoreError, check_database,
         postgres::transfer::Alone,
         salvage::{self, Filler},
     },
@@ -26,13 +26,13 @@ pub enum Place {
 }
 
 impl std::str::FromStr for Place {
-    type Err = String;
+    type Err = InvalidUrl;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         if !text.contains("://") {
             return Ok(Self::Directory(text.into()));
         }
-        check_database(text).map_err(|error| error.to_string())?;
+        check_database(text)?;
         Ok(Self::Database(text.to_owned()))
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::JoinHandle};
 use tonic::async_trait;
 
 use super::{
@@ -32,8 +32,10 @@ pub(super) struct ObjectUpload {
     held: Option<Held>,
 }
 
+/// The right to write it, and memory for its parts.
+pub(super) type Admitted = (Turn, OwnedSemaphorePermit);
 /// Until nobody works for the upload any more.
-type Held = (Turn, Option<Permits>);
+type Held = (Admitted, Option<Permits>);
 
 enum State {
     Idle(Session),
@@ -48,7 +50,7 @@ impl ObjectUpload {
         digest: Digest,
         size: u64,
         offset: u64,
-        turn: Turn,
+        admitted: Admitted,
     ) -> Result<Self, BlobError> {
         let end = shared.kept.bytes(digest);
         if offset > end {
@@ -81,7 +83,7 @@ impl ObjectUpload {
             rest,
             part_bytes: session.part_bytes,
             state: State::Idle(session),
-            held: Some((turn, permits::current())),
+            held: Some((admitted, permits::current())),
         })
     }
 

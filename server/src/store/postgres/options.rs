@@ -13,7 +13,7 @@ const IDLE_TIMEOUT: &str = "20s";
 
 /// The URL names no database.
 #[derive(Debug, thiserror::Error)]
-#[error("--store is not of the form postgres://USER:PASSWORD@HOST:PORT/DATABASE: {0}")]
+#[error("the URL is not of the form postgres://USER:PASSWORD@HOST:PORT/DATABASE: {0}")]
 pub struct InvalidUrl(String);
 
 /// Refuses a URL that names no database.
