@@ -10,7 +10,7 @@ use crate::support::{Load, Plan, Proxy, steady_port};
 const SERVERS: usize = 3;
 const WORKERS: usize = 6;
 /// Rounds between two restarts of the object store, which take it seconds.
-const S3_PERIOD: u32 = 20;
+const S3_PERIOD: u32 = 40;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_of_whatever_runs_lose_nothing_and_do_nothing_twice() {

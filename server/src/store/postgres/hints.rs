@@ -2,8 +2,8 @@
 //! read from the tables, so that one too many is harmless, and after a gap everybody looks.
 //!
 //! A NOTIFY within a transaction makes all commits wait for each other, so hints are gathered for a moment
-//! and sent on their own. One that a killed server did not send any more is made up for by the next look of
-//! those who wait, at the end of their poll.
+//! and sent on their own. One that a killed server did not send any more is lost: for it everybody looks every
+//! few seconds.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,6 +11,7 @@ use sqlx::{PgPool, postgres::PgListener};
 use tokio::{
     sync::{Mutex, mpsc},
     task::JoinHandle,
+    time::{Interval, interval},
 };
 use uuid::Uuid;
 
@@ -27,11 +28,13 @@ const MOST_JOBS: usize = 200;
 /// Hints that nobody has taken yet.
 const BUFFER: usize = 256;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks of everybody.
+const LOOK_PERIOD: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Hints {
     changes: mpsc::UnboundedSender<(Vec<JobId>, usize)>,
-    heard: Mutex<mpsc::Receiver<Hint>>,
+    heard: Mutex<(mpsc::Receiver<Hint>, Interval)>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -49,7 +52,7 @@ impl Hints {
         ];
         Self {
             changes,
-            heard: Mutex::new(heard),
+            heard: Mutex::new((heard, interval(LOOK_PERIOD))),
             tasks,
         }
     }
@@ -64,9 +67,10 @@ impl Hints {
 
     /// The next one from another server.
     pub(super) async fn next(&self) -> Hint {
-        match self.heard.lock().await.recv().await {
-            Some(hint) => hint,
-            None => std::future::pending().await,
+        let (heard, look) = &mut *self.heard.lock().await;
+        tokio::select! {
+            Some(hint) = heard.recv() => hint,
+            _ = look.tick() => Hint::Anything,
         }
     }
 }
@@ -91,9 +95,14 @@ async fn send(
             queued += further;
         }
         let payload = payload(&own, &jobs, queued);
-        let sent = sqlx::query(sql::NOTIFY).bind(&channel).bind(payload);
-        if let Err(error) = sent.execute(&pool).await {
-            tracing::warn!(%error, "other servers were not told of changes");
+        loop {
+            let sent = sqlx::query(sql::NOTIFY).bind(&channel).bind(&payload);
+            match sent.execute(&pool).await {
+                Ok(_) => break,
+                Err(sqlx::Error::PoolClosed) => return,
+                Err(error) => tracing::warn!(%error, "other servers were not told of changes yet"),
+            }
+            tokio::time::sleep(RECONNECT_PAUSE).await;
         }
     }
 }

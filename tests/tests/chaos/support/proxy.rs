@@ -75,6 +75,9 @@ impl Drop for Proxy {
 
 /// Carries both ways until one of them has used up its budget or has ended; then both are cut.
 async fn carry(client: TcpStream, server: TcpStream, budget: Option<Budget>) {
+    for stream in [&client, &server] {
+        stream.set_nodelay(true).unwrap();
+    }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (up, down) = budget.map_or((usize::MAX, usize::MAX), |budget| (budget.up, budget.down));
