@@ -5,16 +5,18 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
     "dual16/v1/quantize.proto",
     "dual16/v1/jobs.proto",
     "dual16/v1/blobs.proto",
     "dual16/v1/workers.proto",
     "dual16/v1/info.proto",
+    "externalscaler/externalscaler.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=dual16");
+    println!("cargo:rerun-if-changed=externalscaler");
     let descriptors = protox::compile(PROTOS, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("dual16_v1.bin"), descriptors.encode_to_vec())?;

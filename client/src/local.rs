@@ -4,6 +4,8 @@
 //!
 //! Knows nothing of jobs: the command talks to it through the same client as to any server.
 
+mod unsettled;
+
 use std::{
     fs,
     net::Ipv4Addr,
@@ -16,9 +18,14 @@ use dual16_proto::digest::Digest;
 use dual16_rpc::credentials::TokenSource;
 use dual16_server::{RunningServer, ServerOptions};
 use dual16_worker::{RunningWorker, WorkerOptions};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::error::Error;
+use unsettled::Unsettled;
+
+/// Folders of the server and of the worker in the state's.
+const SERVER: &str = "server";
+const WORKER: &str = "worker";
 
 /// Running tasks get this long to end before they are given back.
 const WORKER_DEADLINE: Duration = Duration::from_secs(2);
@@ -28,12 +35,25 @@ const SERVER_DEADLINE: Duration = Duration::from_secs(2);
 const LEASE_TTL: Duration = Duration::from_secs(10);
 /// The server is in this process: it answers at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A job that has run for this long is worth to be waited for at the disk.
+const SETTLES_AFTER: Duration = Duration::from_secs(5);
 
 /// A running server and, unless only its state is wanted, a worker.
 pub struct LocalCluster {
     url: String,
     server: RunningServer,
     worker: Option<RunningWorker>,
+    /// Waits until the state is worth it.
+    settling: Option<JoinHandle<()>>,
+}
+
+/// What becomes of a cluster's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It outlives a loss of power from its first byte on.
+    Kept,
+    /// A command that is run again begins it again: in its first seconds it outlives the command only.
+    OfOneCommand,
 }
 
 /// How many tasks run at the same time.
@@ -55,6 +75,7 @@ impl LocalCluster {
     /// [`Error::Local`]: the folder cannot be used, or another cluster uses it.
     pub async fn start(
         data: &Path,
+        state: State,
         workers: Workers,
         token: Option<String>,
     ) -> Result<Self, Error> {
@@ -62,7 +83,12 @@ impl LocalCluster {
             Error::Local(format!("{what} on {}: {error}", data.display()))
         };
         private_folder(data).map_err(|error| failed("cannot keep state", &error))?;
-        let mut options = ServerOptions::new(data.join("server"));
+        let unsettled =
+            Unsettled::begin(data, state).map_err(|error| failed("cannot keep state", &error))?;
+        let mut options = ServerOptions::new(data.join(SERVER));
+        if let Some(unsettled) = &unsettled {
+            options.durability = unsettled.durability();
+        }
         options.lease_ttl = LEASE_TTL;
         if let Some(token) = &token {
             let path = data.join("tokens.toml");
@@ -76,11 +102,13 @@ impl LocalCluster {
             .await
             .map_err(|error| failed("cannot start the server", &error))?;
         let url = format!("http://{}", server.addr());
-        match start_worker(&url, data.join("worker"), workers, token).await {
+        match start_worker(&url, data.join(WORKER), workers, token).await {
             Ok(worker) => Ok(Self {
                 url,
                 server,
                 worker,
+                settling: unsettled
+                    .map(|unsettled| tokio::spawn(unsettled.settle_after(SETTLES_AFTER))),
             }),
             Err(error) => {
                 server.shutdown(SERVER_DEADLINE).await;
@@ -96,6 +124,9 @@ impl LocalCluster {
 
     /// Stops the worker, which gives back what it has not finished, then the server.
     pub async fn shutdown(self) {
+        if let Some(settling) = self.settling {
+            settling.abort();
+        }
         if let Some(worker) = self.worker {
             worker.shutdown(WORKER_DEADLINE).await;
         }

@@ -16,6 +16,7 @@
 //! | [`simd`] | which instruction sets the kernels may use |
 //! | [`decompose`] | LayerNorm and Softmax as lists of those operations |
 //! | [`ways`], [`legality`], [`cost`] | which ways there are, which are legal, what they cost |
+//! | [`compare`] | sums over a float tensor and a quantized one |
 //! | [`tensor`], [`error`] | a slice with its shape; every error |
 //!
 //! # Fidelity
@@ -33,6 +34,7 @@
 /// bytes (`docs/numerics.md`). Results of one version can be compared.
 pub const NUMERICS_VERSION: u32 = 3;
 
+pub mod compare;
 pub mod cost;
 pub mod decompose;
 pub mod dtype;

@@ -11,5 +11,11 @@ pub mod v1 {
     tonic::include_proto!("dual16.v1");
 }
 
-/// The encoded `google.protobuf.FileDescriptorSet` of [`v1`], imports included.
+/// The contract that KEDA asks by how many workers are wanted.
+pub mod externalscaler {
+    #![allow(missing_docs, clippy::all, clippy::pedantic)]
+    tonic::include_proto!("externalscaler");
+}
+
+/// The encoded `google.protobuf.FileDescriptorSet` of [`v1`] and [`externalscaler`], imports included.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/dual16_v1.bin"));

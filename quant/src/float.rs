@@ -6,6 +6,7 @@
 //! here knows of quantization or of the lowered graph.
 
 mod convert;
+mod cut;
 mod executable;
 mod own;
 mod pieces;
@@ -25,6 +26,7 @@ use crate::{
     place,
     tensor::{Datum, SharedTensor},
 };
+use cut::Lives;
 use pieces::Piece;
 
 pub(crate) use own::{Tap, Taps};
@@ -40,6 +42,7 @@ pub struct FloatModel {
     /// Constants that rten is shown in each run.
     weights: HashMap<String, SharedTensor>,
     pieces: Vec<Piece>,
+    lives: Lives,
 }
 
 impl FloatModel {
@@ -72,6 +75,7 @@ impl FloatModel {
             constants,
             weights: executable.weights,
             pieces: pieces::cut(model.nodes()),
+            lives: Lives::of(model.nodes()),
         })
     }
 

@@ -1,38 +1,38 @@
-//! Which node a thread works on, told to whoever wants to know where a task is that does not end, or
+//! Which node a thread works on, reported to whoever wants to know where a task is that does not end, or
 //! of what one died. Nothing is computed from it.
 
 use std::{cell::RefCell, sync::Arc};
 
-/// What is told the name of each node, before it runs.
-pub type Told = Arc<dyn Fn(&str) + Send + Sync>;
+/// What receives the name of each node, before it runs.
+pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
 thread_local! {
-    static TOLD: RefCell<Option<Told>> = const { RefCell::new(None) };
+    static REPORT: RefCell<Option<Report>> = const { RefCell::new(None) };
 }
 
 /// Does `work` on this thread, and tells of the nodes that it comes to. Sections that run on the
-/// threads of a pool are told of as the node that they are part of.
-pub fn within<T>(told: Told, work: impl FnOnce() -> T) -> T {
-    let before = TOLD.replace(Some(told));
+/// threads of a pool are reported as the node that they are part of.
+pub fn within<T>(report: Report, work: impl FnOnce() -> T) -> T {
+    let before = REPORT.replace(Some(report));
     let done = work();
-    TOLD.set(before);
+    REPORT.set(before);
     done
 }
 
 /// This thread comes to a node, or to something else that has a name.
 pub(crate) fn at(name: &str) {
-    TOLD.with_borrow(|told| {
-        if let Some(told) = told {
-            told(name);
+    REPORT.with_borrow(|report| {
+        if let Some(report) = report {
+            report(name);
         }
     });
 }
 
 /// As [`at`], with a name that is made only where somebody listens.
 pub(crate) fn at_made(name: impl FnOnce() -> String) {
-    TOLD.with_borrow(|told| {
-        if let Some(told) = told {
-            told(&name());
+    REPORT.with_borrow(|report| {
+        if let Some(report) = report {
+            report(&name());
         }
     });
 }
@@ -46,12 +46,12 @@ mod tests {
     #[test]
     fn only_what_is_done_within_is_told() {
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
-        let told = {
+        let report = {
             let seen = Arc::clone(&seen);
             Arc::new(move |name: &str| seen.lock().unwrap().push(name.to_owned()))
         };
         at("before");
-        let done = within(told, || {
+        let done = within(report, || {
             at("a");
             at_made(|| "b".to_owned());
             7

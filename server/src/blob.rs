@@ -1,4 +1,4 @@
-//! Content-addressed bytes of any size, behind a trait that an object store can implement too.
+//! Content-addressed bytes of any size, behind a trait: local files, or an object store that servers share.
 //!
 //! A blob is named by its digest, never changes, and exists only once all of its bytes were
 //! checked against that name and are on disk. What a blob means, this module must not know.
@@ -7,23 +7,29 @@ mod age;
 mod checked;
 mod gc;
 mod local;
+mod object;
 mod part;
 mod pieces;
 mod room;
 #[cfg(test)]
 mod tests;
+mod turns;
+mod uses;
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
 pub(crate) use self::room::{Reservation, Room};
 pub use self::{
     checked::Scrubbed,
-    gc::{Swept, Unreferenced},
+    gc::Swept,
     local::LocalBlobs,
+    object::{Bucket, InvalidUrl, ObjectBlobs, Place},
+    uses::{Removal, Uses},
 };
 use crate::digest::Digest;
 
@@ -71,6 +77,26 @@ pub trait BlobStore: Send + Sync + 'static {
 
     /// Damaged blobs that were found since the start.
     fn found_damaged(&self) -> u64;
+
+    /// Looks at everything once, and removes the blobs that no job keeps and nobody has used for `grace`,
+    /// and the uploads that nobody went on with for as long. Where servers share the blobs, for one of them.
+    async fn collect(&self, grace: Duration, uses: Arc<dyn Uses>) -> Result<Swept, BlobError>;
+
+    /// Reads every blob once, at most `bytes_per_second` of them, until `stop`; those that are damaged are
+    /// missing from then on.
+    async fn scrub(
+        &self,
+        bytes_per_second: u64,
+        stop: CancellationToken,
+    ) -> Result<Scrubbed, BlobError>;
+
+    /// Whether other servers store the same blobs.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Bytes that are stored, for those of several servers that do not collect.
+    async fn count(&self) -> Result<u64, BlobError>;
 }
 
 /// A download.
@@ -81,7 +107,7 @@ pub struct BlobReader {
     pub pieces: Pin<Box<dyn Stream<Item = Result<Bytes, BlobError>> + Send>>,
 }
 
-/// An upload under way. Dropping it keeps what was written, for another to go on from; what
+/// An upload under way. Dropping it keeps what was written, for another to go on from, at the same server; what
 /// [`write`](Self::write) has taken but not written yet is still written then. After an error of the disk
 /// nothing is kept.
 #[async_trait]
@@ -151,7 +177,7 @@ pub enum BlobError {
         found: Digest,
     },
     /// The stored bytes are not those that the digest names.
-    #[error("blob {0} was damaged on the server's disk, and is missing now: send it again")]
+    #[error("blob {0} was damaged where the server keeps it, and is missing now: send it again")]
     Damaged(Digest),
     /// The disk is full.
     #[error("no space is left for blobs")]
@@ -168,7 +194,7 @@ pub enum BlobError {
         /// The limit.
         max: u64,
     },
-    /// The disk failed.
+    /// The disk or the object store failed.
     #[error("the blob storage failed: {0}")]
     Io(std::io::Error),
 }

@@ -36,6 +36,8 @@ pub enum Command {
     Export(Archive),
     /// Make a data directory of an archive
     Import(Archive),
+    /// Copy all jobs from a data directory into a PostgreSQL database, or back; blobs stay where they are
+    MigrateStore(MigrateStore),
 }
 
 /// The data directory that a command is about.
@@ -55,6 +57,15 @@ pub struct Archive {
     /// The archive
     #[arg(value_name = "ARCHIVE")]
     pub archive: PathBuf,
+}
+
+/// From where to where.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateStore {
+    /// Where the jobs are: a data directory, or postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    pub from: String,
+    /// Where they go: the other of the two, without jobs
+    pub to: String,
 }
 
 /// What there is to do with tokens.

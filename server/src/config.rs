@@ -20,6 +20,15 @@ pub struct Config {
     /// Directory of the job store and the blobs; made if it is not there
     #[arg(long, env = "DUAL16_DATA", value_name = "DIR")]
     pub data: PathBuf,
+    /// PostgreSQL database for the jobs, for servers that share them:
+    /// postgres://USER:PASSWORD@HOST:PORT/DATABASE [default: in --data]
+    #[arg(long, env = "DUAL16_STORE", value_name = "URL", hide_env_values = true)]
+    pub store: Option<String>,
+    /// Place of the blobs: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX, which servers may
+    /// share, with the usual variables (AWS_*, GOOGLE_*, AZURE_*); or file:///PATH [default: in --data]
+    // Read later: what is wrong with it must be said without repeating it, for it may hold a secret.
+    #[arg(long, env = "DUAL16_BLOBS", value_name = "URL", hide_env_values = true)]
+    pub blobs: Option<String>,
     /// Write the address listened on to this file, once the server is ready
     #[arg(long, env = "DUAL16_PORT_FILE", value_name = "FILE")]
     pub port_file: Option<PathBuf>,
@@ -98,6 +107,8 @@ impl Config {
     pub fn options(&self) -> ServerOptions {
         let defaults = ServerOptions::new(&self.data);
         ServerOptions {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
             limits: self.limits.clone(),
             access: self.access.clone(),
             lease_ttl: Duration::from_secs(self.lease_ttl),

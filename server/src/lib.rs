@@ -16,7 +16,7 @@
 //! - `server`: one server from its options: [`start`], [`RunningServer`]
 //! - [`access`]: who may call what, and the audit log; [`principal`]: who owns a job
 //! - [`upkeep`]: expiry, retention, collection of blobs; `quarantine`: workers that get nothing for a while
-//! - `disk`: the volume, and what is kept on it for the store
+//! - `disk`: the volume, and what is kept on it for the store; [`durability`]: when it is waited for
 //! - [`offline`]: check, repair, export and import of a data directory
 //! - [`cli`], [`config`], [`limits`]: commands, flags, variables and every limit; [`clock`]: time, injected
 
@@ -27,6 +27,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 mod disk;
+pub mod durability;
 pub mod job;
 pub mod limits;
 mod listener;

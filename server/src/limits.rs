@@ -46,7 +46,7 @@ limits! {
     owner_jobs: 10_000, "limit-owner-jobs", "DUAL16_LIMIT_OWNER_JOBS";
     /// Bytes of the blobs that the jobs of one principal keep
     owner_bytes: 17_592_186_044_416, "limit-owner-bytes", "DUAL16_LIMIT_OWNER_BYTES";
-    /// Bytes of all blobs; 0 = nine tenths of the volume of --data
+    /// Bytes of all blobs; 0 = nine tenths of their volume, without limit in an object store
     stored_bytes: 0, "limit-stored-bytes", "DUAL16_LIMIT_STORED_BYTES";
     /// Bytes of one job spec as encoded
     spec_bytes: 1_048_576, "limit-spec-bytes", "DUAL16_LIMIT_SPEC_BYTES";

@@ -50,6 +50,12 @@ fn obey(command: &Command) -> anyhow::Result<bool> {
         Command::Check(at) => return Ok(offline::check(&at.data, report)?),
         Command::Repair(at) => offline::repair(&at.data, report)?,
         Command::Export(at) => offline::export(&at.data, &at.archive, report)?,
+        Command::MigrateStore(asked) => {
+            // Not where the command line is read, which would print a URL, password and all.
+            let [from, to] = [&asked.from, &asked.to].map(|place| place.parse::<offline::Place>());
+            let (from, to) = (from.context("FROM")?, to.context("TO")?);
+            offline::migrate(&from, &to, report)?;
+        }
         Command::Import(at) => offline::import(&at.archive, &at.data, report)?,
     }
     Ok(true)

@@ -24,7 +24,10 @@ impl Observed for Observer {
                 return Err("shutting down".to_owned());
             }
             // The log says why; what is open to everybody on a network says only that.
-            let counts = self.app.store(|store, _| store.counts()).await;
+            let counts = self
+                .app
+                .store(|store, _| async move { store.counts().await })
+                .await;
             if let Err(error) = counts {
                 tracing::warn!(%error, "not ready: the job store does not answer");
                 return Err("the job store does not answer; the log says why".to_owned());
@@ -59,7 +62,10 @@ impl Observed for Observer {
     fn metrics(&self) -> Answer<'_, String> {
         Box::pin(async {
             // A store that has failed is shown by readiness; the rest is still worth reading.
-            let counts = self.app.store(|store, _| store.counts()).await;
+            let counts = self
+                .app
+                .store(|store, _| async move { store.counts().await })
+                .await;
             let all = Limits::len(self.app.limits.watchers);
             let watchers = all.saturating_sub(self.app.watchers.available_permits());
             let counts = counts.unwrap_or_default();

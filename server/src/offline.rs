@@ -6,6 +6,7 @@
 
 mod archive;
 mod check;
+mod migrate;
 mod repair;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 pub use self::{
     archive::{export, import},
     check::check,
+    migrate::{Place, migrate},
     repair::repair,
 };
 use crate::{
@@ -54,7 +56,13 @@ pub enum OfflineError {
         /// What is wrong with it.
         what: String,
     },
-    /// An archive must be of a sound store.
+    /// Jobs go from a data directory to a database, or back.
+    #[error("from one place to the other of its kind, {0}")]
+    Places(&'static str),
+    /// Jobs of two places would mix.
+    #[error("the target has jobs: give a database without any")]
+    HasJobs,
+    /// What is moved must be a sound store.
     #[error("the data directory is damaged: run `dual16-server repair` first")]
     Damaged,
     /// The output was closed.

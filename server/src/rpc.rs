@@ -12,6 +12,7 @@ mod info;
 mod jobs;
 mod perimeter;
 pub mod policy;
+mod scaler;
 mod undelivered;
 mod upload_messages;
 mod validate;
@@ -26,5 +27,6 @@ pub(crate) use self::{
     info::InfoApi,
     jobs::JobApi,
     perimeter::Perimeter,
+    scaler::ScalerApi,
     workers::WorkerApi,
 };

@@ -2,14 +2,19 @@
 //! bound, and stops within a deadline. Knows neither flags nor signals, so that tests and the
 //! client's local mode start it in process.
 
+mod blob_place;
+mod blob_uses;
 pub(crate) mod data_dir;
 mod protection;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use dual16_proto::v1::{
-    blob_service_server::BlobServiceServer, info_service_server::InfoServiceServer,
-    job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
+use dual16_proto::{
+    externalscaler::external_scaler_server::ExternalScalerServer,
+    v1::{
+        blob_service_server::BlobServiceServer, info_service_server::InfoServiceServer,
+        job_service_server::JobServiceServer, worker_service_server::WorkerServiceServer,
+    },
 };
 use dual16_telemetry::ops::{Observed, connections};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
@@ -17,11 +22,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use self::{data_dir::DataDir, protection::Protection};
+pub(crate) use self::blob_uses::StoreUses;
+use self::{blob_place::Opened, data_dir::DataDir, protection::Protection};
 use crate::{
     access::{AccessOptions, Exposed, Guard, audit::Audit, tokens::TokensError},
-    blob::Room,
+    blob::{BlobError, InvalidUrl, Place, Uses},
     clock::{Clock, SystemClock},
+    durability::Durability,
     job::{Backoff, Machine},
     limits::{LimitError, Limits},
     listener,
@@ -30,8 +37,11 @@ use crate::{
     page,
     policy::{CHECK_BYTES, Mismatch, Policies},
     reload::Reloader,
-    rpc::{App, BlobApi, InfoApi, JobApi, Perimeter, WorkerApi},
-    store::{Quota, StoreConfig, StoreError},
+    rpc::{App, BlobApi, InfoApi, JobApi, Perimeter, ScalerApi, WorkerApi},
+    store::{
+        InvalidUrl as InvalidDatabaseUrl, PostgresStore, Quota, StoreConfig, StoreError,
+        check_database,
+    },
     tls::TlsError,
     upkeep::{self, Keeping},
     wake::Wakeups,
@@ -70,6 +80,11 @@ pub struct ServerOptions {
     pub lease_ttl: Duration,
     /// How long ended jobs, and blobs that no job keeps, stay.
     pub keeping: Keeping,
+    /// URL of a PostgreSQL database for the jobs, which other servers may share; without one they are in the
+    /// data directory.
+    pub store: Option<String>,
+    /// URL of the place of the blobs, as [`Place`] reads it; without one they are in the data directory.
+    pub blobs: Option<String>,
     /// Waits between the attempts of a task that failed.
     pub backoff: Backoff,
     /// Who may call, and how. By default everyone on this machine, everything.
@@ -78,6 +93,8 @@ pub struct ServerOptions {
     pub look_for_changes: Duration,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// Whether writes are waited for until they are on the disk. By default always.
+    pub durability: Durability,
 }
 
 impl ServerOptions {
@@ -88,10 +105,13 @@ impl ServerOptions {
             limits: Limits::default(),
             lease_ttl: Duration::from_secs(30),
             keeping: Keeping::default(),
+            store: None,
+            blobs: None,
             backoff: DEFAULT_BACKOFF,
             access: AccessOptions::default(),
             look_for_changes: Duration::from_secs(5),
             clock: Arc::new(SystemClock::new()),
+            durability: Durability::default(),
         }
     }
 }
@@ -122,6 +142,25 @@ pub enum StartError {
         path: PathBuf,
         /// What the store said.
         source: StoreError,
+    },
+    /// The URL of the database is none.
+    #[error("--store: {0}")]
+    DatabaseUrl(#[from] InvalidDatabaseUrl),
+    /// The database of the jobs cannot be used.
+    #[error("--store: {0}")]
+    Database(StoreError),
+    /// The URL names no place for blobs.
+    #[error(transparent)]
+    BlobsUrl(#[from] InvalidUrl),
+    /// The place of the blobs cannot be used.
+    #[error(
+        "--blobs {url}: {source}; the bucket must be there, and this server allowed to read, write, list and delete in it"
+    )]
+    Blobs {
+        /// The place.
+        url: String,
+        /// What went wrong.
+        source: BlobError,
     },
     /// There was a job store, and it is gone.
     #[error("data directory {path} has \"{rest}\" but no \"store\": {remedy}")]
@@ -195,6 +234,8 @@ pub struct RunningServer {
     probing: Arc<tokio::sync::Mutex<()>>,
     /// Keeps other servers out of the data directory.
     data: DataDir,
+    /// The same for a directory of blobs elsewhere.
+    _blobs_dir: Option<DataDir>,
 }
 
 /// Starts a server on `listener`.
@@ -207,12 +248,18 @@ pub async fn start(
         mut limits,
         lease_ttl,
         keeping,
+        store,
+        blobs,
         backoff,
         access,
         look_for_changes,
         clock,
+        durability,
     } = options;
     limits.check()?;
+    // Not where the command line is read, which would print the URL, password and all.
+    store.as_deref().map_or(Ok(()), check_database)?;
+    let blobs: Option<Place> = blobs.map(|url| url.parse()).transpose()?;
     let addr = listener.local_addr().map_err(StartError::Listener)?;
     access.check_exposure(addr)?;
     let policies = Policies::new()?;
@@ -229,33 +276,50 @@ pub async fn start(
             bytes: limits.owner_bytes,
         },
     };
-    let (now, time) = (clock.now(), Arc::clone(&clock));
+    let (now, embedded) = (clock.now(), store.is_none());
     let opening = tokio::task::spawn_blocking(move || {
-        let data = DataDir::lock(data)?;
-        if limits.stored_bytes == 0 {
-            limits.stored_bytes = data.share_of_blobs()?;
-        }
-        let blobs = data.open_blobs()?;
-        let store = data.open_store(config, now, lease_ttl, &blobs)?;
-        // The grace begins when the server can listen, however long it took to open the store.
-        let extended = store.extend_leases(time.now().after(lease_ttl));
-        extended.map_err(|source| StartError::Store {
-            path: data.path().join("store"),
-            source,
-        })?;
+        let data = DataDir::lock(data)?.with_durability(durability);
+        let blobs = Opened::open(&data, blobs, &mut limits)?;
+        let store = match embedded {
+            true => Some(data.open_store(config, now, lease_ttl, blobs.local())?),
+            false => None,
+        };
         Ok::<_, StartError>((data, store, blobs, limits))
     });
-    let (data, store, blobs, limits) = opening
+    let (data, embedded, place, limits) = opening
         .await
         .map_err(|stopped| StartError::Listener(std::io::Error::other(stopped)))??;
+    let (store, clock) = match (embedded, store) {
+        (Some(store), _) => {
+            // The grace begins when the server can listen, however long it took to open the store.
+            let extended = store.extend_leases(clock.now().after(lease_ttl)).await;
+            extended.map_err(|source| StartError::Store {
+                path: data.path().join("store"),
+                source,
+            })?;
+            (store, clock)
+        }
+        (None, url) => {
+            let url = url.unwrap_or_default();
+            let store = PostgresStore::open(&url, config, None, lease_ttl).await;
+            let store = store.map_err(StartError::Database)?;
+            let clock = store.clock();
+            (Arc::new(store) as _, clock)
+        }
+    };
+    let uses: Arc<dyn Uses> = Arc::new(StoreUses {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&clock),
+    });
+    let blobs = place.connect(Arc::clone(&uses)).await?;
     let app = Arc::new(App {
         store,
-        blobs: Arc::new(blobs.clone()),
+        blobs,
         clock,
         lease_ttl,
         wakeups: Arc::new(Wakeups::default()),
         quarantine: Arc::default(),
-        room: Room::new(limits.stored_bytes, data.disk().clone()),
+        room: place.room(),
         metrics: Metrics::new(),
         watchers: Arc::new(Semaphore::new(
             Limits::len(limits.watchers).min(Semaphore::MAX_PERMITS),
@@ -277,6 +341,9 @@ pub async fn start(
         .set_serving::<WorkerServiceServer<WorkerApi>>()
         .await;
     reporter.set_serving::<InfoServiceServer<InfoApi>>().await;
+    reporter
+        .set_serving::<ExternalScalerServer<ScalerApi>>()
+        .await;
     let (metrics, routes) = (app.metrics.calls.clone(), routes(&app, health)?);
     let perimeter = Perimeter::new(
         policies.clone(),
@@ -288,7 +355,7 @@ pub async fn start(
     );
     let call = move |peer, request| perimeter.clone().call(peer, request);
     let serving = listener::serve(listener, tls, &app.limits, call, app.shutdown.clone());
-    let upkeep = upkeep::start(&app, blobs, data.disk().clone(), keeping, reporter);
+    let upkeep = upkeep::start(&app, uses, data.disk().clone(), keeping, reporter);
     tokio::spawn(reloader.clone().run(look_for_changes, app.shutdown.clone()));
     Ok(RunningServer {
         addr,
@@ -301,6 +368,7 @@ pub async fn start(
         audit,
         probing: Arc::default(),
         data,
+        _blobs_dir: place.elsewhere,
     })
 }
 
@@ -356,11 +424,8 @@ impl RunningServer {
             tracing::warn!("connections were still open at the shutdown deadline");
         }
         self.upkeep.iter().for_each(JoinHandle::abort);
-        let store = Arc::clone(&self.app.store);
-        let closing = tokio::task::spawn_blocking(move || store.close());
-        match tokio::time::timeout(CLOSE_LIMIT, closing).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::error!(%error, "the store did not close cleanly"),
+        match tokio::time::timeout(CLOSE_LIMIT, self.app.store.close()).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the store did not close cleanly"),
             // Everything that was acknowledged is on disk.
             Err(_) => tracing::error!("the disk did not answer in time; the store was not closed"),
@@ -385,6 +450,8 @@ fn routes(app: &Arc<App>, health: HealthServer<impl Health>) -> Result<Routes, S
     let workers =
         WorkerServiceServer::new(WorkerApi(Arc::clone(app))).max_decoding_message_size(max);
     let info = InfoServiceServer::new(InfoApi(Arc::clone(app))).max_decoding_message_size(max);
+    let scaler =
+        ExternalScalerServer::new(ScalerApi(Arc::clone(app))).max_decoding_message_size(max);
 
     let described = || {
         tonic_reflection::server::Builder::configure()
@@ -407,5 +474,6 @@ fn routes(app: &Arc<App>, health: HealthServer<impl Health>) -> Result<Routes, S
         .add_service(blobs)
         .add_service(workers)
         .add_service(info)
+        .add_service(scaler)
         .prepare())
 }

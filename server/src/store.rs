@@ -9,6 +9,7 @@ mod audit;
 mod catalog;
 mod commit;
 mod commit_count;
+mod embedded;
 mod engine;
 mod error;
 mod index;
@@ -16,6 +17,7 @@ mod keys;
 mod leases;
 mod memory;
 mod observed_time;
+pub(crate) mod postgres;
 mod ready;
 mod records;
 pub(crate) mod salvage;
@@ -33,17 +35,21 @@ pub(crate) mod testing;
 use std::time::Duration;
 
 use dual16_proto::v1;
+use tonic::async_trait;
 
 pub(crate) use self::sled::LostCommits;
 pub use self::{
+    embedded::Embedded,
     engine::{Batch, Engine, MAX_RECORD_BYTES, Order, Record, Records},
     error::StoreError,
     memory::MemoryEngine,
+    postgres::{InvalidUrl, PostgresStore, check as check_database},
     records::{RecordStore, StoreConfig},
     sled::SledEngine,
     transition::Transition,
 };
 use crate::{
+    blob::Removal,
     clock::Timestamp,
     digest::Digest,
     job::{
@@ -55,12 +61,13 @@ use crate::{
 /// The state of all jobs.
 ///
 /// Every verb is atomic, and **returns only once everything it read or wrote is durable**: what a
-/// caller was told survives kill -9 and loss of power. Verbs block; call them off the runtime.
+/// caller was told survives kill -9 and loss of power.
+#[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Queues a job. A second call of its owner with the same request id and spec digest returns the first
     /// one's job; [`StoreError::RequestIdReused`] if the digest differs, [`StoreError::QueueFull`]
     /// when no further job may be open.
-    fn create_job(
+    async fn create_job(
         &self,
         job: NewJob,
         spec: &v1::JobSpec,
@@ -68,22 +75,22 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Created, StoreError>;
 
     /// One job with its spec.
-    fn get_job(&self, id: JobId) -> Result<StoredJob, StoreError>;
+    async fn get_job(&self, id: JobId) -> Result<StoredJob, StoreError>;
 
     /// Whose job it is; that never changes.
-    fn job_owner(&self, id: JobId) -> Result<Principal, StoreError>;
+    async fn job_owner(&self, id: JobId) -> Result<Principal, StoreError>;
 
     /// Jobs, newest first.
-    fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError>;
+    async fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError>;
 
     /// Leases queued tasks: owners in turn, of each the oldest job first, within a job by stage and index.
-    fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError>;
+    async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError>;
 
     /// The spec of the job of a task, for the one who holds the lease.
-    fn leased_spec(&self, lease: LeaseRef) -> Result<v1::JobSpec, StoreError>;
+    async fn leased_spec(&self, lease: LeaseRef) -> Result<v1::JobSpec, StoreError>;
 
     /// Extends those of the leases that still hold until `now + ttl`, and returns the others.
-    fn renew(
+    async fn renew(
         &self,
         leases: &[LeaseRef],
         now: Timestamp,
@@ -91,7 +98,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<LeaseRef>, StoreError>;
 
     /// Hands in a result. Idempotent for the lease that completed the task.
-    fn complete(
+    async fn complete(
         &self,
         lease: LeaseRef,
         completion: Completion,
@@ -99,7 +106,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Changes, StoreError>;
 
     /// Hands in an error.
-    fn fail(
+    async fn fail(
         &self,
         lease: LeaseRef,
         report: FailureReport,
@@ -107,41 +114,82 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Changes, StoreError>;
 
     /// Gives tasks back; leases that no longer hold are passed over.
-    fn release(&self, leases: &[LeaseRef], now: Timestamp) -> Result<Changes, StoreError>;
+    async fn release(&self, leases: &[LeaseRef], now: Timestamp) -> Result<Changes, StoreError>;
 
     /// Stops a job; one that has ended stays as it is.
-    fn cancel(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError>;
+    async fn cancel(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError>;
 
     /// Queues again what failed or was not done.
-    fn retry(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError>;
+    async fn retry(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError>;
 
     /// Removes a job that has ended, with everything of it but its blobs, which it keeps no longer.
-    fn delete(&self, id: JobId) -> Result<Changes, StoreError>;
+    async fn delete(&self, id: JobId) -> Result<Changes, StoreError>;
 
     /// Removes some of the ended jobs that are not to be kept any longer, as [`Store::delete`] does.
     /// Call it again until nothing changes.
-    fn prune(&self, retention: Retention, now: Timestamp) -> Result<Changes, StoreError>;
+    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Changes, StoreError>;
 
     /// Those of `blobs` that no job keeps.
-    fn unreferenced(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError>;
+    async fn unreferenced(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError>;
+
+    /// Notes that these blobs are used now, for blobs whose place keeps no such time. Waits while one of
+    /// them is being removed.
+    async fn note_blob_use(&self, blobs: &[Digest], now: Timestamp) -> Result<(), StoreError>;
+
+    /// Those of `blobs` that no job keeps and nobody has used since `since`. One whose use was never noted
+    /// counts as used `now`.
+    async fn unused_blobs(
+        &self,
+        blobs: &[Digest],
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Digest>, StoreError>;
+
+    /// Runs `removal` while nobody can note a use of the blob, if [`Store::unused_blobs`] still names it;
+    /// without `since` whoever uses it. Whether the blob is gone, and its last use with it.
+    async fn remove_blob(
+        &self,
+        blob: Digest,
+        since: Option<Timestamp>,
+        removal: Removal,
+    ) -> Result<bool, StoreError>;
+
+    /// Forgets uses before `before` of blobs that no job keeps.
+    async fn forget_blob_use(&self, before: Timestamp) -> Result<(), StoreError>;
 
     /// Events of a job with a sequence greater than `after`, as many as fit a page.
-    fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError>;
+    async fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError>;
 
     /// Extends every lease to `deadline` at least: for a server that could not listen for a while, and
     /// so cannot tell who was silent.
-    fn extend_leases(&self, deadline: Timestamp) -> Result<(), StoreError>;
+    async fn extend_leases(&self, deadline: Timestamp) -> Result<(), StoreError>;
 
     /// Fails the attempts whose lease has run out, and queues the tasks whose backoff is over.
-    fn expire(&self, now: Timestamp) -> Result<Changes, StoreError>;
+    async fn expire(&self, now: Timestamp) -> Result<Changes, StoreError>;
 
     /// How much is queued and leased.
-    fn counts(&self) -> Result<Counts, StoreError>;
+    async fn counts(&self) -> Result<Counts, StoreError>;
+
+    /// Whether this server does what one does for all that share the store: ending leases, removing what is
+    /// not kept.
+    async fn leads(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    /// What another server of the same store has changed, as soon as it is heard of. Where no other can be,
+    /// never.
+    async fn hint(&self) -> Hint {
+        std::future::pending().await
+    }
 
     /// Waits for the verbs under way, makes everything durable and lets go of the database; every
     /// later verb is [`StoreError::Closed`].
-    fn close(&self) -> Result<(), StoreError>;
+    async fn close(&self) -> Result<(), StoreError>;
 }
+
+/// A use is not noted anew so soon after one: what is asked for again and again costs no write. A small part of
+/// the shortest grace.
+const FRESH_USE: Duration = Duration::from_millis(100);
 
 /// Answer to [`Store::create_job`].
 #[derive(Clone, Debug)]
@@ -248,6 +296,36 @@ pub struct Changes {
     pub transitions: Vec<Transition>,
 }
 
+impl Changes {
+    /// Adds what happened after it.
+    pub(crate) fn append(&mut self, later: Self) {
+        let Self {
+            jobs,
+            queued,
+            lost,
+            transitions,
+        } = later;
+        self.jobs.extend(jobs);
+        self.queued += queued;
+        self.lost.extend(lost);
+        self.transitions.extend(transitions);
+    }
+}
+
+/// Where another server may have changed something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Jobs have new events, or are gone, and so many tasks can be leased.
+    Changed {
+        /// The jobs.
+        jobs: Vec<JobId>,
+        /// How many tasks.
+        queued: usize,
+    },
+    /// Anywhere: some changes were not heard of.
+    Anything,
+}
+
 /// Totals over all jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -281,6 +359,29 @@ pub struct Quota {
     pub open_jobs: u64,
     /// Bytes, as [`Usage::bytes`] counts them.
     pub bytes: u64,
+}
+
+impl Quota {
+    /// Refuses a further open job with `asked` bytes of an owner whose jobs use `used`.
+    fn admit(&self, owner: &Principal, used: Usage, asked: u64) -> Result<(), StoreError> {
+        let exceeded = |what, limit, asked, used, max| StoreError::QuotaExceeded {
+            owner: owner.clone(),
+            what,
+            limit,
+            asked,
+            used,
+            max,
+        };
+        if used.open_jobs >= self.open_jobs {
+            let (what, max) = ("pending and running jobs", self.open_jobs);
+            return Err(exceeded(what, "owner_jobs", 1, used.open_jobs, max));
+        }
+        if used.bytes.saturating_add(asked) > self.bytes {
+            let (what, max) = ("bytes of jobs", self.bytes);
+            return Err(exceeded(what, "owner_bytes", asked, used.bytes, max));
+        }
+        Ok(())
+    }
 }
 
 /// How long jobs that have ended are kept. Others always are.

@@ -2,7 +2,6 @@
 //! kept, collect blobs that no job keeps, and say so when its store has failed.
 
 use std::{
-    io,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,7 +13,7 @@ use tokio::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    blob::LocalBlobs,
+    blob::Uses,
     clock::Timestamp,
     disk::Disk,
     rpc::{ApiError, App},
@@ -60,7 +59,7 @@ impl Default for Keeping {
 /// Starts it all.
 pub(crate) fn start(
     app: &Arc<App>,
-    blobs: LocalBlobs,
+    uses: Arc<dyn Uses>,
     disk: Disk,
     keeping: Keeping,
     health: HealthReporter,
@@ -68,8 +67,9 @@ pub(crate) fn start(
     vec![
         tokio::spawn(balance(Arc::clone(app), disk)),
         tokio::spawn(expire_leases(Arc::clone(app), health)),
-        tokio::spawn(scrub(Arc::clone(app), blobs.clone(), keeping)),
-        tokio::spawn(collect(Arc::clone(app), blobs, keeping)),
+        tokio::spawn(heed_others(Arc::clone(app))),
+        tokio::spawn(scrub(Arc::clone(app), keeping)),
+        tokio::spawn(collect(Arc::clone(app), uses, keeping)),
     ]
 }
 
@@ -93,10 +93,18 @@ async fn balance(app: Arc<App>, disk: Disk) {
     }
 }
 
+/// Wakes those who wait here for what another server has changed.
+async fn heed_others(app: Arc<App>) {
+    while let Some(hint) = app.shutdown.run_until_cancelled(app.store.hint()).await {
+        app.wakeups.heed(&hint);
+    }
+}
+
 /// Fails the attempts whose workers have fallen silent, and queues what has waited long enough.
 async fn expire_leases(app: Arc<App>, health: HealthReporter) {
     let period = (app.lease_ttl / 10).clamp(EXPIRY_TICK.0, EXPIRY_TICK.1);
     let last_look = Arc::new(LastLook::new());
+    let mut failing = false;
     let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -106,8 +114,8 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
         }
         let quarantine = Arc::clone(&app.quarantine);
         let (ttl, last_look) = (app.lease_ttl, Arc::clone(&last_look));
-        let expired = app.change(move |store, now| {
-            let changes = look(store, &last_look, period, ttl, now)?;
+        let expired = app.change(|store, now| async move {
+            let changes = look(&*store, &last_look, period, ttl, now).await?;
             for (worker, task) in &changes.lost {
                 tracing::warn!(%worker, %task, "lease ran out");
                 if let Some(time) = quarantine.lost(worker, *task, ttl, now) {
@@ -117,7 +125,7 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
             Ok(changes)
         });
         match expired.await {
-            Ok(()) => {}
+            Ok(()) => failing = false,
             Err(error) if stops_everything(&error) && !app.shutdown.is_cancelled() => {
                 tracing::error!(%error, "the store has failed: nothing is served until a restart");
                 for service in SERVICES {
@@ -126,13 +134,18 @@ async fn expire_leases(app: Arc<App>, health: HealthReporter) {
                 }
                 return;
             }
-            Err(error) => tracing::error!(%error, "expired leases were not handled"),
+            // A database that is away for a while is told of once.
+            Err(error) if failing => tracing::debug!(%error, "expired leases were not handled"),
+            Err(error) => {
+                failing = true;
+                tracing::error!(%error, "expired leases were not handled");
+            }
         }
     }
 }
 
 /// One look for expired leases, due every `period`.
-fn look(
+async fn look(
     store: &dyn Store,
     last: &LastLook,
     period: Duration,
@@ -143,10 +156,10 @@ fn look(
     // in its sockets: it cannot tell yet who was silent.
     if last.stood_still(period + ttl / 3) {
         tracing::warn!("the server stood still: every lease gets a full term");
-        store.extend_leases(now.after(ttl))?;
+        store.extend_leases(now.after(ttl)).await?;
         return Ok(Changes::default());
     }
-    store.expire(now)
+    store.expire(now).await
 }
 
 /// When the last look for expired leases began, by the machine's own clock: what it tells of is the
@@ -186,12 +199,13 @@ impl LastLook {
 }
 
 /// Names that health answers for; "" is the whole server.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     "dual16.v1.JobService",
     "dual16.v1.BlobService",
     "dual16.v1.WorkerService",
     "dual16.v1.InfoService",
+    "externalscaler.ExternalScaler",
 ];
 
 /// After such an error the store accepts nothing more, or cannot be trusted.
@@ -203,7 +217,7 @@ fn stops_everything(error: &ApiError) -> bool {
 }
 
 /// Reads all blobs, again and again, to find those that are damaged while they can still be sent again.
-async fn scrub(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
+async fn scrub(app: Arc<App>, keeping: Keeping) {
     let rate = keeping.scrub_bytes_per_second;
     if rate == 0 {
         return;
@@ -215,21 +229,21 @@ async fn scrub(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
         if stopped.await.is_none() {
             return;
         }
-        let (blobs, shutdown) = (blobs.clone(), app.shutdown.clone());
-        let walk = move || blobs.scrub(rate, || !shutdown.is_cancelled());
-        match tokio::task::spawn_blocking(walk).await {
-            Ok(Ok(found)) if found.damaged > 0 => {
+        // Where servers share them, one reads them for all.
+        if app.blobs.is_shared() && !leads(&app).await {
+            continue;
+        }
+        match app.blobs.scrub(rate, app.shutdown.clone()).await {
+            Ok(found) if found.damaged > 0 => {
                 tracing::error!(found.blobs, found.damaged, "stored blobs are damaged");
             }
-            Ok(Ok(found)) => tracing::debug!(found.blobs, "stored blobs are sound"),
-            Ok(Err(error)) => tracing::error!(%error, "stored blobs could not be read"),
-            // The runtime is going away.
-            Err(_) => return,
+            Ok(found) => tracing::debug!(found.blobs, "stored blobs are sound"),
+            Err(error) => tracing::error!(%error, "stored blobs could not be read"),
         }
     }
 }
 
-async fn collect(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
+async fn collect(app: Arc<App>, uses: Arc<dyn Uses>, keeping: Keeping) {
     let mut tick = interval((keeping.blob_grace / 4).clamp(SWEEP_TICK.0, SWEEP_TICK.1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -237,36 +251,50 @@ async fn collect(app: Arc<App>, blobs: LocalBlobs, keeping: Keeping) {
             () = app.shutdown.cancelled() => return,
             _ = tick.tick() => {}
         }
-        if let Err(error) = prune(&app, keeping.jobs).await {
+        let leads = leads(&app).await;
+        if leads && let Err(error) = prune(&app, keeping.jobs).await {
             tracing::error!(%error, "old jobs were not removed");
             continue;
         }
-        let (store, blobs, room) = (Arc::clone(&app.store), blobs.clone(), app.room.clone());
-        let swept = tokio::task::spawn_blocking(move || {
-            let unreferenced =
-                |digests: &[_]| store.unreferenced(digests).map_err(io::Error::other);
-            let swept = blobs.sweep(keeping.blob_grace, &unreferenced)?;
-            room.counted(swept.bytes);
-            io::Result::Ok(swept)
-        });
-        match swept.await {
-            Ok(Ok(swept)) if swept.removed > 0 => {
-                let (removed, bytes) = (swept.removed, swept.removed_bytes);
-                tracing::info!(removed, bytes, "blobs collected");
+        if app.blobs.is_shared() && !leads {
+            // Another server does it; how much is stored is this one's to know too.
+            match app.blobs.count().await {
+                Ok(bytes) => app.room.counted(bytes),
+                Err(error) => tracing::warn!(%error, "stored blobs were not counted"),
             }
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "blobs were not collected"),
-            // The runtime is going away.
-            Err(_) => return,
+            continue;
+        }
+        match app
+            .blobs
+            .collect(keeping.blob_grace, Arc::clone(&uses))
+            .await
+        {
+            Ok(swept) => {
+                app.room.counted(swept.bytes);
+                let (removed, bytes) = (swept.removed, swept.removed_bytes);
+                if removed > 0 {
+                    tracing::info!(removed, bytes, "blobs collected");
+                }
+            }
+            Err(error) => tracing::error!(%error, "blobs were not collected"),
         }
     }
+}
+
+/// Whether this server does what one does for all; not while that is unknown.
+async fn leads(app: &Arc<App>) -> bool {
+    let leads = app.store(|store, _| async move { store.leads().await });
+    leads.await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "old jobs and blobs were not looked at");
+        false
+    })
 }
 
 /// Removes the jobs that are not to be kept, some at a time, so that calls get in between.
 async fn prune(app: &Arc<App>, retention: Retention) -> Result<(), ApiError> {
     loop {
-        let pruned = app.change_with(move |store, now| {
-            let changes = store.prune(retention, now)?;
+        let pruned = app.change_with(|store, now| async move {
+            let changes = store.prune(retention, now).await?;
             Ok((changes.jobs.len(), changes))
         });
         let pruned = pruned.await?;

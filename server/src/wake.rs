@@ -10,7 +10,10 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use crate::{job::JobId, store::Changes};
+use crate::{
+    job::JobId,
+    store::{Changes, Hint},
+};
 
 /// Waiting workers woken for one change. Each that finds work wakes the next while there is more.
 const MAX_WOKEN: usize = 64;
@@ -24,11 +27,26 @@ pub(crate) struct Wakeups {
 impl Wakeups {
     /// Wakes those whom `changes` concern.
     pub(crate) fn announce(&self, changes: &Changes) {
-        for _ in 0..changes.queued.min(MAX_WOKEN) {
+        self.wake(&changes.jobs, changes.queued);
+    }
+
+    /// Wakes those whom the changes of another server may concern.
+    pub(crate) fn heed(&self, hint: &Hint) {
+        match hint {
+            Hint::Changed { jobs, queued } => self.wake(jobs, *queued),
+            Hint::Anything => {
+                let watched: Vec<_> = self.watched().keys().copied().collect();
+                self.wake(&watched, MAX_WOKEN);
+            }
+        }
+    }
+
+    fn wake(&self, jobs: &[JobId], queued: usize) {
+        for _ in 0..queued.min(MAX_WOKEN) {
             self.queue.notify_one();
         }
         let watched = self.watched();
-        for job in &changes.jobs {
+        for job in jobs {
             if let Some(sender) = watched.get(job) {
                 sender.send_replace(());
             }

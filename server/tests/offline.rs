@@ -144,6 +144,52 @@ async fn an_archive_carries_everything_to_an_empty_directory() {
     }
 }
 
+async fn migrate(from: impl Into<String>, to: impl Into<String>) -> Result<(), OfflineError> {
+    let [from, to] = [from.into(), to.into()].map(|place: String| place.parse().unwrap());
+    let moving = move || offline::migrate(&from, &to, &mut Vec::new());
+    tokio::task::spawn_blocking(moving).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_moves_into_a_database_and_back_with_everything() {
+    let (data, jobs) = filled().await;
+    let (directory, url) = (data.path().to_str().unwrap(), database("offline").await);
+    migrate(directory, &url).await.unwrap();
+    let again = migrate(directory, &url).await;
+    assert!(matches!(again, Err(OfflineError::HasJobs)), "{again:?}");
+
+    // Back, and nothing has changed.
+    let back = tempfile::tempdir().unwrap();
+    copy_dir(&data.path().join("blobs"), &back.path().join("blobs"));
+    migrate(&url, back.path().to_str().unwrap()).await.unwrap();
+    let records = [data.path(), back.path()].map(|data| {
+        let archive = tempfile::tempdir().unwrap();
+        offline::export(data, archive.path(), &mut Vec::new()).unwrap();
+        fs::read_to_string(archive.path().join("records.jsonl")).unwrap()
+    });
+    assert_eq!(records[0], records[1]);
+
+    // A server goes on from the database, and nobody moves what it uses.
+    let server = serve_from(ServerOptions {
+        store: Some(url.clone()),
+        ..ServerOptions::new(data.path())
+    })
+    .await;
+    for job in &jobs {
+        assert_eq!(server.job(&job.name).await, *job);
+    }
+    assert_eq!(server.create("request 2").await.name, jobs[2].name);
+    let other = tempfile::tempdir().unwrap();
+    let other = other.path().join("data");
+    let used = migrate(&url, other.to_str().unwrap()).await.unwrap_err();
+    assert!(used.to_string().contains("stop them first"), "{used}");
+    assert!(!other.join("store").exists());
+    server.work_once().await;
+    let running = server.job(&jobs[1].name).await;
+    assert!(running.last_sequence > jobs[1].last_sequence, "{running:?}");
+    server.server.shutdown(Duration::from_secs(2)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_server_keeps_the_commands_out() {
     let data = tempfile::tempdir().unwrap();

@@ -26,7 +26,7 @@ use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use dual16::{
     api::{Client, ConnectOptions, Fetched, JobName},
     inputs::{ModelPath, Sources, prepare},
-    local::{LocalCluster, Workers},
+    local::{LocalCluster, State, Workers},
 };
 use dual16_proto::v1::{
     CreateJobRequest, JobState, LayerSetting, QuantizeSpec, layer_setting::Value,
@@ -82,7 +82,9 @@ async fn run_job(client: &Client, quantize: QuantizeSpec, out: &Path) {
 async fn on_new_cluster(workers: Workers, ways: &[&str]) -> Duration {
     let state = tempfile::tempdir().unwrap();
     let data = state.path().join("state");
-    let cluster = LocalCluster::start(&data, workers, None).await.unwrap();
+    let cluster = LocalCluster::start(&data, State::OfOneCommand, workers, None)
+        .await
+        .unwrap();
     let client = Client::connect(ConnectOptions::new(cluster.url()));
     let client = client.await.unwrap();
     let begun = Instant::now();

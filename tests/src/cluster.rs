@@ -31,6 +31,8 @@ pub struct ServerProcess {
     ops: String,
     /// What it was started with, for the next start.
     flags: Vec<String>,
+    /// Variables of its environment.
+    environment: Vec<(&'static str, String)>,
     /// Where its state is on a disk that can lose power.
     disk: Option<Disk>,
     data: TempDir,
@@ -53,16 +55,35 @@ impl ServerProcess {
         Self::start_on_disk(address, flags, None)
     }
 
+    /// The same, with these variables in its environment.
+    pub fn start_in(
+        environment: Vec<(&'static str, String)>,
+        address: &str,
+        flags: &[&str],
+    ) -> Self {
+        Self::start_anywhere(environment, address, flags, None)
+    }
+
     /// The same, with its state on a disk that can lose power.
     pub fn start_on_disk(address: &str, flags: &[&str], disk: Option<Disk>) -> Self {
+        Self::start_anywhere(Vec::new(), address, flags, disk)
+    }
+
+    fn start_anywhere(
+        environment: Vec<(&'static str, String)>,
+        address: &str,
+        flags: &[&str],
+        disk: Option<Disk>,
+    ) -> Self {
         let data = tempfile::tempdir().unwrap();
         let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let (process, address) = serve(&data, address, &flags, disk.as_ref());
+        let (process, address) = serve(&data, address, &flags, &environment, disk.as_ref());
         Self {
             process,
             address,
             ops: ops_address(&data.path().join("ops")),
             flags,
+            environment,
             disk,
             data,
         }
@@ -108,7 +129,9 @@ impl ServerProcess {
     pub fn restart(&mut self) {
         self.process.kill();
         let disk = self.disk.as_ref();
-        (self.process, self.address) = serve(&self.data, &self.address, &self.flags, disk);
+        let environment = &self.environment;
+        (self.process, self.address) =
+            serve(&self.data, &self.address, &self.flags, environment, disk);
         self.ops = ops_address(&self.data.path().join("ops"));
     }
 
@@ -179,7 +202,13 @@ impl ServerProcess {
     }
 }
 
-fn serve(data: &TempDir, listen: &str, flags: &[String], disk: Option<&Disk>) -> (Process, String) {
+fn serve(
+    data: &TempDir,
+    listen: &str,
+    flags: &[String],
+    environment: &[(&'static str, String)],
+    disk: Option<&Disk>,
+) -> (Process, String) {
     let port_file = data.path().join("port");
     // One that a killed server left would name the port before the new server listens.
     let _ = fs::remove_file(&port_file);
@@ -190,6 +219,7 @@ fn serve(data: &TempDir, listen: &str, flags: &[String], disk: Option<&Disk>) ->
     command.arg("--data").arg(data.path().join("state"));
     command.args(["--ops-listen", "127.0.0.1:0"]);
     command.arg("--ops-port-file").arg(data.path().join("ops"));
+    command.envs(environment.iter().cloned());
     if let Some(disk) = disk {
         command.envs(disk.environment(&data.path().join("state")));
     }

@@ -10,6 +10,7 @@
 //! - [`programs`]: where the built programs are.
 //! - [`cli`]: one `dual16` command.
 //! - [`cluster`]: a server, and workers, as processes.
+//! - [`postgres`], [`s3`]: a database and an object store of a test's own.
 //! - [`power`]: a disk that forgets what was not synced.
 //! - [`collector`]: an OTLP collector, and the spans that have come to it.
 //! - [`events`]: what a watched job tells.
@@ -18,6 +19,7 @@
 //! - [`tensors`]: safetensors in and out.
 //! - [`fuzz_entry`]: what reads input from strangers, for fuzzing; the one part that calls the crates.
 //! - [`python`]: the interpreter of the independent clients and of the collector.
+//! - [`tools`]: programs that are not the project's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,13 +34,16 @@ pub mod data;
 pub mod events;
 pub mod fuzz_entry;
 pub mod ops;
+pub mod postgres;
 pub mod power;
 pub mod process;
 pub mod programs;
 pub mod python;
 pub mod results;
+pub mod s3;
 pub mod schema;
 pub mod tensors;
+pub mod tools;
 
 pub use cli::Dual16;
 pub use cluster::{ServerProcess, WorkerProcess};

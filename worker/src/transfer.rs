@@ -21,7 +21,7 @@ pub(crate) async fn download(
         let name = digest.to_string();
         connection.download(&name, None, file, &|_| {}).await
     };
-    let (_, size) = done.await.map_err(|error| told(digest, error))?;
+    let (_, size) = done.await.map_err(|error| error_for_owner(digest, error))?;
     Ok(size)
 }
 
@@ -40,11 +40,11 @@ pub(crate) async fn upload(
         size,
     };
     let sent = connection.upload(blob, move || File::open(&path), &|_| {});
-    sent.await.map_err(|error| told(digest, error))
+    sent.await.map_err(|error| error_for_owner(digest, error))
 }
 
-/// Told to the job's owner, who must not learn where the worker keeps its files.
-fn told(digest: &Digest, error: TransferError) -> io::Error {
+/// The error as the owner of the job sees it, who must not learn where the worker keeps its files.
+fn error_for_owner(digest: &Digest, error: TransferError) -> io::Error {
     let kind = match &error {
         TransferError::Call(call) if call.status.code() == Code::NotFound => {
             io::ErrorKind::NotFound
@@ -77,7 +77,7 @@ mod tests {
     async fn of_a_file_that_is_gone_the_blob_is_named_and_not_the_place() {
         let error = TransferError::Local(File::open("gone/blob").unwrap_err());
         let digest = Digest::of(b"");
-        let error = told(&digest, error);
+        let error = error_for_owner(&digest, error);
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         let error = error.to_string();
         assert!(error.contains(&digest.to_string()), "{error}");
@@ -103,7 +103,7 @@ mod tests {
             waited: None,
             repeated: false,
         });
-        let error = told(&Digest::of(b""), error);
+        let error = error_for_owner(&Digest::of(b""), error);
         assert_eq!(TaskError::storing("it", &error).code, "STORAGE_FULL");
     }
 }

@@ -10,7 +10,11 @@ use dual16_rpc::credentials::TokenSource;
 use serde_json::json;
 
 use super::{Context, Signal, session::workers_of};
-use crate::{api::ApiError, error::Error, local::LocalCluster};
+use crate::{
+    api::ApiError,
+    error::Error,
+    local::{LocalCluster, State},
+};
 
 pub(super) async fn run(mut context: Context<'_>) -> Result<(), Error> {
     let token = TokenSource::of(None).map_err(ApiError::from)?;
@@ -21,7 +25,7 @@ pub(super) async fn run(mut context: Context<'_>) -> Result<(), Error> {
         ));
     };
     let workers = workers_of(context.global);
-    let cluster = LocalCluster::start(data, workers, Some(token)).await?;
+    let cluster = LocalCluster::start(data, State::Kept, workers, Some(token)).await?;
     let printed = context
         .terminal
         .result(&json!({"url": cluster.url()}).to_string());

@@ -12,7 +12,7 @@ use dual16_rpc::{
 
 use super::{Context, GlobalArgs};
 #[cfg(feature = "local")]
-use crate::local::Workers;
+use crate::local::{LocalCluster, State, Workers};
 use crate::{
     api::{ApiError, Client, ConnectOptions, RetryPolicy, Retrying},
     error::Error,
@@ -31,7 +31,7 @@ pub(super) struct Session {
 enum Place {
     Remote,
     #[cfg(feature = "local")]
-    Local(Box<crate::local::LocalCluster>),
+    Local(Box<LocalCluster>),
 }
 
 /// Where to open a session.
@@ -138,7 +138,11 @@ impl Session {
             Work::StateOnly => Workers::None,
             Work::Tasks => workers_of(global),
         };
-        let cluster = crate::local::LocalCluster::start(data, workers, None).await?;
+        let state = match global.data {
+            Some(_) => State::Kept,
+            None => State::OfOneCommand,
+        };
+        let cluster = LocalCluster::start(data, state, workers, None).await?;
         // Made by this process, for this process: nobody asks, and no token leaves its place.
         let credentials = Credentials::default();
         match connect(cluster.url(), credentials, global, progress).await {

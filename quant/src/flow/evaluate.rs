@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Blobs, Context, Event, LayerMeasured, Notice, QueuedStage, WayMeasured,
+    checkpoints::BatchId,
     choice::{AllMeasured, Choice},
     fits::Tried,
     float_share,
@@ -37,9 +38,9 @@ use crate::{
     ways::isolated::{FittedWay, IsolatedLayer, IsolatedWay},
 };
 
-/// Tasks that the layers are cut into, at most. More would repeat the float runs, fewer would
+/// Tasks that the layers are cut into, about. More would take longer to hand out than to run, fewer would
 /// leave workers idle; it must not depend on the number of workers.
-const GROUPS: usize = 16;
+const GROUPS: u64 = 16;
 /// A share of saturated values above which somebody should look at the layer's scales.
 const MUCH_CLIPPED: f64 = 0.01;
 
@@ -86,27 +87,32 @@ impl Evaluate {
     }
 }
 
-/// The Linears in groups of consecutive ones, as even as can be; those of one weight, and those that read one value,
-/// stay together.
+/// The Linears in groups of consecutive ones, of as much work each as can be; those of one weight, and those that
+/// read one value, stay together. The last task of a stage is then as short as any, and no worker waits long for
+/// another.
 pub(super) fn groups(session: &Session) -> Vec<Vec<usize>> {
-    let size = session.graph.linears().count().div_ceil(GROUPS).max(1);
+    let graph = &session.graph;
+    let node = |&id: &usize| graph.node(NodeId(id));
+    let work = |ids: &[usize]| {
+        let each = ids.iter().map(|id| graph.macs(node(id)));
+        each.fold(0, u64::saturating_add)
+    };
+    let inputs =
+        |ids: &[usize]| -> BTreeSet<ValueId> { ids.iter().map(|id| node(id).inputs[0]).collect() };
+    let sets = shared::by_weight(graph);
+    let all = sets.iter().map(|set| work(set));
+    let share = all.fold(0, u64::saturating_add) / GROUPS;
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    for set in shared::by_weight(&session.graph) {
-        let inputs = |ids: &[usize]| -> BTreeSet<ValueId> {
-            let input = |&id: &usize| session.graph.node(NodeId(id)).inputs[0];
-            ids.iter().map(input).collect()
-        };
+    for set in sets {
         let own = inputs(&set);
-        let beside = groups
-            .iter()
-            .position(|group| !inputs(group).is_disjoint(&own));
-        let room = groups
-            .len()
-            .checked_sub(1)
-            .filter(|&last| groups[last].len() < size);
-        match beside.or(room) {
-            Some(group) => groups[group].extend(set),
-            None => groups.push(set),
+        let beside = |group: &&mut Vec<usize>| !inputs(group).is_disjoint(&own);
+        if let Some(group) = groups.iter_mut().find(beside) {
+            group.extend(set);
+            continue;
+        }
+        match groups.last_mut() {
+            Some(last) if work(last).saturating_add(work(&set)) <= share => last.extend(set),
+            _ => groups.push(set),
         }
     }
     groups
@@ -384,10 +390,13 @@ impl Group<'_> {
             .flat_map(|node| [node.inputs[0], node.outputs[0]])
             .collect();
         let files = session.measured_files();
-        for file in 0..files.len() {
-            let mut batches = session.file(files, file, self.context.blobs)?;
+        for file in files {
+            let mut batches = session.batches(file, self.context.blobs)?;
+            let mut id = BatchId::first(file);
             session.for_each_batch(&mut batches, self.context, |_, batch| {
-                let capture = session.float_run(batch, &session.names_of(&values))?;
+                let values = session.names_of(&values);
+                let capture = session.float_run_on(&id, batch, &values)?;
+                id.number += 1;
                 for (&id, layer) in &mut running {
                     let node = session.graph.node(NodeId(id));
                     let x = captured(&session.graph, &capture, node.inputs[0])?;

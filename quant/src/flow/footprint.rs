@@ -109,8 +109,8 @@ impl Session {
             // The input in both dtypes and packed; accumulators, the output and its float twin.
             widest = widest.max(x * 8 + y * 24);
         }
-        let batch = self.scaled(captured + widest + self.temporaries(), largest.elements);
-        with_margin(weights + batch).saturating_add(largest.reading)
+        let batch = captured + widest + self.checkpoint_bytes() + self.temporaries();
+        with_margin(weights + self.scaled(batch, largest.elements)).saturating_add(largest.reading)
     }
 
     /// One batch of mend or analyze: the float values of the whole graph twice, once as captured and once
@@ -174,6 +174,11 @@ impl Session {
             }
         }
         ((batches * walk * (nodes + 64.0) + fits) / RATE).ceil() as u64
+    }
+
+    /// The checkpoint that a float run begins at, that which it leaves, and the bytes of one of them.
+    pub(super) fn checkpoint_bytes(&self) -> u64 {
+        3 * F32 * peak_elements(&self.graph)
     }
 
     /// What rten holds beside the values that were asked for: operands and result of an operation,

@@ -267,9 +267,11 @@ impl Inside<'_> {
             let planes = SplitWeight::new(weight, [o, k]).of(self.layer)?;
             let high = planes.hi_scales().of(self.layer)?;
             let float = |plane: &[i8], scales: &[dual16_nash::Scale]| -> Vec<f32> {
-                let rows = plane.chunks(k.max(1)).zip(scales);
-                rows.flat_map(|(row, s)| row.iter().map(|&q| f32::from(q) * s.get()))
-                    .collect()
+                let mut floats = Vec::with_capacity(plane.len());
+                for (row, scale) in plane.chunks(k.max(1)).zip(scales) {
+                    floats.extend(row.iter().map(|&q| f32::from(q) * scale.get()));
+                }
+                floats
             };
             let high = float(&planes.hi, &high);
             let low = float(&planes.lo, &planes.scales);

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use dual16_nash::compare::lost;
+
 use crate::{
     Result,
     graph::{Graph, ValueId},
@@ -41,7 +43,8 @@ impl<'a> BatchOperators<'a> {
             of.float = Spread::of(float);
             let params = plan.params(value);
             of.octaves = params.map_or_else(Octaves::default, |params| {
-                Octaves::of(float.iter(), params.scale)
+                let float = float.as_standard_layout();
+                Octaves::of(float.as_slice().unwrap_or_default(), params.scale)
             });
             // One that cannot run has no figures; the whole run says why.
             let Ok(alone) = analysis.alone(values, node, value) else {
@@ -53,12 +56,13 @@ impl<'a> BatchOperators<'a> {
                 let end = |q: i32| q as f32 * params.scale;
                 (end(params.dtype.qmin()), end(params.dtype.qmax()))
             });
-            for (&float, &alone) in float.iter().zip(&alone) {
-                of.zero += u64::from(alone == 0.0 && float != 0.0);
-                of.clipped += u64::from(ends.is_some_and(|(least, most)| {
-                    (alone <= least && float < least) || (alone >= most && float > most)
-                }));
-            }
+            // Without a scale nothing is clipped.
+            let ends = ends.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+            of_slices(float, &alone, |float, alone| {
+                let lost = lost(float, alone, ends);
+                of.zero += lost.zero;
+                of.clipped += lost.clipped;
+            });
         }
         BatchOperators {
             analysis,
@@ -93,8 +97,15 @@ impl<'a> BatchOperators<'a> {
 
 /// Values of another shape than in float have no figures here.
 fn add(sums: &mut ErrorSums, reference: &Tensor, got: &Tensor) {
-    let (reference, got) = (reference.as_standard_layout(), got.as_standard_layout());
-    if let (Some(reference), Some(got)) = (reference.as_slice(), got.as_slice()) {
+    of_slices(reference, got, |reference, got| {
         let _ = sums.update(reference, got);
+    });
+}
+
+/// Shows the elements of two tensors in the same order.
+fn of_slices(a: &Tensor, b: &Tensor, show: impl FnOnce(&[f32], &[f32])) {
+    let (a, b) = (a.as_standard_layout(), b.as_standard_layout());
+    if let (Some(a), Some(b)) = (a.as_slice(), b.as_slice()) {
+        show(a, b);
     }
 }

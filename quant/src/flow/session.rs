@@ -2,12 +2,13 @@
 //! names. It is a pure function of the job, so that tasks can share it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{
     Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice,
+    checkpoints::{BatchId, Checkpoints},
     files::{go_on, is_infinite, load_model, masks, open_batches, probe_file},
     footprint, left_out,
     payload::load,
@@ -47,6 +48,10 @@ pub(crate) struct Session {
     pub(super) input_observers: BTreeMap<usize, Vec<ObserverKind>>,
     /// Elements of the batch that the graph's shapes are of.
     pub(super) probe_elements: usize,
+    /// Names of all values that are tensors in a float run.
+    tensors: Arc<HashSet<String>>,
+    /// How far float runs got that later ones may begin behind.
+    checkpoints: Arc<Checkpoints>,
     /// The last plan that was made ready to run, by the digest of its blob.
     prepared: Mutex<Option<(String, Arc<Prepared>)>>,
     /// Values from here on are of remedies; those before were observed with the model as it is.
@@ -80,7 +85,7 @@ impl Session {
         let float = Arc::new(FloatModel::load(&model, rayon::current_num_threads())?);
         go_on(control)?;
         let first = probe_file(job, blobs, model.inputs())?;
-        let (graph, probe_elements) = {
+        let (graph, tensors, probe_elements) = {
             // Which inputs are masks is known of the graph only.
             let any = || model.inputs().iter().map(|input| input.name.clone());
             let open = || open_batches(first, blobs, model.inputs(), &job.limits);
@@ -106,13 +111,15 @@ impl Session {
                 }
             }
             go_on(control)?;
-            let graph = lower(&model, &float.probe(&batch)?)?;
+            let probed = float.probe(&batch)?;
+            let graph = lower(&model, &probed)?;
+            let tensors = probed.into_keys().collect();
             let elements = batches.elements();
             if batch.values().any(is_infinite) {
                 batches.with_masks(masks(&graph)).read(0)?;
             }
             drop(held);
-            (graph, elements)
+            (graph, tensors, elements)
         };
         if graph.linears().next().is_none() {
             return Err(Error::Model {
@@ -133,6 +140,8 @@ impl Session {
             gemm_inputs: gemm_inputs(&graph),
             input_observers: input_observers(&graph, &request),
             probe_elements,
+            tensors: Arc::new(tensors),
+            checkpoints: Arc::default(),
             prepared: Mutex::default(),
             new_values: 0,
             variants: Variants::default(),
@@ -156,6 +165,8 @@ impl Session {
             gemm_inputs: gemm_inputs(&graph),
             input_observers: input_observers(&graph, &request),
             probe_elements: self.probe_elements,
+            tensors: Arc::clone(&self.tensors),
+            checkpoints: Arc::clone(&self.checkpoints),
             prepared: Mutex::default(),
             new_values: self.graph.values.len(),
             variants: Variants::default(),
@@ -255,6 +266,48 @@ impl Session {
         for (name, datum) in batch {
             capture.entry(name.clone()).or_insert_with(|| datum.clone());
         }
+        Ok(capture)
+    }
+
+    /// [`Self::float_run`] of some values that begins where an earlier one of the same batch got to, and
+    /// leaves behind how far it got.
+    pub(super) fn float_run_on(
+        &self,
+        id: &BatchId,
+        batch: &Batch,
+        values: &[&str],
+    ) -> Result<Capture> {
+        let float = &*self.float;
+        let given = self.checkpoints.furthest(id, |nodes, holds| {
+            let mut values = values.iter();
+            values.all(|name| holds(name) || float.is_made_after(nodes, name))
+        });
+        let reached = float.nodes_to(values);
+        let mut handed_on = float.live_after(reached);
+        // Sequences are no tensors, and cannot be kept.
+        if handed_on.iter().any(|name| !self.tensors.contains(*name)) {
+            handed_on.clear();
+        }
+        let wanted: Vec<&str> = values
+            .iter()
+            .copied()
+            .chain(handed_on.iter().copied())
+            .collect();
+        let capture = match given {
+            Some(mut given) => {
+                given.extend(
+                    batch
+                        .iter()
+                        .map(|(name, datum)| (name.clone(), datum.clone())),
+                );
+                self.float_run(&given, &wanted)?
+            }
+            None => self.float_run(batch, &wanted)?,
+        };
+        let kept = handed_on
+            .iter()
+            .filter_map(|name| Some((*name, capture.get(*name)?)));
+        self.checkpoints.keep(id, reached, kept);
         Ok(capture)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use dual16_nash::compare::extremes;
 use serde::{Deserialize, Serialize};
 
 use super::octaves::Octaves;
@@ -73,12 +74,19 @@ impl Channels {
     /// Those with a value other than 0.
     pub(crate) fn not_zero(tensor: &Tensor) -> Self {
         let channels = tensor.shape().last().copied().unwrap_or(1).max(1);
-        let mut set = vec![0u64; channels.div_ceil(64)];
-        for (index, _) in tensor.iter().enumerate().filter(|(_, x)| **x != 0.0) {
-            let channel = index % channels;
-            set[channel / 64] |= 1 << (channel % 64);
+        let values = tensor.as_standard_layout();
+        // All bits but the sign, which are those of no value but 0.
+        let mut bits = vec![0u32; channels];
+        for row in values.as_slice().unwrap_or_default().chunks(channels) {
+            for (bits, x) in bits.iter_mut().zip(row) {
+                *bits |= x.to_bits() << 1;
+            }
         }
-        Channels(set)
+        let word = |bits: &[u32]| {
+            let set = bits.iter().rev();
+            set.fold(0, |word, &bits| (word << 1) | u64::from(bits != 0))
+        };
+        Channels(bits.chunks(64).map(word).collect())
     }
 
     fn merge(&mut self, other: &Self) {
@@ -88,6 +96,9 @@ impl Channels {
         }
     }
 }
+
+/// Elements that are looked at several times while they are near.
+const BLOCK: usize = 2048;
 
 /// Smallest, largest, sum and sum of squares of finite elements.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -118,17 +129,34 @@ impl Spread {
     pub(crate) fn of(tensor: &Tensor) -> Self {
         let mut spread = Spread::default();
         let channels = tensor.shape().last().copied().unwrap_or(1).max(1) as u64;
+        let values = tensor.as_standard_layout();
         let mut largest = f32::NEG_INFINITY;
-        for (index, &x) in tensor.iter().enumerate().filter(|(_, x)| x.is_finite()) {
-            if x.abs() > largest {
-                largest = x.abs();
-                spread.at = Some([index as u64 / channels, index as u64 % channels]);
+        let mut before = 0;
+        for block in values.as_slice().unwrap_or_default().chunks(BLOCK) {
+            let (min, max) = extremes(block);
+            spread.min = spread.min.min(min);
+            spread.max = spread.max.max(max);
+            let own = min.abs().max(max.abs());
+            if min <= max
+                && own > largest
+                && let Some(at) = block.iter().position(|x| x.abs() == own)
+            {
+                largest = own;
+                let index = before + at as u64;
+                spread.at = Some([index / channels, index % channels]);
             }
-            spread.count += 1;
-            spread.min = spread.min.min(x);
-            spread.max = spread.max.max(x);
-            spread.sum += f64::from(x);
-            spread.squares += f64::from(x) * f64::from(x);
+            // In their order, and in registers.
+            let (mut count, mut sum, mut squares) = (0, spread.sum, spread.squares);
+            for &x in block {
+                if x.is_finite() {
+                    count += 1;
+                    sum += f64::from(x);
+                    squares += f64::from(x) * f64::from(x);
+                }
+            }
+            (spread.sum, spread.squares) = (sum, squares);
+            spread.count += count;
+            before += block.len() as u64;
         }
         spread
     }

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorSums, Metric, Metrics, kl_divergence, rtol};
+use super::{
+    ErrorSums, Metric, Metrics,
+    extra::{kl_divergence_of_finite, rtol_of_finite},
+};
 use crate::{
     Error, Result,
     tensor::{Datum, Tensor},
@@ -44,20 +47,19 @@ impl OutputError {
         };
         let mut sums = ErrorSums::default();
         sums.update(reference, got).map_err(failed)?;
-        let finite = |x: &f32| x.is_finite();
-        let (rtol, kl) = match reference.iter().all(finite) && got.iter().all(finite) {
-            true => (rtol(reference, got), kl_divergence(reference, got)),
+        let (rtol, kl) = match sums.is_of_all(reference.len()) {
+            true => extra(reference, got),
             false => {
                 let pairs = reference.iter().zip(got);
-                let pairs = pairs.filter(|(a, b)| finite(a) && finite(b));
+                let pairs = pairs.filter(|(a, b)| a.is_finite() && b.is_finite());
                 let (reference, got): (Vec<f32>, Vec<f32>) = pairs.unzip();
-                (rtol(&reference, &got), kl_divergence(&reference, &got))
+                extra(&reference, &got)
             }
         };
         Ok(OutputError {
             sums,
-            rtol: rtol.map_err(failed)?,
-            kl: kl.map_err(failed)? * sums.count() as f64,
+            rtol,
+            kl: kl * sums.count() as f64,
         })
     }
 
@@ -91,4 +93,12 @@ impl OutputError {
             other => other.of(&metrics),
         }
     }
+}
+
+/// Rtol and KL of finite values.
+fn extra(reference: &[f32], got: &[f32]) -> (f64, f64) {
+    (
+        rtol_of_finite(reference, got),
+        kl_divergence_of_finite(reference, got),
+    )
 }

@@ -1,5 +1,6 @@
 //! The sums that all cheap metrics come from.
 
+use dual16_nash::compare::{LANES, error_lanes};
 use serde::{Deserialize, Serialize};
 
 use super::{Metrics, MetricsError, error::check_len};
@@ -135,6 +136,11 @@ impl ErrorSums {
         self.count == 0 && self.left_out == 0 && self.broken == 0
     }
 
+    /// Whether every one of so many elements was compared.
+    pub(super) const fn is_of_all(&self, elements: usize) -> bool {
+        self.count == elements as u64
+    }
+
     /// Number of elements compared.
     pub const fn count(&self) -> u64 {
         self.count
@@ -180,16 +186,23 @@ impl ErrorSums {
         self.error_max = self.error_max.max(error.abs());
     }
 
-    /// Four lanes break the chain of additions; their order is fixed.
+    /// Lanes break the chain of additions; their order is fixed.
     fn of_block(reference: &[f32], got: &[f32]) -> Self {
-        let mut lanes = [Self::default(); 4];
-        for (reference, got) in reference.chunks(4).zip(got.chunks(4)) {
-            for (lane, (&r, &g)) in lanes.iter_mut().zip(reference.iter().zip(got)) {
-                lane.add_pair(r, g);
-            }
-        }
+        let sums = error_lanes(reference, got);
         let mut block = Self::default();
-        lanes.iter().for_each(|lane| block.merge(lane));
+        for lane in 0..LANES {
+            block.merge(&Self {
+                count: reference.len().saturating_sub(lane).div_ceil(LANES) as u64,
+                reference_squares: sums.reference_squares[lane],
+                got_squares: sums.got_squares[lane],
+                products: sums.products[lane],
+                error_abs: sums.error_abs[lane],
+                error_squares: sums.error_squares[lane],
+                error_max: sums.error_max[lane],
+                left_out: 0,
+                broken: 0,
+            });
+        }
         block
     }
 }

@@ -35,9 +35,9 @@ fn the_order_of_tasks_changes_no_byte() {
         [
             ("plan", 0),
             ("observe", 8),
-            ("evaluate", 10),
+            ("evaluate", 9),
             ("validate", 1),
-            ("convert", 10)
+            ("convert", 9)
         ]
     );
     let backwards = run_in_order(&job, |indices| indices.reverse()).unwrap();

@@ -76,11 +76,45 @@ fn what_is_short_is_told_in_its_own_figure_with_the_cause_and_a_flag() {
     assert!(advice.len() <= 3, "{advice:#?}");
 }
 
+/// What is advised for a model of one input, which sees one batch and is measured on another; both have the
+/// shape that it declares.
+fn advised(made: Made, calibration: &[f32], measured: &[f32]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("model.onnx"), made.encode()).unwrap();
+    std::fs::create_dir(path.join("calib")).unwrap();
+    for (name, x) in [("calib/000", calibration), ("eval", measured)] {
+        let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![ROWS, INPUTS], &bytes).unwrap();
+        let file = path.join(format!("{name}.safetensors"));
+        serialize_to_file(HashMap::from([("x", view)]), None, &file).unwrap();
+    }
+    let job = job(
+        path.to_str().unwrap(),
+        Settings {
+            min_output_sqnr: 60.0,
+            ..settings(&[])
+        },
+    );
+    let finished = run(&job).unwrap();
+    let advice = codes(&finished).into_iter();
+    let advice = advice.filter(|(code, _)| *code == "ADVICE");
+    advice.map(|(_, message)| message.to_owned()).collect()
+}
+
+const ROWS: usize = 64;
+const INPUTS: usize = 8;
+
+fn names(advice: &[String], cause: &str, help: &str) {
+    let named = |message: &String| message.contains(cause) && message.contains(help);
+    assert!(advice.iter().any(named), "{cause}; {help}: {advice:#?}");
+}
+
 /// `y = (x W) / s`, where `s` is large in one channel and below half a step of it in the last.
 #[test]
-fn a_dead_channel_is_told_of() {
-    let (rows, inputs, outputs) = (64, 8, 6);
-    let mut weight = curve(inputs * outputs, 0.7);
+fn a_dead_channel_is_named() {
+    let outputs = 6;
+    let mut weight = curve(INPUTS * outputs, 0.7);
     for row in weight.chunks_exact_mut(outputs) {
         row[0] *= 3000.0;
         row[outputs - 1] *= 1e-3;
@@ -92,40 +126,25 @@ fn a_dead_channel_is_told_of() {
             _ => 1.0,
         })
         .collect();
-    let made = Made::new(&[rows, inputs])
-        .constant("w", &[inputs, outputs], &weight)
+    let made = Made::new(&[ROWS, INPUTS])
+        .constant("w", &[INPUTS, outputs], &weight)
         .constant("undo", &[outputs], &undo)
         .node("MatMul", &["x", "w"], &["h"])
         .node("Mul", &["h", "undo"], &["y"]);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    std::fs::write(path.join("model.onnx"), made.encode()).unwrap();
-    std::fs::create_dir(path.join("calib")).unwrap();
-    let x = curve(rows * inputs, 0.9);
-    let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, vec![rows, inputs], &bytes).unwrap();
-    let file = path.join("calib/000.safetensors");
-    serialize_to_file(HashMap::from([("x", view)]), None, &file).unwrap();
-    let mut job = job(
-        path.to_str().unwrap(),
-        Settings {
-            min_output_sqnr: 60.0,
-            ..settings(&[])
-        },
-    );
-    job.evaluation = Vec::new();
-    let finished = run(&job).unwrap();
-    let advice: Vec<_> = codes(&finished)
-        .into_iter()
-        .filter(|(code, _)| *code == "ADVICE")
-        .collect();
-    assert!(
-        advice
-            .iter()
-            .any(|(_, told)| told.contains("1 of its channels are dead")),
-        "{:#?}",
-        codes(&finished)
-    );
+    let x = curve(ROWS * INPUTS, 0.9);
+    names(&advised(made, &x, &x), "1 of its channels are dead", "");
+}
+
+/// Calibration saw a third of what comes.
+#[test]
+fn calibration_that_saw_too_little_is_named_with_the_scale_that_would_do() {
+    let made = Made::new(&[ROWS, INPUTS])
+        .constant("w", &[INPUTS, 6], &curve(INPUTS * 6, 0.7))
+        .node("MatMul", &["x", "w"], &["y"]);
+    let x = curve(ROWS * INPUTS, 0.9);
+    let wide: Vec<f32> = x.iter().map(|v| 3.0 * v).collect();
+    let cause = "times what its scale covers, which the one calibration file did not show";
+    names(&advised(made, &x, &wide), cause, "--fixed-scale ");
 }
 
 #[test]

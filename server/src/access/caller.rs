@@ -16,11 +16,13 @@ pub enum Role {
     Worker,
     /// As submit, over everyone's jobs
     Admin,
+    /// Ask how many workers are wanted, as KEDA does
+    Scaler,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 3] = [Self::Submit, Self::Worker, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Submit, Self::Worker, Self::Admin, Self::Scaler];
 
     /// As it stands in a tokens file.
     pub fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Role {
             Self::Submit => "submit",
             Self::Worker => "worker",
             Self::Admin => "admin",
+            Self::Scaler => "scaler",
         }
     }
 }

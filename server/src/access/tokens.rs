@@ -3,7 +3,7 @@
 //! ```toml
 //! [[token]]
 //! principal = "ci"                    # several tokens may be one principal's: that is how to rotate
-//! roles = ["submit"]                  # submit, worker, admin
+//! roles = ["submit"]                  # submit, worker, admin, scaler
 //! sha256 = "64 hex digits"            # of the token: `dual16-server token new` prints the entry
 //! expires = 2027-01-31T00:00:00Z      # optional
 //!
@@ -222,7 +222,10 @@ impl Entry {
             return Err(self.wrong("principal", problem));
         }
         if roles.is_empty() {
-            return Err(self.wrong("roles", "is empty; one of submit, worker, admin is needed"));
+            return Err(self.wrong(
+                "roles",
+                "is empty; one of submit, worker, admin, scaler is needed",
+            ));
         }
         Ok(Caller {
             principal: named,

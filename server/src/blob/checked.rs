@@ -190,7 +190,7 @@ impl LocalBlobs {
     ///
     /// # Errors
     /// A folder or a file cannot be read.
-    pub fn scrub(
+    pub(super) fn walk(
         &self,
         bytes_per_second: u64,
         go_on: impl Fn() -> bool,
@@ -260,104 +260,4 @@ pub(super) fn sweep_damaged(
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use tokio_stream::StreamExt as _;
-
-    use super::*;
-    use crate::blob::{BlobStore as _, store};
-
-    /// Flips a bit of a stored blob.
-    fn damage(blobs: &LocalBlobs, digest: Digest, at: usize) {
-        let path = blobs.path_of(digest);
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[at] ^= 4;
-        fs::write(path, bytes).unwrap();
-    }
-
-    async fn read(blobs: &LocalBlobs, digest: Digest, offset: u64) -> (usize, Option<BlobError>) {
-        let mut reader = match blobs.read(digest, offset).await {
-            Ok(reader) => reader,
-            Err(error) => return (0, Some(error)),
-        };
-        let mut received = 0;
-        while let Some(chunk) = reader.pieces.next().await {
-            match chunk {
-                Ok(chunk) => received += chunk.len(),
-                Err(error) => return (received, Some(error)),
-            }
-        }
-        (received, None)
-    }
-
-    #[tokio::test]
-    async fn a_damaged_blob_is_never_sent_whole_and_can_be_sent_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let blobs = LocalBlobs::open(folder.path()).unwrap();
-        for (len, at, offset) in [
-            (1usize, 0usize, 0u64),
-            (3_000_000, 0, 0),
-            (3_000_000, 2_999_999, 0),
-            (3_000_000, 5, 2_999_000),
-            (3_000_000, 5, 3_000_000),
-        ] {
-            let data = Bytes::from(vec![len as u8; len]);
-            let digest = store(&blobs, data.clone()).await.unwrap();
-            assert_eq!(
-                read(&blobs, digest, offset).await.0 as u64,
-                len as u64 - offset
-            );
-            damage(&blobs, digest, at);
-            let (received, error) = read(&blobs, digest, offset).await;
-            assert!(matches!(error, Some(BlobError::Damaged(_))), "{error:?}");
-            assert!(
-                (received as u64) < (len as u64 - offset).max(1),
-                "{received}"
-            );
-            assert_eq!(blobs.size(digest).await.unwrap(), None);
-            assert_eq!(store(&blobs, data).await.unwrap(), digest);
-            assert_eq!(
-                read(&blobs, digest, offset).await.0 as u64,
-                len as u64 - offset
-            );
-        }
-        assert_eq!(blobs.found_damaged(), 5);
-    }
-
-    #[tokio::test]
-    async fn an_upload_takes_the_place_of_a_damaged_file_that_nobody_has_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let blobs = LocalBlobs::open(folder.path()).unwrap();
-        let data = Bytes::from(vec![7; 100_000]);
-        let digest = store(&blobs, data.clone()).await.unwrap();
-        damage(&blobs, digest, 500);
-        store(&blobs, data).await.unwrap();
-        assert_eq!(read(&blobs, digest, 0).await.0, 100_000);
-    }
-
-    #[tokio::test]
-    async fn the_walk_finds_what_nobody_reads() {
-        let folder = tempfile::tempdir().unwrap();
-        let blobs = LocalBlobs::open(folder.path()).unwrap();
-        let mut digests = Vec::new();
-        for i in 0..20u8 {
-            let data = Bytes::from(vec![i; 1000]);
-            digests.push(store(&blobs, data).await.unwrap());
-        }
-        damage(&blobs, digests[3], 0);
-        damage(&blobs, digests[17], 999);
-        let found = blobs.scrub(u64::MAX, || true).unwrap();
-        assert_eq!(
-            found,
-            Scrubbed {
-                blobs: 18,
-                damaged: 2
-            }
-        );
-        assert_eq!(blobs.size(digests[3]).await.unwrap(), None);
-        assert_eq!(blobs.scrub(u64::MAX, || true).unwrap().damaged, 0);
-    }
 }

@@ -27,7 +27,7 @@ use crate::digest::Digest;
 const FRESH: Duration = Duration::from_millis(100);
 
 /// Tells which of some blobs no job keeps.
-pub type Unreferenced<'a> = &'a dyn Fn(&[Digest]) -> io::Result<Vec<Digest>>;
+pub(super) type Unreferenced<'a> = &'a dyn Fn(&[Digest]) -> io::Result<Vec<Digest>>;
 
 /// What a sweep has found and done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +75,11 @@ impl Layout {
 impl LocalBlobs {
     /// Looks at every file once, and removes those that are older than `grace` and needed by
     /// nobody. Reads directories only; blocks.
-    pub fn sweep(&self, grace: Duration, unreferenced: Unreferenced<'_>) -> io::Result<Swept> {
+    pub(super) fn sweep(
+        &self,
+        grace: Duration,
+        unreferenced: Unreferenced<'_>,
+    ) -> io::Result<Swept> {
         self.sweep_at(self.layout().ages.now(), grace, unreferenced)
     }
 
@@ -147,12 +151,12 @@ impl LocalBlobs {
 }
 
 impl Swept {
-    fn stays(&mut self, bytes: u64) {
+    pub(super) fn stays(&mut self, bytes: u64) {
         self.blobs += 1;
         self.bytes += bytes;
     }
 
-    fn goes(&mut self, bytes: u64) {
+    pub(super) fn goes(&mut self, bytes: u64) {
         self.blobs -= 1;
         self.bytes -= bytes;
         self.removed += 1;

@@ -1,7 +1,6 @@
 //! Blobs as local files: `sha256/ab/cdef…`, and `uploads/….part` while they come in.
 
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -14,15 +13,17 @@ use std::{
 
 use bytes::Bytes;
 use dual16_rpc::blob::WriteBehind;
-use tokio::sync::OwnedMutexGuard;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
 use super::{
-    BlobError, BlobReader, BlobStore, Upload, age::Ages, checked::Checked, gc::is_shard,
-    part::Part, pieces::Pieces,
+    BlobError, BlobReader, BlobStore, Scrubbed, Swept, Upload, Uses, age::Ages, checked::Checked,
+    gc::is_shard, part::Part, pieces::Pieces, turns::Turns,
 };
 use crate::{
     digest::Digest,
+    durability::Durability,
     permits::{self, kept},
 };
 
@@ -30,8 +31,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct LocalBlobs {
     layout: Arc<Layout>,
-    /// One lock for each digest being uploaded.
-    uploads: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
+    turns: Turns,
 }
 
 /// Folders that blobs lie in, one for each first byte of a digest.
@@ -45,6 +45,7 @@ pub(super) struct Layout {
     /// folder, since to come to be takes a sync of it, and the others need not wait for that.
     exclusion: [Mutex<()>; SHARDS],
     pub(super) ages: Ages,
+    pub(super) durability: Durability,
     /// Bytes of all blobs that came to be since the start.
     pub(super) published: AtomicU64,
     /// Blobs that were damaged and set aside since the start.
@@ -128,6 +129,11 @@ impl Layout {
 impl LocalBlobs {
     /// Opens the directory, or makes it.
     pub fn open(root: &Path) -> io::Result<Self> {
+        Self::open_with(root, Durability::default())
+    }
+
+    /// The same, waiting for the disk as `durability` says.
+    pub(crate) fn open_with(root: &Path, durability: Durability) -> io::Result<Self> {
         fs::create_dir_all(root.join("sha256"))?;
         fs::create_dir_all(root.join("uploads"))?;
         sync_dir(root)?;
@@ -143,12 +149,13 @@ impl LocalBlobs {
             root: root.to_owned(),
             exclusion: std::array::from_fn(|_| Mutex::default()),
             ages: Ages::new(),
+            durability,
             published: AtomicU64::default(),
             found_damaged: AtomicU64::default(),
         });
         Ok(Self {
             layout,
-            uploads: Arc::default(),
+            turns: Turns::default(),
         })
     }
 
@@ -177,19 +184,6 @@ impl LocalBlobs {
         &self.layout
     }
 
-    /// Waits for the upload of `digest` under way, if there is one.
-    async fn lock(&self, digest: Digest, patience: Duration) -> Result<UploadLock, BlobError> {
-        let lock = {
-            let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-            // Locks that nobody holds or waits for are only in the map.
-            uploads.retain(|_, lock| Arc::strong_count(lock) > 1);
-            Arc::clone(uploads.entry(digest).or_default())
-        };
-        tokio::time::timeout(patience, lock.lock_owned())
-            .await
-            .map_err(|_| BlobError::Busy(digest))
-    }
-
     async fn blocking<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Layout) -> Result<T, BlobError> + Send + 'static,
@@ -198,9 +192,6 @@ impl LocalBlobs {
         blocking(move || run(&layout)).await
     }
 }
-
-/// The right to write the one upload of a digest.
-pub(super) type UploadLock = OwnedMutexGuard<()>;
 
 #[async_trait]
 impl BlobStore for LocalBlobs {
@@ -234,7 +225,7 @@ impl BlobStore for LocalBlobs {
         offset: u64,
         patience: Duration,
     ) -> Result<Option<Box<dyn Upload>>, BlobError> {
-        let lock = self.lock(digest, patience).await?;
+        let lock = self.turns.take(digest, patience).await?;
         let (layout, permits) = (Arc::clone(&self.layout), permits::current());
         blocking(move || {
             // Whoever sends it has the right bytes: the file is not to be believed instead.
@@ -261,6 +252,30 @@ impl BlobStore for LocalBlobs {
 
     fn found_damaged(&self) -> u64 {
         self.layout.found_damaged.load(Ordering::Relaxed)
+    }
+
+    async fn collect(&self, grace: Duration, uses: Arc<dyn Uses>) -> Result<Swept, BlobError> {
+        let (blobs, runtime) = (self.clone(), Handle::current());
+        blocking(move || {
+            let unreferenced = |digests: &[_]| runtime.block_on(uses.unreferenced(digests));
+            Ok(blobs.sweep(grace, &unreferenced)?)
+        })
+        .await
+    }
+
+    async fn count(&self) -> Result<u64, BlobError> {
+        let blobs = self.clone();
+        let none = |_: &[_]| Ok(Vec::new());
+        blocking(move || Ok(blobs.sweep(Duration::MAX, &none)?.bytes)).await
+    }
+
+    async fn scrub(
+        &self,
+        bytes_per_second: u64,
+        stop: CancellationToken,
+    ) -> Result<Scrubbed, BlobError> {
+        let blobs = self.clone();
+        blocking(move || blobs.walk(bytes_per_second, || !stop.is_cancelled())).await
     }
 }
 

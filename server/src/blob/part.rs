@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     BlobError,
-    local::{Layout, UploadLock, sync_dir},
+    local::{Layout, sync_dir},
+    turns::Turn,
 };
 use crate::{digest::Digest, permits::Permits};
 
@@ -36,7 +37,7 @@ struct Kept {
     /// write pass for written, and the next upload would go on from them.
     failed: AtomicBool,
     /// Held until the last byte is written and synced, or has failed to be.
-    _lock: UploadLock,
+    _lock: Turn,
     /// The permits of the call whose upload it is: as long.
     _permits: Option<Permits>,
 }
@@ -61,7 +62,7 @@ impl Part {
         digest: Digest,
         size: u64,
         offset: u64,
-        lock: UploadLock,
+        lock: Turn,
         permits: Option<Permits>,
     ) -> Result<Self, BlobError> {
         let path = layout.part(digest);
@@ -130,6 +131,10 @@ impl Part {
                 expected: digest,
                 found,
             });
+        }
+        if !layout.durability.waits() {
+            drop(file);
+            return Ok(layout.publish(&kept.path, digest, |_| Ok(()))?);
         }
         // Bytes before name, name before acknowledgement: a blob that exists is whole.
         file.sync()?;

@@ -15,7 +15,8 @@ use crate::disk::Disk;
 pub(crate) struct Room {
     usage: Arc<Mutex<Usage>>,
     max: u64,
-    disk: Disk,
+    /// Where the blobs are on one; an object store has room.
+    disk: Option<Disk>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +39,7 @@ pub(crate) struct Reservation {
 impl Room {
     /// Room for `max` bytes, as far as the disk has it. What is stored already is unknown until
     /// [`Room::counted`].
-    pub(crate) fn new(max: u64, disk: Disk) -> Self {
+    pub(crate) fn new(max: u64, disk: Option<Disk>) -> Self {
         let usage = Arc::default();
         Self { usage, max, disk }
     }
@@ -57,7 +58,7 @@ impl Room {
     /// Reserves room for an upload of `size` bytes, which goes on from the `kept` ones that are stored.
     /// Blocks as long as the system takes to say how full the disk is.
     pub(crate) fn reserve(&self, size: u64, kept: u64) -> Result<Reservation, BlobError> {
-        let free = self.disk.free_for_blobs();
+        let free = self.disk.as_ref().map_or(u64::MAX, Disk::free_for_blobs);
         let mut usage = locked(&self.usage);
         // Before the first look at the files nothing is known to be stored.
         let kept = kept.min(size).min(usage.stored);
@@ -112,13 +113,13 @@ mod tests {
     use super::*;
 
     fn room(max: u64) -> Room {
-        Room::new(max, Disk::new(&std::env::temp_dir()))
+        Room::new(max, Some(Disk::new(&std::env::temp_dir())))
     }
 
     #[test]
     fn uploads_together_do_not_exceed_the_disk() {
         let room = room(u64::MAX);
-        let free = room.disk.free_for_blobs();
+        let free = room.disk.as_ref().unwrap().free_for_blobs();
         let half = free / 2 + free / 8;
         let mut first = room.reserve(half, 0).unwrap();
         let full = |room: &Room| matches!(room.reserve(half, 0), Err(BlobError::StorageFull));

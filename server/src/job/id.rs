@@ -149,6 +149,16 @@ impl LeaseId {
     pub fn generate() -> Self {
         Self(Uuid::new_v4())
     }
+
+    /// The id that these bytes are.
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The id as bytes.
+    pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
 }
 
 impl fmt::Display for LeaseId {

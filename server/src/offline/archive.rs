@@ -186,6 +186,18 @@ pub fn import(archive: &Path, data: &Path, report: &mut dyn Write) -> Result<(),
     )
 }
 
+/// A data directory may have blobs, and no store.
+pub(super) fn require_empty_of_store(data: &Path) -> Result<(), OfflineError> {
+    match ["store", "store.new"]
+        .map(|name| data.join(name))
+        .into_iter()
+        .find(|path| path.exists())
+    {
+        Some(store) => Err(OfflineError::NotEmpty(store)),
+        None => Ok(()),
+    }
+}
+
 fn require_empty(path: &Path) -> Result<(), OfflineError> {
     match fs::read_dir(path) {
         Ok(mut entries) => match entries.next() {

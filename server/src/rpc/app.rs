@@ -1,4 +1,4 @@
-//! What every service shares, and the one way from async code to the blocking store.
+//! What every service shares, and the one way from the services to the store.
 
 use std::{
     sync::Arc,
@@ -7,6 +7,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::ApiError;
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     job::JobId,
     limits::Limits,
     metrics::{Access, Metrics},
-    permits::kept,
+    permits,
     quarantine::Quarantine,
     store::{Changes, Store, StoreError},
     wake::Wakeups,
@@ -44,28 +45,18 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Runs a verb of the store where it may block.
-    pub(crate) async fn store<T: Send + 'static>(
+    /// Runs a verb of the store.
+    pub(crate) async fn store<T, V>(
         &self,
-        verb: impl FnOnce(&dyn Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        self.run(Access::Read, verb).await
-    }
-
-    async fn run<T: Send + 'static>(
-        &self,
-        access: Access,
-        verb: impl FnOnce(&dyn Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let store = Arc::clone(&self.store);
-        let clock = Arc::clone(&self.clock);
-        let span = tracing::Span::current();
+        verb: impl FnOnce(Arc<dyn Store>, Timestamp) -> V,
+    ) -> Result<T, ApiError>
+    where
+        V: Future<Output = Result<T, StoreError>>,
+    {
         let began = Instant::now();
-        let verb = move || span.in_scope(|| verb(&*store, clock.now()));
-        let outcome = tokio::task::spawn_blocking(kept(verb)).await;
-        self.metrics.stored(access, began.elapsed());
-        // The task fails only when the runtime stops or the verb panicked.
-        outcome.map_err(|_| StoreError::Closed)?.map_err(Into::into)
+        let outcome = verb(Arc::clone(&self.store), self.clock.now()).await;
+        self.metrics.stored(Access::Read, began.elapsed());
+        outcome.map_err(Into::into)
     }
 
     /// Refuses a job that the caller may not see, exactly as one that there is not. An owner never
@@ -75,7 +66,9 @@ impl App {
         let Some(principal) = scope.caller().confined_to() else {
             return Ok(());
         };
-        let owner = self.store(move |store, _| store.job_owner(id)).await?;
+        let owner = self
+            .store(|store, _| async move { store.job_owner(id).await })
+            .await?;
         if owner != *principal {
             return Err(StoreError::NotFound(id).into());
         }
@@ -86,27 +79,46 @@ impl App {
     ///
     /// The verb is a task of its own: a caller that hangs up in the middle does not keep others
     /// from hearing of the change.
-    pub(crate) async fn change(
+    pub(crate) async fn change<V>(
         self: &Arc<Self>,
-        verb: impl FnOnce(&dyn Store, Timestamp) -> Result<Changes, StoreError> + Send + 'static,
-    ) -> Result<(), ApiError> {
-        self.change_with(move |store, now| Ok(((), verb(store, now)?)))
-            .await
+        verb: impl FnOnce(Arc<dyn Store>, Timestamp) -> V,
+    ) -> Result<(), ApiError>
+    where
+        V: Future<Output = Result<Changes, StoreError>> + Send + 'static,
+    {
+        self.change_with(|store, now| {
+            let verb = verb(store, now);
+            async move { Ok(((), verb.await?)) }
+        })
+        .await
     }
 
     /// As [`App::change`], for a verb with an answer of its own.
-    pub(crate) async fn change_with<T: Send + 'static>(
+    pub(crate) async fn change_with<T, V>(
         self: &Arc<Self>,
-        verb: impl FnOnce(&dyn Store, Timestamp) -> Result<(T, Changes), StoreError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let app = Arc::clone(self);
-        self.run(Access::Change, move |store, now| {
-            let (answer, changes) = verb(store, now)?;
-            app.metrics.record(&changes);
-            app.wakeups.announce(&changes);
-            Ok(answer)
-        })
-        .await
+        verb: impl FnOnce(Arc<dyn Store>, Timestamp) -> V,
+    ) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        V: Future<Output = Result<(T, Changes), StoreError>> + Send + 'static,
+    {
+        let began = Instant::now();
+        let verb = verb(Arc::clone(&self.store), self.clock.now());
+        let (app, permits) = (Arc::clone(self), permits::current());
+        let changing = async move {
+            let outcome = verb.await;
+            if let Ok((_, changes)) = &outcome {
+                app.metrics.record(changes);
+                app.wakeups.announce(changes);
+            }
+            drop(permits);
+            outcome
+        };
+        let outcome = tokio::spawn(changing.in_current_span()).await;
+        self.metrics.stored(Access::Change, began.elapsed());
+        // The task fails only when the runtime stops or the verb panicked.
+        let (answer, _) = outcome.map_err(|_| StoreError::Closed)??;
+        Ok(answer)
     }
 
     /// Sizes of the blobs that a request names by field, in order; refuses it if some are not

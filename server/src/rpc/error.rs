@@ -218,6 +218,9 @@ fn store_kind(error: &StoreError) -> (Code, &'static str) {
         StoreError::Corrupt(_) => (Code::DataLoss, "STORE_CORRUPT"),
         StoreError::Format { .. } => (Code::Internal, "STORE_FORMAT"),
         StoreError::Failed(_) => (Code::Unavailable, "STORE_FAILED"),
+        StoreError::Unavailable(_) | StoreError::Contended(_) => {
+            (Code::Unavailable, "STORE_UNAVAILABLE")
+        }
         StoreError::Closed => (Code::Unavailable, "SHUTTING_DOWN"),
     }
 }

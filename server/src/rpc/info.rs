@@ -16,7 +16,10 @@ impl InfoService for InfoApi {
         &self,
         _request: Request<v1::GetInfoRequest>,
     ) -> Result<Response<v1::GetInfoResponse>, Status> {
-        let counts = self.0.store(|store, _| store.counts()).await?;
+        let counts = self
+            .0
+            .store(|store, _| async move { store.counts().await })
+            .await?;
         Ok(Response::new(v1::GetInfoResponse {
             version: env!("CARGO_PKG_VERSION").into(),
             limits: self.0.limits.report(),

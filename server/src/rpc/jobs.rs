@@ -66,7 +66,7 @@ impl JobService for JobApi {
         });
         let blobs = blobs.collect();
         let trace = traceparent();
-        let create = self.0.change_with(move |store, now| {
+        let create = self.0.change_with(|store, now| async move {
             let id = JobId::generate();
             let new = NewJob {
                 id,
@@ -77,7 +77,7 @@ impl JobService for JobApi {
                 blobs,
                 trace,
             };
-            let created = store.create_job(new, &spec, now)?;
+            let created = store.create_job(new, &spec, now).await?;
             Ok((created.job, created.changes))
         });
         let job = create.await?;
@@ -92,7 +92,9 @@ impl JobService for JobApi {
     ) -> Result<Response<v1::Job>, Status> {
         let id = self.visible_job(&request, |request| &request.name).await?;
         Ok(answer(
-            self.0.store(move |store, _| store.get_job(id)).await?,
+            self.0
+                .store(|store, _| async move { store.get_job(id).await })
+                .await?,
         ))
     }
 
@@ -132,7 +134,7 @@ impl JobService for JobApi {
         };
         let page = self
             .0
-            .store(move |store, _| store.list_jobs(&query))
+            .store(|store, _| async move { store.list_jobs(&query).await })
             .await?;
         let oldest = page.jobs.last().filter(|_| page.more);
         let next_page_token = oldest
@@ -155,7 +157,7 @@ impl JobService for JobApi {
         let id = self.visible_job(&request, |request| &request.name).await?;
         let job = self
             .0
-            .change_with(move |store, now| store.cancel(id, now))
+            .change_with(|store, now| async move { store.cancel(id, now).await })
             .await?;
         tracing::info!(job = %id, "job cancelled");
         Ok(answer(job))
@@ -168,7 +170,7 @@ impl JobService for JobApi {
         let id = self.visible_job(&request, |request| &request.name).await?;
         let job = self
             .0
-            .change_with(move |store, now| store.retry(id, now))
+            .change_with(|store, now| async move { store.retry(id, now).await })
             .await?;
         tracing::info!(job = %id, "job retried");
         Ok(answer(job))
@@ -179,7 +181,9 @@ impl JobService for JobApi {
         request: Request<v1::DeleteJobRequest>,
     ) -> Result<Response<()>, Status> {
         let id = self.visible_job(&request, |request| &request.name).await?;
-        self.0.change(move |store, _| store.delete(id)).await?;
+        self.0
+            .change(|store, _| async move { store.delete(id).await })
+            .await?;
         tracing::info!(job = %id, "job deleted");
         Ok(Response::new(()))
     }

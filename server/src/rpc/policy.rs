@@ -85,7 +85,9 @@ pub struct Policy {
 const SUBMITTERS: Callers = Callers::With(Roles::of(&[Role::Submit, Role::Admin]));
 const WORKERS: Callers = Callers::With(Roles::of(&[Role::Worker]));
 /// Blobs pass between all three. A digest is the key to its blob: see docs/security.md.
-const ANY_ROLE: Callers = Callers::With(Roles::ALL);
+const MOVERS: Callers = Callers::With(Roles::of(&[Role::Submit, Role::Worker, Role::Admin]));
+/// What scales workers needs no other right.
+const SCALERS: Callers = Callers::With(Roles::of(&[Role::Scaler]));
 /// Probes carry no credentials; the answer says that the server is up, which a connection does too.
 const ANYONE: Callers = Callers::Anyone;
 const KNOWN: Callers = Callers::Known;
@@ -116,10 +118,10 @@ const ROWS: &[Policy] = &[
     row("/dual16.v1.JobService/RetryJob",          SUBMITTERS, Audited::Change, Request::Small,  Queue::Work),
     row("/dual16.v1.JobService/DeleteJob",         SUBMITTERS, Audited::Change, Request::Small,  Queue::Work),
     row("/dual16.v1.JobService/WatchJob",          SUBMITTERS, Audited::No,     Request::Small,  Queue::Idle),
-    row("/dual16.v1.BlobService/FindMissing",      ANY_ROLE,   Audited::No,     Request::Large,  Queue::Work),
-    row("/dual16.v1.BlobService/Upload",           ANY_ROLE,   Audited::Change, Request::Stream, Queue::Transfers),
-    row("/dual16.v1.BlobService/QueryUpload",      ANY_ROLE,   Audited::No,     Request::Small,  Queue::Work),
-    row("/dual16.v1.BlobService/Download",         ANY_ROLE,   Audited::No,     Request::Small,  Queue::Transfers),
+    row("/dual16.v1.BlobService/FindMissing",      MOVERS,     Audited::No,     Request::Large,  Queue::Work),
+    row("/dual16.v1.BlobService/Upload",           MOVERS,     Audited::Change, Request::Stream, Queue::Transfers),
+    row("/dual16.v1.BlobService/QueryUpload",      MOVERS,     Audited::No,     Request::Small,  Queue::Work),
+    row("/dual16.v1.BlobService/Download",         MOVERS,     Audited::No,     Request::Small,  Queue::Transfers),
     row("/dual16.v1.WorkerService/Lease",          WORKERS,    Audited::No,     Request::Small,  Queue::Idle),
     row("/dual16.v1.WorkerService/GetJobSpec",     WORKERS,    Audited::No,     Request::Small,  Queue::Work),
     row("/dual16.v1.WorkerService/Heartbeat",      WORKERS,    Audited::No,     Request::Leases, Queue::Heartbeats),
@@ -127,6 +129,13 @@ const ROWS: &[Policy] = &[
     row("/dual16.v1.WorkerService/Fail",           WORKERS,    Audited::Work,   Request::Large,  Queue::Work),
     row("/dual16.v1.WorkerService/Release",        WORKERS,    Audited::Work,   Request::Leases, Queue::Work),
     row("/dual16.v1.InfoService/GetInfo",          KNOWN,      Audited::No,     Request::Small,  Queue::Work),
+    row("/externalscaler.ExternalScaler/IsActive", SCALERS,    Audited::No,     Request::Small,  Queue::Work),
+    row("/externalscaler.ExternalScaler/StreamIsActive",
+                                                   SCALERS,    Audited::No,     Request::Small,  Queue::Idle),
+    row("/externalscaler.ExternalScaler/GetMetricSpec",
+                                                   SCALERS,    Audited::No,     Request::Small,  Queue::Work),
+    row("/externalscaler.ExternalScaler/GetMetrics",
+                                                   SCALERS,    Audited::No,     Request::Small,  Queue::Work),
     row("/grpc.health.v1.Health/Check",            ANYONE,     Audited::No,     Request::Check,  Queue::Checks),
     row("/grpc.health.v1.Health/Watch",            KNOWN,      Audited::No,     Request::Check,  Queue::Idle),
     row("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

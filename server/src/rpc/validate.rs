@@ -226,7 +226,7 @@ fn cut(mut text: String, max: usize) -> String {
 }
 
 /// A text of the request, as far as a description repeats it.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().take(MAX_SHOWN).collect()
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn start(
     // Subscribed before the first look, so that nothing falls between the two.
     let subscription = app.wakeups.subscribe(job);
     let last = app
-        .store(move |store, _| store.get_job(job))
+        .store(|store, _| async move { store.get_job(job).await })
         .await?
         .job
         .last_sequence;
@@ -70,7 +70,7 @@ async fn follow(
 ) -> Result<(), ApiError> {
     loop {
         let page = app
-            .store(move |store, _| store.read_events(job, after))
+            .store(|store, _| async move { store.read_events(job, after).await })
             .await?;
         for event in page.events {
             after = event.sequence;

@@ -83,7 +83,7 @@ impl WorkerService for WorkerApi {
         let lease = validate::spec_lease(&self.0.limits, request.get_ref())?;
         let spec = self
             .0
-            .store(move |store, _| store.leased_spec(lease))
+            .store(|store, _| async move { store.leased_spec(lease).await })
             .await?;
         Ok(Response::new(v1::GetJobSpecResponse { spec: Some(spec) }))
     }
@@ -97,7 +97,7 @@ impl WorkerService for WorkerApi {
         let ttl = self.0.lease_ttl;
         let lost = self
             .0
-            .store(move |store, now| store.renew(&leases, now, ttl))
+            .store(|store, now| async move { store.renew(&leases, now, ttl).await })
             .await?;
         let revoked = lost.iter().map(lease_ref).collect();
         Ok(Response::new(v1::HeartbeatResponse { revoked }))
@@ -120,7 +120,7 @@ impl WorkerService for WorkerApi {
         });
         completion.blobs = blobs.collect();
         self.0
-            .change(move |store, now| store.complete(lease, completion, now))
+            .change(|store, now| async move { store.complete(lease, completion, now).await })
             .await?;
         self.0.quarantine.succeeded(&checked.worker);
         Ok(Response::new(v1::CompleteResponse {}))
@@ -136,7 +136,7 @@ impl WorkerService for WorkerApi {
         tracing::warn!(task = %lease.name, code = report.code, "attempt failed");
         let (permanent, code) = (report.permanent, report.code.clone());
         self.0
-            .change(move |store, now| store.fail(lease, report, now))
+            .change(|store, now| async move { store.fail(lease, report, now).await })
             .await?;
         // Bad input is no fault of a worker, nor is too much of it.
         if !permanent && !Quarantine::is_of_the_task(&code) {
@@ -157,7 +157,7 @@ impl WorkerService for WorkerApi {
         let leases = validate::leases(&self.0.limits, &worker, "leases", &leases)?;
         scope.about(Names(&leases));
         self.0
-            .change(move |store, now| store.release(&leases, now))
+            .change(|store, now| async move { store.release(&leases, now).await })
             .await?;
         Ok(Response::new(v1::ReleaseResponse {}))
     }
@@ -202,12 +202,12 @@ impl WorkerApi {
 
     async fn claim(&self, claim: Claim) -> Result<Granted, ApiError> {
         let api = Self(Arc::clone(&self.0));
-        let claimed = self.0.change_with(move |store, now| {
+        let claimed = self.0.change_with(|store, now| async move {
             let Claimed {
                 tasks,
                 more,
                 changes,
-            } = store.claim(&claim, now)?;
+            } = store.claim(&claim, now).await?;
             if more && !tasks.is_empty() {
                 api.0.wakeups.more_tasks();
             }
@@ -229,7 +229,8 @@ impl WorkerApi {
                 "the worker hung up before it had its leases"
             );
             runtime.spawn(async move {
-                let released = app.change(move |store, now| store.release(&leases, now));
+                let released =
+                    app.change(|store, now| async move { store.release(&leases, now).await });
                 if let Err(error) = released.await {
                     tracing::warn!(%error, "leases were not given back; they will run out");
                 }
@@ -295,7 +296,7 @@ impl WorkerApi {
                 done = &mut work => return done,
                 () = tokio::time::sleep(ttl / 3) => {
                     let leases = leases.clone();
-                    let renewed = self.0.store(move |store, now| store.renew(&leases, now, ttl));
+                    let renewed = self.0.store(|store, now| async move { store.renew(&leases, now, ttl).await });
                     if let Err(error) = renewed.await {
                         tracing::warn!(%error, "leases about to be handed out were not renewed");
                     }

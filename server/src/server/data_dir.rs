@@ -14,12 +14,14 @@ use crate::{
     blob::LocalBlobs,
     clock::Timestamp,
     disk::Disk,
-    store::{RecordStore, SledEngine, Store, StoreConfig, StoreError},
+    durability::Durability,
+    store::{Embedded, RecordStore, SledEngine, Store, StoreConfig, StoreError},
 };
 
 pub(crate) struct DataDir {
     path: PathBuf,
     disk: Disk,
+    durability: Durability,
     _lock: File,
 }
 
@@ -45,8 +47,12 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => {
                 let disk = Disk::new(&path);
-                let _lock = lock;
-                Ok(Self { path, disk, _lock })
+                Ok(Self {
+                    path,
+                    disk,
+                    durability: Durability::default(),
+                    _lock: lock,
+                })
             }
             Err(TryLockError::WouldBlock) => Err(StartError::InUse { path }),
             Err(TryLockError::Error(source)) => Err(StartError::DataDir { path, source }),
@@ -78,6 +84,11 @@ impl DataDir {
         }
     }
 
+    /// What is opened in it from here on waits for the disk as this says.
+    pub(crate) fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -100,7 +111,7 @@ impl DataDir {
         config: StoreConfig,
         now: Timestamp,
         grace: Duration,
-        blobs: &LocalBlobs,
+        blobs: Option<&LocalBlobs>,
     ) -> Result<Arc<dyn Store>, StartError> {
         let path = self.path.join("store");
         let unusable = |source| StartError::DataDir {
@@ -110,7 +121,9 @@ impl DataDir {
         let fresh = !path.is_dir();
         if fresh {
             let rest = match Rest::of(&self.path).map_err(unusable)? {
-                None if blobs.any().map_err(unusable)? => Some(Rest::blobs()),
+                None if blobs.map_or(Ok(false), LocalBlobs::any).map_err(unusable)? => {
+                    Some(Rest::blobs())
+                }
                 rest => rest,
             };
             if let Some(rest) = rest {
@@ -122,25 +135,44 @@ impl DataDir {
             tracing::warn!(%error, "the disk's reserve was not looked after");
         }
         let open = SledEngine::open(&path)
+            .map(|engine| engine.with_durability(self.durability.clone()))
             .and_then(|engine| RecordStore::open(engine, config, now, grace))
-            .and_then(
-                |store| match store.missing_blob(|digest| blobs.stored_size(digest))? {
+            .and_then(|store| {
+                // Elsewhere a request for each would keep the start waiting, and tells no more than the next
+                // download does.
+                let missing = match blobs {
+                    Some(blobs) => store.missing_blob(|digest| blobs.stored_size(digest))?,
+                    None => None,
+                };
+                match missing {
                     None => Ok(store),
                     Some((job, blob)) => Err(StoreError::Corrupt(format!(
                         "{job} needs {blob}, which is missing or has another size"
                     ))),
-                },
-            );
+                }
+            });
         let store = open.map_err(|source| StartError::Store { path, source })?;
         // What was made in it, `store` and `blobs`, must be there after a loss of power.
         let entries = File::open(&self.path).and_then(|dir| dir.sync_all());
         entries.map_err(unusable)?;
-        Ok(Arc::new(store))
+        Ok(Arc::new(Embedded::new(store)))
     }
 
     pub(crate) fn open_blobs(&self) -> Result<LocalBlobs, StartError> {
-        let path = self.path.join("blobs");
-        LocalBlobs::open(&path).map_err(|source| StartError::DataDir { path, source })
+        self.blobs_in(&self.path.join("blobs"))
+    }
+
+    /// Blobs in a directory that this one is for alone.
+    pub(super) fn blobs_here(&self) -> Result<LocalBlobs, StartError> {
+        self.blobs_in(&self.path)
+    }
+
+    fn blobs_in(&self, path: &Path) -> Result<LocalBlobs, StartError> {
+        let opened = LocalBlobs::open_with(path, self.durability.clone());
+        opened.map_err(|source| StartError::DataDir {
+            path: path.to_owned(),
+            source,
+        })
     }
 }
 

@@ -4,13 +4,18 @@ mod clock;
 mod events;
 mod jobs;
 mod retention;
+mod subject;
 mod tasks;
+mod uses;
 
 use std::{path::PathBuf, time::Duration};
 
 use dual16_proto::v1::{self, payload::Kind};
 
-use super::*;
+use tokio::runtime::{Builder, Runtime};
+
+use self::subject::Subject;
+use super::{testing::TestDatabase, *};
 use crate::{
     digest::Digest,
     job::{Backoff, Machine, Next, PlannedStage, TaskName},
@@ -53,6 +58,8 @@ macro_rules! conformance_suite {
             retention::a_clock_that_was_set_makes_no_job_older,
             retention::blobs_are_free_once_no_job_keeps_them,
             retention::an_owner_has_a_quota_of_jobs_and_of_bytes,
+            uses::a_blob_may_go_once_it_is_unused_and_kept_by_no_job,
+            uses::nobody_is_told_of_a_blob_while_it_goes,
             clock::a_verb_that_comes_late_sees_the_time_of_the_one_before,
             clock::a_clock_that_was_set_back_stops_nothing,
             clock::every_lease_can_get_a_full_term,
@@ -75,12 +82,13 @@ macro_rules! conformance_suite {
 
 conformance_suite!(memory: super::Memory::default());
 conformance_suite!(sled: super::Sled::new());
+conformance_suite!(postgres: super::TestDatabase::new());
 
 /// A place where a store is kept, opened again and again.
 trait Backend {
-    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Box<dyn Store>;
+    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Subject;
 
-    fn open(&self, now: Timestamp) -> Box<dyn Store> {
+    fn open(&self, now: Timestamp) -> Subject {
         self.open_with(config(), now)
     }
 }
@@ -89,8 +97,8 @@ trait Backend {
 struct Memory(MemoryEngine);
 
 impl Backend for Memory {
-    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Box<dyn Store> {
-        Box::new(RecordStore::open(self.0.clone(), config, now, TTL).unwrap())
+    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Subject {
+        embedded(RecordStore::open(self.0.clone(), config, now, TTL).unwrap())
     }
 }
 
@@ -111,10 +119,28 @@ impl Sled {
 }
 
 impl Backend for Sled {
-    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Box<dyn Store> {
+    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Subject {
         let engine = SledEngine::open(&self.path()).unwrap();
-        Box::new(RecordStore::open(engine, config, now, TTL).unwrap())
+        embedded(RecordStore::open(engine, config, now, TTL).unwrap())
     }
+}
+
+impl Backend for TestDatabase {
+    fn open_with(&self, config: StoreConfig, now: Timestamp) -> Subject {
+        let runtime = runtime();
+        let store = PostgresStore::open(&self.url, config, Some(now), TTL);
+        let store = runtime.block_on(store).unwrap();
+        Subject::new(runtime, store)
+    }
+}
+
+fn embedded(records: RecordStore<impl Engine>) -> Subject {
+    Subject::new(runtime(), Embedded::new(records))
+}
+
+fn runtime() -> Runtime {
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads(1).enable_all().build().unwrap()
 }
 
 fn config() -> StoreConfig {
@@ -149,12 +175,12 @@ fn spec(label: &str) -> v1::JobSpec {
     }
 }
 
-fn create(store: &dyn Store, label: &str) -> JobId {
+fn create(store: &Subject, label: &str) -> JobId {
     create_with(store, label, None).unwrap().job.job.id
 }
 
 fn create_with(
-    store: &dyn Store,
+    store: &Subject,
     label: &str,
     request_id: Option<&str>,
 ) -> Result<Created, StoreError> {
@@ -170,7 +196,7 @@ fn create_with(
     store.create_job(new, &spec(label), at(1))
 }
 
-fn claim(store: &dyn Store, max_tasks: usize, now: Timestamp) -> Vec<LeasedTask> {
+fn claim(store: &Subject, max_tasks: usize, now: Timestamp) -> Vec<LeasedTask> {
     store.claim(&claim_of("w", max_tasks), now).unwrap().tasks
 }
 
@@ -184,7 +210,7 @@ fn claim_of(worker: &str, max_tasks: usize) -> Claim {
     }
 }
 
-fn claim_one(store: &dyn Store, now: Timestamp) -> LeasedTask {
+fn claim_one(store: &Subject, now: Timestamp) -> LeasedTask {
     claim(store, 1, now).pop().expect("a queued task")
 }
 
@@ -229,7 +255,7 @@ fn finish() -> Next {
 }
 
 /// A job whose plan is done and whose first stage has `maps` maps queued.
-fn planned(store: &dyn Store, maps: usize) -> JobId {
+fn planned(store: &Subject, maps: usize) -> JobId {
     let id = create(store, "planned");
     let plan = claim_one(store, at(1));
     store
@@ -242,7 +268,7 @@ fn planned(store: &dyn Store, maps: usize) -> JobId {
     id
 }
 
-fn state(store: &dyn Store, id: JobId) -> State {
+fn state(store: &Subject, id: JobId) -> State {
     store.get_job(id).unwrap().job.phase.state()
 }
 
@@ -262,7 +288,7 @@ fn is_lease_lost<T>(outcome: Result<T, StoreError>) -> bool {
 }
 
 /// Every event of a job, page by page.
-fn all_events(store: &dyn Store, id: JobId) -> Vec<v1::JobEvent> {
+fn all_events(store: &Subject, id: JobId) -> Vec<v1::JobEvent> {
     let mut events = Vec::new();
     loop {
         let page = store.read_events(id, events.len() as u64).unwrap();

@@ -68,6 +68,12 @@ pub enum StoreError {
     /// The engine failed. What was not acknowledged may be lost, so nothing more is accepted.
     #[error("the store has failed and accepts nothing more: {0}")]
     Failed(String),
+    /// The database does not answer, or cannot do more now. What was asked may have been done or not.
+    #[error("the job store does not answer: {0}")]
+    Unavailable(String),
+    /// Others were at the same records; nothing was done.
+    #[error("the job store is busy: {0}")]
+    Contended(String),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -85,7 +91,11 @@ impl StoreError {
     /// The same call may succeed later, perhaps at a restarted server.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::QueueFull { .. } | Self::Failed(_) | Self::Closed => true,
+            Self::QueueFull { .. }
+            | Self::Failed(_)
+            | Self::Unavailable(_)
+            | Self::Contended(_)
+            | Self::Closed => true,
             // What is more than the whole quota never fits.
             Self::QuotaExceeded { asked, max, .. } => asked <= max,
             _ => false,

@@ -11,6 +11,7 @@
 //! Q job task              (queued)         L job task    (leased)
 //! W job task -> until     (waits out a backoff)
 //! K job digest -> size    (keeps the blob) B digest job  (is kept)
+//! U digest -> last use    (of a blob elsewhere than in the file system)
 //! ```
 
 use std::ops::Range;
@@ -168,6 +169,24 @@ pub(super) fn keepers(digest: Digest) -> Range<Vec<u8>> {
     // Beyond every job, whose id has 16 bytes.
     end.extend([u8::MAX; 17]);
     start..end
+}
+
+/// Key of a blob's last use.
+pub(super) fn blob_use(digest: Digest) -> Vec<u8> {
+    let mut key = vec![b'U'];
+    key.extend(digest.as_bytes());
+    key
+}
+
+/// Keys of the last use of every blob.
+pub(super) fn blob_uses() -> Range<Vec<u8>> {
+    vec![b'U']..vec![b'U' + 1]
+}
+
+/// Reads back what [`blob_use`] wrote.
+pub(super) fn parse_blob_use(key: &[u8]) -> Option<Digest> {
+    let digest = key.get(1..)?.try_into().ok()?;
+    Some(Digest::from_bytes(digest))
 }
 
 /// Key of the store's format.

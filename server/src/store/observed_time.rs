@@ -35,6 +35,11 @@ impl ObservedTime {
         self
     }
 
+    /// Whether nobody noted the time for longer than that.
+    pub(super) fn unseen(&self, now: Timestamp, longest: Duration) -> bool {
+        self.last.is_some_and(|last| last.after(longest) < now)
+    }
+
     /// Notes the time, where it is worth it; gaps before the end of the `oldest` job count for none.
     /// Whether there is something new to keep.
     pub(super) fn note(&mut self, now: Timestamp, oldest: Option<Timestamp>) -> bool {

@@ -32,7 +32,7 @@ pub(super) const FORMAT: &str = "2";
 /// Most bytes of the header of a job to which a stage is added: one that must end always has room left
 /// for its error, which holds the failures of a task. Between two stages only counters grow; to refuse
 /// them room would stop a job that was let in.
-const OPEN_HEADER_BYTES: usize = MAX_RECORD_BYTES - FAILURES_BYTES - 4 * 1024;
+pub(super) const OPEN_HEADER_BYTES: usize = MAX_RECORD_BYTES - FAILURES_BYTES - 4 * 1024;
 
 /// What a store enforces.
 #[derive(Clone, Copy, Debug)]

@@ -15,6 +15,7 @@ use std::{
 use dual16_telemetry::nameless::nameless;
 
 use super::{Batch, Engine, Order, Record, Records, StoreError, commit_count::CommitCount};
+use crate::durability::Durability;
 
 /// A leaf of 17 records of [`super::MAX_RECORD_BYTES`] must stay below a quarter of this.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
@@ -36,6 +37,7 @@ pub struct SledEngine {
     /// Commits so far; held while one is made, so that they are counted in their order.
     commits: Mutex<u64>,
     commit_count: CommitCount,
+    durability: Durability,
     lost: Option<LostCommits>,
     unknown: Option<UnknownCommits>,
 }
@@ -80,6 +82,11 @@ impl SledEngine {
             None => Ok(engine),
             Some(lost) => Err(StoreError::Corrupt(lost.to_string())),
         }
+    }
+
+    /// The same, waiting for the disk as `durability` says.
+    pub(crate) fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// Opens what is left of a damaged database.
@@ -141,6 +148,7 @@ impl SledEngine {
             file,
             commits: Mutex::new(commits),
             commit_count,
+            durability: Durability::default(),
             lost,
             unknown: None,
         })
@@ -238,7 +246,9 @@ impl Engine for SledEngine {
         // Read before: what comes meanwhile may be durable as well, or not.
         let commits = *self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         self.db.flush().map_err(engine_failed)?;
-        self.file.sync_data().map_err(io_failed)?;
+        if self.durability.waits() {
+            self.file.sync_data().map_err(io_failed)?;
+        }
         self.commit_count.record(commits).map_err(io_failed)
     }
 }

@@ -7,9 +7,10 @@ use std::{
 };
 
 use dual16_proto::v1;
+use sqlx::Connection as _;
 
 use super::{
-    Batch, Engine, MemoryEngine, Order, Quota, Record, RecordStore, Records, Store, StoreConfig,
+    Batch, Engine, MemoryEngine, Order, Quota, Record, RecordStore, Records, StoreConfig,
     StoreError,
 };
 use crate::{
@@ -77,9 +78,60 @@ impl<H: Hooks> Engine for Hooked<H> {
     }
 }
 
+/// Tables of one test in the database that `./test` starts; they go with it.
+pub(crate) struct TestDatabase {
+    pub(crate) url: String,
+    schema: String,
+}
+
+impl TestDatabase {
+    pub(crate) fn new() -> Self {
+        let database = std::env::var("DUAL16_TEST_POSTGRES").expect(
+            "DUAL16_TEST_POSTGRES must be the URL of a PostgreSQL database for tests; ./test starts one",
+        );
+        let schema = format!("test_{}", uuid::Uuid::new_v4().simple());
+        let url = format!("{database}?options=-c%20search_path%3D{schema}");
+        let made = Self { url, schema };
+        made.run("CREATE SCHEMA", "");
+        made
+    }
+
+    /// Runs a statement about the schema, on a thread of its own: a test may have a runtime.
+    fn run(&self, statement: &str, rest: &str) {
+        let (url, statement) = (
+            self.url.clone(),
+            format!("{statement} {}{rest}", self.schema),
+        );
+        let running = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+                let statement = sqlx::AssertSqlSafe(statement);
+                sqlx::query(statement)
+                    .execute(&mut connection)
+                    .await
+                    .unwrap();
+            });
+        });
+        running.join().unwrap();
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        self.run("DROP SCHEMA IF EXISTS", " CASCADE");
+    }
+}
+
 /// A store whose attempts need no pause, with room for a hundred open jobs.
 pub(crate) fn open<E: Engine>(engine: E, ttl: Duration) -> RecordStore<E> {
-    let config = StoreConfig {
+    RecordStore::open(engine, config(), Timestamp::MIN, ttl).unwrap()
+}
+
+/// What such a store enforces.
+pub(crate) fn config() -> StoreConfig {
+    StoreConfig {
         machine: Machine {
             max_attempts: 3,
             max_stages: 8,
@@ -90,12 +142,14 @@ pub(crate) fn open<E: Engine>(engine: E, ttl: Duration) -> RecordStore<E> {
             open_jobs: 100,
             bytes: u64::MAX,
         },
-    };
-    RecordStore::open(engine, config, Timestamp::MIN, ttl).unwrap()
+    }
 }
 
 /// Submits a job that keeps no blobs.
-pub(crate) fn create_named(store: &impl Store, name: &str) -> Result<JobId, StoreError> {
+pub(crate) fn create_named(
+    store: &RecordStore<impl Engine>,
+    name: &str,
+) -> Result<JobId, StoreError> {
     let id = JobId::generate();
     let new = NewJob {
         id,
@@ -119,6 +173,6 @@ pub(crate) fn create_named(store: &impl Store, name: &str) -> Result<JobId, Stor
 }
 
 /// As [`create_named`], by a name that matters to nobody.
-pub(crate) fn create(store: &impl Store) -> Result<JobId, StoreError> {
+pub(crate) fn create(store: &RecordStore<impl Engine>) -> Result<JobId, StoreError> {
     create_named(store, "model")
 }

@@ -2,6 +2,7 @@
 
 mod claim;
 mod list;
+mod uses;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,7 +11,7 @@ use prost::Message as _;
 
 use super::{
     Batch, Changes, Claim, Claimed, Counts, Created, Engine, EventPage, JobPage, JobQuery, Order,
-    Quota, RecordStore, Records as _, Retention, Store, StoreError, StoredJob,
+    RecordStore, Records as _, Retention, StoreError, StoredJob,
     keys::{self, Table},
     records::{
         Writer,
@@ -36,8 +37,9 @@ const RECORDS_PRUNED_AT_ONCE: u64 = 10_000;
 /// When a lease that ran out and could not be ended is looked at again.
 const STUCK_LEASE_TERM: Duration = Duration::from_secs(60);
 
-impl<E: Engine> Store for RecordStore<E> {
-    fn create_job(
+/// As the verbs of the same names of [`Store`]; each blocks until it is durable.
+impl<E: Engine> RecordStore<E> {
+    pub(crate) fn create_job(
         &self,
         new: NewJob,
         spec: &v1::JobSpec,
@@ -78,23 +80,23 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn get_job(&self, id: JobId) -> Result<StoredJob, StoreError> {
+    pub(crate) fn get_job(&self, id: JobId) -> Result<StoredJob, StoreError> {
         self.read(|reader| reader.with_spec(reader.job(id)?))
     }
 
-    fn job_owner(&self, id: JobId) -> Result<Principal, StoreError> {
+    pub(crate) fn job_owner(&self, id: JobId) -> Result<Principal, StoreError> {
         self.read(|reader| Ok(reader.job(id)?.owner))
     }
 
-    fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError> {
+    pub(crate) fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError> {
         self.read(|reader| self.list(reader, query))
     }
 
-    fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+    pub(crate) fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
         self.claim_tasks(claim, now)
     }
 
-    fn leased_spec(&self, lease: LeaseRef) -> Result<v1::JobSpec, StoreError> {
+    pub(crate) fn leased_spec(&self, lease: LeaseRef) -> Result<v1::JobSpec, StoreError> {
         self.read(|reader| {
             let task = reader.task(lease.name)?;
             let fence = task.as_ref().and_then(Task::grant).map(|grant| grant.fence);
@@ -105,7 +107,7 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn renew(
+    pub(crate) fn renew(
         &self,
         leases: &[LeaseRef],
         now: Timestamp,
@@ -119,7 +121,7 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn complete(
+    pub(crate) fn complete(
         &self,
         lease: LeaseRef,
         completion: Completion,
@@ -131,7 +133,7 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn fail(
+    pub(crate) fn fail(
         &self,
         lease: LeaseRef,
         report: FailureReport,
@@ -143,20 +145,32 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn release(&self, leases: &[LeaseRef], now: Timestamp) -> Result<Changes, StoreError> {
+    pub(crate) fn release(
+        &self,
+        leases: &[LeaseRef],
+        now: Timestamp,
+    ) -> Result<Changes, StoreError> {
         self.write_at(now, |writer, now| {
             writer.release(leases, now)?;
             Ok(std::mem::take(&mut writer.changes))
         })
     }
 
-    fn cancel(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError> {
+    pub(crate) fn cancel(
+        &self,
+        id: JobId,
+        now: Timestamp,
+    ) -> Result<(StoredJob, Changes), StoreError> {
         self.write_at(now, |writer, now| {
             writer.job_event(id, JobEvent::Cancel, now)
         })
     }
 
-    fn retry(&self, id: JobId, now: Timestamp) -> Result<(StoredJob, Changes), StoreError> {
+    pub(crate) fn retry(
+        &self,
+        id: JobId,
+        now: Timestamp,
+    ) -> Result<(StoredJob, Changes), StoreError> {
         self.write_at(now, |writer, now| {
             let owner = writer.reader.job(id)?.owner;
             writer.admit_job(&owner, &[])?;
@@ -164,7 +178,7 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn delete(&self, id: JobId) -> Result<Changes, StoreError> {
+    pub(crate) fn delete(&self, id: JobId) -> Result<Changes, StoreError> {
         self.write(|writer| {
             let job = writer.reader.job(id)?;
             if job.phase.ended().is_none() {
@@ -175,7 +189,11 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn prune(&self, retention: Retention, now: Timestamp) -> Result<Changes, StoreError> {
+    pub(crate) fn prune(
+        &self,
+        retention: Retention,
+        now: Timestamp,
+    ) -> Result<Changes, StoreError> {
         self.write_at(now, |writer, now| {
             writer.note_time(now)?;
             let Retention { keep_for, max_jobs } = retention;
@@ -197,7 +215,7 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn unreferenced(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+    pub(crate) fn unreferenced(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         self.read(|reader| {
             let mut free = Vec::new();
             for blob in blobs {
@@ -214,7 +232,7 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError> {
+    pub(crate) fn read_events(&self, id: JobId, after: u64) -> Result<EventPage, StoreError> {
         self.read(|reader| {
             // The header first: the events it counts were committed with it or before it.
             let job = reader.job(id)?;
@@ -247,14 +265,14 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn extend_leases(&self, deadline: Timestamp) -> Result<(), StoreError> {
+    pub(crate) fn extend_leases(&self, deadline: Timestamp) -> Result<(), StoreError> {
         self.write(|writer| {
             writer.index.leases.extend(deadline);
             Ok(())
         })
     }
 
-    fn expire(&self, now: Timestamp) -> Result<Changes, StoreError> {
+    pub(crate) fn expire(&self, now: Timestamp) -> Result<Changes, StoreError> {
         self.write(|writer| {
             let latest = writer.index.advance(now);
             writer.queue_due(latest)?;
@@ -282,7 +300,7 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn counts(&self) -> Result<Counts, StoreError> {
+    pub(crate) fn counts(&self) -> Result<Counts, StoreError> {
         self.write(|writer| {
             Ok(Counts {
                 open_jobs: writer.index.catalog.total().open_jobs,
@@ -294,7 +312,7 @@ impl<E: Engine> Store for RecordStore<E> {
         })
     }
 
-    fn close(&self) -> Result<(), StoreError> {
+    pub(crate) fn close(&self) -> Result<(), StoreError> {
         self.shut()
     }
 }
@@ -315,27 +333,10 @@ impl<E: Engine> Writer<'_, E> {
         if self.index.catalog.total().open_jobs >= max {
             return Err(StoreError::QueueFull { max });
         }
-        let Quota { open_jobs, bytes } = self.config.quota;
-        let used = self.index.catalog.usage(owner);
-        let exceeded = |what, limit, asked, used, max| StoreError::QuotaExceeded {
-            owner: owner.clone(),
-            what,
-            limit,
-            asked,
-            used,
-            max,
-        };
-        if used.open_jobs >= open_jobs {
-            let what = "pending and running jobs";
-            return Err(exceeded(what, "owner_jobs", 1, used.open_jobs, open_jobs));
-        }
         let sizes: HashMap<_, _> = blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
         let asked = sizes.into_values().fold(0, u64::saturating_add);
-        if used.bytes.saturating_add(asked) > bytes {
-            let what = "bytes of jobs";
-            return Err(exceeded(what, "owner_bytes", asked, used.bytes, bytes));
-        }
-        Ok(())
+        let used = self.index.catalog.usage(owner);
+        self.config.quota.admit(owner, used, asked)
     }
 
     /// Removes everything of a job but its blobs, which it keeps no longer.

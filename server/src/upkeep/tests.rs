@@ -5,7 +5,7 @@ use std::{
 
 use super::*;
 use crate::store::{
-    Claim,
+    Claim, Embedded,
     testing::{Hooked, Hooks, create, open},
 };
 
@@ -33,32 +33,35 @@ impl Hooks for Disk {
 /// Whether a lease was lost by the look that follows one during which the disk hung or did not.
 fn lost_after_a_look(hangs: bool) -> bool {
     let engine = Hooked::<Disk>::default();
-    let store = open(engine.clone(), TTL);
-    create(&store).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = Embedded::new(open(engine.clone(), TTL));
+    let records = store.records();
+    create(records).unwrap();
     let claim = Claim {
         worker: "w".into(),
         max_tasks: 1,
         max_bytes: usize::MAX,
         ttl: TTL,
     };
-    assert_eq!(store.claim(&claim, Timestamp::MIN).unwrap().tasks.len(), 1);
+    let claimed = records.claim(&claim, Timestamp::MIN).unwrap();
+    assert_eq!(claimed.tasks.len(), 1);
     let last = LastLook::new();
     engine.hangs.store(hangs, Ordering::SeqCst);
     let syncs = engine.syncs.load(Ordering::SeqCst);
     thread::scope(|scope| {
         // Somebody has written, and waits for the disk; the look waits with them.
-        let creating = scope.spawn(|| create(&store));
+        let creating = scope.spawn(|| create(records));
         while engine.syncs.load(Ordering::SeqCst) == syncs {
             thread::yield_now();
         }
-        let before = look(&store, &last, PERIOD, TTL, Timestamp::MIN).unwrap();
-        assert_eq!(before, Changes::default());
+        let before = runtime.block_on(look(&store, &last, PERIOD, TTL, Timestamp::MIN));
+        assert_eq!(before.unwrap(), Changes::default());
         creating.join().unwrap().unwrap();
     });
     engine.hangs.store(false, Ordering::SeqCst);
     let later = Timestamp::MIN.after(TTL);
-    let changes = look(&store, &last, PERIOD, TTL, later).unwrap();
-    !changes.lost.is_empty()
+    let changes = runtime.block_on(look(&store, &last, PERIOD, TTL, later));
+    !changes.unwrap().lost.is_empty()
 }
 
 #[test]

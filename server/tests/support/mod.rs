@@ -18,6 +18,7 @@ use dual16_server::{
     start,
     upkeep::Keeping,
 };
+use sqlx::Connection as _;
 use tokio::net::TcpListener;
 use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
@@ -41,15 +42,23 @@ pub(crate) async fn serve_with(data: &Path, limits: Limits) -> TestServer {
 }
 
 pub(crate) async fn serve_keeping(data: &Path, limits: Limits, keeping: Keeping) -> TestServer {
+    serve_from(ServerOptions {
+        limits,
+        keeping,
+        ..ServerOptions::new(data)
+    })
+    .await
+}
+
+/// A server with these options, but for its clock and its times.
+pub(crate) async fn serve_from(options: ServerOptions) -> TestServer {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
     // The ticker runs in real time and often; the leases themselves live by the manual clock.
     let options = ServerOptions {
-        limits,
         lease_ttl: Duration::from_secs(1),
         backoff: Backoff::NONE,
-        keeping,
         clock: clock.clone(),
-        ..ServerOptions::new(data)
+        ..options
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = start(options, listener).await.unwrap();
@@ -158,6 +167,18 @@ impl TestServer {
         let lease = self.lease_one().await;
         self.complete(do_task(&lease)).await.unwrap();
     }
+}
+
+/// The URL of tables of their own in the database that `./test` starts.
+pub(crate) async fn database(test: &str) -> String {
+    let server = std::env::var("DUAL16_TEST_POSTGRES").expect(
+        "DUAL16_TEST_POSTGRES must be the URL of a PostgreSQL database for tests; ./test starts one",
+    );
+    let schema = format!("{test}_{}", uuid::Uuid::new_v4().simple());
+    let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
+    let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
+    sqlx::query(create).execute(&mut connection).await.unwrap();
+    format!("{server}?options=-c%20search_path%3D{schema}")
 }
 
 pub(crate) async fn upload(blobs: &BlobServiceClient<Channel>, data: &[u8]) -> v1::InputFile {

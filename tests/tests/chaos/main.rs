@@ -11,9 +11,11 @@
 
 mod connections;
 mod crashing_task;
+mod databases;
 mod flipped_bits;
 mod hostile_jobs;
 mod power_cuts;
+mod replicas;
 mod server_kills;
 mod soak;
 mod support;

@@ -93,7 +93,7 @@ impl Keeper {
             }),
         };
         let health = Arc::new(Health::default());
-        let house = House {
+        let keeper_loop = KeeperLoop {
             around: Arc::new(around),
             folder: settings.folder,
             health: Arc::clone(&health),
@@ -103,7 +103,7 @@ impl Keeper {
         };
         let thread = thread::Builder::new()
             .name("dual16-keeper".to_owned())
-            .spawn(move || house.keep(&received))?;
+            .spawn(move || keeper_loop.run(&received))?;
         Ok(Self {
             requests,
             health,
@@ -158,8 +158,8 @@ impl Drop for Keeper {
     }
 }
 
-/// What the thread has.
-struct House {
+/// What the keeper's thread has.
+struct KeeperLoop {
     around: Arc<Surroundings>,
     folder: PathBuf,
     health: Arc<Health>,
@@ -170,8 +170,8 @@ struct House {
     next: u64,
 }
 
-impl House {
-    fn keep(mut self, requests: &mpsc::Receiver<Request>) {
+impl KeeperLoop {
+    fn run(mut self, requests: &mpsc::Receiver<Request>) {
         let mut due = Instant::now();
         let done = loop {
             match requests.recv_timeout(due.saturating_duration_since(Instant::now())) {

@@ -158,7 +158,7 @@ impl Process {
             let process = Arc::clone(&process);
             name("hears").spawn(move || {
                 process.hear(ours);
-                process.bury(lines.join().unwrap_or_default());
+                process.record_death(lines.join().unwrap_or_default());
             })
         });
         if let Err(error) = hearing {
@@ -410,7 +410,7 @@ impl Process {
     }
 
     /// Waits for the end of what was heard last, and tells every task of it.
-    fn bury(&self, last_lines: std::collections::VecDeque<String>) {
+    fn record_death(&self, last_lines: std::collections::VecDeque<String>) {
         let status = {
             let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
             // It has closed its socket; nothing can be done in it any more.

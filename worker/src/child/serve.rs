@@ -235,8 +235,8 @@ struct Task {
 impl Task {
     fn run(&self, runner: &dyn TaskRunner, slot: Slot, run: &Run) {
         spans::of_task(self.id);
-        let told: place::Told = Arc::new(move |name: &str| slot.at(name));
-        let done = place::within(told, || {
+        let report: place::Report = Arc::new(move |name: &str| slot.at(name));
+        let done = place::within(report, || {
             compute::guarded(|| {
                 let (payload, inputs) = (&run.payload, &run.inputs);
                 runner.run(&run.lease, &self.spec, payload, inputs, self, self)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
 
 use super::{
-    super::{Context, session::Session},
+    super::{Context, checkpoints::BatchId, session::Session},
     HELD_OUT, Tried,
 };
 use crate::{Result, exec::captured, fit::Moments, graph::NodeId};
@@ -26,10 +26,12 @@ pub(super) fn for_each_input(
         .map(|&id| session.graph.node(NodeId(id)).inputs[0])
         .collect();
     let files = &session.job.calibration;
-    for file in 0..files.len() {
-        let mut batches = session.file(files, file, context.blobs)?;
+    for file in files {
+        let mut batches = session.batches(file, context.blobs)?;
+        let mut id = BatchId::first(file);
         session.for_each_batch(&mut batches, context, |_, batch| {
-            let capture = session.float_run(batch, &session.names_of(&inputs))?;
+            let capture = session.float_run_on(&id, batch, &session.names_of(&inputs))?;
+            id.number += 1;
             for (&id, &input) in linears.iter().zip(&inputs) {
                 let x = captured(&session.graph, &capture, input)?;
                 let k = x.shape().last().copied().unwrap_or(0);

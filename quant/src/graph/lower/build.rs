@@ -327,6 +327,11 @@ fn check_finite(
     tensor: ArrayViewD<'_, f32>,
     allowed: impl Fn(f32) -> bool,
 ) -> Result<()> {
+    // In whatever order they lie there, and without an exit, so that the compiler makes vectors of it.
+    let lying = tensor.as_slice_memory_order();
+    if lying.is_some_and(|all| all.iter().fold(true, |all, x| all & x.is_finite())) {
+        return Ok(());
+    }
     let mut elements = tensor.indexed_iter();
     match elements.find(|&(_, &x)| !x.is_finite() && !allowed(x)) {
         None => Ok(()),

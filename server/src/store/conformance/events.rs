@@ -6,8 +6,8 @@ use super::*;
 
 pub(super) fn events_have_no_gap_and_come_in_pages(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = planned(&*store, 40);
-    let maps = claim(&*store, 64, at(2));
+    let id = planned(&store, 40);
+    let maps = claim(&store, 64, at(2));
     store
         .fail(lease(&maps[7]), failure("flaky", false), at(3))
         .unwrap();
@@ -25,16 +25,16 @@ pub(super) fn events_have_no_gap_and_come_in_pages(backend: &dyn Backend) {
         };
         store.complete(lease(task), completion, at(4)).unwrap();
     }
-    let again = claim_one(&*store, at(5));
+    let again = claim_one(&store, at(5));
     store
         .complete(lease(&again), result("", None), at(6))
         .unwrap();
-    let reduce = claim_one(&*store, at(7));
+    let reduce = claim_one(&store, at(7));
     store
         .complete(lease(&reduce), result("", Some(finish())), at(8))
         .unwrap();
 
-    let events = all_events(&*store, id);
+    let events = all_events(&store, id);
     for (expected, event) in (1..).zip(&events) {
         assert_eq!(event.sequence, expected);
     }
@@ -71,8 +71,8 @@ pub(super) fn events_have_no_gap_and_come_in_pages(backend: &dyn Backend) {
 
 pub(super) fn a_large_record_is_refused_whole(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = planned(&*store, 1);
-    let task = claim_one(&*store, at(2));
+    let id = planned(&store, 1);
+    let task = claim_one(&store, at(2));
     let before = store.get_job(id).unwrap().job;
     let large = result("x".repeat(MAX_RECORD_BYTES), None);
     let refused = store.complete(lease(&task), large, at(3));
@@ -89,12 +89,12 @@ pub(super) fn a_large_record_is_refused_whole(backend: &dyn Backend) {
 
 pub(super) fn a_closed_store_refuses(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = create(&*store, "a");
+    let id = create(&store, "a");
     store.close().unwrap();
     store.close().unwrap();
     assert!(matches!(store.get_job(id), Err(StoreError::Closed)));
     assert!(matches!(
-        create_with(&*store, "b", None),
+        create_with(&store, "b", None),
         Err(StoreError::Closed)
     ));
 }

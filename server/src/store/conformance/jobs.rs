@@ -4,7 +4,7 @@ use super::*;
 
 pub(super) fn a_created_job_is_pending_with_its_plan_queued(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = create(&*store, "model.onnx");
+    let id = create(&store, "model.onnx");
     let stored = store.get_job(id).unwrap();
     assert_eq!(stored.spec, spec("model.onnx"));
     assert_eq!(stored.job.phase.state(), State::Pending);
@@ -19,40 +19,40 @@ pub(super) fn a_created_job_is_pending_with_its_plan_queued(backend: &dyn Backen
             oldest_lease: None,
         }
     );
-    let plan = claim_one(&*store, at(2));
+    let plan = claim_one(&store, at(2));
     assert_eq!((plan.payload, plan.inputs.len()), (inline(""), 0));
-    assert_eq!(state(&*store, id), State::Running);
+    assert_eq!(state(&store, id), State::Running);
     let unknown = JobId::generate();
     assert!(matches!(store.get_job(unknown), Err(StoreError::NotFound(id)) if id == unknown));
 }
 
 pub(super) fn a_request_id_makes_creation_idempotent(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let first = create_with(&*store, "a", Some("r")).unwrap();
+    let first = create_with(&store, "a", Some("r")).unwrap();
     assert_eq!(first.changes.queued, 1);
-    let again = create_with(&*store, "a", Some("r")).unwrap();
+    let again = create_with(&store, "a", Some("r")).unwrap();
     assert_eq!(again.job.job.id, first.job.job.id);
     assert_eq!(again.changes, Changes::default());
-    let other = create_with(&*store, "b", Some("r"));
+    let other = create_with(&store, "b", Some("r"));
     assert!(matches!(other, Err(StoreError::RequestIdReused(id)) if id == first.job.job.id));
     store.cancel(first.job.job.id, at(2)).unwrap();
-    let ended = create_with(&*store, "a", Some("r")).unwrap();
+    let ended = create_with(&store, "a", Some("r")).unwrap();
     assert_eq!(ended.job.job.id, first.job.job.id);
     assert_eq!(store.counts().unwrap().open_jobs, 0);
 }
 
 pub(super) fn the_number_of_open_jobs_is_limited(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let jobs: Vec<_> = (0..MAX_OPEN_JOBS).map(|_| create(&*store, "a")).collect();
-    let refused = create_with(&*store, "a", Some("late"));
+    let jobs: Vec<_> = (0..MAX_OPEN_JOBS).map(|_| create(&store, "a")).collect();
+    let refused = create_with(&store, "a", Some("late"));
     assert!(matches!(&refused, Err(error @ StoreError::QueueFull { .. }) if error.retryable()));
     store.cancel(jobs[0], at(2)).unwrap();
-    create_with(&*store, "a", Some("late")).unwrap();
+    create_with(&store, "a", Some("late")).unwrap();
 }
 
 pub(super) fn jobs_are_listed_newest_first_in_pages(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let jobs: Vec<_> = (0..5).map(|i| create(&*store, &format!("{i}"))).collect();
+    let jobs: Vec<_> = (0..5).map(|i| create(&store, &format!("{i}"))).collect();
     store.cancel(jobs[1], at(2)).unwrap();
     store.cancel(jobs[3], at(2)).unwrap();
     let list = |before, states: &[State], limit| {
@@ -82,7 +82,7 @@ pub(super) fn jobs_are_listed_newest_first_in_pages(backend: &dyn Backend) {
 
 pub(super) fn a_page_is_bounded_in_bytes(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let jobs = [create(&*store, "a"), create(&*store, "b")];
+    let jobs = [create(&store, "a"), create(&store, "b")];
     let query = JobQuery {
         before: None,
         owner: None,
@@ -149,8 +149,8 @@ pub(super) fn owners_keep_their_jobs_and_request_ids_apart(backend: &dyn Backend
 
 pub(super) fn cancel_revokes_and_stays(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = planned(&*store, 3);
-    let running = claim_one(&*store, at(2));
+    let id = planned(&store, 3);
+    let running = claim_one(&store, at(2));
     let (cancelled, changes) = store.cancel(id, at(3)).unwrap();
     assert_eq!(
         cancelled.job.phase,
@@ -167,15 +167,15 @@ pub(super) fn cancel_revokes_and_stays(backend: &dyn Backend) {
         at(4)
     )));
     assert_eq!(store.counts().unwrap(), Counts::default());
-    assert!(claim(&*store, 9, at(4)).is_empty());
+    assert!(claim(&store, 9, at(4)).is_empty());
     let (again, changes) = store.cancel(id, at(9)).unwrap();
     assert_eq!((again.job, changes), (cancelled.job, Changes::default()));
 }
 
 pub(super) fn only_ended_jobs_are_deleted_and_nothing_remains(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let other = create(&*store, "other");
-    let id = create_with(&*store, "a", Some("r")).unwrap().job.job.id;
+    let other = create(&store, "other");
+    let id = create_with(&store, "a", Some("r")).unwrap().job.job.id;
     assert!(matches!(store.delete(id), Err(StoreError::NotEnded(_))));
     store.cancel(id, at(2)).unwrap();
     store.delete(id).unwrap();
@@ -185,8 +185,8 @@ pub(super) fn only_ended_jobs_are_deleted_and_nothing_remains(backend: &dyn Back
         Err(StoreError::NotFound(_))
     ));
     assert!(matches!(store.delete(id), Err(StoreError::NotFound(_))));
-    assert_ne!(create_with(&*store, "b", Some("r")).unwrap().job.job.id, id);
-    assert_eq!(claim_one(&*store, at(3)).job.id, other);
+    assert_ne!(create_with(&store, "b", Some("r")).unwrap().job.job.id, id);
+    assert_eq!(claim_one(&store, at(3)).job.id, other);
 }
 
 pub(super) fn a_spec_of_many_files_round_trips(backend: &dyn Backend) {

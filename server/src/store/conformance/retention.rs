@@ -3,14 +3,18 @@
 use super::*;
 use crate::job::BlobRef;
 
-fn blob(bytes: &[u8], size: u64) -> BlobRef {
+pub(super) fn blob(bytes: &[u8], size: u64) -> BlobRef {
     BlobRef {
         digest: Digest::of(bytes),
         size,
     }
 }
 
-fn create_for(store: &dyn Store, owner: &str, blobs: &[BlobRef]) -> Result<JobId, StoreError> {
+pub(super) fn create_for(
+    store: &Subject,
+    owner: &str,
+    blobs: &[BlobRef],
+) -> Result<JobId, StoreError> {
     let new = NewJob {
         id: JobId::generate(),
         owner: owner.parse().unwrap(),
@@ -26,7 +30,7 @@ fn create_for(store: &dyn Store, owner: &str, blobs: &[BlobRef]) -> Result<JobId
 
 pub(super) fn what_has_ended_goes_by_age_and_by_number(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let jobs: Vec<_> = (0..4).map(|i| create(&*store, &format!("{i}"))).collect();
+    let jobs: Vec<_> = (0..4).map(|i| create(&store, &format!("{i}"))).collect();
     for (job, time) in [(jobs[2], 10), (jobs[0], 20), (jobs[1], 30)] {
         store.cancel(job, at(time)).unwrap();
     }
@@ -49,8 +53,8 @@ pub(super) fn what_has_ended_goes_by_age_and_by_number(backend: &dyn Backend) {
     for gone in [jobs[0], jobs[2]] {
         assert!(matches!(store.get_job(gone), Err(StoreError::NotFound(id)) if id == gone));
     }
-    assert_eq!(state(&*store, jobs[1]), State::Cancelled);
-    assert_eq!(state(&*store, jobs[3]), State::Pending);
+    assert_eq!(state(&store, jobs[1]), State::Cancelled);
+    assert_eq!(state(&store, jobs[3]), State::Pending);
 }
 
 pub(super) fn a_clock_that_was_set_makes_no_job_older(backend: &dyn Backend) {
@@ -59,7 +63,7 @@ pub(super) fn a_clock_that_was_set_makes_no_job_older(backend: &dyn Backend) {
         max_jobs: None,
     };
     let store = backend.open(at(0));
-    let job = create(&*store, "model");
+    let job = create(&store, "model");
     store.cancel(job, at(10)).unwrap();
     assert_eq!(store.prune(minute, at(20)).unwrap(), Changes::default());
     store.close().unwrap();
@@ -81,10 +85,10 @@ pub(super) fn blobs_are_free_once_no_job_keeps_them(backend: &dyn Backend) {
     let [shared, own, result_blob] = [b"s", b"o", b"r"].map(|name| blob(name, 10));
     let all = [shared, own, result_blob].map(|blob| blob.digest);
     assert_eq!(store.unreferenced(&all).unwrap(), all);
-    let first = create_for(&*store, "ann", &[shared, own, own]).unwrap();
-    let second = create_for(&*store, "bob", &[shared]).unwrap();
+    let first = create_for(&store, "ann", &[shared, own, own]).unwrap();
+    let second = create_for(&store, "bob", &[shared]).unwrap();
     assert_eq!(store.get_job(first).unwrap().job.bytes, 20);
-    let plan = claim_one(&*store, at(2));
+    let plan = claim_one(&store, at(2));
     let completion = Completion {
         blobs: vec![own, result_blob],
         ..result("", Some(finish()))
@@ -117,16 +121,16 @@ pub(super) fn an_owner_has_a_quota_of_jobs_and_of_bytes(backend: &dyn Backend) {
     };
     let config = StoreConfig { quota, ..config() };
     let store = backend.open_with(config, at(0));
-    let first = create_for(&*store, "ann", &[blob(b"a", 60)]).unwrap();
-    let refused = create_for(&*store, "ann", &[blob(b"b", 41)]).unwrap_err();
+    let first = create_for(&store, "ann", &[blob(b"a", 60)]).unwrap();
+    let refused = create_for(&store, "ann", &[blob(b"b", 41)]).unwrap_err();
     assert!(refused.retryable());
     assert_eq!(
         refused.to_string(),
         "ann has 60 bytes of jobs, 41 more would exceed the quota of 100: delete jobs, or wait \
          for some to end"
     );
-    create_for(&*store, "ann", &[blob(b"b", 40)]).unwrap();
-    let refused = create_for(&*store, "ann", &[]).unwrap_err();
+    create_for(&store, "ann", &[blob(b"b", 40)]).unwrap();
+    let refused = create_for(&store, "ann", &[]).unwrap_err();
     assert!(matches!(
         refused,
         StoreError::QuotaExceeded {
@@ -136,9 +140,9 @@ pub(super) fn an_owner_has_a_quota_of_jobs_and_of_bytes(backend: &dyn Backend) {
         }
     ));
     // Others are not concerned. What has ended counts as bytes, not as an open job.
-    create_for(&*store, "bob", &[blob(b"a", 100)]).unwrap();
+    create_for(&store, "bob", &[blob(b"a", 100)]).unwrap();
     store.cancel(first, at(2)).unwrap();
-    create_for(&*store, "ann", &[]).unwrap();
+    create_for(&store, "ann", &[]).unwrap();
     let refused = store.retry(first, at(3)).unwrap_err();
     assert!(matches!(refused, StoreError::QuotaExceeded { .. }));
     store.delete(first).unwrap();

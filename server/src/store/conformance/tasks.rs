@@ -7,29 +7,29 @@ use crate::job::{Artifact, Phase, Slot};
 
 pub(super) fn a_job_runs_through_its_stages(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = planned(&*store, 3);
-    let maps = claim(&*store, 9, at(2));
+    let id = planned(&store, 3);
+    let maps = claim(&store, 9, at(2));
     let payloads: Vec<_> = maps.iter().map(|task| task.payload.clone()).collect();
     let expected: Vec<_> = (0..3).map(|i| inline(format!("measure map {i}"))).collect();
     assert_eq!(payloads, expected);
     // In any order: the reduce sees them by index.
     for i in [2, 0, 1] {
         assert!(
-            claim(&*store, 1, at(3)).is_empty(),
+            claim(&store, 1, at(3)).is_empty(),
             "the reduce must wait for every map"
         );
         store
             .complete(lease(&maps[i]), result(format!("r{i}"), None), at(3))
             .unwrap();
     }
-    let reduce = claim_one(&*store, at(4));
+    let reduce = claim_one(&store, at(4));
     assert_eq!(reduce.task.slot, Slot::Reduce);
     assert_eq!(reduce.payload, inline("measure reduce"));
     assert_eq!(reduce.inputs, [inline("r0"), inline("r1"), inline("r2")]);
     store
         .complete(lease(&reduce), result("", Some(stage("convert", 0))), at(5))
         .unwrap();
-    let last = claim_one(&*store, at(6));
+    let last = claim_one(&store, at(6));
     assert_eq!(
         (last.job.stages[2].name.as_str(), last.inputs.len()),
         ("convert", 0)
@@ -56,9 +56,9 @@ pub(super) fn a_job_runs_through_its_stages(backend: &dyn Backend) {
 
 pub(super) fn tasks_are_claimed_first_in_first_out(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let first = planned(&*store, 2);
-    let second = create(&*store, "second");
-    let claimed = claim(&*store, 9, at(2));
+    let first = planned(&store, 2);
+    let second = create(&store, "second");
+    let claimed = claim(&store, 9, at(2));
     let order: Vec<_> = claimed
         .iter()
         .map(|task| (task.job.id, task.task.slot))
@@ -73,7 +73,7 @@ pub(super) fn tasks_are_claimed_first_in_first_out(backend: &dyn Backend) {
     store
         .release(&[lease(&claimed[2]), lease(&claimed[1])], at(3))
         .unwrap();
-    assert_eq!(claim_one(&*store, at(4)).task, claimed[1].task);
+    assert_eq!(claim_one(&store, at(4)).task, claimed[1].task);
 }
 
 pub(super) fn owners_have_turns(backend: &dyn Backend) {
@@ -93,14 +93,14 @@ pub(super) fn owners_have_turns(backend: &dyn Backend) {
     };
     let many: Vec<_> = (0..3).map(|_| create("ana")).collect();
     let late = create("ben");
-    let claimed = claim(&*store, 9, at(2));
+    let claimed = claim(&store, 9, at(2));
     let order: Vec<_> = claimed.iter().map(|task| task.job.id).collect();
     assert_eq!(order, [many[0], late, many[1], many[2]]);
 }
 
 pub(super) fn a_claim_is_bounded_in_bytes(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    planned(&*store, 3);
+    planned(&store, 3);
     let claim = Claim {
         max_bytes: 0,
         ..claim_of("w", 9)
@@ -110,10 +110,10 @@ pub(super) fn a_claim_is_bounded_in_bytes(backend: &dyn Backend) {
 
 pub(super) fn only_the_holder_of_the_lease_writes(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = planned(&*store, 1);
-    let zombie = claim_one(&*store, at(2));
+    let id = planned(&store, 1);
+    let zombie = claim_one(&store, at(2));
     store.expire(at(2).after(TTL)).unwrap();
-    let holder = claim_one(&*store, at(40));
+    let holder = claim_one(&store, at(40));
     assert_eq!(
         (zombie.grant.fence.attempt, holder.grant.fence.attempt),
         (1, 2)
@@ -149,13 +149,13 @@ pub(super) fn only_the_holder_of_the_lease_writes(backend: &dyn Backend) {
         at(43)
     )));
     assert_eq!(store.get_job(id).unwrap().job, before);
-    assert_eq!(claim_one(&*store, at(44)).inputs, [inline("holder")]);
+    assert_eq!(claim_one(&store, at(44)).inputs, [inline("holder")]);
 }
 
 pub(super) fn a_heartbeat_keeps_a_lease_and_silence_loses_it(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    planned(&*store, 2);
-    let tasks = claim(&*store, 2, at(10));
+    planned(&store, 2);
+    let tasks = claim(&store, 2, at(10));
     assert!(
         store
             .renew(&[lease(&tasks[0])], at(30), TTL)
@@ -165,22 +165,22 @@ pub(super) fn a_heartbeat_keeps_a_lease_and_silence_loses_it(backend: &dyn Backe
     assert_eq!(store.expire(at(39)).unwrap(), Changes::default());
     let changes = store.expire(at(40)).unwrap();
     assert_eq!(changes.queued, 1);
-    assert_eq!(claim_one(&*store, at(40)).task, tasks[1].task);
+    assert_eq!(claim_one(&store, at(40)).task, tasks[1].task);
     assert_eq!(store.expire(at(59)).unwrap(), Changes::default());
     assert_eq!(store.expire(at(60)).unwrap().queued, 1);
 }
 
 pub(super) fn attempts_are_limited_and_every_error_is_kept(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = planned(&*store, 2);
-    assert_eq!(claim(&*store, 2, at(2)).len(), 2);
+    let id = planned(&store, 2);
+    assert_eq!(claim(&store, 2, at(2)).len(), 2);
     store.expire(at(2).after(TTL)).unwrap();
-    let held = [claim_one(&*store, at(40)), claim_one(&*store, at(40))];
+    let held = [claim_one(&store, at(40)), claim_one(&store, at(40))];
     store
         .fail(lease(&held[0]), failure("second", false), at(41))
         .unwrap();
-    assert_eq!(state(&*store, id), State::Running);
-    let last = claim_one(&*store, at(42));
+    assert_eq!(state(&store, id), State::Running);
+    let last = claim_one(&store, at(42));
     assert_eq!((last.task, last.grant.fence.attempt), (held[0].task, 3));
     store
         .fail(lease(&last), failure("third", false), at(43))
@@ -206,8 +206,8 @@ pub(super) fn attempts_are_limited_and_every_error_is_kept(backend: &dyn Backend
 
 pub(super) fn a_permanent_error_ends_the_job_at_once(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = planned(&*store, 2);
-    let tasks = claim(&*store, 2, at(2));
+    let id = planned(&store, 2);
+    let tasks = claim(&store, 2, at(2));
     store
         .fail(lease(&tasks[0]), failure("NaN in batch 3", true), at(3))
         .unwrap();
@@ -240,54 +240,54 @@ fn with_backoff() -> StoreConfig {
 
 pub(super) fn a_failed_task_waits_out_its_backoff(backend: &dyn Backend) {
     let store = backend.open_with(with_backoff(), at(0));
-    let id = planned(&*store, 1);
-    let first = claim_one(&*store, at(2));
+    let id = planned(&store, 1);
+    let first = claim_one(&store, at(2));
     let changes = store
         .fail(lease(&first), failure("flaky", false), at(2))
         .unwrap();
     assert_eq!(changes.queued, 0, "nobody is woken for a task that waits");
-    assert!(claim(&*store, 1, at(6)).is_empty());
+    assert!(claim(&store, 1, at(6)).is_empty());
     let counts = store.counts().unwrap();
     assert_eq!((counts.queued_tasks, counts.waiting_tasks), (0, 1));
     assert_eq!(store.expire(at(12)).unwrap().queued, 1);
-    let second = claim_one(&*store, at(12));
+    let second = claim_one(&store, at(12));
     assert_eq!((second.task, second.grant.fence.attempt), (first.task, 2));
     // A lease that runs out is a failure too; this time a claim finds that the wait is over.
     store.expire(at(12).after(TTL)).unwrap();
-    assert!(claim(&*store, 1, at(51)).is_empty());
-    let third = claim_one(&*store, at(62));
+    assert!(claim(&store, 1, at(51)).is_empty());
+    let third = claim_one(&store, at(62));
     store
         .complete(lease(&third), result("", None), at(62))
         .unwrap();
     assert_eq!(store.counts().unwrap().waiting_tasks, 0);
-    assert_eq!(state(&*store, id), State::Running);
+    assert_eq!(state(&store, id), State::Running);
 }
 
 pub(super) fn a_backoff_survives_a_restart_and_ends_with_its_job(backend: &dyn Backend) {
     let store = backend.open_with(with_backoff(), at(0));
-    let id = planned(&*store, 1);
-    let task = claim_one(&*store, at(2));
+    let id = planned(&store, 1);
+    let task = claim_one(&store, at(2));
     store
         .fail(lease(&task), failure("flaky", false), at(2))
         .unwrap();
     store.close().unwrap();
     drop(store);
     let store = backend.open_with(with_backoff(), at(3));
-    assert!(claim(&*store, 1, at(6)).is_empty());
+    assert!(claim(&store, 1, at(6)).is_empty());
     store.cancel(id, at(7)).unwrap();
     assert_eq!(store.counts().unwrap(), Counts::default());
-    assert!(claim(&*store, 1, at(100)).is_empty());
+    assert!(claim(&store, 1, at(100)).is_empty());
     // What was cancelled in its backoff is asked for again now, not later.
     let (_, changes) = store.retry(id, at(101)).unwrap();
     assert_eq!(changes.queued, 1);
-    assert_eq!(claim_one(&*store, at(101)).task, task.task);
+    assert_eq!(claim_one(&store, at(101)).task, task.task);
 }
 
 pub(super) fn a_release_counts_no_attempt(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = planned(&*store, 1);
+    let id = planned(&store, 1);
     for _ in 0..5 {
-        let task = claim_one(&*store, at(2));
+        let task = claim_one(&store, at(2));
         assert_eq!(store.release(&[lease(&task)], at(2)).unwrap().queued, 1);
         assert!(is_lease_lost(store.complete(
             lease(&task),
@@ -295,8 +295,8 @@ pub(super) fn a_release_counts_no_attempt(backend: &dyn Backend) {
             at(2)
         )));
     }
-    assert_eq!(state(&*store, id), State::Running);
-    let task = claim_one(&*store, at(3));
+    assert_eq!(state(&store, id), State::Running);
+    let task = claim_one(&store, at(3));
     store
         .complete(lease(&task), result("", None), at(3))
         .unwrap();
@@ -304,8 +304,8 @@ pub(super) fn a_release_counts_no_attempt(backend: &dyn Backend) {
 
 pub(super) fn a_retry_keeps_what_succeeded(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = planned(&*store, 3);
-    let tasks = claim(&*store, 2, at(2));
+    let id = planned(&store, 3);
+    let tasks = claim(&store, 2, at(2));
     assert!(matches!(
         store.retry(id, at(2)),
         Err(StoreError::Refused(
@@ -320,7 +320,7 @@ pub(super) fn a_retry_keeps_what_succeeded(backend: &dyn Backend) {
         .unwrap();
     let (retried, changes) = store.retry(id, at(5)).unwrap();
     assert_eq!((retried.job.phase, changes.queued), (Phase::Running, 2));
-    let rest = claim(&*store, 9, at(6));
+    let rest = claim(&store, 9, at(6));
     let slots: Vec<_> = rest.iter().map(|task| task.task.slot).collect();
     assert_eq!(slots, [Slot::Map(1), Slot::Map(2)]);
     for task in &rest {
@@ -328,7 +328,7 @@ pub(super) fn a_retry_keeps_what_succeeded(backend: &dyn Backend) {
             .complete(lease(task), result("new", None), at(7))
             .unwrap();
     }
-    let reduce = claim_one(&*store, at(8));
+    let reduce = claim_one(&store, at(8));
     assert_eq!(
         reduce.inputs,
         [inline("kept"), inline("new"), inline("new")]
@@ -336,18 +336,18 @@ pub(super) fn a_retry_keeps_what_succeeded(backend: &dyn Backend) {
     store
         .complete(lease(&reduce), result("", Some(finish())), at(9))
         .unwrap();
-    assert_eq!(state(&*store, id), State::Succeeded);
+    assert_eq!(state(&store, id), State::Succeeded);
 }
 
 pub(super) fn concurrent_claims_never_share_a_task(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    planned(&*store, 60);
+    planned(&store, 60);
     let claimed: Vec<LeaseRef> = thread::scope(|scope| {
         let workers: Vec<_> = (0..6)
             .map(|_| {
                 scope.spawn(|| {
                     let mut mine = Vec::new();
-                    while let Some(task) = claim(&*store, 1, at(2)).pop() {
+                    while let Some(task) = claim(&store, 1, at(2)).pop() {
                         // Queued by whoever completed the last map.
                         if task.task.slot == Slot::Reduce {
                             break;
@@ -373,8 +373,8 @@ pub(super) fn concurrent_claims_never_share_a_task(backend: &dyn Backend) {
 
 pub(super) fn a_worker_completes_after_a_restart(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    let id = planned(&*store, 2);
-    let task = claim_one(&*store, at(2));
+    let id = planned(&store, 2);
+    let task = claim_one(&store, at(2));
     let counts = store.counts().unwrap();
     store.close().unwrap();
     drop(store);
@@ -390,39 +390,39 @@ pub(super) fn a_worker_completes_after_a_restart(backend: &dyn Backend) {
     store
         .complete(lease(&task), result("first", None), at(1001))
         .unwrap();
-    let rest = claim_one(&*store, at(1002));
+    let rest = claim_one(&store, at(1002));
     store
         .complete(lease(&rest), result("second", None), at(1002))
         .unwrap();
-    let reduce = claim_one(&*store, at(1003));
+    let reduce = claim_one(&store, at(1003));
     assert_eq!(reduce.inputs, [inline("first"), inline("second")]);
     store
         .complete(lease(&reduce), result("", Some(finish())), at(1004))
         .unwrap();
-    assert_eq!(state(&*store, id), State::Succeeded);
+    assert_eq!(state(&store, id), State::Succeeded);
 }
 
 pub(super) fn a_lost_worker_is_noticed_after_a_restart(backend: &dyn Backend) {
     let store = backend.open(at(0));
-    planned(&*store, 1);
-    let task = claim_one(&*store, at(2));
+    planned(&store, 1);
+    let task = claim_one(&store, at(2));
     store.close().unwrap();
     drop(store);
     let store = backend.open(at(1000));
     assert_eq!(store.expire(at(1000).after(TTL)).unwrap().queued, 1);
-    assert_eq!(claim_one(&*store, at(1031)).task, task.task);
+    assert_eq!(claim_one(&store, at(1031)).task, task.task);
 }
 
 pub(super) fn many_failures_stop_neither_their_task_nor_the_others(backend: &dyn Backend) {
     let mut config = config();
     config.machine.max_attempts = 1000;
     let store = backend.open_with(config, at(0));
-    planned(&*store, 1);
-    create(&*store, "the other");
+    planned(&store, 1);
+    create(&store, "the other");
     let told = "\u{1}".repeat(2048);
     let mut now = 100;
     for attempt in 0..300 {
-        let tasks = claim(&*store, 2, at(now));
+        let tasks = claim(&store, 2, at(now));
         now += 1;
         if attempt % 2 == 0 {
             store

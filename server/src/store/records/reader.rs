@@ -20,7 +20,7 @@ use crate::{
 /// Records read, and at most held, at a time.
 const PAGE: usize = 256;
 /// A spec is stored in parts of this size, below the limit of a record.
-const SPEC_PART_BYTES: usize = 16 * 1024;
+pub(in crate::store) const SPEC_PART_BYTES: usize = 16 * 1024;
 
 /// Typed access to records.
 pub(in crate::store) struct Reader<'a, R> {

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     job::State,
     store::{
-        JobQuery, MemoryEngine, Store,
+        JobQuery, MemoryEngine,
         testing::{self, Hooked, Hooks, create, create_named},
     },
 };

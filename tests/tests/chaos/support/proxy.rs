@@ -25,6 +25,28 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
+    /// Stands before several servers: each connection goes to the next of them that is there.
+    pub(crate) async fn service(addresses: Vec<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let accepting = tokio::spawn(async move {
+            let mut next = 0;
+            while let Ok((client, _)) = listener.accept().await {
+                next += 1;
+                let mut turn = addresses.clone();
+                turn.rotate_left(next % addresses.len());
+                tokio::spawn(async move {
+                    for address in turn {
+                        if let Ok(server) = TcpStream::connect(address).await {
+                            return carry(client, server, None).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { url, accepting }
+    }
+
     /// Stands before the server at `address`.
     pub(crate) async fn before(address: &str, budgets: Vec<Budget>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -53,6 +75,9 @@ impl Drop for Proxy {
 
 /// Carries both ways until one of them has used up its budget or has ended; then both are cut.
 async fn carry(client: TcpStream, server: TcpStream, budget: Option<Budget>) {
+    for stream in [&client, &server] {
+        stream.set_nodelay(true).unwrap();
+    }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (up, down) = budget.map_or((usize::MAX, usize::MAX), |budget| (budget.up, budget.down));

@@ -2,6 +2,7 @@
 //! and what they say when something does not fit.
 
 mod examined;
+mod keda;
 mod secured;
 
 use std::{process::Command, time::Duration};

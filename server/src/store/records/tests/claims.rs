@@ -19,7 +19,7 @@ impl Hooks for Gate {
     }
 }
 
-fn claim(store: &impl Store) -> Claimed {
+fn claim(store: &RecordStore<impl Engine>) -> Claimed {
     let claim = Claim {
         worker: "w".into(),
         max_tasks: 1,
@@ -43,7 +43,7 @@ fn lease(task: &LeasedTask) -> LeaseRef {
     }
 }
 
-fn complete(store: &impl Store, result: &str, next: Option<Next>) {
+fn complete(store: &RecordStore<impl Engine>, result: &str, next: Option<Next>) {
     let task = claim(store).tasks.remove(0);
     let completion = Completion {
         result: inline(result),
@@ -56,7 +56,7 @@ fn complete(store: &impl Store, result: &str, next: Option<Next>) {
 }
 
 /// A job whose two maps are done and whose reduce is queued.
-fn mapped(store: &impl Store) -> JobId {
+fn mapped(store: &RecordStore<impl Engine>) -> JobId {
     let job = create(store).unwrap();
     let stage = PlannedStage {
         name: "measure".into(),

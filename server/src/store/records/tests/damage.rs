@@ -10,7 +10,7 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
 }
 
-fn claim(store: &impl Store, max_tasks: usize, now: Timestamp) -> Claimed {
+fn claim(store: &RecordStore<impl Engine>, max_tasks: usize, now: Timestamp) -> Claimed {
     let claim = Claim {
         worker: "w".into(),
         max_tasks,
