@@ -2,6 +2,7 @@
 //! the layer's choice is made and reported as soon as its figures are known. The reduce turns the
 //! choices into the plan.
 
+mod clipping;
 mod fitting;
 
 use std::{
@@ -13,6 +14,7 @@ use dual16_nash::{legality::Rules, ways::Way};
 
 use serde::{Deserialize, Serialize};
 
+use self::clipping::clipped;
 use super::{
     Blobs, Context, Event, LayerMeasured, Notice, QueuedStage, WayMeasured,
     checkpoints::BatchId,
@@ -41,8 +43,6 @@ use crate::{
 /// Tasks that the layers are cut into, about. More would take longer to hand out than to run, fewer would
 /// leave workers idle; it must not depend on the number of workers.
 const GROUPS: u64 = 16;
-/// A share of saturated values above which somebody should look at the layer's scales.
-const MUCH_CLIPPED: f64 = 0.01;
 
 /// The figures of every Linear alone, and the plan that follows from them.
 pub(super) struct Evaluate;
@@ -481,25 +481,4 @@ fn ways_of(wanted: &Wanted) -> BTreeMap<usize, Vec<Way>> {
         .iter()
         .map(|(&id, trials)| (id, ways(trials)))
         .collect()
-}
-
-/// The warning that much of what the layer's way makes saturates.
-fn clipped(layer: &LayerMeasured) -> Option<Notice> {
-    let runs = |way: &&WayMeasured| layer.runs(way);
-    let share = layer.ways.iter().find(runs)?.clip_fraction;
-    let what = match layer.effective {
-        Way::MulSum => "products",
-        _ => "outputs",
-    };
-    (share > MUCH_CLIPPED).then(|| Notice {
-        warning: true,
-        code: "CLIPPED".to_owned(),
-        subject: layer.layer.clone(),
-        message: format!(
-            "{:.1} % of its {what} saturate as {}: its scale is too small for them; look at its fixed \
-             scale and observer",
-            share * 100.0,
-            layer.effective_name()
-        ),
-    })
 }

@@ -1,6 +1,8 @@
 //! What every task of a job needs first: the model, loaded, lowered, with the request bound to its
 //! names. It is a pure function of the job, so that tasks can share it.
 
+mod float_runs;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
@@ -8,7 +10,7 @@ use std::{
 
 use super::{
     Blobs, Context, Control, FileRef, JobInput, ModelInput, Notice,
-    checkpoints::{BatchId, Checkpoints},
+    checkpoints::Checkpoints,
     files::{go_on, is_infinite, load_model, masks, open_batches, probe_file},
     footprint, left_out,
     payload::load,
@@ -17,10 +19,10 @@ use super::{
 use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
-    exec::{Capture, Integers, Prepared},
+    exec::{Integers, Prepared},
     fit::Fits,
     float::FloatModel,
-    graph::{Graph, Move, Node, Op, ValueId, lower},
+    graph::{Graph, Node, Op, ValueId, lower},
     memory::{MemoryBudget, Reservation},
     model::{InputSpec, Model, without_linear},
     observe::ObserverKind,
@@ -260,116 +262,12 @@ impl Session {
         id.0 >= self.new_values
     }
 
-    /// A float run of one batch that keeps the named values beside the batch's own.
-    pub(super) fn float_run(&self, batch: &Batch, values: &[&str]) -> Result<Capture> {
-        let mut capture = self.float.run(batch, values)?;
-        for (name, datum) in batch {
-            capture.entry(name.clone()).or_insert_with(|| datum.clone());
-        }
-        Ok(capture)
-    }
-
-    /// [`Self::float_run`] of some values that begins where an earlier one of the same batch got to, and
-    /// leaves behind how far it got.
-    pub(super) fn float_run_on(
-        &self,
-        id: &BatchId,
-        batch: &Batch,
-        values: &[&str],
-    ) -> Result<Capture> {
-        let float = &*self.float;
-        let given = self.checkpoints.furthest(id, |nodes, holds| {
-            let mut values = values.iter();
-            values.all(|name| holds(name) || float.is_made_after(nodes, name))
-        });
-        let reached = float.nodes_to(values);
-        let mut handed_on = float.live_after(reached);
-        // Sequences are no tensors, and cannot be kept.
-        if handed_on.iter().any(|name| !self.tensors.contains(*name)) {
-            handed_on.clear();
-        }
-        let wanted: Vec<&str> = values
-            .iter()
-            .copied()
-            .chain(handed_on.iter().copied())
-            .collect();
-        let capture = match given {
-            Some(mut given) => {
-                given.extend(
-                    batch
-                        .iter()
-                        .map(|(name, datum)| (name.clone(), datum.clone())),
-                );
-                self.float_run(&given, &wanted)?
-            }
-            None => self.float_run(batch, &wanted)?,
-        };
-        let kept = handed_on
-            .iter()
-            .filter_map(|name| Some((*name, capture.get(*name)?)));
-        self.checkpoints.keep(id, reached, kept);
-        Ok(capture)
-    }
-
-    /// ONNX names of everything a walk in CALIBRATION takes from the float run.
-    pub(super) fn all_values(&self) -> Vec<&str> {
-        let float = self.graph.running().flat_map(|(_, node)| &node.outputs);
-        let float = float.chain(&self.graph.inputs);
-        let float = float.filter_map(|id| self.graph.value(*id).onnx.as_deref());
-        unique(float.chain(self.island_operands()))
-    }
-
-    /// ONNX names of what VALIDATION and CONVERTED compare with and need: outputs of Linears and of
-    /// the model, shapes of moves, non-float operands of islands.
-    pub(super) fn reference_values(&self) -> Vec<&str> {
-        let nodes = self
-            .graph
-            .running()
-            .map(|(_, node)| node)
-            .filter(|node| self.needs_reference(node));
-        let ids = nodes
-            .flat_map(|node| &node.outputs)
-            .chain(&self.graph.inputs)
-            .chain(&self.graph.outputs);
-        let names = ids.filter_map(|id| self.graph.value(*id).onnx.as_deref());
-        unique(names.chain(self.island_operands()))
-    }
-
-    /// Whether a walk needs a node's outputs in the float run: their errors, their shapes, or, of an
-    /// island around integers, what stands in for them where the shapes differ.
-    fn needs_reference(&self, node: &Node) -> bool {
-        let exact = |id: &ValueId| !self.graph.value(*id).kind.is_float();
-        match &node.op {
-            Op::Move(Move::Reshape | Move::Expand) | Op::Linear(_) => true,
-            Op::Island(_) => node.inputs.iter().chain(&node.outputs).any(exact),
-            _ => false,
-        }
-    }
-
     /// Whose integers follow from activations in a quantized run.
     pub(super) fn integers(&self) -> Integers {
         match self.job.settings.freeze_integers {
             true => Integers::Frozen,
             false => Integers::Computed,
         }
-    }
-
-    /// ONNX names of some values.
-    pub(super) fn names_of(&self, values: &[ValueId]) -> Vec<&str> {
-        unique(
-            values
-                .iter()
-                .filter_map(|id| self.graph.value(*id).onnx.as_deref()),
-        )
-    }
-
-    /// Operands of islands that are no value of the graph: shapes, indices, masks.
-    fn island_operands(&self) -> impl Iterator<Item = &str> {
-        let islands = self.graph.running().filter_map(|(_, node)| match &node.op {
-            Op::Island(island) => Some(&island.from_float_run),
-            _ => None,
-        });
-        islands.flatten().map(String::as_str)
     }
 
     /// What the float model's outputs are called in the ONNX graph.
@@ -528,8 +426,4 @@ fn input_observers(graph: &Graph, request: &Request) -> BTreeMap<usize, Vec<Obse
         }
     }
     observers
-}
-
-fn unique<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
-    names.collect::<BTreeSet<_>>().into_iter().collect()
 }
