@@ -12,6 +12,7 @@ mod commit_count;
 mod embedded;
 mod engine;
 mod error;
+mod granted;
 mod index;
 mod keys;
 mod leases;

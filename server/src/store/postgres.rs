@@ -46,7 +46,7 @@ use crate::{
     principal::Principal,
 };
 
-/// Connections of one server, one for the leader's lock and one that listens not among them.
+/// Connections of one server, the one that listens among them; that of the leader's lock comes on top.
 const CONNECTIONS: u32 = 16;
 /// How long a verb waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);

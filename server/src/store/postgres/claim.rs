@@ -8,10 +8,12 @@ use sqlx::Row as _;
 use super::{PostgresStore, Writing, column, queries, sql, task_at};
 use crate::{
     clock::Timestamp,
-    job::{Fence, Grant, Job, JobId, LeaseId, LeaseRef, Slot, TaskEvent, TaskId, TaskState},
+    job::{Fence, Grant, JobId, LeaseId, LeaseRef, TaskEvent, TaskState},
     principal::Principal,
     store::{
-        Changes, Claim, Claimed, LeasedTask, MAX_RECORD_BYTES, StoreError, records::reader::corrupt,
+        Changes, Claim, Claimed, LeasedTask, StoreError,
+        granted::{Granted, most_bytes},
+        records::reader::corrupt,
     },
 };
 
@@ -22,22 +24,6 @@ const DUE_AT_ONCE: i64 = 64;
 type Unleasable = (JobId, StoreError);
 /// What a transaction granted and changed, and whether further tasks are queued.
 type Grants = Result<(Vec<Granted>, Changes, bool), Unleasable>;
-
-/// A task that is a worker's, with what the grant itself read.
-struct Granted {
-    job: Job,
-    task: TaskId,
-    grant: Grant,
-}
-
-impl Granted {
-    fn lease(&self) -> LeaseRef {
-        LeaseRef {
-            name: self.job.task_name(self.task),
-            fence: self.grant.fence,
-        }
-    }
-}
 
 impl PostgresStore {
     pub(super) async fn claim_tasks(
@@ -289,14 +275,4 @@ impl Writing<'_> {
         };
         Ok(Some((granted, bytes)))
     }
-}
-
-/// What the records of a task can have at most: nobody knows before they are read.
-fn most_bytes(job: &Job, task: TaskId) -> usize {
-    let stage = job.stages.get(task.stage as usize);
-    let inputs = match task.slot {
-        Slot::Map(_) => 0,
-        Slot::Reduce => stage.map_or(0, |stage| stage.maps as usize),
-    };
-    inputs.saturating_add(1).saturating_mul(MAX_RECORD_BYTES)
 }

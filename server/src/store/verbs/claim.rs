@@ -8,25 +8,13 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    job::{Fence, Grant, Job, JobId, LeaseId, LeaseRef, Slot, Task, TaskEvent, TaskId, TaskState},
-    store::{LeasedTask, MAX_RECORD_BYTES, RecordStore, Records, records::reader::Reader},
+    job::{Fence, Grant, Job, JobId, LeaseId, LeaseRef, Slot, Task, TaskEvent, TaskState},
+    store::{
+        LeasedTask, RecordStore, Records,
+        granted::{Granted, most_bytes},
+        records::reader::Reader,
+    },
 };
-
-/// A task that is a worker's, with what the grant itself read.
-struct Granted {
-    job: Job,
-    task: TaskId,
-    grant: Grant,
-}
-
-impl Granted {
-    fn lease(&self) -> LeaseRef {
-        LeaseRef {
-            name: self.job.task_name(self.task),
-            fence: self.grant.fence,
-        }
-    }
-}
 
 impl<E: Engine> RecordStore<E> {
     /// As [`Store::claim`](crate::store::Store::claim).
@@ -186,16 +174,6 @@ impl<E: Engine> Writer<'_, E> {
         tracing::error!(%error, %job, "a task cannot be leased: its job is set aside");
         self.index.ready.set_aside(job);
     }
-}
-
-/// What the records of a task can have at most: nobody knows before they are read.
-fn most_bytes(job: &Job, task: TaskId) -> usize {
-    let stage = job.stages.get(task.stage as usize);
-    let inputs = match task.slot {
-        Slot::Map(_) => 0,
-        Slot::Reduce => stage.map_or(0, |stage| stage.maps as usize),
-    };
-    inputs.saturating_add(1).saturating_mul(MAX_RECORD_BYTES)
 }
 
 /// Reads what the worker is given. The records of a leased task do not change; they go with their job.
