@@ -64,6 +64,12 @@ impl From<&Tensor> for Elements {
     }
 }
 
+impl From<&ArrayD<i64>> for Elements {
+    fn from(array: &ArrayD<i64>) -> Self {
+        Elements::of(Dtype::I64, array, i64::to_le_bytes)
+    }
+}
+
 impl From<&Datum> for Elements {
     fn from(datum: &Datum) -> Self {
         match datum {

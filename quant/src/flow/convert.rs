@@ -109,6 +109,8 @@ fn map(
     let Measured { planned, .. } = load("measurements", &measured, blobs)?;
     let variant = session.of_plan(&planned, blobs)?;
     let session = variant.as_deref().unwrap_or(session);
+    // The plan has run; its integers, made ready, would lie beside those that are made here.
+    session.drop_prepared();
     let owners = shared::owners(&session.graph, &planned.plan);
     let fits = fits(&planned.plan, &linears, blobs)?;
     let mut made: BTreeMap<usize, weights::Layer<'_>> = BTreeMap::new();

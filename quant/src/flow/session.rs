@@ -199,6 +199,11 @@ impl Session {
         Ok(prepared)
     }
 
+    /// Drops the plan that was made ready: whoever needs it still makes it again.
+    pub(super) fn drop_prepared(&self) {
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The files that errors are measured on.
     pub(super) fn measured_files(&self) -> &[FileRef] {
         match self.job.evaluation.as_slice() {

@@ -146,6 +146,9 @@ fn map(
         let mut run = BatchRun::new(session, &capture, operators);
         run.validation(&plan, &prepared)?;
         run.converted(&plan, &prepared)?;
+        if session.job.settings.save_outputs {
+            run.save_given();
+        }
         run.errors.operators = run.operators.finish();
         if session.job.settings.save_outputs {
             let bytes = save_batch(&run.saved)?;

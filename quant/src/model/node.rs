@@ -171,7 +171,8 @@ impl OnnxNode {
     }
 }
 
-fn subgraphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
+/// The graphs that an attribute is.
+pub(super) fn subgraphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
     attribute.g.iter().chain(&attribute.graphs)
 }
 

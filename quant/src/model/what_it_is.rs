@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::OnnxNode;
+use super::{OnnxNode, node::subgraphs};
 use crate::{
     limits::shown,
     onnx::{GraphProto, NodeProto},
@@ -29,7 +29,10 @@ const LISTED: usize = 4;
 /// Why a model of these nodes has nothing to quantize: what it has instead, and in two more lines what
 /// would be right.
 pub fn without_linear(nodes: &[OnnxNode]) -> String {
-    let counts = Counts::of(nodes.iter().map(|node| node.op_type.as_str()));
+    let mut operators: Vec<&str> = nodes.iter().map(|node| node.op_type.as_str()).collect();
+    let bodies = nodes.iter().flat_map(OnnxNode::subgraphs);
+    bodies.for_each(|body| operators_of(body, &mut operators));
+    let counts = Counts::of(operators.into_iter());
     let inner = nodes.iter().find_map(product_inside);
     let quantized = counts.only(is_quantized);
     let convolutions = counts.only(|operator| CONVOLUTIONS.contains(&operator));
@@ -181,10 +184,17 @@ fn product_of(graph: &GraphProto) -> Option<&NodeProto> {
         .find(|node| PRODUCTS.contains(&node.op_type.as_str()));
     own.or_else(|| {
         let attributes = graph.node.iter().flat_map(|node| &node.attribute);
-        attributes
-            .flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
-            .find_map(product_of)
+        attributes.flat_map(subgraphs).find_map(product_of)
     })
+}
+
+/// Operators of a body or branch and of those inside.
+fn operators_of<'a>(graph: &'a GraphProto, into: &mut Vec<&'a str>) {
+    for node in &graph.node {
+        into.push(&node.op_type);
+        let inside = node.attribute.iter().flat_map(subgraphs);
+        inside.for_each(|body| operators_of(body, into));
+    }
 }
 
 /// Operators and how many of each there are.
@@ -295,6 +305,8 @@ mod tests {
                 ..node(operator, name)
             }
         };
+        let text = told(vec![holding(node("LSTM", "memory"), "If", "rate")]);
+        assert!(text.contains("its weights are in 1 LSTM"), "{text}");
         let inner = holding(node("Gemm", "fc"), "If", "branch");
         let text = told(vec![node("Conv", ""), holding(inner, "Loop", "steps")]);
         assert!(text.contains("Gemm 'fc' is inside Loop 'steps'"), "{text}");

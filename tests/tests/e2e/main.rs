@@ -25,6 +25,7 @@ mod layer_mode;
 mod limits;
 mod live_page;
 mod memory;
+mod operators;
 mod ops;
 mod outage;
 mod python_client;

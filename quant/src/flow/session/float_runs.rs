@@ -84,7 +84,28 @@ impl Session {
             .chain(&self.graph.inputs)
             .chain(&self.graph.outputs);
         let names = ids.filter_map(|id| self.graph.value(*id).onnx.as_deref());
-        unique(names.chain(self.island_operands()))
+        let given = match self.job.settings.save_outputs {
+            true => self.given_outputs(),
+            false => Vec::new(),
+        };
+        let given = given
+            .into_iter()
+            .filter(|name| self.tensors.contains(*name));
+        unique(names.chain(self.island_operands()).chain(given))
+    }
+
+    /// ONNX names of the model's outputs that follow from no activation, constants among them. A quantized run
+    /// has the float run's.
+    pub(in crate::flow) fn given_outputs(&self) -> Vec<&str> {
+        let carried = self.graph.outputs.iter().chain(&self.graph.exact_outputs);
+        let carried: BTreeSet<&str> = carried
+            .filter_map(|id| self.graph.value(*id).onnx.as_deref())
+            .collect();
+        let outputs = self.model.outputs().iter();
+        outputs
+            .filter(|name| !carried.contains(name.as_str()))
+            .map(String::as_str)
+            .collect()
     }
 
     /// Whether a walk needs a node's outputs in the float run: their errors, their shapes, or, of an

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::super::{operators::BatchOperators, payload::BatchErrors, session::Session};
 use crate::{
     Result,
-    artifact::outputs::SavedOutput,
+    artifact::outputs::{Elements, SavedOutput},
     exec::{Capture, Carried, Converted, Prepared, Trouble, Validation, captured, walk},
     graph::ValueId,
     measured::PairedSums,
@@ -120,10 +120,38 @@ impl<'a> BatchRun<'a> {
         Ok(())
     }
 
-    /// What could not be made has no figures.
+    /// Outputs that follow from no activation: both runs have them from the float run.
+    pub(super) fn save_given(&mut self) {
+        let model = &self.session.model;
+        for name in self.session.given_outputs() {
+            let elements = || -> Option<Elements> {
+                let constant = || {
+                    model
+                        .f32_constant(name)
+                        .map(|tensor| (&tensor.to_owned()).into())
+                };
+                let whole = || model.i64_constant(name).as_ref().map(Elements::from);
+                let run = self.capture.get(name).map(Elements::from);
+                run.or_else(constant).or_else(whole)
+            };
+            for kind in ["float", "validation", "converted"] {
+                let saved = elements().map(|elements| SavedOutput::new(name, kind, elements));
+                self.saved.extend(saved);
+            }
+        }
+    }
+
+    /// What could not be made has no figures; of an output, what it is in float is saved all the same.
     fn keep(&mut self, trouble: Trouble, converted: bool) {
         for (&id, reason) in &trouble.lost {
-            self.fail(ValueId(id), converted, reason);
+            let id = ValueId(id);
+            self.fail(id, converted, reason);
+            let is_output =
+                self.session.job.settings.save_outputs && self.outputs.contains_key(&id);
+            let name = self.session.output_name(id);
+            if let Some(reference) = self.capture.get(&name).filter(|_| is_output && !converted) {
+                self.saved.push(SavedOutput::new(&name, "float", reference));
+            }
         }
         self.errors.trouble[usize::from(converted)] = trouble;
     }

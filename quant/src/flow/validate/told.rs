@@ -146,27 +146,27 @@ pub(super) fn mended_layers(
     Ok(told)
 }
 
-/// dB that CONVERTED is behind VALIDATION at an output.
+/// dB that CONVERTED is behind VALIDATION at an output; negative where it is ahead.
 fn gap(sums: &PairedSums) -> f64 {
     let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
-    validation.sqnr_rank().min(EXACT_DB) - converted.sqnr_rank()
+    validation.sqnr_rank().min(EXACT_DB) - converted.sqnr_rank().min(EXACT_DB)
 }
 
-/// Whether CONVERTED is more than a dB behind VALIDATION at an output.
+/// Whether CONVERTED is more than a dB from VALIDATION at an output.
 pub(super) fn parts(outputs: &[PairedSums]) -> bool {
     let gaps = outputs.iter().map(gap).filter(|gap| gap.is_finite());
-    gaps.fold(0.0, f64::max) > PARTED_DB
+    gaps.map(f64::abs).fold(0.0, f64::max) > PARTED_DB
 }
 
 /// Where CONVERTED parts from VALIDATION by more than a dB, if it does at an output: the nodes whose
-/// integers cost it most beyond their fake quants.
+/// integers change it most beyond their fake quants. Errors that happen to cancel are no warning.
 pub(super) fn parted(session: &Session, total: &BatchErrors) -> Option<Notice> {
     let outputs = total.outputs.iter().enumerate();
     let gaps = outputs.map(|(output, sums)| (output, gap(sums)));
     let (output, worst) = gaps
         .filter(|(_, gap)| gap.is_finite())
-        .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))?;
-    if worst <= PARTED_DB {
+        .max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()).then(b.0.cmp(&a.0)))?;
+    if worst.abs() <= PARTED_DB {
         return None;
     }
     let graph = &session.graph;
@@ -190,16 +190,18 @@ pub(super) fn parted(session: &Session, total: &BatchErrors) -> Option<Notice> {
             format!("'{}' ({kind}, {:.0} %)", node.name, 100.0 * energy / all)
         })
         .collect();
+    let behind = worst > 0.0;
     Some(Notice {
-        warning: true,
+        warning: behind,
         code: "PARTED".to_owned(),
         subject: match nodes.first() {
             Some(&(node, _)) => graph.node(NodeId(node)).name.clone(),
             None => session.output_name(graph.outputs[output]),
         },
         message: format!(
-            "CONVERTED is {worst:.1} dB behind VALIDATION at '{}'; what its integers add beyond fake quant \
-             comes from {}",
+            "CONVERTED is {:.1} dB {} VALIDATION at '{}'; what its integers add beyond fake quant comes from {}",
+            worst.abs(),
+            if behind { "behind" } else { "ahead of" },
             session.output_name(graph.outputs[output]),
             match named.is_empty() {
                 true => "its own operator".to_owned(),

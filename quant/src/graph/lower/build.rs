@@ -8,7 +8,12 @@ use std::{
 
 use ndarray::{ArcArray2, ArrayViewD, Dimension as _, Ix2};
 
-use super::{facts::Facts, names::Unique, units::LiveUnit, units::Pattern};
+use super::{
+    facts::{Facts, operands},
+    names::Unique,
+    units::LiveUnit,
+    units::Pattern,
+};
 use crate::{
     error::{Error, Result},
     graph::{Graph, Island, Names, Node, Op, Stated, Value, ValueId, ValueKind, masks::is_masking},
@@ -215,8 +220,9 @@ impl<'a> Build<'a> {
         let mut inputs = Vec::new();
         let mut from_float_run: Vec<String> = Vec::new();
         let mut seen = HashSet::new();
+        let computed: HashSet<&str> = operands(unit.node).collect();
         for name in unit.node.uses().filter(|name| seen.insert(*name)) {
-            if facts.is_carried(name) {
+            if computed.contains(name) && facts.is_carried(name) {
                 if !facts.is_tensor(name) {
                     return Err(self.sequence(unit, name));
                 }

@@ -25,6 +25,8 @@ pub(super) struct Facts<'a> {
     probe: &'a HashMap<String, Datum>,
     producers: HashMap<&'a str, usize>,
     uses: HashMap<&'a str, usize>,
+    /// What some node computes with.
+    operands: HashSet<&'a str>,
     folded: HashSet<&'a str>,
     /// What follows from shapes and constants alone.
     of_shapes: HashSet<&'a str>,
@@ -38,6 +40,17 @@ pub(super) struct Facts<'a> {
     integers: HashMap<&'a str, Vec<i64>>,
 }
 
+/// What a node computes with. The region and the scales of a Resize say which elements it makes: they belong to
+/// a batch, as shapes do, and nothing quantizes them.
+pub(super) fn operands(node: &OnnxNode) -> impl Iterator<Item = &str> {
+    let steering = match node.standard_op() {
+        "Resize" => [node.input(1), node.input(2)],
+        _ => [None; 2],
+    };
+    node.uses()
+        .filter(move |&name| !steering.contains(&Some(name)) || node.input(0) == Some(name))
+}
+
 impl<'a> Facts<'a> {
     pub(super) fn gather(model: &'a Model, probe: &'a HashMap<String, Datum>) -> Result<Facts<'a>> {
         let mut facts = Facts {
@@ -45,6 +58,7 @@ impl<'a> Facts<'a> {
             probe,
             producers: HashMap::new(),
             uses: HashMap::new(),
+            operands: HashSet::new(),
             folded: HashSet::new(),
             of_shapes: HashSet::new(),
             exact: HashSet::new(),
@@ -56,8 +70,9 @@ impl<'a> Facts<'a> {
             let constant = node.uses().all(|name| facts.is_constant(name));
             let foldable = constant && !RANDOM.contains(&node.op_type.as_str());
             let measures = matches!(node.standard_op(), "Shape" | "Size");
-            let of_shapes = measures || node.uses().all(|name| facts.is_known(name));
-            let follows = !measures && node.uses().any(|name| facts.is_carried(name));
+            let of_shapes = measures || operands(node).all(|name| facts.is_known(name));
+            let follows = !measures && operands(node).any(|name| facts.is_carried(name));
+            facts.operands.extend(operands(node));
             for name in node.made() {
                 facts.producers.insert(name, index);
                 if foldable && probe.contains_key(name) {
@@ -237,14 +252,20 @@ impl<'a> Facts<'a> {
         self.uses.contains_key(name)
     }
 
-    /// Names of the model's float inputs.
+    /// Names of the model's float inputs; of those that a batch only steers with, none.
     pub(super) fn float_inputs(&self) -> impl Iterator<Item = &'a str> {
         let float = self
             .model
             .inputs()
             .iter()
             .filter(|input| input.kind == ElementKind::F32);
-        float.map(|input| input.name.as_str())
+        let names = float.map(|input| input.name.as_str());
+        names.filter(|name| self.operands.contains(name) || !self.steers(name))
+    }
+
+    /// Whether a value says how some node computes, and is not what it computes with.
+    fn steers(&self, name: &str) -> bool {
+        self.is_used(name) && !self.model.outputs().iter().any(|output| output == name)
     }
 
     /// The model's float outputs. An output that is not float, such as an argmax, stands for the

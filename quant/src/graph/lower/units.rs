@@ -4,7 +4,14 @@ use std::collections::HashSet;
 
 use dual16_nash::lut::LutFunction;
 
-use super::{activation, facts::Facts, linear, linear::LinearParts, norm, norm::LayerNormParts};
+use super::{
+    activation,
+    facts::{Facts, operands},
+    linear,
+    linear::LinearParts,
+    norm,
+    norm::LayerNormParts,
+};
 use crate::model::OnnxNode;
 
 /// What a group of nodes is.
@@ -53,7 +60,7 @@ pub(super) fn live<'a>(facts: &Facts<'a>, outputs: &[&'a str]) -> Vec<LiveUnit<'
             continue;
         }
         // What is made of integers alone is the float run's, whatever is made of it.
-        if !node.uses().any(|name| facts.is_carried(name)) {
+        if !operands(node).any(|name| facts.is_carried(name)) {
             continue;
         }
         let pattern = recognise(facts, node);
@@ -81,7 +88,7 @@ fn arguments<'a>(facts: &Facts<'a>, node: &'a OnnxNode, pattern: &Pattern<'a>) -
             .into_iter()
             .flatten()
             .collect(),
-        Pattern::Single => node.uses().collect(),
+        Pattern::Single => operands(node).collect(),
     };
     all.into_iter()
         .filter(|name| facts.is_carried(name))

@@ -1,6 +1,7 @@
 """Reductions over axes given as attribute, as input, as none."""
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from ..draft import INT64
 from .registry import family, family_of_each
@@ -48,3 +49,15 @@ def reduce_nothing(d):
     x = d.input([d.dim(2, 0), 3])
     op = d.pick(["ReduceSum", "ReduceProd", "ReduceL1", "ReduceSumSquare"])
     d.output(d.node(op, [x, d.constant(np.array([0], np.int64))], keepdims=d.pick([0, 1])))
+
+
+@family
+def reduce_narrow(d):
+    """Extremes of booleans and bytes; those of nothing are the type's."""
+    d.opset = 20
+    kind = d.pick([TensorProto.BOOL, TensorProto.INT8, TensorProto.UINT8])
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    x = d.input([d.dim(2, 0), 3], lambda s: np.asarray(d.rng.integers(0, 2, s), dtype), kind)
+    axes = d.constant(np.array([0], np.int64))
+    op = d.pick(["ReduceMax", "ReduceMin"])
+    d.output(d.node(op, [x, axes], keepdims=d.pick([0, 1])), kind=kind)
