@@ -5,7 +5,7 @@
 //! - [`inputs`]: from paths to a job's spec: batches, external data, digests.
 //! - [`cli`]: the arguments and one file for each command.
 //! - [`config`]: flags over environment over file over defaults.
-//! - [`page`]: `report.html`, from the artifacts of a job.
+//! - [`page`]: `report.html` in folders; the crate `dual16-report` makes it.
 //! - [`render`]: tables, progress, JSON; the only place that knows what a terminal is.
 //! - `local` (feature `local`): the cluster in this process, for when no server is given.
 //! - [`error`]: the one error of the command line and its exit codes.

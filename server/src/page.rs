@@ -4,6 +4,7 @@
 
 mod answer;
 mod options;
+mod report;
 
 use std::sync::Arc;
 
@@ -24,10 +25,11 @@ use dual16_proto::{
     },
 };
 use serde_json::json;
-use tokio_stream::StreamExt as _;
+use tokio::sync::Semaphore;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 
-use self::answer::{Refused, hardened, json_answer, static_answer};
+use self::answer::{Refused, attached, hardened, json_answer, static_answer};
 pub use self::options::{PageArgs, PageError};
 use crate::{
     access::{Guard, Scope, Subject},
@@ -45,6 +47,8 @@ pub(crate) struct Page {
     info: InfoApi,
     guard: Arc<Guard>,
     policies: Policies,
+    /// Reports are made one at a time.
+    reports: Semaphore,
 }
 
 type Answer = Result<Response, Refused>;
@@ -58,6 +62,7 @@ pub(crate) fn router(app: &Arc<App>, guard: Arc<Guard>, policies: Policies) -> R
         info: InfoApi(Arc::clone(app)),
         guard,
         policies,
+        reports: Semaphore::new(1),
     });
     let html = || static_answer("text/html", include_str!("page/assets/index.html"));
     let style = || static_answer("text/css", include_str!("page/assets/page.css"));
@@ -72,6 +77,7 @@ pub(crate) fn router(app: &Arc<App>, guard: Arc<Guard>, policies: Policies) -> R
         .route("/api/jobs/{id}", get(job))
         .route("/api/jobs/{id}/events", get(events))
         .route("/api/jobs/{id}/artifacts/{name}", get(artifact))
+        .route("/api/jobs/{id}/report.html", get(report::made))
         .layer(middleware::from_fn_with_state(Arc::clone(&page), guarded))
         .with_state(page)
 }
@@ -129,6 +135,21 @@ impl Page {
         let asked = v1::GetJobRequest { name };
         let request = self.call("/dual16.v1.JobService/GetJob", headers, asked)?;
         Ok(self.jobs.get_job(request).await?.into_inner())
+    }
+
+    /// The bytes of an artifact, of a job that the caller may see.
+    async fn bytes_of(
+        &self,
+        headers: &HeaderMap,
+        artifact: &v1::Artifact,
+    ) -> Result<impl Stream<Item = Result<Bytes, Status>> + use<>, Refused> {
+        let asked = v1::DownloadRequest {
+            digest: artifact.digest.clone(),
+            offset: 0,
+        };
+        let request = self.call("/dual16.v1.BlobService/Download", headers, asked)?;
+        let chunks = self.blobs.download(request).await?.into_inner();
+        Ok(chunks.map(|chunk| chunk.map(|chunk| chunk.data)))
     }
 }
 
@@ -208,22 +229,12 @@ async fn artifact(
         .into_iter()
         .find(|artifact| artifact.name == name)
         .ok_or_else(|| Status::not_found(format!("{} has no artifact {name:?}", job.name)))?;
-    let asked = v1::DownloadRequest {
-        digest: artifact.digest,
-        offset: 0,
-    };
-    let request = page.call("/dual16.v1.BlobService/Download", &headers, asked)?;
-    let chunks = page.blobs.download(request).await?.into_inner();
-    let bytes = chunks.map(|chunk| chunk.map(|chunk| chunk.data));
-    let mut answer = Response::new(Body::from_stream(bytes));
-    let headers = answer.headers_mut();
-    let kind = HeaderValue::from_static("application/octet-stream");
-    headers.insert(header::CONTENT_TYPE, kind);
-    // Never shown where it came from, whatever is in it.
-    let attached = HeaderValue::from_static("attachment");
-    headers.insert(header::CONTENT_DISPOSITION, attached);
-    headers.insert(header::CONTENT_LENGTH, artifact.size.into());
-    Ok(answer)
+    let bytes = page.bytes_of(&headers, &artifact).await?;
+    Ok(attached(
+        "application/octet-stream",
+        artifact.size,
+        Body::from_stream(bytes),
+    ))
 }
 
 /// The value of a parameter whose values need no escapes.

@@ -1,11 +1,17 @@
 //! One `dual16` command, as typed.
 
-use std::{ffi::OsStr, path::Path, process::Command, time::Duration};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use crate::{
     cluster::ServerProcess,
     process::{Finished, Process},
     programs::program,
+    schema,
 };
 
 /// Far beyond what any command of the tests takes, also on a busy machine.
@@ -15,6 +21,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Dual16 {
     command: Command,
+    /// The folder for its results.
+    out: Option<PathBuf>,
 }
 
 impl Dual16 {
@@ -22,7 +30,7 @@ impl Dual16 {
     pub fn new<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         let mut command = Command::new(program("dual16"));
         command.args(arguments);
-        Self { command }
+        Self { command, out: None }
     }
 
     /// `dual16 quantize` of the model in the folder `model`, with its calibration batches.
@@ -63,7 +71,8 @@ impl Dual16 {
 
     /// Names the folder for the results.
     #[must_use]
-    pub fn out(self, folder: &Path) -> Self {
+    pub fn out(mut self, folder: &Path) -> Self {
+        self.out = Some(folder.to_owned());
         self.arg("--out").arg(folder)
     }
 
@@ -79,12 +88,26 @@ impl Dual16 {
         outer
             .arg(self.command.get_program())
             .args(self.command.get_args());
-        Self { command: outer }
+        Self {
+            command: outer,
+            ..self
+        }
     }
 
     /// Runs to its end.
+    ///
+    /// # Panics
+    /// Where what it leaves or prints for programs breaks its schema.
     pub fn run(self) -> Finished {
-        self.spawn().wait(LIMIT)
+        let out = self.out.clone();
+        let mut arguments = self.command.get_args();
+        let printed = arguments.any(|argument| argument == "json" || argument == "jsonl");
+        let finished = self.spawn().wait(LIMIT);
+        out.as_deref().map(schema::check_folder);
+        if printed {
+            schema::check_printed(&finished.stdout);
+        }
+        finished
     }
 
     /// Starts it.

@@ -2,11 +2,14 @@
 
 use serde_json::Value;
 
+use crate::schema;
+
 /// The event on a line.
 ///
 /// # Panics
-/// Where the line is no JSON.
+/// Where the line is no JSON, or breaks its schema.
 pub fn parse(line: &str) -> Value {
+    schema::check_printed(line);
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?} is no event: {error}"))
 }
 

@@ -18,7 +18,7 @@ import dual16
 from dual16 import aio, errors
 
 
-def long_job(client: dual16.Client) -> dual16.Job:
+def long_job(client: dual16.Client) -> dual16.Job[dual16.Result]:
     """One that takes its time, and tells of layers before its end."""
     random = np.random.default_rng(16)
     layers = {f"fc{i}": random.normal(size=(512, 1024)).astype(np.float32) for i in range(12)}

@@ -121,8 +121,8 @@ def test_an_upload_goes_on_from_what_is_kept(breaking: tuple[Breaking, str], wir
 
 
 def test_a_download_goes_on_from_what_came(wire: Wire, tmp_path: Path) -> None:
-    path = _transfer.download(wire, v1.Artifact(name="result.json", digest=DIGEST), tmp_path)
-    assert path.read_bytes() == DATA
+    path = _transfer.download(wire, v1.Artifact(name="handoff/README.md", digest=DIGEST), tmp_path)
+    assert path == tmp_path / "handoff/README.md" and path.read_bytes() == DATA
 
 
 def test_damaged_bytes_are_not_kept(breaking: tuple[Breaking, str], wire: Wire, tmp_path: Path) -> None:
@@ -130,6 +130,15 @@ def test_damaged_bytes_are_not_kept(breaking: tuple[Breaking, str], wire: Wire, 
     with pytest.raises(errors.DamagedTransfer, match=r"result\.json"):
         _transfer.download(wire, v1.Artifact(name="result.json", digest=DIGEST), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../result.json", "/result.json", "handoff/../../x", "..\\x"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(wire: Wire, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with pytest.raises(errors.DamagedTransfer, match="no place in a folder"):
+        _transfer.download(wire, v1.Artifact(name=name, digest=DIGEST), folder)
+    assert list(tmp_path.iterdir()) == [folder] and not list(folder.iterdir())
 
 
 def test_a_watch_tells_each_event_once(breaking: tuple[Breaking, str]) -> None:

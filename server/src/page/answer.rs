@@ -81,6 +81,16 @@ pub(super) fn json_answer(value: &Value) -> Response {
     typed("application/json", Body::from(value.to_string()))
 }
 
+/// A file to keep: never shown where it came from, whatever is in it.
+pub(super) fn attached(kind: &'static str, size: u64, body: Body) -> Response {
+    let mut answer = typed(kind, body);
+    let headers = answer.headers_mut();
+    let attached = HeaderValue::from_static("attachment");
+    headers.insert(header::CONTENT_DISPOSITION, attached);
+    headers.insert(header::CONTENT_LENGTH, size.into());
+    answer
+}
+
 fn typed(kind: &'static str, body: Body) -> Response {
     let mut answer = Response::new(body);
     let kind = HeaderValue::from_static(kind);

@@ -1,12 +1,16 @@
 """qconfig.py run against stand-ins for horizon_plugin_pytorch that record what they are given, and
-quant_config.json against the nodes of mended.onnx."""
+quant_config.json against the nodes of mended.onnx; both files of JSON against their schemas."""
 
 import importlib.util
 import json
 import sys
 import types
 from contextlib import contextmanager
+from pathlib import Path
 
+import jsonschema
+
+SCHEMAS = Path(__file__).resolve().parents[3] / "docs/schemas"
 QMIN = {"qint8": -128, "qint16": -32768}
 PACKAGE = "horizon_plugin_pytorch"
 
@@ -54,10 +58,19 @@ def plugin():
             del sys.modules[PACKAGE + suffix]
 
 
+def read(folder, name, wrong):
+    """A file of JSON; where it breaks its schema, `wrong` is told."""
+    file = json.loads((folder / f"{name}.json").read_text())
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+    broken = jsonschema.Draft202012Validator(schema).iter_errors(file)
+    wrong += [f"{name}.json: {error.json_path}: {error.message}" for error in broken]
+    return file
+
+
 def check(case, model):
     """What is wrong with the settings of a case, whose mended.onnx is `model`."""
     folder, wrong = case / "handoff", []
-    told = json.loads((folder / "modules.json").read_text())
+    told, config = (read(folder, name, wrong) for name in ("modules", "quant_config"))
     spec = importlib.util.spec_from_file_location("qconfig", folder / "qconfig.py")
     qconfig = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(qconfig)
@@ -103,7 +116,6 @@ def check(case, model):
         ]
 
     nodes = {node.name: node.op_type for node in model.graph.node}
-    config = json.loads((folder / "quant_config.json").read_text())
     dual = {"Conv", "MatMul", "Gemm", "ConvTranspose"}
     for name, given in config["node_config"].items():
         if name not in nodes:

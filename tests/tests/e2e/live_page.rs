@@ -8,12 +8,13 @@ use std::{
 };
 
 use dual16_tests::{
-    Dual16, ServerProcess, WorkerProcess,
+    Dual16, Results, ServerProcess, WorkerProcess,
     data::smallmodel,
     ops::{self, Answer},
     process::Process,
     programs::program,
     python,
+    results::PAGE,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -98,6 +99,27 @@ fn a_job_is_followed_in_a_browser_by_whoever_has_the_token() {
 }
 
 #[test]
+fn a_job_that_only_planned_has_no_report() {
+    let live = Live::start();
+    let _worker = live.worker();
+    let model = smallmodel();
+    let plan = Dual16::new(["plan", "--output", "jsonl"])
+        .arg(model.join("model.onnx"))
+        .arg("--calib")
+        .arg(model.join("calib"))
+        .on(&live.server)
+        .arg("--token-file")
+        .arg(live.token("ann"))
+        .run()
+        .success();
+    let submitted: Value = serde_json::from_str(plan.stdout.lines().next().unwrap()).unwrap();
+    let job = submitted["submitted"]["job"].as_str().unwrap();
+    let none = live.get(&format!("/api/{job}/report.html"), Some("ann"));
+    assert_eq!(none.status, 404, "{}", none.body);
+    assert!(none.body.contains("result.json"), "{}", none.body);
+}
+
+#[test]
 fn each_sees_its_own_jobs_as_in_the_api_and_strangers_none() {
     let live = Live::start();
     let job = live.submit("ann");
@@ -123,6 +145,8 @@ fn each_sees_its_own_jobs_as_in_the_api_and_strangers_none() {
         format!("/api/{job}"),
         format!("/api/{job}/events?after=0"),
         format!("/api/{job}/artifacts/result.json"),
+        format!("/api/{job}/artifacts/handoff%2FREADME.md"),
+        format!("/api/{job}/report.html"),
     ];
     for path in &paths {
         assert_eq!(live.get(path, Some("ann")).status, 200, "{path}");
@@ -141,6 +165,22 @@ fn each_sees_its_own_jobs_as_in_the_api_and_strangers_none() {
     assert_eq!(result["model"], "model.onnx");
     let none = live.get(&format!("/api/{job}/artifacts/nothing"), Some("ann"));
     assert_eq!(none.status, 404, "{}", none.body);
+    let report = live.get(&paths[4], Some("ann"));
+    assert!(
+        report.head.contains("content-disposition: attachment"),
+        "{}",
+        report.head
+    );
+    let out = Results::new();
+    Dual16::new(["report", &job])
+        .on(&live.server)
+        .arg("--token-file")
+        .arg(live.token("ann"))
+        .out(&out.path())
+        .run()
+        .success();
+    let its = fs::read_to_string(out.path().join(PAGE)).unwrap();
+    assert!(report.body == its, "not what `dual16 report` makes");
 
     let page = live.get("/", None);
     assert_eq!(page.status, 200);

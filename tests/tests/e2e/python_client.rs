@@ -34,6 +34,7 @@ fn modules_of_pytorch_go_in_and_come_back() {
         python,
         &[
             "tests/test_torch.py",
+            "tests/test_handoff.py",
             "tests/test_tutorial.py",
             "tests/test_package.py::test_types",
         ],

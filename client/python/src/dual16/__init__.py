@@ -2,14 +2,15 @@
 
     result = dual16.quantize(model, loader)
 
-`quantize` does it all; `Client` and `Job` are its parts, for servers and for jobs that are watched as they go. `aio`
-has the same for asyncio, `testing` assertions, `capture` (needs PyTorch) the inputs of Linears.
+`quantize` does it all; `plan` says beforehand what it would do, `analyze` what each fake quant costs, `rescale` derives
+scales again. `Client` and `Job` are their parts, for servers and for jobs that are watched as they go. `aio` has the
+same for asyncio, `testing` assertions, `capture` (needs PyTorch) the inputs of Linears.
 """
 
 from . import aio, errors, testing
-from ._quantize import quantize
+from ._calls import analyze, plan, quantize, rescale
 from .batches import Data
-from .client import Client, Job
+from .client import Client
 from .converted import Converted, ConvertedLayer, load_converted
 from .errors import Error
 from .events import (
@@ -19,18 +20,26 @@ from .events import (
     Metrics,
     Notice,
     OutputMeasured,
+    OutputSensitivity,
     Progress,
     Retried,
+    SensitivityMeasured,
     State,
     StateChanged,
     WayMeasured,
 )
+from .jobs import Job
 from .models import Model
+from .plans import Estimate, Named, Plan, PlannedLayer
+from .rescaling import Changes
 from .results import Layer, Partial, Result
+from .sensitivity import BatchSensitivity, Sensitivity, Together
 from .settings import Settings
 
 __all__ = [
-    "Client", "Converted", "ConvertedLayer", "Data", "Error", "Event", "Job", "Layer", "LayerMeasured", "Mended",
-    "Metrics", "Model", "Notice", "OutputMeasured", "Partial", "Progress", "Result", "Retried", "Settings", "State",
-    "StateChanged", "WayMeasured", "aio", "errors", "load_converted", "quantize", "testing",
+    "BatchSensitivity", "Changes", "Client", "Converted", "ConvertedLayer", "Data", "Error", "Estimate", "Event", "Job",
+    "Layer", "LayerMeasured", "Mended", "Metrics", "Model", "Named", "Notice", "OutputMeasured", "OutputSensitivity",
+    "Partial", "Plan", "PlannedLayer", "Progress", "Result", "Retried", "Sensitivity", "SensitivityMeasured",
+    "Settings", "State", "StateChanged", "Together", "WayMeasured", "aio", "analyze", "errors", "load_converted",
+    "plan", "quantize", "rescale", "testing",
 ]  # fmt: skip

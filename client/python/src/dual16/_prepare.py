@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,10 +20,12 @@ class Request:
     model: Model
     data: Data
     eval_data: Data | None = None
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings | None = None
     max_batches: int | None = None
     deadline: int = 0
     name: str = ""
+    kind: v1.AnalyzeSpec | v1.PlanSpec | None = None
+    """What is done instead of quantizing."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ def prepare(request: Request, folder: Path) -> Prepared:
     spec = v1.JobSpec(
         calibration=[file.message() for file in calibration.files],
         evaluation=[file.message() for file in measured.files],
-        quantize=request.settings.spec(),
+        quantize=(request.settings or Settings()).spec(),
         deadline_seconds=request.deadline,
+        analyze=request.kind if isinstance(request.kind, v1.AnalyzeSpec) else None,
+        plan=request.kind if isinstance(request.kind, v1.PlanSpec) else None,
     )
     if onnx is None:
         files = [layers_file(cast(Any, model), folder)]

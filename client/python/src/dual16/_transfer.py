@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import grpc
 
@@ -82,9 +82,13 @@ def _messages(file: InputFile, offset: int, moved: Moved) -> Iterator[v1.UploadR
 def download(wire: Wire, artifact: v1.Artifact, folder: Path) -> Path:
     """Brings an artifact into `folder`, under its name once its bytes are known to be right.
 
-    Raises errors.DamagedTransfer.
+    Raises errors.DamagedTransfer, also for a name that leads out of the folder.
     """
-    path = folder / Path(artifact.name).name
+    name = PurePosixPath(artifact.name)
+    if name.is_absolute() or ".." in name.parts or "\\" in artifact.name:
+        raise errors.DamagedTransfer(f"an artifact is called {artifact.name!r}, which is no place in a folder")
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     digest, size, outage = hashlib.sha256(), 0, wire.outage("Download")
     with partial.open("wb") as target:

@@ -7,45 +7,60 @@ is kept by the server. An iteration or a wait that is cancelled ends at once, an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from . import _quantize, client
-from .batches import Data
+from . import _calls, client, jobs
+from ._calls import Blocking
 from .events import Event, LayerMeasured, State
-from .models import Model
 from .progress import Display
-from .results import Partial, Result
-from .settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
 
 
-async def quantize(
-    model: Model,
-    data: Data,
-    *,
-    out: str | Path | None = None,
-    client: Client | None = None,
-    settings: Settings | None = None,
-    eval_data: Data | None = None,
-    max_batches: int | None = None,
-    workers: int | None = None,
-    progress: bool | None = None,
-) -> Result:
-    """As `dual16.quantize`."""
-    return await asyncio.to_thread(
-        _quantize.quantize,
-        model,
-        data,
-        out=out,
-        client=client.sync if client is not None else None,
-        settings=settings,
-        eval_data=eval_data,
-        max_batches=max_batches,
-        workers=workers,
-        progress=progress,
-    )
+def _awaited(call: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A function that blocks, in a thread."""
+
+    @functools.wraps(call)
+    async def awaited(*args: P.args, **given: P.kwargs) -> T:
+        return await asyncio.to_thread(call, *args, **given)
+
+    return awaited
+
+
+def _method(call: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[Blocking[S], P], Coroutine[Any, Any, T]]:
+    """A method of what blocks, in a thread."""
+
+    @functools.wraps(call)
+    async def method(self: Blocking[S], /, *args: P.args, **given: P.kwargs) -> T:
+        return await asyncio.to_thread(call, self.sync, *args, **given)
+
+    return method
+
+
+def _job_of(
+    call: Callable[Concatenate[S, P], jobs.Job[R]],
+) -> Callable[Concatenate[Blocking[S], P], Coroutine[Any, Any, Job[R]]]:
+    """The same of a method that returns a job."""
+
+    @functools.wraps(call)
+    async def method(self: Blocking[S], /, *args: P.args, **given: P.kwargs) -> Job[R]:
+        return Job(await asyncio.to_thread(call, self.sync, *args, **given))
+
+    return method
+
+
+quantize = _awaited(_calls.quantize)
+plan = _awaited(_calls.plan)
+analyze = _awaited(_calls.analyze)
+rescale = _awaited(_calls.rescale)
 
 
 class Client:
@@ -70,41 +85,15 @@ class Client:
         made.sync = await asyncio.to_thread(client.Client.local, data, workers=workers)
         return made
 
-    async def submit(
-        self,
-        model: Model,
-        data: Data,
-        *,
-        settings: Settings | None = None,
-        eval_data: Data | None = None,
-        max_batches: int | None = None,
-        deadline: int = 0,
-        name: str = "",
-    ) -> Job:
-        """As `dual16.Client.submit`."""
-        job = await asyncio.to_thread(
-            self.sync.submit,
-            model,
-            data,
-            settings=settings,
-            eval_data=eval_data,
-            max_batches=max_batches,
-            deadline=deadline,
-            name=name,
-        )
-        return Job(job)
+    submit = _job_of(client.Client.submit)
+    submit_plan = _job_of(client.Client.submit_plan)
+    submit_analysis = _job_of(client.Client.submit_analysis)
+    job = _job_of(client.Client.job)
+    close = _method(client.Client.close)
 
-    async def job(self, name: str) -> Job:
-        """As `dual16.Client.job`."""
-        return Job(await asyncio.to_thread(self.sync.job, name))
-
-    async def jobs(self, limit: int = 50) -> list[Job]:
+    async def jobs(self, limit: int = 50) -> list[Job[Any]]:
         """As `dual16.Client.jobs`."""
         return [Job(job) for job in await asyncio.to_thread(self.sync.jobs, limit)]
-
-    async def close(self) -> None:
-        """As `dual16.Client.close`."""
-        await asyncio.to_thread(self.sync.close)
 
     async def __aenter__(self) -> Client:
         return self
@@ -115,10 +104,10 @@ class Client:
         await self.close()
 
 
-class Job:
+class Job(Generic[R]):
     """As `dual16.Job`."""
 
-    def __init__(self, job: client.Job) -> None:
+    def __init__(self, job: jobs.Job[R]) -> None:
         self.sync = job
         """The job whose calls block."""
         self.name = job.name
@@ -126,9 +115,12 @@ class Job:
         self.id = job.id
         """What `dual16 watch` takes."""
 
-    async def state(self) -> State:
-        """Where the job is now."""
-        return await asyncio.to_thread(self.sync.state)
+    state = _method(jobs.Job.state)
+    cancel = _method(jobs.Job.cancel)
+    partial = _method(jobs.Job.partial)
+    retry = _method(jobs.Job.retry)
+    delete = _method(jobs.Job.delete)
+    rescale = _job_of(jobs.Job.rescale)
 
     async def events(self) -> AsyncIterator[Event]:
         """As `dual16.Job.events`."""
@@ -159,27 +151,11 @@ class Job:
             display.end()
         return await self.state()
 
-    async def result(self, out: str | Path | None = None, *, progress: bool | None = None) -> Result:
+    async def result(self, out: str | Path | None = None, *, progress: bool | None = None) -> R:
         """As `dual16.Job.result`."""
         await self.wait(progress)
         return await self.fetch(out)
 
-    async def fetch(self, out: str | Path | None = None) -> Result:
+    async def fetch(self, out: str | Path | None = None) -> R:
         """As `dual16.Job.fetch`."""
         return await asyncio.to_thread(self.sync.fetch, out)
-
-    async def cancel(self) -> Partial:
-        """As `dual16.Job.cancel`."""
-        return await asyncio.to_thread(self.sync.cancel)
-
-    async def partial(self) -> Partial:
-        """As `dual16.Job.partial`."""
-        return await asyncio.to_thread(self.sync.partial)
-
-    async def retry(self) -> None:
-        """As `dual16.Job.retry`."""
-        await asyncio.to_thread(self.sync.retry)
-
-    async def delete(self) -> None:
-        """As `dual16.Job.delete`."""
-        await asyncio.to_thread(self.sync.delete)

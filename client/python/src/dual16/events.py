@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Union
+
+from google.protobuf.message import Message
 
 from . import v1
 
@@ -93,6 +95,47 @@ class Mended:
 
 
 @dataclass(frozen=True)
+class OutputSensitivity:
+    """Errors of one output of the model, over all measured batches. None where there is no finite figure, as SQNR
+    without any error."""
+
+    sqnr: float | None
+    """dB."""
+    cosine: float | None
+    l1: float | None
+    mse: float | None
+    atol: float | None
+    """The largest difference."""
+    rtol: float | None
+    kl: float | None
+    """Nats."""
+
+
+@dataclass(frozen=True)
+class SensitivityMeasured:
+    """What one fake quant alone costs the model's outputs, everything else being float."""
+
+    op_name: str
+    """Of the operation, or of what it makes."""
+    sensitive_type: str
+    """`activation`, `weight`, `table` or `rescale`; the last two are what integers add to fake quant."""
+    op_type: str
+    """`Linear`, `ReduceMean` …; of what runs in float the ONNX operator."""
+    quant_dtype: str
+    """`int8` or `int16`."""
+    macs: int
+    """Multiply-accumulates of the operation over one batch."""
+    macs_share: float
+    """Of the model's, in [0, 1]."""
+    estimate_db: float | None
+    """SQNR of the outputs to first order."""
+    outputs: dict[str, OutputSensitivity]
+    """Measured, by name."""
+    reason: str
+    """Why there are no errors; else empty."""
+
+
+@dataclass(frozen=True)
 class Notice:
     """Something to know: a fallback, a float island, a wide accumulator."""
 
@@ -126,7 +169,10 @@ class StateChanged:
     state: State
 
 
-Event = Union[LayerMeasured, OutputMeasured, Mended, Notice, Progress, Retried, StateChanged]
+Event = Union[LayerMeasured, OutputMeasured, Mended, SensitivityMeasured, Notice, Progress, Retried, StateChanged]
+
+
+_ERRORS = [field.name for field in fields(OutputSensitivity)]
 
 
 def of_message(detail: v1.EventDetail) -> Event | None:
@@ -142,9 +188,21 @@ def of_message(detail: v1.EventDetail) -> Event | None:
         return OutputMeasured(output.output, _metrics(output.validation), _metrics(output.converted))
     if kind == "mended":
         step = detail.mended
-        before = step.before_sqnr_db if step.HasField("before_sqnr_db") else None
-        after = step.output_sqnr_db if step.HasField("output_sqnr_db") else None
+        before, after = _figure(step, "before_sqnr_db"), _figure(step, "output_sqnr_db")
         return Mended(step.round, step.op, getattr(step, "from"), step.to, step.kept, before, after)
+    if kind == "sensitivity_measured":
+        row = detail.sensitivity_measured
+        return SensitivityMeasured(
+            row.op_name,
+            row.sensitive_type,
+            row.op_type,
+            row.quant_dtype,
+            row.macs,
+            row.macs_share,
+            _figure(row, "estimate_db"),
+            {one.output: OutputSensitivity(*(_figure(one, name) for name in _ERRORS)) for one in row.outputs},
+            row.reason,
+        )
     if kind == "notice":
         notice = detail.notice
         return Notice(int(notice.severity) == 2, notice.code, notice.subject, notice.message)
@@ -165,16 +223,11 @@ def _way(way: v1.WayMeasured) -> WayMeasured:
 
 
 def _metrics(metrics: v1.Metrics) -> Metrics:
-    def figure(name: str) -> float | None:
-        return float(getattr(metrics, name)) if metrics.HasField(name) else None
+    sqnr_db, cosine = _figure(metrics, "sqnr_db"), _figure(metrics, "cosine")
+    l1, mse, atol, lsb = (_figure(metrics, name) for name in ("l1", "mse", "atol", "lsb"))
+    return Metrics(sqnr_db, cosine, l1, mse, atol, lsb, metrics.reason, metrics.left_out)
 
-    return Metrics(
-        figure("sqnr_db"),
-        figure("cosine"),
-        figure("l1"),
-        figure("mse"),
-        figure("atol"),
-        figure("lsb"),
-        metrics.reason,
-        metrics.left_out,
-    )
+
+def _figure(message: Message, name: str) -> float | None:
+    """A figure that is set where it is finite."""
+    return float(getattr(message, name)) if message.HasField(name) else None

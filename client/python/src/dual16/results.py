@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .converted import Converted, load_converted
-from .events import LayerMeasured, Mended, Metrics, Notice, OutputMeasured, WayMeasured
+from .events import LayerMeasured, Mended, Metrics, Notice, OutputMeasured, SensitivityMeasured, WayMeasured
 
 if TYPE_CHECKING:
     import pandas
@@ -39,9 +39,11 @@ class Layer:
 class Partial:
     """What a job has told so far; of one that was cancelled, all there is."""
 
-    layers: dict[str, LayerMeasured]
-    outputs: dict[str, OutputMeasured]
-    notices: list[Notice]
+    layers: dict[str, LayerMeasured] = field(default_factory=dict)
+    outputs: dict[str, OutputMeasured] = field(default_factory=dict)
+    rows: list[SensitivityMeasured] = field(default_factory=list)
+    """Of an analysis."""
+    notices: list[Notice] = field(default_factory=list)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row for each layer and way that was measured."""
@@ -77,9 +79,7 @@ class Result:
             )
             for one in self.raw.get("mended", [])
         ]
-        self.notices = [
-            Notice(one["warning"], one["code"], one["subject"], one["message"]) for one in self.raw["notices"]
-        ]
+        self.notices = notices(self.raw)
 
     def converted(self) -> Converted:
         """The layers in integers."""
@@ -123,6 +123,11 @@ class Result:
             for one in self.outputs.values()
         )
         return f"Result({outputs}; {len(self.layers)} layers; {str(self.path)!r})"
+
+
+def notices(raw: Mapping[str, Any]) -> list[Notice]:
+    """What a file of JSON tells its reader."""
+    return [Notice(one["warning"], one["code"], one["subject"], one["message"]) for one in raw["notices"]]
 
 
 def _rows(layer: str, ways: Mapping[str, WayMeasured]) -> list[dict[str, object]]:

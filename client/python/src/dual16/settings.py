@@ -58,10 +58,7 @@ class Settings:
 
     def spec(self) -> v1.QuantizeSpec:
         """The message that says the same."""
-        settings = [v1.LayerSetting(name=name, way=way) for name, way in self.linear.items()]
-        settings += [v1.LayerSetting(name=name, dtype=dtype) for name, dtype in self.dtype.items()]
-        settings += [v1.LayerSetting(name=name, fixed_scale=scale) for name, scale in self.fixed_scale.items()]
-        settings += [v1.LayerSetting(name=name, observer=word) for name, word in self.layer_observer.items()]
+        settings = layer_settings(self.linear, self.dtype, self.fixed_scale, self.layer_observer)
         settings += [v1.LayerSetting(name=name, high_precision=True) for name in self.high_precision]
         return v1.QuantizeSpec(
             template=self.template,
@@ -87,3 +84,14 @@ class Settings:
             keep_statistics=self.keep_statistics,
             allow_fp16=self.allow_fp16,
         )
+
+
+def layer_settings(
+    linear: Mapping[str, str], dtype: Mapping[str, str], fixed_scale: Mapping[str, float], observer: Mapping[str, str]
+) -> list[v1.LayerSetting]:
+    """Settings by NAME, in the order in which they are applied."""
+    settings = [v1.LayerSetting(name=name, way=way) for name, way in linear.items()]
+    settings += [v1.LayerSetting(name=name, dtype=word) for name, word in dtype.items()]
+    settings += [v1.LayerSetting(name=name, fixed_scale=scale) for name, scale in fixed_scale.items()]
+    settings += [v1.LayerSetting(name=name, observer=word) for name, word in observer.items()]
+    return settings

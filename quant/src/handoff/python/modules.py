@@ -177,7 +177,7 @@ def apply(model, folder):
     took something in. Returns the names of what was replaced.
 
     Raises KeyError where the model has no module or parameter of a name, ValueError where a module is not
-    what the plan was made of, before anything is changed."""
+    what the plan was made of or its owner never calls it, before anything is changed."""
     folder = pathlib.Path(folder)
     plan = json.loads((folder / "modules.json").read_text())
     tensors = Tensors(folder / "mended.safetensors")
@@ -187,6 +187,12 @@ def apply(model, folder):
         name = entry["module"]
         if name not in modules:
             raise KeyError(f"the model has no module '{name}'; modules.json was made of another")
+        owner = modules[name.rpartition(".")[0]]
+        if isinstance(owner, nn.MultiheadAttention) and entry["kind"] != "Linear":
+            raise ValueError(
+                f"module '{name}' is inside an nn.MultiheadAttention, which reads its weight and never calls it, so "
+                f"that no {entry['kind']} can stand in; write that attention with nn.Linear for its projections"
+            )
         swaps.append((name, _replacement(modules[name], entry, tensors)))
     loads = []
     for name, stored in plan["parameters"].items():

@@ -137,14 +137,20 @@ function aloneOf(layer) {
   return [decibels(way?.metrics), way?.estimate ? way.estimate.latency_us.toFixed(2) : "–"];
 }
 
-async function download(job, artifact) {
+async function download(path, name) {
   try {
-    const answer = await ask(`api/${job.name}/artifacts/${encodeURIComponent(artifact.name)}`);
+    const answer = await ask(path);
     const url = URL.createObjectURL(await answer.blob());
-    element("a", { href: url, download: artifact.name }).click();
+    element("a", { href: url, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   } catch (error) { failed(error); }
 }
+
+const file = (path, name, about) => element("li", {}, element("button", { type: "button", onclick: () => download(path, name) }, name), ` ${about}`);
+
+// A job that measured something has a report.
+const reportOf = (job) => (job.artifacts.some(({ name }) => name === "result.json" || name === "sensitivity.json")
+  ? file(`api/${job.name}/report.html`, "report.html", "all of it as one page, which opens without this server") : null);
 
 function show(job, told) {
   const facts = [["job", idOf(job)], ["name", job.display_name], ["model", modelOf(job)], ["created", moment(job.create_time)], ["ended", job.end_time && moment(job.end_time)]];
@@ -165,9 +171,8 @@ function show(job, told) {
       tableOf("Linears", ["layer", "requested", "runs", "#alone dB", "#est. µs", "#validation dB", "#converted dB", "~reason"], layers),
       tableOf("Notices", ["kind", "of", "~message", "code"], notices.map((notice) => [notice.severity === "WARNING" ? "warning" : "note", notice.subject, notice.message, notice.code])),
       tableOf("Tried again", ["task", "~why"], told.retries.map((retry) => [retry.task, retry.error?.message])),
-      job.artifacts?.length ? [element("h3", {}, "Artifacts"), element("ul", { id: "artifacts" }, job.artifacts.map((artifact) => element("li", {},
-        element("button", { type: "button", onclick: () => download(job, artifact) }, artifact.name), ` ${bytes(artifact.size)}`))),
-        element("p", {}, "The whole report of this job: ", element("code", {}, `dual16 report ${idOf(job)} --out DIR`))] : null,
+      job.artifacts?.length ? [element("h3", {}, "Results"), element("ul", { id: "artifacts" }, reportOf(job), job.artifacts.map(({ name, size }) =>
+        file(`api/${job.name}/artifacts/${encodeURIComponent(name)}`, name, bytes(size))))] : null,
     ].flat(Infinity).filter((child) => child != null));
   at("job").hidden = false;
 }

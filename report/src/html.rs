@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    Error,
     results::{Request, Results},
     sources::{RESULT, Sources},
     summary::{self, Summary},
+    wrong,
 };
-use crate::error::Error;
 
 const STYLE: &str = include_str!("assets/report.css");
 
@@ -89,11 +90,12 @@ fn summary(sources: &Sources) -> Result<Summary, Error> {
             .map(summary::of_sensitivity)
             .unwrap_or_default());
     };
-    let results: Results =
-        serde_json::from_value(result.clone()).map_err(|error| Error::Artifact {
-            name: RESULT.to_owned(),
-            reason: format!("it is of another form than this version reads: {error}"),
-        })?;
+    let results: Results = serde_json::from_value(result.clone()).map_err(|error| {
+        wrong(
+            RESULT,
+            format!("it is of another form than this version reads: {error}"),
+        )
+    })?;
     // Without it the sentences say less.
     let request = sources.plan.as_ref().map(|plan| plan["request"].clone());
     let request: Option<Request> = request.and_then(|request| serde_json::from_value(request).ok());

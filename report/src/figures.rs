@@ -1,33 +1,21 @@
 //! The outputs against a threshold, for those who want a program to say no.
 
-use std::path::Path;
-
 use super::{
+    Error,
     results::{Errors, Results},
-    sources::{RESULT, Sources, wrong},
+    sources::{RESULT, json},
+    wrong,
 };
-use crate::error::Error;
 
-/// Checks every measured output of the results in a folder, in both runs. An output without a figure is
-/// below any threshold: nobody can say that it is not.
+/// Checks every measured output of `result.json` in both runs: those below `threshold` dB, each with its run and
+/// figure. An output without a figure is below any threshold: nobody can say that it is not.
 ///
 /// # Errors
-/// [`Error::Below`] names those below `threshold` dB; [`Error::Artifact`] where there are no results.
-pub fn below(folder: &Path, threshold: f64) -> Result<(), Error> {
-    let result = Sources::read(folder)?.result.ok_or_else(|| {
-        wrong(
-            folder,
-            RESULT,
-            "an analysis has none: --fail-under needs the outputs of a job of `dual16 quantize`",
-        )
-    })?;
-    let results: Results =
-        serde_json::from_value(result).map_err(|error| wrong(folder, RESULT, error.to_string()))?;
-    let outputs = told(&results, threshold);
-    match outputs.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Below { threshold, outputs }),
-    }
+/// [`Error::Artifact`] for what is no `result.json` of this version.
+pub fn below(result: &[u8], threshold: f64) -> Result<Vec<String>, Error> {
+    let results: Results = serde_json::from_value(json(RESULT, result)?)
+        .map_err(|error| wrong(RESULT, error.to_string()))?;
+    Ok(told(&results, threshold))
 }
 
 fn told(results: &Results, threshold: f64) -> Vec<String> {
