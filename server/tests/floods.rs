@@ -373,6 +373,7 @@ async fn a_worker_that_is_quarantined_while_it_waits_gets_nothing() {
         worker: "fake".into(),
         max_tasks: 1,
         max_wait: Some(Duration::from_secs(20).try_into().unwrap()),
+        jobs: Vec::new(),
     };
     let mut workers = server.workers.clone();
     let waiting = tokio::spawn(async move { workers.lease(request).await });

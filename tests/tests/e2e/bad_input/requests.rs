@@ -237,6 +237,22 @@ pub(super) const REQUESTS: &[Request] = &[
         }
     ),
     request!(
+        "a worker that has what is no job",
+        InvalidArgument,
+        ["jobs[1]"],
+        |channel| {
+            let lease = v1::LeaseRequest {
+                worker: "w".to_owned(),
+                jobs: vec![
+                    "jobs/00000000-0000-7000-8000-000000000000".to_owned(),
+                    "jobs/x".to_owned(),
+                ],
+                ..Default::default()
+            };
+            async move { WorkerServiceClient::new(channel).lease(lease).await }
+        }
+    ),
+    request!(
         "a wait in the past",
         InvalidArgument,
         ["max_wait", "time to wait"],
