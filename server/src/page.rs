@@ -211,6 +211,7 @@ async fn artifact(
     let asked = v1::DownloadRequest {
         digest: artifact.digest,
         offset: 0,
+        accept_url: false,
     };
     let request = page.call("/dual16.v1.BlobService/Download", &headers, asked)?;
     let chunks = page.blobs.download(request).await?.into_inner();

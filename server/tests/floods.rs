@@ -268,6 +268,7 @@ async fn download(server: &TestServer, digest: &str) -> tonic::Streaming<v1::Dow
     let request = v1::DownloadRequest {
         digest: digest.to_owned(),
         offset: 0,
+        accept_url: false,
     };
     client.download(request).await.unwrap().into_inner()
 }
@@ -289,6 +290,7 @@ async fn transfers_are_counted_and_those_that_stand_still_are_ended() {
     let request = v1::DownloadRequest {
         digest: digest.clone(),
         offset: 0,
+        accept_url: false,
     };
     let mut blobs = server.blobs.clone();
     let refused = blobs.download(request.clone()).await.unwrap_err();

@@ -31,6 +31,7 @@ pub(super) fn requests() -> Vec<Seed> {
     let download = v1::DownloadRequest {
         digest: digest(),
         offset: 0,
+        accept_url: false,
     };
     let heartbeat = v1::HeartbeatRequest {
         worker: "w".to_owned(),

@@ -161,6 +161,7 @@ impl Cluster {
         let request = DownloadRequest {
             digest: digest.to_owned(),
             offset: 0,
+            accept_url: false,
         };
         let mut blobs = BlobServiceClient::new(self.channel().await);
         let mut stream = blobs.download(request).await.unwrap().into_inner();

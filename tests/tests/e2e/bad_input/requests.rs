@@ -167,6 +167,7 @@ pub(super) const REQUESTS: &[Request] = &[
             let download = v1::DownloadRequest {
                 digest: Digest::of(b"nobody").to_string(),
                 offset: 0,
+                accept_url: false,
             };
             async move { BlobServiceClient::new(channel).download(download).await }
         }
