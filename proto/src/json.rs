@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 use serde_json::{Value, json};
 
 use crate::v1::{
-    Artifact, AttemptError, CostEstimate, InputFile, Job, JobError, JobEvent, Metrics,
+    Artifact, AttemptError, CostEstimate, InputFile, Job, JobError, JobEvent, Metrics, Priority,
     QuantizeSpec, WayMeasured,
     event_detail::Detail,
     job_spec::{Kind, Model},
@@ -41,12 +41,15 @@ pub fn job_json(job: &Job) -> Value {
             json!({"stage": stage.stage, "tasks": stage.tasks, "done": stage.done, "running": stage.running})
         })
         .collect();
+    // A server of before there were priorities says nothing.
+    let priority = Some(job.priority()).filter(|priority| *priority != Priority::Unspecified);
     compact(json!({
         "name": job.name,
         "display_name": job.display_name,
         "spec": spec,
         "spec_digest": job.spec_digest,
         "state": job.state().as_str_name(),
+        "priority": priority.map(|priority| priority.as_str_name()),
         "create_time": time(job.create_time.as_ref()),
         "start_time": time(job.start_time.as_ref()),
         "end_time": time(job.end_time.as_ref()),

@@ -16,6 +16,7 @@ use tonic::{
 use crate::{
     blob::{CHUNK_BYTES, CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES},
     credentials::{Bearer, Credentials, CredentialsError},
+    direct::Direct,
     retry::{CallError, Policy, Retry},
 };
 
@@ -138,6 +139,7 @@ pub struct Connection {
     channel: Channel,
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) chunk_bytes: usize,
+    pub(crate) direct: Arc<Direct>,
 }
 
 impl Connection {
@@ -148,6 +150,7 @@ impl Connection {
             channel: InterceptedService::new(channel, address.caller.clone()),
             policy,
             chunk_bytes: CHUNK_BYTES,
+            direct: Arc::default(),
         }
     }
 

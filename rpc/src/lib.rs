@@ -10,6 +10,7 @@
 //! - `connection`: where a server is, the services of a connection, one call; `contact`: the first
 //!   call, which tells a dual16 server from anything else.
 //! - `retry`: what is tried again, after which pause, and who is told.
+//! - `direct`: bytes from where the server says they are, past it.
 //! - `upload`, `download`: blobs between the server and whatever can be read or written.
 //! - [`blob`]: what the server's side of a transfer is made of as well.
 
@@ -17,6 +18,7 @@ pub mod blob;
 mod connection;
 mod contact;
 pub mod credentials;
+mod direct;
 mod download;
 mod retry;
 mod transfer;

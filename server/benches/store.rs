@@ -27,8 +27,8 @@ use dual16_server::{
     clock::{Clock as _, SystemClock, Timestamp},
     digest::Digest,
     job::{
-        Backoff, Completion, JobId, LeaseRef, Machine, NewJob, Next, PlannedStage, Slot, State,
-        TaskName,
+        Backoff, Completion, JobId, LeaseRef, Machine, NewJob, Next, PlannedStage, Priority, Slot,
+        State, TaskName,
     },
     principal::Principal,
     store::{
@@ -150,6 +150,7 @@ async fn create(store: &dyn Store) -> JobId {
     let new = NewJob {
         id,
         owner: Principal::anonymous(),
+        priority: Priority::Normal,
         display_name: "model.onnx".into(),
         spec_digest: Digest::of(b"spec"),
         request_id: None,
@@ -172,6 +173,7 @@ async fn create(store: &dyn Store) -> JobId {
 async fn claim(store: &dyn Store) -> Option<LeasedTask> {
     let claim = Claim {
         worker: "bench".into(),
+        jobs: Vec::new(),
         max_tasks: 1,
         max_bytes: 1 << 20,
         ttl: Duration::from_secs(600),

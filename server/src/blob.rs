@@ -28,7 +28,7 @@ pub use self::{
     checked::Scrubbed,
     gc::Swept,
     local::LocalBlobs,
-    object::{Bucket, InvalidUrl, ObjectBlobs, Place},
+    object::{Bucket, InvalidUrl, ObjectBlobs, Place, Presign},
     uses::{Removal, Uses},
 };
 use crate::digest::Digest;
@@ -75,6 +75,12 @@ pub trait BlobStore: Send + Sync + 'static {
     /// for: a reader that takes nothing costs nothing.
     async fn read(&self, digest: Digest, offset: u64) -> Result<BlobReader, BlobError>;
 
+    /// A URL by which whoever has it reads the blob for a short time, where the store has that and it is
+    /// wanted. Unlike [`BlobStore::read`] it looks at no byte.
+    async fn url(&self, _digest: Digest) -> Result<Option<BlobUrl>, BlobError> {
+        Ok(None)
+    }
+
     /// Damaged blobs that were found since the start.
     fn found_damaged(&self) -> u64;
 
@@ -97,6 +103,14 @@ pub trait BlobStore: Send + Sync + 'static {
 
     /// Bytes that are stored, for those of several servers that do not collect.
     async fn count(&self) -> Result<u64, BlobError>;
+}
+
+/// Where a blob is for a while.
+pub struct BlobUrl {
+    /// Size of the whole blob in bytes.
+    pub size: u64,
+    /// For a GET. Whoever has it can read the blob: it belongs into no log.
+    pub url: String,
 }
 
 /// A download.

@@ -2,13 +2,16 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, builder::BoolishValueParser};
 use dual16_telemetry::{logs::LogArgs, ops::OpsArgs};
 
 use crate::{
-    ServerOptions, access::AccessOptions, job::Backoff, limits::Limits, page::PageArgs,
-    store::Retention, upkeep::Keeping,
+    ServerOptions, access::AccessOptions, blob::Presign, job::Backoff, limits::Limits,
+    page::PageArgs, store::Retention, upkeep::Keeping,
 };
+
+/// How long a signed URL is good. Whoever gets one uses it at once.
+const PRESIGNED_FOR: Duration = Duration::from_secs(60);
 
 /// Keeps dual16 jobs and blobs, and hands tasks to workers.
 #[derive(Clone, Debug, Parser)]
@@ -29,6 +32,18 @@ pub struct Config {
     // Read later: what is wrong with it must be said without repeating it, for it may hold a secret.
     #[arg(long, env = "DUAL16_BLOBS", value_name = "URL", hide_env_values = true)]
     pub blobs: Option<String>,
+    /// Give workers and clients signed URLs into the object store of --blobs, to download past this server; who
+    /// cannot reach it downloads through the server
+    #[arg(long, env = "DUAL16_PRESIGN", value_parser = BoolishValueParser::new())]
+    pub presign: bool,
+    /// Where workers and clients find an s3:// store, if not where this server does: https://HOST:PORT
+    #[arg(
+        long,
+        env = "DUAL16_PRESIGN_ENDPOINT",
+        value_name = "URL",
+        requires = "presign"
+    )]
+    pub presign_endpoint: Option<String>,
     /// Write the address listened on to this file, once the server is ready
     #[arg(long, env = "DUAL16_PORT_FILE", value_name = "FILE")]
     pub port_file: Option<PathBuf>,
@@ -109,6 +124,10 @@ impl Config {
         ServerOptions {
             store: self.store.clone(),
             blobs: self.blobs.clone(),
+            presign: self.presign.then(|| Presign {
+                endpoint: self.presign_endpoint.clone(),
+                valid_for: PRESIGNED_FOR,
+            }),
             limits: self.limits.clone(),
             access: self.access.clone(),
             lease_ttl: Duration::from_secs(self.lease_ttl),

@@ -9,6 +9,7 @@ mod backoff;
 mod event;
 mod id;
 mod machine;
+mod priority;
 mod record;
 mod step;
 mod task;
@@ -17,6 +18,7 @@ pub use backoff::Backoff;
 pub use event::{Completion, FailureReport, JobEvent, Next, PlannedStage, TaskEvent};
 pub use id::{JobId, LeaseId, LeaseRef, Slot, TaskId, TaskName};
 pub use machine::{Machine, Refusal};
+pub use priority::Priority;
 pub use record::{
     Artifact, BlobRef, Failure, Job, JobError, NewJob, Phase, SpecFacts, Stage, State,
 };

@@ -146,6 +146,7 @@ impl Page {
         let asked = v1::DownloadRequest {
             digest: artifact.digest.clone(),
             offset: 0,
+            accept_url: false,
         };
         let request = self.call("/dual16.v1.BlobService/Download", headers, asked)?;
         let chunks = self.blobs.download(request).await?.into_inner();

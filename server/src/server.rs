@@ -26,7 +26,7 @@ pub(crate) use self::blob_uses::StoreUses;
 use self::{blob_place::Opened, data_dir::DataDir, protection::Protection};
 use crate::{
     access::{AccessOptions, Exposed, Guard, audit::Audit, tokens::TokensError},
-    blob::{BlobError, InvalidUrl, Place, Uses},
+    blob::{BlobError, InvalidUrl, Place, Presign, Uses},
     clock::{Clock, SystemClock},
     durability::Durability,
     job::{Backoff, Machine},
@@ -85,6 +85,8 @@ pub struct ServerOptions {
     pub store: Option<String>,
     /// URL of the place of the blobs, as [`Place`] reads it; without one they are in the data directory.
     pub blobs: Option<String>,
+    /// Whether who downloads gets a URL into the object store of the blobs rather than the bytes, and how.
+    pub presign: Option<Presign>,
     /// Waits between the attempts of a task that failed.
     pub backoff: Backoff,
     /// Who may call, and how. By default everyone on this machine, everything.
@@ -107,6 +109,7 @@ impl ServerOptions {
             keeping: Keeping::default(),
             store: None,
             blobs: None,
+            presign: None,
             backoff: DEFAULT_BACKOFF,
             access: AccessOptions::default(),
             look_for_changes: Duration::from_secs(5),
@@ -152,6 +155,9 @@ pub enum StartError {
     /// The URL names no place for blobs.
     #[error(transparent)]
     BlobsUrl(#[from] InvalidUrl),
+    /// Files have no URLs.
+    #[error("--presign is for blobs in an object store: --blobs must be s3://, gs:// or az://")]
+    PresignFiles,
     /// The place of the blobs cannot be used.
     #[error(
         "--blobs {url}: {source}; the bucket must be there, and this server allowed to read, write, list and delete in it"
@@ -250,6 +256,7 @@ pub async fn start(
         keeping,
         store,
         blobs,
+        presign,
         backoff,
         access,
         look_for_changes,
@@ -260,6 +267,9 @@ pub async fn start(
     // Not where the command line is read, which would print the URL, password and all.
     store.as_deref().map_or(Ok(()), check_database)?;
     let blobs: Option<Place> = blobs.map(|url| url.parse()).transpose()?;
+    if presign.is_some() && !matches!(blobs, Some(Place::Bucket(_))) {
+        return Err(StartError::PresignFiles);
+    }
     let addr = listener.local_addr().map_err(StartError::Listener)?;
     access.check_exposure(addr)?;
     let policies = Policies::new()?;
@@ -311,7 +321,7 @@ pub async fn start(
         store: Arc::clone(&store),
         clock: Arc::clone(&clock),
     });
-    let blobs = place.connect(Arc::clone(&uses)).await?;
+    let blobs = place.connect(presign.as_ref(), Arc::clone(&uses)).await?;
     let app = Arc::new(App {
         store,
         blobs,

@@ -25,6 +25,7 @@ pub(crate) mod salvage;
 mod sled;
 mod staged;
 mod transition;
+mod turns;
 mod verbs;
 mod waiting;
 
@@ -84,7 +85,8 @@ pub trait Store: Send + Sync + 'static {
     /// Jobs, newest first.
     async fn list_jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError>;
 
-    /// Leases queued tasks: owners in turn, of each the oldest job first, within a job by stage and index.
+    /// Leases queued tasks: by priority, lower ones now and then; within one, owners in turn; of each the
+    /// oldest of the jobs that the worker has, else the oldest; within a job by stage and index.
     async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError>;
 
     /// The spec of the job of a task, for the one who holds the lease.
@@ -239,6 +241,8 @@ pub struct JobPage {
 pub struct Claim {
     /// Who asks.
     pub worker: String,
+    /// Jobs whose files it has, and which it had better go on with.
+    pub jobs: Vec<JobId>,
     /// At most this many tasks.
     pub max_tasks: usize,
     /// At most this many bytes of payloads and inputs, but always one task.

@@ -5,7 +5,7 @@ use dual16_proto::v1;
 use dual16_telemetry::trace::trace_id;
 
 use crate::{
-    job::{Artifact, Failure, Job, JobError, Phase, Stage, State},
+    job::{Artifact, Failure, Job, JobError, Phase, Priority, Stage, State},
     limits::Limits,
 };
 
@@ -17,6 +17,16 @@ impl From<State> for v1::JobState {
             State::Succeeded => Self::Succeeded,
             State::Failed => Self::Failed,
             State::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<Priority> for v1::Priority {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::Low => Self::Low,
+            Priority::Normal => Self::Normal,
+            Priority::High => Self::High,
         }
     }
 }
@@ -103,6 +113,7 @@ pub(crate) fn job(job: Job, spec: v1::JobSpec) -> v1::Job {
         last_sequence: job.last_sequence,
         display_name: job.display_name,
         owner: job.owner.into(),
+        priority: v1::Priority::from(job.priority).into(),
         trace_id: job.trace.as_deref().and_then(trace_id).unwrap_or_default(),
     }
 }

@@ -54,6 +54,7 @@ async fn download(server: &TestServer, digest: &str, offset: u64) -> (u64, Vec<u
     let request = v1::DownloadRequest {
         digest: digest.into(),
         offset,
+        accept_url: false,
     };
     let mut stream = server
         .blobs
@@ -217,6 +218,7 @@ async fn a_wrong_upload_is_refused_and_leaves_nothing() {
     let request = v1::DownloadRequest {
         digest: digest.clone(),
         offset: 0,
+        accept_url: false,
     };
     let status = server.blobs.clone().download(request).await.unwrap_err();
     assert_eq!(
@@ -308,6 +310,7 @@ fn transfers_that_stand_still_hold_no_threads() {
             let request = v1::DownloadRequest {
                 digest: name.clone(),
                 offset: 0,
+                accept_url: false,
             };
             let unread = client.clone().download(request).await.unwrap();
             let blob = data(2 * CHUNK + index);

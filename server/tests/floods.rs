@@ -268,6 +268,7 @@ async fn download(server: &TestServer, digest: &str) -> tonic::Streaming<v1::Dow
     let request = v1::DownloadRequest {
         digest: digest.to_owned(),
         offset: 0,
+        accept_url: false,
     };
     client.download(request).await.unwrap().into_inner()
 }
@@ -289,6 +290,7 @@ async fn transfers_are_counted_and_those_that_stand_still_are_ended() {
     let request = v1::DownloadRequest {
         digest: digest.clone(),
         offset: 0,
+        accept_url: false,
     };
     let mut blobs = server.blobs.clone();
     let refused = blobs.download(request.clone()).await.unwrap_err();
@@ -373,6 +375,7 @@ async fn a_worker_that_is_quarantined_while_it_waits_gets_nothing() {
         worker: "fake".into(),
         max_tasks: 1,
         max_wait: Some(Duration::from_secs(20).try_into().unwrap()),
+        jobs: Vec::new(),
     };
     let mut workers = server.workers.clone();
     let waiting = tokio::spawn(async move { workers.lease(request).await });

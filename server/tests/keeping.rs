@@ -253,6 +253,7 @@ async fn ask(server: &TestServer, worker: &str, max_tasks: u32) -> v1::LeaseResp
         worker: worker.into(),
         max_tasks,
         max_wait: None,
+        jobs: Vec::new(),
     };
     let answer = server.workers.clone().lease(request).await;
     answer.unwrap().into_inner()

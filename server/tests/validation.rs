@@ -52,6 +52,7 @@ fn refusal(violation: &str) -> (Code, &str) {
 
 /// What is wrong, the field it is told under, and the reason.
 const CREATE_JOB: &[(&str, &str, Change)] = &[
+    ("priority", "INVALID_PRIORITY", |r| r.priority = 4),
     ("spec", "REQUIRED", |r| r.spec = None),
     ("spec", "MODEL_MISSING", |r| spec(r).model = None),
     ("spec.onnx.model", "MODEL_MISSING", |r| onnx(r).model = None),

@@ -166,6 +166,7 @@ async fn lease(worker: &mut WorkerServiceClient<Channel>) -> Lease {
         worker: "bench".to_owned(),
         max_tasks: 1,
         max_wait: None,
+        jobs: Vec::new(),
     };
     let mut leases = worker.lease(request).await.unwrap().into_inner().leases;
     leases.pop().expect("a task is queued for everyone")

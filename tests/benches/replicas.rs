@@ -171,6 +171,7 @@ async fn lease(client: &mut WorkerServiceClient<Channel>, worker: &str) -> Vec<L
         worker: worker.to_owned(),
         max_tasks: 1,
         max_wait: prost_types::Duration::try_from(Duration::from_secs(5)).ok(),
+        jobs: Vec::new(),
     };
     client.lease(request).await.unwrap().into_inner().leases
 }

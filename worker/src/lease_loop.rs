@@ -28,6 +28,10 @@ pub(crate) const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 /// A server that answers "nothing" at once, rather than waiting, is not asked more often than this.
 const SHORTEST_POLL: Duration = Duration::from_millis(100);
 
+/// Jobs whose tasks ran here last, and whose files are in the cache as far as it has room: the server gives
+/// their other tasks to this worker rather than to one that has to fetch the files.
+const RECENT_JOBS: usize = 16;
+
 /// Leases tasks until told to stop.
 pub(crate) struct LeaseLoop {
     pub(crate) client: WorkerServiceClient<Channel>,
@@ -40,6 +44,8 @@ pub(crate) struct LeaseLoop {
     /// How long a stop waits for the answer to a request that is under way.
     pub(crate) parting: Duration,
     pub(crate) link: Arc<Link>,
+    /// Names of at most [`RECENT_JOBS`], the newest first.
+    pub(crate) recent: Vec<String>,
 }
 
 impl LeaseLoop {
@@ -139,15 +145,20 @@ impl LeaseLoop {
             worker: self.worker.clone(),
             max_tasks: free,
             max_wait: prost_types::Duration::try_from(LONG_POLL).ok(),
+            jobs: self.recent.clone(),
         };
         let reply = deadline(LONG_POLL + CALL_TIMEOUT, self.client.lease(request)).await?;
         self.link.leased();
         Ok(reply.into_inner())
     }
 
-    fn set_going(&self, leases: Vec<Lease>, slots: Vec<OwnedSemaphorePermit>) {
+    fn set_going(&mut self, leases: Vec<Lease>, slots: Vec<OwnedSemaphorePermit>) {
         let mut slots = slots.into_iter();
         for lease in leases {
+            let job = job_of(&lease.task);
+            self.recent.retain(|recent| recent != job);
+            self.recent.insert(0, job.to_owned());
+            self.recent.truncate(RECENT_JOBS);
             let held = self.leases.hold(&lease);
             // A server that grants more than was asked for is served all the same.
             let slot = slots.next();
@@ -158,4 +169,9 @@ impl LeaseLoop {
             });
         }
     }
+}
+
+/// "jobs/J" of "jobs/J/tasks/T".
+pub(crate) fn job_of(task: &str) -> &str {
+    task.split_once("/tasks/").map_or(task, |(job, _)| job)
 }

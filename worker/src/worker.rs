@@ -132,6 +132,7 @@ pub async fn start(options: WorkerOptions) -> Result<RunningWorker, StartError> 
         tasks: tasks.clone(),
         parting: limits.parting,
         link: Arc::clone(&link),
+        recent: Vec::new(),
     };
     let stop = CancellationToken::new();
     let observed = Arc::new(Observer {

@@ -6,9 +6,9 @@ use clap::{Args, builder::BoolishValueParser};
 use dual16_proto::v1::{LayerSetting, OutputTarget, QuantizeSpec};
 
 use super::values::{
-    March, Merge, Observer, Rounding, ScaleRule, Template, Toolchain, chip_file, deadline_seconds,
-    dtype_setting, finite, high_precision_setting, observer_setting, output_target, percentile,
-    scale_setting, way_setting, wire_name,
+    March, Merge, Observer, Priority, Rounding, ScaleRule, Template, Toolchain, chip_file,
+    deadline_seconds, dtype_setting, finite, high_precision_setting, observer_setting,
+    output_target, percentile, scale_setting, way_setting, wire_name,
 };
 use crate::{
     error::Error,
@@ -41,6 +41,9 @@ pub struct InputArgs {
     /// Ends the job with an error if it is not done in this time from when it starts: 90s, 30m, 2h, 1d
     #[arg(long, env = "DUAL16_DEADLINE", value_name = "TIME", value_parser = deadline_seconds)]
     pub deadline: Option<u64>,
+    /// Whether a server runs its tasks before those of other jobs
+    #[arg(long, env = "DUAL16_PRIORITY", value_enum, default_value_t = Priority::Normal)]
+    pub priority: Priority,
 }
 
 /// How to quantize. NAME is any name that `plan --names` lists, or a glob over them.

@@ -105,6 +105,7 @@ async fn in_session(
             display_name: job.display_name,
             request_id: uuid::Uuid::new_v4().to_string(),
             validate_only: false,
+            priority: job.priority,
         };
         let job = client.create_job(request).await?;
         progress.line(&format!("submitted {}", job.name));

@@ -38,6 +38,7 @@ pub(super) async fn prepare(
         if let Some(name) = inputs.name {
             job.display_name = name;
         }
+        job.priority = inputs.priority.into();
         job.spec.deadline_seconds = inputs.deadline.unwrap_or_default();
         Ok(job)
     })
@@ -58,6 +59,7 @@ pub(super) async fn submit(
         display_name: job.display_name,
         request_id,
         validate_only: false,
+        priority: job.priority.into(),
     };
     // A wrong setting should not cost an upload. That blobs are missing is no news yet.
     let check = CreateJobRequest {

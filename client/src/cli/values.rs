@@ -3,7 +3,7 @@
 //! What is written here is also the help, and what does not parse never leaves this machine.
 
 use clap::ValueEnum;
-use dual16_proto::v1::{LayerSetting, OutputTarget, layer_setting::Value};
+use dual16_proto::v1::{self, LayerSetting, OutputTarget, layer_setting::Value};
 
 /// Starting dtypes of every tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -14,6 +14,27 @@ pub enum Template {
     A16w8,
     /// int16 activations, int16 weights where the toolchain can.
     A16w16,
+}
+
+/// Which jobs' tasks are leased first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Priority {
+    /// After the others, though not never.
+    Low,
+    /// As most jobs.
+    Normal,
+    /// Before the others; a server may allow it to some.
+    High,
+}
+
+impl From<Priority> for v1::Priority {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::Low => Self::Low,
+            Priority::Normal => Self::Normal,
+            Priority::High => Self::High,
+        }
+    }
 }
 
 /// How a range is taken from what was seen.

@@ -37,7 +37,8 @@ fn known_variables() -> Vec<String> {
 /// whose environment a client may share, and those of the tests.
 const OTHERS: &str = "AUDIT_LOG BLOBS BLOB_GRACE CACHE CACHE_BYTES CONFIG DATA DRAIN_DEADLINE DRAIN_SECONDS \
                       LEASE_TTL LISTEN LOG LOG_FORMAT MAX_JOBS MEMORY_LIMIT OPS_LISTEN OPS_PORT_FILE \
-                      OTLP_ENDPOINT PAGE_LISTEN PAGE_PORT_FILE PORT_FILE PROGRAM RETAIN_JOBS_FOR RETRY_BACKOFF_MILLIS \
+                      OTLP_ENDPOINT PAGE_LISTEN PAGE_PORT_FILE PORT_FILE PRESIGN \
+                      PRESIGN_ENDPOINT PROGRAM RETAIN_JOBS_FOR RETRY_BACKOFF_MILLIS \
                       SCRUB_MIB_PER_SECOND STORE THREADS TLS_CLIENT_CA TOKEN TOKENS TORCH_PYTHON WORKERS WORKER_NAME";
 /// Beginnings of more of them. Kubernetes gives each pod the addresses of a service `dual16-server` so.
 const OTHER_PREFIXES: [&str; 5] = ["LIMIT_", "SERVER_", "WORKER_", "TEST_", "CHAOS_"];

@@ -30,7 +30,7 @@ pub(super) async fn run(client: &Client, patience: Duration) -> [Finding; 2] {
         spec: Some(spec),
         display_name: "dual16 doctor".to_owned(),
         request_id: Uuid::new_v4().to_string(),
-        validate_only: false,
+        ..CreateJobRequest::default()
     };
     let check = CreateJobRequest {
         validate_only: true,

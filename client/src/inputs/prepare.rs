@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use dual16_proto::v1::{InputFile, JobSpec, LayerModel, OnnxModel, QuantizeSpec, job_spec};
+use dual16_proto::v1::{
+    InputFile, JobSpec, LayerModel, OnnxModel, Priority, QuantizeSpec, job_spec,
+};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -48,6 +50,8 @@ pub struct PreparedJob {
     pub blobs: Vec<SourceBlob>,
     /// The model's file name.
     pub display_name: String,
+    /// How urgent it is.
+    pub priority: Priority,
     /// What the files hold of what a server limits.
     pub holdings: Holdings,
     /// Blobs that were made for the job lie here, and as long as this lives.
@@ -226,6 +230,7 @@ pub fn prepare(
         spec,
         blobs,
         display_name,
+        priority: Priority::default(),
         holdings: sources.holdings,
         _made: made,
     })

@@ -1,6 +1,6 @@
 //! Tables of jobs and of the server.
 
-use dual16_proto::v1::{GetInfoResponse, Job, JobState, job_spec::Model};
+use dual16_proto::v1::{GetInfoResponse, Job, JobState, Priority, job_spec::Model};
 use indicatif::HumanBytes;
 use prost_types::Timestamp;
 
@@ -14,17 +14,19 @@ use super::{
 pub fn jobs_table(jobs: &[Job], paint: Paint) -> String {
     let mut grid = Grid::new([
         word("job"),
-        text("name").may_go(4),
+        text("name").may_go(5),
         word("state"),
-        word("stage").may_go(3),
-        word("created").may_go(1),
-        word("took").may_go(2),
+        word("priority").may_go(1),
+        word("stage").may_go(4),
+        word("created").may_go(2),
+        word("took").may_go(3),
     ]);
     for job in jobs {
         grid.row([
             job.name.as_str().into(),
             job.display_name.as_str().into(),
             state_name(job.state()).into(),
+            priority_name(job.priority()).into(),
             stage_text(job).into(),
             time_text(job.create_time.as_ref()).into(),
             took(job).into(),
@@ -43,6 +45,7 @@ pub fn job_table(job: &Job, paint: Paint) -> String {
     };
     row("name", job.display_name.clone());
     row("state", state_name(job.state()).to_owned());
+    row("priority", priority_name(job.priority()).to_owned());
     if let Some(spec) = &job.spec {
         row("model", model_text(spec.model.as_ref()));
         let batches = |count: usize| counted(count, "batch", "batches");
@@ -126,6 +129,15 @@ pub(super) fn state_name(state: JobState) -> &'static str {
     }
 }
 
+fn priority_name(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Unspecified => "",
+        Priority::Low => "low",
+        Priority::Normal => "normal",
+        Priority::High => "high",
+    }
+}
+
 fn model_text(model: Option<&Model>) -> String {
     let file = match model {
         Some(Model::Onnx(onnx)) => onnx.model.as_ref(),
@@ -172,6 +184,7 @@ mod tests {
         let job = Job {
             name: "jobs/1".to_owned(),
             state: JobState::Failed.into(),
+            priority: Priority::High.into(),
             create_time: Some(Timestamp {
                 seconds: 0,
                 nanos: 5,
@@ -201,10 +214,15 @@ mod tests {
             "nan in x [INVALID_BATCH]",
             "2.00 KiB",
             "1970-01-01T00:00:00Z",
+            "high",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(jobs_table(&[job], paint).contains("failed"));
+        let listed = jobs_table(&[job], paint);
+        assert!(
+            listed.contains("failed") && listed.contains("high"),
+            "{listed}"
+        );
     }
 
     #[test]

@@ -240,7 +240,7 @@ impl BlobService for Shared {
         &self,
         request: Request<DownloadRequest>,
     ) -> Result<Response<Self::DownloadStream>, Status> {
-        let DownloadRequest { digest, offset } = request.into_inner();
+        let DownloadRequest { digest, offset, .. } = request.into_inner();
         let mut state = self.lock();
         state.downloads.push(offset);
         let blob = state
@@ -255,6 +255,7 @@ impl BlobService for Shared {
                 let message = DownloadResponse {
                     size,
                     data: chunk.to_vec().into(),
+                    url: String::new(),
                 };
                 if sender.send(Ok(message)).await.is_err() {
                     return;

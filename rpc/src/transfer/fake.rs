@@ -204,6 +204,7 @@ impl BlobService for FakeBlobs {
             Ok(DownloadResponse {
                 size: 0,
                 data: data.to_vec().into(),
+                url: String::new(),
             })
         }));
         if broken {

@@ -18,11 +18,19 @@ pub enum Role {
     Admin,
     /// Ask how many workers are wanted, as KEDA does
     Scaler,
+    /// Give jobs that it may submit a high priority
+    Urgent,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 4] = [Self::Submit, Self::Worker, Self::Admin, Self::Scaler];
+    pub const ALL: [Self; 5] = [
+        Self::Submit,
+        Self::Worker,
+        Self::Admin,
+        Self::Scaler,
+        Self::Urgent,
+    ];
 
     /// As it stands in a tokens file.
     pub fn name(self) -> &'static str {
@@ -31,6 +39,7 @@ impl Role {
             Self::Worker => "worker",
             Self::Admin => "admin",
             Self::Scaler => "scaler",
+            Self::Urgent => "urgent",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```toml
 //! [[token]]
 //! principal = "ci"                    # several tokens may be one principal's: that is how to rotate
-//! roles = ["submit"]                  # submit, worker, admin, scaler
+//! roles = ["submit"]                  # submit, worker, admin, scaler, urgent
 //! sha256 = "64 hex digits"            # of the token: `dual16-server token new` prints the entry
 //! expires = 2027-01-31T00:00:00Z      # optional
 //!
@@ -224,7 +224,7 @@ impl Entry {
         if roles.is_empty() {
             return Err(self.wrong(
                 "roles",
-                "is empty; one of submit, worker, admin, scaler is needed",
+                "is empty; one of submit, worker, admin, scaler, urgent is needed",
             ));
         }
         Ok(Caller {

@@ -6,6 +6,7 @@
 //! removal goes on while no use can be noted, at any server.
 
 mod connect;
+mod presign;
 mod reader;
 mod session;
 mod sweep;
@@ -24,9 +25,14 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
-pub use self::connect::{Bucket, InvalidUrl, Place};
-use self::{reader::Pieces, session::Kept, upload::ObjectUpload};
-use super::{BlobError, BlobReader, BlobStore, Scrubbed, Swept, Upload, turns::Turns, uses::Uses};
+pub use self::{
+    connect::{Bucket, InvalidUrl, Place},
+    presign::Presign,
+};
+use self::{presign::Presigner, reader::Pieces, session::Kept, upload::ObjectUpload};
+use super::{
+    BlobError, BlobReader, BlobStore, BlobUrl, Scrubbed, Swept, Upload, turns::Turns, uses::Uses,
+};
 use crate::{digest::Digest, permits};
 
 /// Looks for objects that one call has under way at a time.
@@ -49,6 +55,8 @@ pub struct ObjectBlobs(Arc<Shared>);
 struct Shared {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
+    /// Makes URLs, where that is wanted.
+    presigner: Option<Presigner>,
     uses: Arc<dyn Uses>,
     turns: Turns,
     /// What is left of [`BUFFERS`], in units.
@@ -65,14 +73,36 @@ struct Shared {
 }
 
 impl ObjectBlobs {
-    /// Blobs below `prefix`.
-    pub fn new(objects: Arc<dyn ObjectStore>, prefix: Path, uses: Arc<dyn Uses>) -> Self {
-        Self::with(objects, prefix, uses, session::PART_BYTES, COMING_BACK)
+    /// The blobs of a bucket, once it was written to and read; with URLs to them if `presign` says so.
+    ///
+    /// # Errors
+    /// What the environment lacks, or what the store said.
+    pub async fn connect(
+        bucket: &Bucket,
+        presign: Option<&Presign>,
+        uses: Arc<dyn Uses>,
+    ) -> Result<Self, BlobError> {
+        let objects = bucket.connect().await?;
+        let presigner = match presign {
+            Some(presign) => Some(bucket.presigner(presign).await?),
+            None => None,
+        };
+        let prefix = bucket.prefix().clone();
+        let parts = session::PART_BYTES;
+        Ok(Self::with(
+            objects,
+            prefix,
+            presigner,
+            uses,
+            parts,
+            COMING_BACK,
+        ))
     }
 
     fn with(
         objects: Arc<dyn ObjectStore>,
         prefix: Path,
+        presigner: Option<Presigner>,
         uses: Arc<dyn Uses>,
         part_bytes: u64,
         coming_back: Duration,
@@ -80,6 +110,7 @@ impl ObjectBlobs {
         Self(Arc::new(Shared {
             objects,
             prefix,
+            presigner,
             uses,
             turns: Turns::default(),
             buffers: Arc::new(Semaphore::new(units(BUFFERS) as usize)),
@@ -92,7 +123,7 @@ impl ObjectBlobs {
         }))
     }
 
-    /// As [`ObjectBlobs::new`], with parts and times as a test can wait for.
+    /// As [`ObjectBlobs::connect`], with parts and times as a test can wait for.
     #[cfg(test)]
     pub(super) fn for_test(
         objects: Arc<dyn ObjectStore>,
@@ -100,7 +131,7 @@ impl ObjectBlobs {
         uses: Arc<dyn Uses>,
         part_bytes: u64,
     ) -> Self {
-        Self::with(objects, prefix, uses, part_bytes, Duration::ZERO)
+        Self::with(objects, prefix, None, uses, part_bytes, Duration::ZERO)
     }
 
     /// Where a blob lies.
@@ -251,6 +282,21 @@ impl BlobStore for ObjectBlobs {
             size,
             pieces: Box::pin(pieces.into_stream()),
         })
+    }
+
+    async fn url(&self, digest: Digest) -> Result<Option<BlobUrl>, BlobError> {
+        let Some(presigner) = &self.0.presigner else {
+            return Ok(None);
+        };
+        let found = self.0.find(digest).await?;
+        let size = found.ok_or(BlobError::NotFound(digest))?.size;
+        match presigner.url(&self.0.key(digest)).await {
+            Ok(url) => Ok(Some(BlobUrl { size, url })),
+            Err(error) => {
+                tracing::warn!(%error, "no URL was signed: the bytes come through the server");
+                Ok(None)
+            }
+        }
     }
 
     fn found_damaged(&self) -> u64 {

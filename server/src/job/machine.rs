@@ -64,6 +64,7 @@ impl Machine {
         let NewJob {
             id,
             owner,
+            priority,
             display_name,
             spec_digest,
             request_id,
@@ -73,6 +74,7 @@ impl Machine {
         let job = Job {
             id,
             owner,
+            priority,
             display_name,
             spec_digest,
             spec: None,

@@ -4,7 +4,7 @@ use dual16_proto::v1::JobSpec;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
-use super::{JobId, TaskName};
+use super::{JobId, Priority, TaskName};
 use crate::{clock::Timestamp, digest::Digest, principal::Principal};
 
 /// What a new job starts from.
@@ -14,6 +14,8 @@ pub struct NewJob {
     pub id: JobId,
     /// Whose job it is.
     pub owner: Principal,
+    /// How urgent it is.
+    pub priority: Priority,
     /// What people call it.
     pub display_name: String,
     /// Digest of the encoded spec.
@@ -35,6 +37,9 @@ pub struct Job {
     /// Whose job it is; never changes.
     #[serde(default)]
     pub owner: Principal,
+    /// How urgent it is; never changes.
+    #[serde(default)]
+    pub priority: Priority,
     /// What people call it.
     pub display_name: String,
     /// Digest of the encoded spec.

@@ -34,6 +34,7 @@ impl ReferenceStore {
         let new = NewJob {
             id: JobId::from_bytes([7; 16]),
             owner: Principal::anonymous(),
+            priority: Priority::Normal,
             display_name: "model.onnx".into(),
             spec_digest: Digest::of(b"spec"),
             request_id: None,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     access::Scope,
-    blob::{BlobError, Reservation},
+    blob::{BlobError, BlobUrl, Reservation},
     digest::Digest,
     permits::kept,
 };
@@ -127,8 +127,15 @@ impl BlobService for BlobApi {
         &self,
         request: Request<v1::DownloadRequest>,
     ) -> Result<Response<Self::DownloadStream>, Status> {
-        let v1::DownloadRequest { digest, offset } = request.into_inner();
+        let v1::DownloadRequest {
+            digest,
+            offset,
+            accept_url,
+        } = request.into_inner();
         let digest = validate::digest(&self.0.limits, &digest)?;
+        if accept_url && let Some(head) = self.elsewhere(digest, offset).await? {
+            return Ok(Response::new(Box::pin(tokio_stream::once(Ok(head)))));
+        }
         let reader = self
             .0
             .blobs
@@ -137,10 +144,13 @@ impl BlobService for BlobApi {
             .map_err(ApiError::from)?;
         let head = v1::DownloadResponse {
             size: reader.size,
-            data: Bytes::new(),
+            ..v1::DownloadResponse::default()
         };
         let body = reader.pieces.map(|piece| match piece {
-            Ok(data) => Ok(v1::DownloadResponse { size: 0, data }),
+            Ok(data) => Ok(v1::DownloadResponse {
+                data,
+                ..v1::DownloadResponse::default()
+            }),
             Err(error) => Err(ApiError::from(error).into()),
         });
         Ok(Response::new(Box::pin(
@@ -162,6 +172,30 @@ fn ended(reserved: &mut Reservation, error: BlobError) -> ApiError {
 }
 
 impl BlobApi {
+    /// Where the bytes are to be had past this server; `None` where they come through it.
+    async fn elsewhere(
+        &self,
+        digest: Digest,
+        offset: u64,
+    ) -> Result<Option<v1::DownloadResponse>, ApiError> {
+        let Some(BlobUrl { size, url }) = self.0.blobs.url(digest).await? else {
+            return Ok(None);
+        };
+        if offset > size {
+            let end = size;
+            return Err(ApiError::Blob(BlobError::OffsetOutOfRange {
+                digest,
+                offset,
+                end,
+            }));
+        }
+        Ok(Some(v1::DownloadResponse {
+            size,
+            url,
+            ..v1::DownloadResponse::default()
+        }))
+    }
+
     /// Room for an upload that goes on at `offset`.
     async fn reserve(&self, size: u64, offset: u64) -> Result<Reservation, ApiError> {
         let room = self.0.room.clone();

@@ -13,8 +13,8 @@ use super::{
     watch,
 };
 use crate::{
-    access::Scope,
-    job::{BlobRef, JobId, NewJob},
+    access::{Denied, Role, Roles, Scope},
+    job::{BlobRef, JobId, NewJob, Priority},
     store::{JobQuery, StoredJob},
     wire,
 };
@@ -40,8 +40,17 @@ impl JobService for JobApi {
         let request = request.into_inner();
         let validate_only = request.validate_only;
         let checked = validate::create_job(&self.0.limits, request)?;
-        self.require_files(&checked).await?;
         let owner = scope.caller().principal.clone();
+        let urgent = Roles::of(&[Role::Urgent, Role::Admin]);
+        if checked.priority > Priority::Normal && !scope.caller().roles.meets(urgent) {
+            let denied = Denied::Role {
+                principal: owner.to_string(),
+                rpc: "JobService/CreateJob with a high priority",
+                needed: urgent.to_string(),
+            };
+            return Err(ApiError::from(denied).into());
+        }
+        self.require_files(&checked).await?;
         if validate_only {
             scope.about("validate_only");
             return Ok(Response::new(v1::Job {
@@ -49,6 +58,7 @@ impl JobService for JobApi {
                 spec_digest: checked.digest.to_string(),
                 spec: Some(checked.spec),
                 owner: owner.into(),
+                priority: v1::Priority::from(checked.priority).into(),
                 ..v1::Job::default()
             }));
         }
@@ -56,6 +66,7 @@ impl JobService for JobApi {
             spec,
             digest,
             display_name,
+            priority,
             request_id,
             files,
             ..
@@ -71,6 +82,7 @@ impl JobService for JobApi {
             let new = NewJob {
                 id,
                 owner,
+                priority,
                 display_name,
                 spec_digest: digest,
                 request_id,

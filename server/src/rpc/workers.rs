@@ -22,6 +22,9 @@ const SPILLED_BYTES: usize = 80;
 /// Spilled inputs that are written at a time.
 const SPILLED_AT_ONCE: usize = 16;
 
+/// Jobs that a worker says it has that are looked at.
+const HELD_JOBS: usize = 64;
+
 /// No deadline is longer: a hundred years, which every clock can add up.
 const LONGEST_SECONDS: u64 = 100 * 366 * 86_400;
 
@@ -36,16 +39,22 @@ impl WorkerService for WorkerApi {
     ) -> Result<Response<v1::LeaseResponse>, Status> {
         let request = request.into_inner();
         let limits = &self.0.limits;
-        let max_wait = validate::check(limits, |checker| {
+        let (max_wait, jobs) = validate::check(limits, |checker| {
             checker.name("worker", &request.worker);
+            let jobs = request.jobs.iter().take(HELD_JOBS).enumerate();
+            let jobs: Vec<_> = jobs
+                .filter_map(|(i, job)| checker.parse(&format!("jobs[{i}]"), "INVALID_NAME", job))
+                .collect();
             let wait = Duration::try_from(request.max_wait.unwrap_or_default());
             let description = "is negative or out of range; it must be a time to wait";
             wait.map_err(|_| checker.reject("max_wait", "INVALID_DURATION", description))
                 .ok()
+                .map(|wait| (wait, jobs))
         })?;
         let max_tasks = u64::from(request.max_tasks.max(1)).min(limits.lease_tasks);
         let claim = Claim {
             worker: request.worker,
+            jobs,
             max_tasks: Limits::len(max_tasks),
             max_bytes: Limits::len(limits.lease_bytes),
             ttl: self.0.lease_ttl,

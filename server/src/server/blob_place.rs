@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{StartError, data_dir::DataDir};
 use crate::{
-    blob::{BlobStore, Bucket, LocalBlobs, ObjectBlobs, Place, Room, Uses},
+    blob::{BlobStore, Bucket, LocalBlobs, ObjectBlobs, Place, Presign, Room, Uses},
     limits::Limits,
 };
 
@@ -67,18 +67,18 @@ impl Opened {
     /// Connects to what is a bucket, the use of whose blobs is noted with `uses`.
     pub(super) async fn connect(
         &self,
+        presign: Option<&Presign>,
         uses: Arc<dyn Uses>,
     ) -> Result<Arc<dyn BlobStore>, StartError> {
         let bucket = match &self.kind {
             Kind::Local(local) => return Ok(Arc::new(local.clone())),
             Kind::Bucket(bucket) => bucket,
         };
-        let objects = bucket.connect().await;
-        let objects = objects.map_err(|source| StartError::Blobs {
+        let blobs = ObjectBlobs::connect(bucket, presign, uses).await;
+        let blobs = blobs.map_err(|source| StartError::Blobs {
             url: bucket.to_string(),
             source,
         })?;
-        let prefix = bucket.prefix().clone();
-        Ok(Arc::new(ObjectBlobs::new(objects, prefix, uses)))
+        Ok(Arc::new(blobs))
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::Usage;
 use crate::{
     clock::Timestamp,
-    job::{Job, JobId, State},
+    job::{Job, JobId, Priority, State},
     principal::Principal,
 };
 
@@ -23,6 +23,7 @@ pub(super) struct Catalog {
 #[derive(Debug)]
 struct Entry {
     owner: Principal,
+    priority: Priority,
     state: State,
     ended: Option<Timestamp>,
     bytes: u64,
@@ -47,9 +48,10 @@ impl Catalog {
             .map_or_else(Usage::default, |owned| owned.usage)
     }
 
-    /// Whose a job is.
-    pub(super) fn owner(&self, job: JobId) -> Option<&Principal> {
-        self.jobs.get(&job).map(|entry| &entry.owner)
+    /// How urgent a job is, and whose.
+    pub(super) fn rank(&self, job: JobId) -> Option<(Priority, &Principal)> {
+        let entry = self.jobs.get(&job)?;
+        Some((entry.priority, &entry.owner))
     }
 
     /// Notes a job, or what has become of it.
@@ -61,6 +63,7 @@ impl Catalog {
         self.remove(job.id);
         let entry = Entry {
             owner: job.owner.clone(),
+            priority: job.priority,
             state: job.phase.state(),
             ended: job.phase.ended(),
             bytes: job.bytes,

@@ -6,6 +6,7 @@ mod jobs;
 mod retention;
 mod subject;
 mod tasks;
+mod turns;
 mod uses;
 
 use std::{path::PathBuf, time::Duration};
@@ -18,7 +19,7 @@ use self::subject::Subject;
 use super::{testing::TestDatabase, *};
 use crate::{
     digest::Digest,
-    job::{Backoff, Machine, Next, PlannedStage, TaskName},
+    job::{Backoff, Machine, Next, PlannedStage, Priority, TaskName},
     principal::Principal,
 };
 
@@ -40,7 +41,11 @@ macro_rules! conformance_suite {
             jobs::a_spec_of_many_files_round_trips,
             tasks::a_job_runs_through_its_stages,
             tasks::tasks_are_claimed_first_in_first_out,
-            tasks::owners_have_turns,
+            turns::owners_have_turns,
+            turns::a_worker_goes_on_with_the_jobs_that_it_has,
+            turns::the_urgent_go_first_and_the_others_in_the_end,
+            turns::owners_have_turns_within_a_priority,
+            turns::a_priority_survives_a_restart,
             tasks::a_claim_is_bounded_in_bytes,
             tasks::only_the_holder_of_the_lease_writes,
             tasks::a_heartbeat_keeps_a_lease_and_silence_loses_it,
@@ -187,6 +192,7 @@ fn create_with(
     let new = NewJob {
         id: JobId::generate(),
         owner: Principal::anonymous(),
+        priority: Priority::Normal,
         display_name: label.into(),
         spec_digest: Digest::of(label.as_bytes()),
         request_id: request_id.map(Into::into),
@@ -204,6 +210,7 @@ fn claim(store: &Subject, max_tasks: usize, now: Timestamp) -> Vec<LeasedTask> {
 fn claim_of(worker: &str, max_tasks: usize) -> Claim {
     Claim {
         worker: worker.into(),
+        jobs: Vec::new(),
         max_tasks,
         max_bytes: 1 << 20,
         ttl: TTL,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    job::{Effect, Job, JobId, LeaseRef, State},
+    job::{Effect, Job, JobId, LeaseRef, Priority, State},
     principal::Principal,
 };
 
@@ -74,9 +74,9 @@ impl Index {
 
     /// A task of a job is queued. A job that is missing is found out when the task is to be leased.
     pub(super) fn queue(&mut self, job: JobId) {
-        match self.catalog.owner(job) {
-            Some(owner) => self.ready.add(job, owner),
-            None => self.ready.add(job, &Principal::anonymous()),
+        match self.catalog.rank(job) {
+            Some((priority, owner)) => self.ready.add(job, priority, owner),
+            None => (self.ready).add(job, Priority::default(), &Principal::default()),
         }
     }
 
@@ -116,7 +116,7 @@ impl Index {
                 | Effect::SaveResult(..)
                 | Effect::Refer(_) => {}
                 Effect::Enqueue(_) => {
-                    self.ready.add(job.id, &job.owner);
+                    self.ready.add(job.id, job.priority, &job.owner);
                     changes.queued += 1;
                 }
                 Effect::EnqueueAt(task, until) => {

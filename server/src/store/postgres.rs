@@ -12,6 +12,7 @@ mod clock;
 mod error;
 mod hints;
 mod leader;
+mod next_job;
 mod options;
 mod queries;
 mod retain;
@@ -39,11 +40,10 @@ use sqlx::{
 
 pub use self::options::{InvalidUrl, check};
 use self::{clock::DatabaseClock, hints::Hints, leader::Leader};
-use super::{Changes, StoreConfig, StoreError};
+use super::{Changes, StoreConfig, StoreError, turns::Turns};
 use crate::{
     clock::{Clock, Timestamp},
     job::{Job, JobId, LeaseRef, Slot, Task, TaskEvent, TaskId, TaskName},
-    principal::Principal,
 };
 
 /// Connections of one server, the one that listens among them; that of the leader's lock comes on top.
@@ -73,6 +73,14 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
             include_str!("postgres/schema_2.sql")
         ),
     ),
+    (
+        3,
+        "priorities",
+        concat!(
+            "SET LOCAL lock_timeout = 0;\n",
+            include_str!("postgres/schema_3.sql")
+        ),
+    ),
 ];
 
 /// A [`super::Store`] in a database that other servers use too.
@@ -83,8 +91,8 @@ pub struct PostgresStore {
     clock: Arc<DatabaseClock>,
     /// The latest time that a verb was called with, in milliseconds.
     now: AtomicU64,
-    /// Whose task was leased last; each server gives the owners turns.
-    served: Mutex<Option<Principal>>,
+    /// Each server gives priorities and owners their turns.
+    turns: Mutex<Turns>,
     leader: tokio::sync::Mutex<Leader>,
     /// This server has noted the time since it started.
     noted: AtomicBool,
@@ -121,7 +129,7 @@ impl PostgresStore {
             config,
             clock,
             now: AtomicU64::new(now.as_millis()),
-            served: Mutex::default(),
+            turns: Mutex::default(),
             leader: tokio::sync::Mutex::new(leader),
             noted: AtomicBool::new(false),
             hints,
@@ -222,11 +230,15 @@ async fn give_back(
 
 /// Makes the tables, or brings them forward. One server at a time does so.
 async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    let steps = MIGRATIONS.iter().map(|(version, name, sql)| {
+    migrate_by(pool, MIGRATIONS).await
+}
+
+async fn migrate_by(pool: &PgPool, steps: &[(i64, &str, &'static str)]) -> Result<(), StoreError> {
+    let steps = steps.iter().map(|(version, name, sql)| {
         let sql = sqlx::SqlStr::from_static(sql);
         Migration::new(
             *version,
-            Cow::Borrowed(*name),
+            Cow::Owned((*name).to_owned()),
             MigrationType::Simple,
             sql,
             false,

@@ -192,6 +192,7 @@ pub(crate) fn fail<E: Engine>(
                 .as_ref()
                 .map(|job| job.owner.clone())
                 .unwrap_or_default(),
+            priority: known.as_ref().map(|job| job.priority).unwrap_or_default(),
             display_name: known
                 .as_ref()
                 .map(|job| job.display_name.clone())

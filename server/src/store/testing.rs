@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     digest::Digest,
-    job::{Backoff, JobId, Machine, NewJob},
+    job::{Backoff, JobId, Machine, NewJob, Priority},
     principal::Principal,
 };
 
@@ -154,6 +154,7 @@ pub(crate) fn create_named(
     let new = NewJob {
         id,
         owner: Principal::anonymous(),
+        priority: Priority::Normal,
         display_name: name.into(),
         spec_digest: Digest::of(b"spec"),
         request_id: None,

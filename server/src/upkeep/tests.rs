@@ -39,6 +39,7 @@ fn lost_after_a_look(hangs: bool) -> bool {
     create(records).unwrap();
     let claim = Claim {
         worker: "w".into(),
+        jobs: Vec::new(),
         max_tasks: 1,
         max_bytes: usize::MAX,
         ttl: TTL,

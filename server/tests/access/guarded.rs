@@ -38,6 +38,7 @@ pub(crate) struct Guarded {
 pub(crate) struct Caller {
     pub(crate) principal: &'static str,
     token: Token,
+    /// Or several, with a plus between them.
     role: &'static str,
 }
 
@@ -63,9 +64,8 @@ impl Caller {
             role,
         } = self;
         let hash = token.hash();
-        format!(
-            "[[token]]\nprincipal = \"{principal}\"\nroles = [\"{role}\"]\nsha256 = \"{hash}\"\n"
-        )
+        let roles: Vec<_> = role.split('+').collect();
+        format!("[[token]]\nprincipal = \"{principal}\"\nroles = {roles:?}\nsha256 = \"{hash}\"\n")
     }
 }
 
@@ -143,6 +143,21 @@ impl Guarded {
 
     /// Submits a job as `caller`; returns its name.
     pub(crate) async fn submit(&self, caller: &Caller, request_id: &str) -> String {
+        let request = v1::CreateJobRequest {
+            request_id: request_id.into(),
+            ..v1::CreateJobRequest::default()
+        };
+        let job = self.create(caller, request).await.unwrap();
+        assert_eq!(job.owner, caller.principal);
+        job.name
+    }
+
+    /// Creates a job as `caller`, of a spec whose files are stored.
+    pub(crate) async fn create(
+        &self,
+        caller: &Caller,
+        request: v1::CreateJobRequest,
+    ) -> Result<v1::Job, Status> {
         let file = |name: &str, data: &[u8]| v1::InputFile {
             name: name.into(),
             digest: Digest::of(data).to_string(),
@@ -171,13 +186,10 @@ impl Guarded {
         };
         let request = v1::CreateJobRequest {
             spec: Some(spec),
-            request_id: request_id.into(),
-            ..v1::CreateJobRequest::default()
+            ..request
         };
         let created = JobServiceClient::new(channel()).create_job(request).await;
-        let job = created.unwrap().into_inner();
-        assert_eq!(job.owner, caller.principal);
-        job.name
+        created.map(tonic::Response::into_inner)
     }
 
     /// Names of the jobs that `caller` sees.

@@ -1,7 +1,7 @@
 //! Every RPC, found by reflection, so that a new one cannot be forgotten: without a token, with
 //! each role, and on another's job.
 
-use dual16_proto::v1::CreateJobRequest;
+use dual16_proto::v1::{CreateJobRequest, Priority};
 use dual16_server::policy::Policies;
 use prost::Message as _;
 use prost_types::FileDescriptorProto;
@@ -90,14 +90,16 @@ fn roles_of(rpc: &Rpc) -> &'static [&'static str] {
         "externalscaler.ExternalScaler" => &["scaler"],
         "dual16.v1.InfoService"
         | "grpc.health.v1.Health"
-        | "grpc.reflection.v1.ServerReflection" => &["submit", "worker", "admin", "scaler"],
+        | "grpc.reflection.v1.ServerReflection" => {
+            &["submit", "worker", "admin", "scaler", "urgent"]
+        }
         other => panic!("{other} is new: say here who may call it"),
     }
 }
 
 #[tokio::test]
 async fn every_rpc_asks_who_is_calling_and_whether_it_may() {
-    let roles = ["submit", "worker", "admin", "scaler"];
+    let roles = ["submit", "worker", "admin", "scaler", "urgent"];
     let callers = roles.map(|role| (role, Caller::new(role, role)));
     let guarded = Guarded::start(&callers.each_ref().map(|(_, caller)| caller)).await;
     let (_, submit) = &callers[0];
@@ -124,6 +126,37 @@ async fn every_rpc_asks_who_is_calling_and_whether_it_may() {
             let denied = matches!(code, Some(Code::PermissionDenied | Code::Unauthenticated));
             let may = roles_of(rpc).contains(role);
             assert_eq!(denied, !may, "{path} as {role}: {code:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_high_priority_is_for_who_may_set_it() {
+    let plain = Caller::new("ann", "submit");
+    let urgent = Caller::new("bob", "submit+urgent");
+    let admin = Caller::new("root", "admin");
+    let guarded = Guarded::start(&[&plain, &urgent, &admin]).await;
+    for (caller, priority, may) in [
+        (&plain, Priority::Low, true),
+        (&plain, Priority::High, false),
+        (&urgent, Priority::High, true),
+        (&admin, Priority::High, true),
+    ] {
+        let request = CreateJobRequest {
+            priority: priority.into(),
+            ..CreateJobRequest::default()
+        };
+        match guarded.create(caller, request).await {
+            Ok(job) => {
+                assert!(may, "{} got {priority:?}", caller.principal);
+                assert_eq!(job.priority(), priority);
+            }
+            Err(status) => {
+                assert!(!may, "{}: {status}", caller.principal);
+                assert_eq!(status.code(), Code::PermissionDenied);
+                assert_eq!(reason(&status).0, "ROLE_MISSING");
+                assert!(status.message().contains("admin or urgent"), "{status}");
+            }
         }
     }
 }

@@ -39,6 +39,7 @@ async fn download(client: &SendRequest<Bytes>, digest: &str) -> Response<RecvStr
     let message = v1::DownloadRequest {
         digest: digest.to_owned(),
         offset: 0,
+        accept_url: false,
     };
     let message = message.encode_to_vec();
     let prefix = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();

@@ -113,6 +113,7 @@ impl TestServer {
             worker: "fake".into(),
             max_tasks,
             max_wait: Some(wait.try_into().unwrap()),
+            jobs: Vec::new(),
         };
         self.workers
             .clone()

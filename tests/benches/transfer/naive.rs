@@ -76,6 +76,7 @@ impl Naive {
             let request = DownloadRequest {
                 digest: source.digest.to_string(),
                 offset: 0,
+                accept_url: false,
             };
             let mut client = self.client.clone();
             let mut messages = client.download(request).await.unwrap().into_inner();
@@ -186,6 +187,7 @@ impl BlobService for NaiveService {
             Ok(DownloadResponse {
                 size: 0,
                 data: piece.into(),
+                url: String::new(),
             })
         });
         Ok(Response::new(Box::pin(messages)))

@@ -14,7 +14,7 @@ pub(super) fn requests() -> Vec<Seed> {
         spec: Some(spec()),
         display_name: "a job".to_owned(),
         request_id: "0".to_owned(),
-        validate_only: false,
+        ..v1::CreateJobRequest::default()
     };
     let list = v1::ListJobsRequest {
         page_size: 10,
@@ -31,6 +31,7 @@ pub(super) fn requests() -> Vec<Seed> {
     let download = v1::DownloadRequest {
         digest: digest(),
         offset: 0,
+        accept_url: false,
     };
     let heartbeat = v1::HeartbeatRequest {
         worker: "w".to_owned(),

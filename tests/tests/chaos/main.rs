@@ -19,5 +19,6 @@ mod replicas;
 mod server_kills;
 mod soak;
 mod support;
+mod uploads;
 mod watchers;
 mod worker_faults;

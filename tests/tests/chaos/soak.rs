@@ -123,6 +123,7 @@ async fn work(api: &Api, worker: &str) {
             worker: worker.to_string(),
             max_tasks: 1,
             max_wait: prost_types::Duration::try_from(std::time::Duration::from_secs(5)).ok(),
+            jobs: Vec::new(),
         };
         let leases = api.workers().lease(request).await.unwrap().into_inner();
         for lease in leases.leases {

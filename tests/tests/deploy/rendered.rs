@@ -20,7 +20,12 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("single-all", "single", &["tls", "keda", "monitoring"]),
     ("scaled", "scaled", &[]),
     ("scaled-tls", "scaled", &["tls"]),
-    ("scaled-all", "scaled", &["tls", "keda", "monitoring"]),
+    ("scaled-presign", "scaled", &["presign"]),
+    (
+        "scaled-all",
+        "scaled",
+        &["tls", "keda", "monitoring", "presign"],
+    ),
 ];
 
 /// The objects of each shape.

@@ -18,7 +18,10 @@ use super::{
     process::{Heard, Running},
     wire::{self, Run, SpanBegins, answer, ask, done, order, output},
 };
-use crate::runner::{Blobs, Control, Next, QueuedStage, TaskError, TaskOutput, TaskRunner};
+use crate::{
+    lease_loop::job_of,
+    runner::{Blobs, Control, Next, QueuedStage, TaskError, TaskOutput, TaskRunner},
+};
 
 /// How often a task's lease is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -261,9 +264,4 @@ impl From<TaskOutput> for wire::Output {
             next,
         }
     }
-}
-
-/// "jobs/J" of "jobs/J/tasks/T".
-fn job_of(task: &str) -> &str {
-    task.split_once("/tasks/").map_or(task, |(job, _)| job)
 }

@@ -107,8 +107,13 @@ impl Cluster {
 
     /// Queues a job over two small blobs and returns its name.
     pub(crate) async fn create_job(&self) -> String {
+        self.create_job_over(b"a model").await
+    }
+
+    /// The same with these bytes as its model.
+    pub(crate) async fn create_job_over(&self, model: &[u8]) -> String {
         let mut files = Vec::new();
-        for (name, bytes) in [("model.onnx", &b"a model"[..]), ("000.npz", b"a batch")] {
+        for (name, bytes) in [("model.onnx", model), ("000.npz", b"a batch")] {
             files.push(self.upload(name, bytes).await);
         }
         let [model, batch] = <[InputFile; 2]>::try_from(files).unwrap();
@@ -156,6 +161,7 @@ impl Cluster {
         let request = DownloadRequest {
             digest: digest.to_owned(),
             offset: 0,
+            accept_url: false,
         };
         let mut blobs = BlobServiceClient::new(self.channel().await);
         let mut stream = blobs.download(request).await.unwrap().into_inner();

@@ -11,5 +11,6 @@ mod cluster;
 mod faults;
 mod jobs;
 mod networks;
+mod preference;
 mod proxy;
 mod starting;

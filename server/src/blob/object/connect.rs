@@ -6,11 +6,14 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use object_store::{
     ObjectStore, ObjectStoreExt as _, RetryConfig, aws::AmazonS3Builder,
-    azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder, path::Path,
+    azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder, path::Path, signer::Signer,
 };
 use tokio_rustls::rustls::crypto::ring;
 
-use super::super::BlobError;
+use super::{
+    super::BlobError,
+    presign::{Presign, Presigner},
+};
 
 /// A store that does not answer for so long fails the call; whoever made it tries again.
 const RETRY: Duration = Duration::from_secs(20);
@@ -134,31 +137,60 @@ impl Bucket {
         Ok(objects)
     }
 
-    fn build(&self) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
-        let retry = RetryConfig {
-            retry_timeout: RETRY,
-            ..RetryConfig::default()
+    /// What signs URLs of the bucket's objects, once it has signed one.
+    ///
+    /// # Errors
+    /// What the environment lacks for that.
+    pub(super) async fn presigner(&self, presign: &Presign) -> Result<Presigner, BlobError> {
+        let Presign {
+            endpoint,
+            valid_for,
+        } = presign;
+        let signer: Arc<dyn Signer> = match (self.kind, endpoint) {
+            (Kind::S3, Some(endpoint)) => Arc::new(self.s3().with_endpoint(endpoint).build()?),
+            (Kind::S3, None) => Arc::new(self.s3().build()?),
+            (Kind::Google, None) => Arc::new(self.google().build()?),
+            (Kind::Azure, None) => Arc::new(self.azure().build()?),
+            (Kind::Google | Kind::Azure, Some(_)) => {
+                let error = "--presign-endpoint is for s3:// alone";
+                return Err(BlobError::Io(std::io::Error::other(error)));
+            }
         };
+        let probe = self.prefix.clone().join("format");
+        Ok(Presigner::new(signer, *valid_for, &probe).await?)
+    }
+
+    fn build(&self) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
         Ok(match self.kind {
-            Kind::S3 => Arc::new(
-                AmazonS3Builder::from_env()
-                    .with_bucket_name(&self.name)
-                    .with_retry(retry)
-                    .build()?,
-            ),
-            Kind::Google => Arc::new(
-                GoogleCloudStorageBuilder::from_env()
-                    .with_bucket_name(&self.name)
-                    .with_retry(retry)
-                    .build()?,
-            ),
-            Kind::Azure => Arc::new(
-                MicrosoftAzureBuilder::from_env()
-                    .with_container_name(&self.name)
-                    .with_retry(retry)
-                    .build()?,
-            ),
+            Kind::S3 => Arc::new(self.s3().build()?),
+            Kind::Google => Arc::new(self.google().build()?),
+            Kind::Azure => Arc::new(self.azure().build()?),
         })
+    }
+
+    fn s3(&self) -> AmazonS3Builder {
+        { AmazonS3Builder::from_env() }
+            .with_bucket_name(&self.name)
+            .with_retry(retry())
+    }
+
+    fn google(&self) -> GoogleCloudStorageBuilder {
+        { GoogleCloudStorageBuilder::from_env() }
+            .with_bucket_name(&self.name)
+            .with_retry(retry())
+    }
+
+    fn azure(&self) -> MicrosoftAzureBuilder {
+        { MicrosoftAzureBuilder::from_env() }
+            .with_container_name(&self.name)
+            .with_retry(retry())
+    }
+}
+
+fn retry() -> RetryConfig {
+    RetryConfig {
+        retry_timeout: RETRY,
+        ..RetryConfig::default()
     }
 }
 

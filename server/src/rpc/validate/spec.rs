@@ -9,7 +9,7 @@ use dual16_proto::v1::{
 use prost::Message as _;
 
 use super::{Checker, check, shown};
-use crate::{digest::Digest, limits::Limits, rpc::ApiError};
+use crate::{digest::Digest, job::Priority, limits::Limits, rpc::ApiError};
 
 /// A request that is well-formed; whether its blobs are there is still to be seen.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub(in crate::rpc) struct CheckedSpec {
     pub(in crate::rpc) spec: v1::JobSpec,
     pub(in crate::rpc) digest: Digest,
     pub(in crate::rpc) display_name: String,
+    pub(in crate::rpc) priority: Priority,
     pub(in crate::rpc) request_id: Option<String>,
     pub(in crate::rpc) files: Vec<NeededFile>,
 }
@@ -41,10 +42,12 @@ pub(in crate::rpc) fn create_job(
             spec,
             display_name,
             request_id,
-            ..
+            priority,
+            validate_only: _,
         } = request;
         checker.label("display_name", &display_name);
         checker.label("request_id", &request_id);
+        let priority = checker.priority(priority);
         let Some(spec) = spec else {
             checker.reject("spec", "REQUIRED", "is missing; it says what to quantize");
             return None;
@@ -83,6 +86,7 @@ pub(in crate::rpc) fn create_job(
             digest: Digest::of(&spec.encode_to_vec()),
             spec,
             display_name,
+            priority: priority?,
             request_id: Some(request_id).filter(|id| !id.is_empty()),
             files: needed,
         })
@@ -188,6 +192,19 @@ impl Files<'_, '_> {
 }
 
 impl Checker<'_> {
+    fn priority(&mut self, priority: i32) -> Option<Priority> {
+        match v1::Priority::try_from(priority) {
+            Ok(v1::Priority::Unspecified | v1::Priority::Normal) => Some(Priority::Normal),
+            Ok(v1::Priority::Low) => Some(Priority::Low),
+            Ok(v1::Priority::High) => Some(Priority::High),
+            Err(_) => {
+                let description = format!("is {priority}; it must be LOW, NORMAL or HIGH");
+                self.reject("priority", "INVALID_PRIORITY", description);
+                None
+            }
+        }
+    }
+
     /// Only the shape: what the settings mean, the plan task judges.
     fn quantize(&mut self, quantize: Option<&v1::QuantizeSpec>) {
         let Some(quantize) = quantize else { return };

@@ -15,6 +15,7 @@ fn job(id: u8, owner: &str, ended: Option<u64>, bytes: u64) -> Job {
     Job {
         id: JobId::from_bytes([id; 16]),
         owner: owner.parse().unwrap(),
+        priority: Priority::Normal,
         display_name: String::new(),
         spec_digest: Digest::of(b""),
         spec: None,

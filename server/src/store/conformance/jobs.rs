@@ -104,6 +104,7 @@ pub(super) fn owners_keep_their_jobs_and_request_ids_apart(backend: &dyn Backend
         let new = NewJob {
             id: JobId::generate(),
             owner: owner.clone(),
+            priority: Priority::Normal,
             display_name: "model".into(),
             spec_digest: Digest::of(b"model"),
             request_id: Some(request_id.into()),
@@ -203,6 +204,7 @@ pub(super) fn a_spec_of_many_files_round_trips(backend: &dyn Backend) {
     let new = NewJob {
         id: JobId::generate(),
         owner: Principal::anonymous(),
+        priority: Priority::Normal,
         display_name: "large".into(),
         spec_digest: Digest::of(b"large"),
         request_id: None,

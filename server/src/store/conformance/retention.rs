@@ -18,6 +18,7 @@ pub(super) fn create_for(
     let new = NewJob {
         id: JobId::generate(),
         owner: owner.parse().unwrap(),
+        priority: Priority::Normal,
         display_name: "model".into(),
         spec_digest: Digest::of(b"model"),
         request_id: None,

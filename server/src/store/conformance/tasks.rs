@@ -76,28 +76,6 @@ pub(super) fn tasks_are_claimed_first_in_first_out(backend: &dyn Backend) {
     assert_eq!(claim_one(&store, at(4)).task, claimed[1].task);
 }
 
-pub(super) fn owners_have_turns(backend: &dyn Backend) {
-    let store = backend.open(at(0));
-    let create = |owner: &str| {
-        let new = NewJob {
-            id: JobId::generate(),
-            owner: owner.parse().unwrap(),
-            display_name: "model".into(),
-            spec_digest: Digest::of(b"model"),
-            request_id: None,
-            blobs: Vec::new(),
-            trace: None,
-        };
-        let created = store.create_job(new, &spec("model"), at(1)).unwrap();
-        created.job.job.id
-    };
-    let many: Vec<_> = (0..3).map(|_| create("ana")).collect();
-    let late = create("ben");
-    let claimed = claim(&store, 9, at(2));
-    let order: Vec<_> = claimed.iter().map(|task| task.job.id).collect();
-    assert_eq!(order, [many[0], late, many[1], many[2]]);
-}
-
 pub(super) fn a_claim_is_bounded_in_bytes(backend: &dyn Backend) {
     let store = backend.open(at(0));
     planned(&store, 3);

@@ -3,17 +3,15 @@
 
 use std::sync::PoisonError;
 
-use sqlx::Row as _;
-
-use super::{PostgresStore, Writing, column, queries, sql, task_at};
+use super::{PostgresStore, Writing, column, next_job::Next, queries, sql, task_at};
 use crate::{
     clock::Timestamp,
     job::{Fence, Grant, JobId, LeaseId, LeaseRef, TaskEvent, TaskState},
-    principal::Principal,
     store::{
         Changes, Claim, Claimed, LeasedTask, StoreError,
         granted::{Granted, most_bytes},
         records::reader::corrupt,
+        turns::Turns,
     },
 };
 
@@ -113,8 +111,8 @@ impl PostgresStore {
     /// The same in one transaction; of none of it anything is left where a job's records make it fail.
     async fn try_grant_tasks(&self, claim: &Claim, now: Timestamp) -> Result<Grants, StoreError> {
         let mut writing = self.begin(now).await?;
-        let mut served = self.served();
-        let granted = match writing.grant_tasks(claim, &mut served).await? {
+        let mut turns = self.turns();
+        let granted = match writing.grant_tasks(claim, &mut turns).await? {
             Ok(granted) => granted,
             Err(unleasable) => return Ok(Err(unleasable)),
         };
@@ -122,7 +120,7 @@ impl PostgresStore {
         let more: bool = more.fetch_one(&mut *writing.transaction).await?;
         match writing.commit().await {
             Ok(changes) => {
-                *self.served.lock().unwrap_or_else(PoisonError::into_inner) = served;
+                *self.turns.lock().unwrap_or_else(PoisonError::into_inner) = turns;
                 Ok(Ok((granted, changes, more)))
             }
             Err(error) => {
@@ -139,9 +137,9 @@ impl PostgresStore {
         Ok(())
     }
 
-    fn served(&self) -> Option<Principal> {
-        let served = self.served.lock();
-        served.unwrap_or_else(PoisonError::into_inner).clone()
+    fn turns(&self) -> Turns {
+        let turns = self.turns.lock();
+        turns.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes back tasks that were granted and cannot be read. Their job is looked at no more, unless
@@ -183,13 +181,20 @@ impl Writing<'_> {
     async fn grant_tasks(
         &mut self,
         claim: &Claim,
-        served: &mut Option<Principal>,
+        turns: &mut Turns,
     ) -> Result<Result<Vec<Granted>, Unleasable>, StoreError> {
         let mut granted: Vec<Granted> = Vec::new();
         let mut budget = claim.max_bytes;
+        let queued = self.queued_priorities().await?;
         while granted.len() < claim.max_tasks {
             let wait = granted.is_empty();
-            let Some((job, owner)) = self.next_job(served.as_ref(), wait).await? else {
+            let next = self.next_job(turns, &queued, &claim.jobs, wait).await?;
+            let Some(Next {
+                job,
+                priority,
+                owner,
+            }) = next
+            else {
                 break;
             };
             let room = (!granted.is_empty()).then_some(budget);
@@ -197,7 +202,7 @@ impl Writing<'_> {
                 Ok(Some((task, bytes))) => {
                     budget = budget.saturating_sub(bytes);
                     granted.push(task);
-                    *served = Some(owner);
+                    turns.leased(priority, &owner, |other| queued.contains(&other));
                 }
                 Ok(None) => break,
                 Err(error) if error.concerns_one_job() => return Ok(Err((job, error))),
@@ -205,32 +210,6 @@ impl Writing<'_> {
             }
         }
         Ok(Ok(granted))
-    }
-
-    /// The oldest job that has a queued task, of the owner whose turn it is, locked. One that somebody else
-    /// has is passed over; only where all are, and `wait`, is one waited for.
-    async fn next_job(
-        &mut self,
-        served: Option<&Principal>,
-        wait: bool,
-    ) -> Result<Option<(JobId, Principal)>, StoreError> {
-        let mut row = None;
-        if let Some(served) = served {
-            let next = sqlx::query(sql::NEXT_JOB).bind(served.as_str());
-            row = next.fetch_optional(&mut *self.transaction).await?;
-        }
-        for statement in [sql::FIRST_JOB, sql::WAIT_FOR_JOB] {
-            if row.is_none() && (wait || statement == sql::FIRST_JOB) {
-                let first = sqlx::query(statement);
-                row = first.fetch_optional(&mut *self.transaction).await?;
-            }
-        }
-        let Some(row) = row else {
-            return Ok(None);
-        };
-        let owner: String = row.try_get(1)?;
-        let owner = owner.parse().map_err(|_| corrupt("the owner of a job"))?;
-        Ok(Some((queries::job_id(row.try_get(0)?)?, owner)))
     }
 
     /// Grants the first queued task of a job, with the bytes that it may read; none if that is more

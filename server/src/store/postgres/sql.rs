@@ -18,8 +18,8 @@ statements! {
     OWNER = "SELECT owner FROM jobs WHERE id = $1";
     SPEC = "SELECT spec FROM jobs WHERE id = $1";
     REQUESTED = "SELECT header, spec FROM jobs WHERE owner = $1 AND request = $2";
-    INSERT_JOB = "INSERT INTO jobs (id, owner, request, state, header, spec)
-        VALUES ($1, $2, $3, 0, '', $4)";
+    INSERT_JOB = "INSERT INTO jobs (id, owner, request, state, header, spec, priority)
+        VALUES ($1, $2, $3, 0, '', $4, $5)";
     /// Whether a task is queued is looked up: only the last statement of a step knows.
     UPDATE_JOB = "UPDATE jobs SET header = $2, state = $3, ended = $4, aside = aside AND NOT $5,
         claimable = (NOT aside OR $5) AND EXISTS (SELECT FROM queue WHERE job = $1) WHERE id = $1";
@@ -61,12 +61,16 @@ statements! {
         WHERE job = $1 AND tasks.stage = changed.stage AND tasks.slot = changed.slot";
 
     // The queue.
+    QUEUED_PRIORITIES = "SELECT asked.priority FROM unnest($1::smallint[]) AS asked (priority)
+        WHERE EXISTS (SELECT FROM jobs WHERE claimable AND jobs.priority = asked.priority)";
     /// A job whose lock another has is passed over.
-    NEXT_JOB = "SELECT id, owner FROM jobs WHERE claimable AND owner > $1 ORDER BY owner, id LIMIT 1
+    NEXT_JOB = "SELECT id, owner FROM jobs WHERE claimable AND priority = $1 AND owner > $2
+        ORDER BY owner, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED";
+    FIRST_JOB = "SELECT id, owner FROM jobs WHERE claimable AND priority = $1 ORDER BY owner, id LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED";
-    FIRST_JOB = "SELECT id, owner FROM jobs WHERE claimable ORDER BY owner, id LIMIT 1
-        FOR NO KEY UPDATE SKIP LOCKED";
-    WAIT_FOR_JOB = "SELECT id, owner FROM jobs WHERE claimable ORDER BY owner, id LIMIT 1
+    HELD_JOB = "SELECT id FROM jobs WHERE claimable AND priority = $1 AND owner = $2 AND id = ANY($3)
+        ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED";
+    WAIT_FOR_JOB = "SELECT id, owner FROM jobs WHERE claimable AND priority = $1 ORDER BY owner, id LIMIT 1
         FOR NO KEY UPDATE";
     ANY_CLAIMABLE = "SELECT EXISTS (SELECT FROM jobs WHERE claimable)";
     QUEUE_HEAD = "SELECT stage, slot FROM queue WHERE job = $1 ORDER BY stage, slot LIMIT 1";

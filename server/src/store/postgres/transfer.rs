@@ -159,6 +159,7 @@ async fn fill_job<R: Records>(
         .bind(job.owner.as_str())
         .bind(job.request_id.as_deref())
         .bind(spec)
+        .bind(job.priority as i16)
         .execute(&mut **transaction)
         .await?;
     let mut tasks = Vec::new();

@@ -283,6 +283,7 @@ impl PostgresStore {
             .bind(new.owner.as_str())
             .bind(new.request_id.as_deref())
             .bind(spec.encode_to_vec())
+            .bind(new.priority as i16)
             .execute(&mut *writing.transaction)
             .await?;
         let mut step = self.config.machine.create(new, now);

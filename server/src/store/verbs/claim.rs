@@ -68,7 +68,7 @@ impl<E: Engine> Writer<'_, E> {
         let mut granted = Vec::new();
         let mut budget = claim.max_bytes;
         while granted.len() < claim.max_tasks {
-            let Some(job) = self.index.ready.head() else {
+            let Some(job) = self.index.ready.head(&claim.jobs) else {
                 break;
             };
             let room = (!granted.is_empty()).then_some(budget);

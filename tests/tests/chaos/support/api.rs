@@ -85,6 +85,7 @@ impl Api {
         let request = v1::DownloadRequest {
             digest: digest.to_owned(),
             offset: 0,
+            accept_url: false,
         };
         let mut stream = self
             .connection

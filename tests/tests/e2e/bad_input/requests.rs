@@ -167,6 +167,7 @@ pub(super) const REQUESTS: &[Request] = &[
             let download = v1::DownloadRequest {
                 digest: Digest::of(b"nobody").to_string(),
                 offset: 0,
+                accept_url: false,
             };
             async move { BlobServiceClient::new(channel).download(download).await }
         }
@@ -233,6 +234,22 @@ pub(super) const REQUESTS: &[Request] = &[
         ["worker", "must be given"],
         |channel| {
             let lease = v1::LeaseRequest::default();
+            async move { WorkerServiceClient::new(channel).lease(lease).await }
+        }
+    ),
+    request!(
+        "a worker that has what is no job",
+        InvalidArgument,
+        ["jobs[1]"],
+        |channel| {
+            let lease = v1::LeaseRequest {
+                worker: "w".to_owned(),
+                jobs: vec![
+                    "jobs/00000000-0000-7000-8000-000000000000".to_owned(),
+                    "jobs/x".to_owned(),
+                ],
+                ..Default::default()
+            };
             async move { WorkerServiceClient::new(channel).lease(lease).await }
         }
     ),

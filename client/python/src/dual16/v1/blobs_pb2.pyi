@@ -51,17 +51,21 @@ class QueryUploadResponse(_message.Message):
     def __init__(self, committed: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class DownloadRequest(_message.Message):
-    __slots__ = ("digest", "offset")
+    __slots__ = ("digest", "offset", "accept_url")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_URL_FIELD_NUMBER: _ClassVar[int]
     digest: str
     offset: int
-    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+    accept_url: bool
+    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ..., accept_url: _Optional[bool] = ...) -> None: ...
 
 class DownloadResponse(_message.Message):
-    __slots__ = ("size", "data")
+    __slots__ = ("size", "data", "url")
     SIZE_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
     size: int
     data: bytes
-    def __init__(self, size: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    url: str
+    def __init__(self, size: _Optional[int] = ..., data: _Optional[bytes] = ..., url: _Optional[str] = ...) -> None: ...

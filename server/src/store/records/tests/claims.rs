@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    job::{Completion, Fence, LeaseRef, Next, PlannedStage, Slot},
+    job::{Completion, Fence, LeaseRef, Next, PlannedStage, Priority, Slot},
     store::{Claim, Claimed, LeasedTask},
 };
 
@@ -22,6 +22,7 @@ impl Hooks for Gate {
 fn claim(store: &RecordStore<impl Engine>) -> Claimed {
     let claim = Claim {
         worker: "w".into(),
+        jobs: Vec::new(),
         max_tasks: 1,
         max_bytes: usize::MAX,
         ttl: TTL,
@@ -140,15 +141,21 @@ fn a_spec_is_told_to_who_holds_a_lease_of_its_job() {
 }
 
 #[test]
-fn a_job_of_an_older_server_is_leased_with_the_facts_of_its_spec() {
+fn a_job_of_an_older_server_is_leased_with_what_it_did_not_write() {
     let engine = MemoryEngine::default();
     let store = open(engine.clone());
     let id = create(&store).unwrap();
     let mut job = store.get_job(id).unwrap().job;
     let facts = job.spec.take();
     let mut batch = Batch::default();
-    let header = reader::encode_json(&job).unwrap();
+    let mut header = serde_json::to_value(&job).unwrap();
+    assert_eq!(
+        header.as_object_mut().unwrap().remove("priority"),
+        Some("normal".into())
+    );
+    let header = header.to_string().into_bytes();
     batch.put("test", keys::job(id), header).unwrap();
     engine.commit(&batch).unwrap();
-    assert_eq!(claim(&store).tasks[0].job.spec, facts);
+    let leased = claim(&store).tasks.remove(0).job;
+    assert_eq!((leased.spec, leased.priority), (facts, Priority::Normal));
 }

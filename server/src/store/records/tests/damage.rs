@@ -13,6 +13,7 @@ fn at(seconds: u64) -> Timestamp {
 fn claim(store: &RecordStore<impl Engine>, max_tasks: usize, now: Timestamp) -> Claimed {
     let claim = Claim {
         worker: "w".into(),
+        jobs: Vec::new(),
         max_tasks,
         max_bytes: usize::MAX,
         ttl: TTL,
