@@ -27,6 +27,8 @@ class Settings:
     """NAME to observer."""
     high_precision: Collection[str] = ()
     """NAMEs of Linears whose output stays in high precision."""
+    operator: Mapping[str, str] = field(default_factory=dict)
+    """NAME of an operator that is no Linear to the remedy that runs in its stead: `two_range`, `division`, `plain` …"""
     observer: str = ""
     """`minmax` (default), `mse`, `percentile`, `kl`."""
     percentile: float = 0.0
@@ -63,6 +65,7 @@ class Settings:
         settings += [v1.LayerSetting(name=name, fixed_scale=scale) for name, scale in self.fixed_scale.items()]
         settings += [v1.LayerSetting(name=name, observer=word) for name, word in self.layer_observer.items()]
         settings += [v1.LayerSetting(name=name, high_precision=True) for name in self.high_precision]
+        settings += [v1.LayerSetting(name=name, operator=remedy) for name, remedy in self.operator.items()]
         return v1.QuantizeSpec(
             template=self.template,
             observer=self.observer,
