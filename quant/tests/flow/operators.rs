@@ -128,7 +128,7 @@ fn a_search_goes_on_from_there_and_leaves_it() {
 }
 
 #[test]
-fn a_table_is_divided_and_a_product_split_by_name() {
+fn a_table_is_divided_by_name_unless_a_later_setting_says_otherwise() {
     let folder = tempfile::tempdir().unwrap();
     far_ranged(folder.path());
     let finished = asked(folder.path(), 0.0, &[("softmax.exp", "division")]).unwrap();

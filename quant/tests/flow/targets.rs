@@ -241,7 +241,7 @@ fn rtol_and_kl_of_an_output_are_reached_by_mending() {
     };
     for metric in [Metric::Rtol, Metric::Kl] {
         // What is told of the plain model says how far it is off.
-        let off = run(&job("digits", with(&[("logits", metric, 1e-9)]))).unwrap();
+        let off = run(&job("smallmodel", with(&[("y", metric, 1e-9)]))).unwrap();
         let told = codes(&off);
         let short = told.iter().find(|(code, _)| *code == "NOT_REACHED");
         let (_, message) = short.unwrap();
@@ -251,14 +251,14 @@ fn rtol_and_kl_of_an_output_are_reached_by_mending() {
             .and_then(|figure| figure.parse().ok())
             .unwrap_or_else(|| panic!("{message}"));
         assert!(kept(&off), "{metric}: nothing was mended");
-        let reached = run(&job("digits", with(&[("logits", metric, 2.0 * best)]))).unwrap();
+        let reached = run(&job("smallmodel", with(&[("y", metric, 1.2 * best)]))).unwrap();
         let told = codes(&reached);
         assert!(
             told.iter().all(|(code, _)| *code != "NOT_REACHED"),
             "{told:#?}"
         );
         assert!(kept(&reached), "{metric}: the plain model is as good");
-        let loose = run(&job("digits", with(&[("logits", metric, 1e9)]))).unwrap();
+        let loose = run(&job("smallmodel", with(&[("y", metric, 1e9)]))).unwrap();
         assert!(!kept(&loose), "{metric}: at most, not at least");
     }
 }
