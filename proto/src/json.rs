@@ -244,6 +244,7 @@ fn quantize_json(spec: &QuantizeSpec) -> Value {
                 Some(layer_setting::Value::FixedScale(scale)) => ("fixed_scale", json!(scale)),
                 Some(layer_setting::Value::Observer(observer)) => ("observer", json!(observer)),
                 Some(layer_setting::Value::HighPrecision(keep)) => ("high_precision", json!(keep)),
+                Some(layer_setting::Value::Operator(remedy)) => ("operator", json!(remedy)),
                 None => ("value", Value::Null),
             };
             json!({"name": setting.name, kind: value})

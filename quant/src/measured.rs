@@ -13,7 +13,7 @@ use operators::OperatorSums;
 
 use crate::{
     fit::Fit,
-    metrics::{ErrorSums, Metrics},
+    metrics::{ErrorSums, Metric, Metrics, OutputError},
     plan::{Change, Chosen, Mended, Plan},
     report::{LayerMeasured, MendStep, Notice, WayFitted},
     ways::RunCounts,
@@ -36,6 +36,8 @@ pub(crate) struct Planned {
     pub(crate) mended: Option<Mended>,
     /// The search for it, step by step.
     pub(crate) steps: Vec<MendStep>,
+    /// Changes that it tried and took back.
+    pub(crate) refused: Vec<Change>,
     /// Fits that the search may take, beside those that the layers tell of.
     pub(crate) offers: Vec<Offer>,
     /// What costs the outputs most where they could not be made good enough.
@@ -100,20 +102,49 @@ impl Planned {
     }
 }
 
+/// What errors of several batches add up to.
+pub(crate) trait Sums {
+    /// The part that the cheap metrics follow from.
+    fn errors(&self) -> &ErrorSums;
+
+    /// Adds another batch.
+    fn add(&mut self, other: &Self);
+}
+
+impl Sums for ErrorSums {
+    fn errors(&self) -> &ErrorSums {
+        self
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.merge(other);
+    }
+}
+
+impl Sums for OutputError {
+    fn errors(&self) -> &ErrorSums {
+        self.sums()
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.merge(other);
+    }
+}
+
 /// Errors of one tensor in both kinds of run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct PairedSums {
+pub(crate) struct PairedSums<S = ErrorSums> {
     /// VALIDATION against float.
-    pub(crate) validation: ErrorSums,
+    validation: S,
     /// CONVERTED against float.
-    pub(crate) converted: ErrorSums,
+    converted: S,
     /// Why either has no figures, in this order.
     failed: [Option<String>; 2],
 }
 
-impl PairedSums {
+impl<S: Sums> PairedSums<S> {
     /// The sums of one kind of run.
-    pub(crate) fn side(&mut self, converted: bool) -> &mut ErrorSums {
+    pub(crate) fn side(&mut self, converted: bool) -> &mut S {
         match converted {
             true => &mut self.converted,
             false => &mut self.validation,
@@ -134,24 +165,38 @@ impl PairedSums {
         };
         match &self.failed[usize::from(converted)] {
             Some(reason) => Metrics::none(reason.clone()),
-            None => sums.finish(scale),
+            None => sums.errors().finish(scale),
         }
     }
 
     /// Whether no batch had an element of it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.validation.is_empty()
-            && self.converted.is_empty()
+        self.validation.errors().is_empty()
+            && self.converted.errors().is_empty()
             && self.failed.iter().all(Option::is_none)
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
-        self.validation.merge(&other.validation);
-        self.converted.merge(&other.converted);
+        self.validation.add(&other.validation);
+        self.converted.add(&other.converted);
         for (converted, reason) in [false, true].into_iter().zip(&other.failed) {
             if let Some(reason) = reason {
                 self.fail(converted, reason);
             }
+        }
+    }
+}
+
+impl PairedSums<OutputError> {
+    /// A metric of one kind of run; None where it has no finite figure.
+    pub(crate) fn figure(&self, converted: bool, metric: Metric) -> Option<f64> {
+        let error = match converted {
+            true => &self.converted,
+            false => &self.validation,
+        };
+        match &self.failed[usize::from(converted)] {
+            Some(_) => None,
+            None => error.figure(metric),
         }
     }
 }
@@ -163,7 +208,7 @@ pub(crate) struct Measured {
     /// Sums over all batches, by node index of each Linear.
     pub(crate) linears: Vec<(usize, PairedSums, RunCounts)>,
     /// By position among the model's outputs.
-    pub(crate) outputs: Vec<PairedSums>,
+    pub(crate) outputs: Vec<PairedSums<OutputError>>,
     /// By value, ascending: what each operator makes.
     pub(crate) operators: Vec<(usize, OperatorSums)>,
     /// Blobs of the saved outputs of all batches, in order.

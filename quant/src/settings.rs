@@ -6,6 +6,7 @@ use crate::{
     fit::{Fit, way_name},
     metrics::Metric,
     observe::{MergeMode, ObserverKind},
+    remedy::Remedy,
 };
 use dual16_nash::{
     cost::Chip,
@@ -84,7 +85,7 @@ pub struct OutputTarget {
     pub output: String,
     /// Any but [`Metric::Lsb`].
     pub metric: Metric,
-    /// At least this for SQNR (dB) and cosine, at most this for the others; finite.
+    /// At least this for SQNR (dB) and cosine (in (0, 1)), at most this, > 0, for the others; finite.
     pub value: f64,
 }
 
@@ -135,6 +136,38 @@ pub enum SettingValue {
     Observer(ObserverKind),
     /// The Linear's output is not requantized.
     HighPrecision(bool),
+    /// What runs in the stead of an operator that is no Linear.
+    Operator(OperatorChoice),
+}
+
+/// How an operator that is no Linear runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperatorChoice {
+    /// A remedy stands in for it.
+    Remedy(Remedy),
+    /// Its table is divided by the inputs that calibration sees, where that is better.
+    Division,
+    /// As it is, whatever a search would find.
+    Plain,
+}
+
+impl OperatorChoice {
+    /// Every choice; equalization comes with the fit of a Linear.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let remedies = Remedy::ALL.into_iter();
+        let remedies = remedies.filter(|remedy| *remedy != Remedy::Equalize);
+        let others = [Self::Division, Self::Plain];
+        remedies.map(Self::Remedy).chain(others)
+    }
+
+    /// Lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Remedy(remedy) => remedy.name(),
+            Self::Division => "division",
+            Self::Plain => "plain",
+        }
+    }
 }
 
 /// A way, or the best of all.
@@ -197,6 +230,24 @@ impl FromStr for Template {
             .into_iter()
             .find(named)
             .ok_or_else(|| format!("unknown template '{text}'; one of a8w8, a16w8, a16w16"))
+    }
+}
+
+impl fmt::Display for OperatorChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for OperatorChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::all().find(|choice| choice.name() == text);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Self::all().map(Self::name).collect();
+            format!("unknown remedy '{text}'; one of {}", names.join(", "))
+        })
     }
 }
 

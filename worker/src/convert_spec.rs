@@ -244,7 +244,8 @@ fn named_setting(
     }
     let value = match &setting.value {
         None => {
-            let reason = "is missing; set way, dtype, fixed_scale, observer or high_precision";
+            let reason =
+                "is missing; set way, dtype, fixed_scale, observer, high_precision or operator";
             return Err(SpecError::new(at("value"), reason));
         }
         Some(Value::Way(way)) => SettingValue::Way(parse(&at("way"), way)?),
@@ -262,6 +263,7 @@ fn named_setting(
             SettingValue::Observer(observer(&at("observer"), name, percentile)?)
         }
         Some(Value::HighPrecision(keep)) => SettingValue::HighPrecision(*keep),
+        Some(Value::Operator(remedy)) => SettingValue::Operator(parse(&at("operator"), remedy)?),
     };
     Ok(NamedSetting {
         name: setting.name.clone(),

@@ -41,7 +41,7 @@ def test_every_field_of_a_spec_has_a_setting() -> None:
 
     settings = dual16.Settings(
         linear={"a": "split"}, dtype={"a": "int8"}, fixed_scale={"a": 0.5}, layer_observer={"a": "mse"},
-        high_precision=["a"], template="a8w8", observer="mse", percentile=99.0, merge="ema", toolchain="oe-3.2",
+        high_precision=["a"], operator={"a": "dot"}, template="a8w8", observer="mse", percentile=99.0, merge="ema", toolchain="oe-3.2",
         march="nash-e", rounding="floor", scale_rule="threshold", power_of_two=True, min_layer_sqnr=0.0,
         min_output_sqnr=0.0, output_target={"y": ("cosine", 0.9)}, chip="[nash-m]", freeze_integers=True,
         allow_fp16=True, strict=True, keep_statistics=True, save_outputs=True,

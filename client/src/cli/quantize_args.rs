@@ -8,7 +8,7 @@ use dual16_proto::v1::{LayerSetting, OutputTarget, QuantizeSpec};
 use super::values::{
     March, Merge, Observer, Priority, Rounding, ScaleRule, Template, Toolchain, chip_file,
     deadline_seconds, dtype_setting, finite, high_precision_setting, observer_setting,
-    output_target, percentile, scale_setting, way_setting, wire_name,
+    operator_setting, output_target, percentile, scale_setting, way_setting, wire_name,
 };
 use crate::{
     error::Error,
@@ -55,6 +55,11 @@ pub struct SettingArgs {
     #[arg(long, env = "DUAL16_LINEAR", value_name = "NAME=WAY", value_delimiter = ';',
           value_parser = way_setting)]
     pub linear: Vec<LayerSetting>,
+    /// What runs in the stead of the operators NAME, which are no Linears: two_range, dot, fp16, late_mean,
+    /// two_tables, split, mul_sum, division or plain; `plan` shows which can where (repeatable)
+    #[arg(long, env = "DUAL16_OPERATOR", value_name = "NAME=REMEDY", value_delimiter = ';',
+          value_parser = operator_setting)]
+    pub operator: Vec<LayerSetting>,
     /// Type of the outputs NAME: int8 or int16 (repeatable)
     #[arg(long, env = "DUAL16_DTYPE", value_name = "NAME=DTYPE", value_delimiter = ';',
           value_parser = dtype_setting)]
@@ -107,8 +112,8 @@ pub struct SettingArgs {
     #[arg(long, env = "DUAL16_MIN_OUTPUT_SQNR", value_name = "DB", default_value = "30",
           value_parser = finite)]
     pub min_output_sqnr: f64,
-    /// What the output NAME is to reach instead, as METRIC:VALUE: sqnr (dB) or cosine, at least; l1, mse or
-    /// atol, at most (repeatable)
+    /// What the output NAME is to reach instead, as METRIC:VALUE: sqnr (dB) or cosine, at least; l1, mse,
+    /// atol, rtol or kl, at most (repeatable)
     #[arg(long, env = "DUAL16_OUTPUT_TARGET", value_name = "NAME=METRIC:VALUE", value_delimiter = ';',
           value_parser = output_target)]
     pub output_target: Vec<OutputTarget>,
@@ -236,6 +241,7 @@ impl SettingArgs {
             &self.fixed_scale,
             &self.layer_observer,
             &self.high_precision,
+            &self.operator,
         ];
         QuantizeSpec {
             template: wire_name(self.template),

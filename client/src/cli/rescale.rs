@@ -17,8 +17,8 @@ use super::{
     quantize::{Brought, present, to_results},
     session::{Session, Target, Work},
     values::{
-        Merge, Observer, ScaleRule, Toolchain, dtype_setting, observer_setting, percentile,
-        scale_setting, way_setting, wire_name,
+        Merge, Observer, ScaleRule, Toolchain, dtype_setting, observer_setting, operator_setting,
+        percentile, scale_setting, way_setting, wire_name,
     },
 };
 use crate::{
@@ -56,6 +56,9 @@ pub struct RescaleArgs {
     /// Way of the Linears NAME (repeatable)
     #[arg(long, value_name = "NAME=WAY", value_delimiter = ';', value_parser = way_setting)]
     pub linear: Vec<LayerSetting>,
+    /// What runs in the stead of the operators NAME, see `quantize` (repeatable)
+    #[arg(long, value_name = "NAME=REMEDY", value_delimiter = ';', value_parser = operator_setting)]
+    pub operator: Vec<LayerSetting>,
     /// Type of the outputs NAME: int8 or int16 (repeatable)
     #[arg(long, value_name = "NAME=DTYPE", value_delimiter = ';', value_parser = dtype_setting)]
     pub dtype: Vec<LayerSetting>,
@@ -167,6 +170,7 @@ async fn rescaled(client: &Client, job: &Job, args: &RescaleArgs) -> Result<JobS
     quantize.settings.extend(ways(&plan)?);
     let given = [
         &args.linear,
+        &args.operator,
         &args.dtype,
         &args.fixed_scale,
         &args.layer_observer,

@@ -136,6 +136,30 @@ pub enum Way {
     Auto,
 }
 
+/// What runs in an operator's stead; docs/mending.md explains each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Remedy {
+    /// Squares in two ranges.
+    TwoRange,
+    /// A sum of squares as a product of a row with itself.
+    Dot,
+    /// A LayerNorm in fp16, with --allow-fp16.
+    Fp16,
+    /// The mean taken away after the scaling.
+    LateMean,
+    /// A sum of exp in two tables.
+    TwoTables,
+    /// The second operand of a MatMul as two int8 planes.
+    Split,
+    /// A MatMul as products and sums on the vector unit.
+    MulSum,
+    /// A table divided by the inputs that calibration sees.
+    Division,
+    /// As it is, whatever a search would find.
+    Plain,
+}
+
 /// An integer type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Dtype {
@@ -198,6 +222,11 @@ fn way_of(text: &str) -> Option<&str> {
 /// Parses "NAME=int8|int16".
 pub(super) fn dtype_setting(text: &str) -> Result<LayerSetting, String> {
     choice_setting::<Dtype>(text, "DTYPE", Value::Dtype)
+}
+
+/// Parses "NAME=REMEDY".
+pub(super) fn operator_setting(text: &str) -> Result<LayerSetting, String> {
+    choice_setting::<Remedy>(text, "REMEDY", Value::Operator)
 }
 
 /// Parses "NAME=OBSERVER".

@@ -89,12 +89,14 @@ impl Plan {
         serde_json::from_slice(bytes)
     }
 
-    /// The plan as tables, with the first `top` layers.
+    /// The plan as tables, with the first `top` layers and operators.
     pub fn tables(&self, top: usize, paint: Paint) -> String {
         let mut lines = vec![self.tasks_line(), self.bytes_line()];
         lines.extend(self.estimate.as_ref().map(Total::line));
         let lines = wrapped(&lines.join("\n"), paint.width(), HANG);
-        format!("{}\n{lines}", self.layer_table(top, paint))
+        let remedies = names::remedies(&self.names, top, paint);
+        let remedies = remedies.map_or_else(String::new, |table| format!("\n{table}\n"));
+        format!("{}\n{remedies}{lines}", self.layer_table(top, paint))
     }
 
     /// What everything can be called, as tables: Linears, then the rest.

@@ -17,12 +17,21 @@ use std::collections::BTreeMap;
 use crate::{
     graph::Graph,
     job::{JobInput, ModelInput},
-    measured::{Measured, PairedSums, linear_scale, operators},
+    measured::{Measured, PairedSums, Sums, linear_scale, operators},
     metrics::Metrics,
     plan::Calibration,
     report::{LayerMeasured, OperatorMeasured},
+    settings::OperatorChoice,
     ways::RunCounts,
 };
+
+/// How an operator runs that a setting or a search changed.
+pub(crate) struct OperatorPlan {
+    /// Index of its node in the model as it is.
+    pub(crate) node: usize,
+    pub(crate) requested: OperatorChoice,
+    pub(crate) effective: OperatorChoice,
+}
 
 /// Everything that the files are written from.
 pub(crate) struct Report<'a> {
@@ -31,6 +40,7 @@ pub(crate) struct Report<'a> {
     /// Names of the model's outputs as the ONNX graph has them.
     pub(crate) output_names: &'a [String],
     pub(crate) measured: &'a Measured,
+    pub(crate) operators: &'a [OperatorPlan],
     pub(crate) calibration: &'a Calibration,
 }
 
@@ -42,7 +52,7 @@ pub(crate) struct Paired {
 }
 
 impl Paired {
-    pub(crate) fn of(sums: &PairedSums, scale: Option<f32>) -> Self {
+    pub(crate) fn of<S: Sums>(sums: &PairedSums<S>, scale: Option<f32>) -> Self {
         Paired {
             validation: sums.metrics(false, scale),
             converted: sums.metrics(true, scale),

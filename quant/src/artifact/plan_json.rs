@@ -55,6 +55,9 @@ struct PlanJson<'a> {
     /// By name; execution order is that of `layers` and of the model.
     tensors: BTreeMap<&'a str, TensorJson<'a>>,
     layers: Vec<LayerJson<'a>>,
+    /// Other operators that do not run as the model has them, or were asked not to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    operators: Vec<OperatorJson<'a>>,
     /// Operands that a node reads in another dtype than their producer writes.
     operands: Vec<OperandJson<'a>>,
     /// Tables whose segments do not lie as the table's own division has them.
@@ -94,6 +97,14 @@ struct LayerJson<'a> {
     /// The layer whose weight, in `converted.safetensors`, is this one's as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     weight_of: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct OperatorJson<'a> {
+    name: &'a str,
+    op: &'a str,
+    requested: &'static str,
+    effective: &'static str,
 }
 
 #[derive(Serialize)]
@@ -154,6 +165,15 @@ pub(crate) fn text(report: &Report<'_>, aliases: &BTreeMap<String, String>) -> R
             ..layer(&node.name, own.weight.dim().into(), linear)
         })
     });
+    let operators = report.operators.iter().filter_map(|operator| {
+        let node = graph.nodes.get(operator.node)?;
+        Some(OperatorJson {
+            name: &node.name,
+            op: node.op.name(),
+            requested: operator.requested.name(),
+            effective: operator.effective.name(),
+        })
+    });
     let operands = plan.operands.iter().filter_map(|(&(id, operand), value)| {
         let node = graph.nodes.get(id)?;
         let tensor = &graph.value(*node.inputs.get(operand)?).name;
@@ -192,6 +212,7 @@ pub(crate) fn text(report: &Report<'_>, aliases: &BTreeMap<String, String>) -> R
         request: RequestJson::of(&report.job.settings),
         tensors: tensors.collect(),
         layers: layers.collect(),
+        operators: operators.collect(),
         operands: operands.collect(),
         tables: tables.collect(),
         float_islands: islands.collect(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Blobs, Context, Event, FileRef, QueuedStage, evaluate,
+    Blobs, Context, Event, FileRef, QueuedStage, asked, evaluate,
     payload::load,
     session::{Session, fits},
     stage::{Parts, Peak, Stage},
@@ -172,6 +172,7 @@ fn reduce(
         job: &session.job,
         output_names: &session.output_names(),
         measured: &measured,
+        operators: &asked::operators(plain_session, &measured.planned, blobs)?,
         calibration: &calibration,
     };
     let mut files = Files {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use self::clipping::clipped;
 use super::{
     Blobs, Context, Event, LayerMeasured, Notice, QueuedStage, WayMeasured,
+    asked::Asked,
     checkpoints::BatchId,
     choice::{AllMeasured, Choice},
     fits::Tried,
@@ -69,7 +70,7 @@ pub(super) struct Evaluated {
 pub(super) struct Evaluation {
     /// Blob of the [`Planned`].
     pub(super) planned: String,
-    /// Where layers before a Linear are to change with it.
+    /// Where operators are to change: those before a Linear with its fit, those that settings name.
     pub(super) begin: Option<Begin>,
 }
 
@@ -251,7 +252,13 @@ fn reduce(
             fit: Some(fit),
         })
     });
-    let asked: Vec<Change> = asked.collect();
+    let mut asked: Vec<Change> = asked.collect();
+    if !session.request.operators.is_empty() {
+        let places = session.places(&digest, blobs)?;
+        let operators = Asked::of(&session.request, &session.graph, &places);
+        notices.extend(operators.notices());
+        asked.extend(operators.changes());
+    }
     let mut planned = Planned {
         plan: Plan::default(),
         layers,
@@ -260,6 +267,7 @@ fn reduce(
         calibration: digest.clone(),
         mended: None,
         steps: Vec::new(),
+        refused: Vec::new(),
         offers: Vec::new(),
         in_the_way: Vec::new(),
     };
@@ -267,7 +275,7 @@ fn reduce(
     planned.found = trouble::of_plan(&session.graph, &calibration, &plan, found);
     planned.plan = plan;
     let planned = store("plan", &planned, blobs)?;
-    // Where the layers before are changed, what they make then has to be observed.
+    // Where operators are changed, what they make then has to be observed.
     let begin = (!asked.is_empty()).then(|| Begin::asked(planned.clone(), digest, asked));
     Ok(Evaluation { planned, begin })
 }

@@ -62,7 +62,9 @@ fn plan_only() -> Vec<Step> {
 /// ```text
 /// plan -> observe -> evaluate -> validate -> convert
 ///                                 |    ^
-///                   fit -> remedies -> mend, again and again
+///                          remedies -> mend, again and again
+///                                |      |
+///                                <- fit -
 /// ```
 fn quantize() -> Vec<Step> {
     vec![
@@ -80,18 +82,19 @@ fn quantize() -> Vec<Step> {
         Step::of::<Validate>(|session, verdict, blobs| {
             let next = match verdict {
                 Verdict::Measured(measured) => Convert::start(session, &measured),
-                Verdict::Begin(begin) => match OfferFits::start(session, &begin, blobs)? {
-                    Some(stage) => Ok(stage),
-                    None => ObserveRemedies::start(session, &begin),
-                },
+                Verdict::Begin(begin) => ObserveRemedies::start(session, &begin),
                 Verdict::Again { search, short_db } => {
                     mend::again(session, &search, &short_db, blobs)
                 }
             };
             next.map(Next::Stage)
         }),
-        Step::of::<OfferFits>(|session, begin, _| {
-            ObserveRemedies::start(session, &begin).map(Next::Stage)
+        Step::of::<OfferFits>(|session, begin, blobs| match begin.observed(blobs)? {
+            Some(calibration) => {
+                let round = mend::observed(session, begin, &calibration, blobs)?;
+                after_round(session, round, blobs)
+            }
+            None => ObserveRemedies::start(session, &begin).map(Next::Stage),
         }),
         Step::of::<ObserveRemedies>(|session, (begin, calibration), blobs| {
             let round = mend::observed(session, begin, &calibration, blobs)?;
@@ -105,6 +108,7 @@ fn quantize() -> Vec<Step> {
 fn after_round(session: &Session, round: Round, blobs: &dyn Blobs) -> Result<Next> {
     let next = match round {
         Round::Changed(search) => mend::round(session, &search, blobs),
+        Round::Unfitted(begin, linears) => OfferFits::start(session, &begin, &linears),
         Round::Ended { planned, search } => Validate::start(session, &planned, search),
     };
     next.map(Next::Stage)

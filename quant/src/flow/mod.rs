@@ -7,6 +7,7 @@
 //! nothing of queues and leases: whoever runs the tasks hands in a [`Blobs`] and a [`Control`].
 
 mod analyze;
+mod asked;
 mod checkpoints;
 mod choice;
 mod convert;

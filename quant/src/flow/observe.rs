@@ -66,7 +66,7 @@ impl Stage for Observe {
         let mut calibration = Calibration {
             statistics: folded(session, parts)?,
             floors: BTreeMap::new(),
-            columns: BTreeMap::new(),
+            columns: Vec::new(),
         };
         calibration.floors = floors(&session.scale_source(&calibration))?;
         store("calibration", &calibration, blobs)

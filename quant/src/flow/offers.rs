@@ -1,6 +1,9 @@
 //! Stage fit: what a search may take for a Linear that runs an int8 weight, besides other ways: its
-//! integers fitted to its inputs, at the multiply-accumulates of the plain way or few more. Calibration
-//! alone is looked at; what is taken is measured with the model.
+//! integers fitted to its inputs, at the multiply-accumulates of the plain way or few more. Only those are
+//! fitted whose turn it is, for most Linears of most models cost the outputs too little. Calibration alone is
+//! looked at; what is taken is measured with the model.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +19,7 @@ use super::{
 use crate::{
     Result,
     fit::{Fit, Fitted},
-    graph::NodeId,
+    graph::{NodeId, ValueId},
     measured::{Offer, Planned},
     plan::Calibration,
     report::LayerMeasured,
@@ -43,34 +46,37 @@ pub(super) struct Linears {
 }
 
 impl OfferFits {
-    /// A few groups of layers; `None` where nothing can be offered.
-    pub(super) fn start(
-        session: &Session,
-        begin: &Begin,
-        blobs: &dyn Blobs,
-    ) -> Result<Option<QueuedStage>> {
-        let planned: Planned = load("plan", &begin.planned, blobs)?;
-        let wanted = |id: &usize| {
-            let layer = planned.layers.iter().find(|(of, _)| of == id);
-            layer.is_some_and(|(_, layer)| !tried(session, *id, layer).is_empty())
-        };
+    /// A few groups of these layers.
+    pub(super) fn start(session: &Session, begin: &Begin, wanted: &[usize]) -> Result<QueuedStage> {
         let groups = evaluate::groups(session).into_iter().map(|mut group| {
-            group.retain(wanted);
+            group.retain(|id| wanted.contains(id));
             group
         });
         let groups: Vec<Vec<usize>> = groups.filter(|group| !group.is_empty()).collect();
-        if groups.is_empty() {
-            return Ok(None);
-        }
-        let size = groups.len().div_ceil(TASKS);
+        let size = groups.len().div_ceil(TASKS).max(1);
         let groups = groups.chunks(size).map(<[Vec<usize>]>::concat);
         let map = |linears| Linears {
             linears,
             plain: begin.plain.clone(),
             planned: begin.planned.clone(),
         };
-        Self::queued(groups.map(map), begin).map(Some)
+        Self::queued(groups.map(map), begin)
     }
+}
+
+/// Whether there are fits that a search may want of a Linear.
+pub(super) fn is_tried(session: &Session, planned: &Planned, id: usize) -> bool {
+    let layer = planned.layers.iter().find(|(of, _)| *of == id);
+    layer.is_some_and(|(_, layer)| !tried(session, id, layer).is_empty())
+}
+
+/// Some Linears and those that read one value with them, of which there are fits: they are equalized together.
+pub(super) fn with_readers(session: &Session, planned: &Planned, linears: &[usize]) -> Vec<usize> {
+    let input = |id: usize| session.graph.node(NodeId(id)).inputs[0];
+    let read: BTreeSet<ValueId> = linears.iter().map(|&id| input(id)).collect();
+    let all = session.graph.linears().map(|(id, ..)| id.0);
+    all.filter(|&id| read.contains(&input(id)) && is_tried(session, planned, id))
+        .collect()
 }
 
 impl Stage for OfferFits {
@@ -174,20 +180,22 @@ fn map(
 fn reduce(mut begin: Begin, parts: Parts<'_, OfferFits>, blobs: &dyn Blobs) -> Result<Begin> {
     let mut planned: Planned = load("plan", &begin.planned, blobs)?;
     let mut calibration: Calibration = load("calibration", &begin.plain, blobs)?;
-    for offers in parts {
-        planned.offers.extend(offers?);
+    let mut offers: Vec<Offer> = Vec::new();
+    for new in parts {
+        offers.extend(new?);
     }
     // Those of one weight were fitted with the first of them.
-    planned.offers.sort_by_key(|offer| offer.linear);
-    for offer in planned
-        .offers
-        .iter()
-        .filter(|offer| offer.fitted.fit.fit.equalize)
-    {
+    offers.sort_by_key(|offer| offer.linear);
+    for offer in &offers {
+        let known = |(of, _): &(usize, Vec<f64>)| *of == offer.linear;
+        if !offer.fitted.fit.fit.equalize || calibration.columns.iter().any(known) {
+            continue;
+        }
         let fitted: Fitted = load("fitted integers", &offer.fitted.fit.blob, blobs)?;
         let columns = fitted.columns.map(|columns| (offer.linear, columns));
         calibration.columns.extend(columns);
     }
+    planned.offers.extend(offers);
     begin.planned = store("plan", &planned, blobs)?;
     begin.plain = store("calibration", &calibration, blobs)?;
     Ok(begin)

@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     exec::Trouble,
     measured::{PairedSums, operators::OperatorSums},
+    metrics::OutputError,
     ways::RunCounts,
 };
 
@@ -19,7 +20,7 @@ pub(super) struct BatchErrors {
     /// By node index of each Linear, ascending.
     pub(super) linears: Vec<(usize, PairedSums, RunCounts)>,
     /// By position among the model's outputs.
-    pub(super) outputs: Vec<PairedSums>,
+    pub(super) outputs: Vec<PairedSums<OutputError>>,
     /// Largest |accumulator| of each MatMul, by node index.
     pub(super) matmuls: Vec<(usize, u64)>,
     /// By value, ascending: what each operator makes.

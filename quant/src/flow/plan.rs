@@ -7,7 +7,7 @@ use dual16_nash::legality::Rules;
 use serde::Serialize;
 
 use super::{
-    Blobs, Context, Event, FileRef, Notice,
+    Blobs, Context, Event, FileRef, Notice, asked,
     convert::Files,
     evaluate, float_share,
     session::Session,
@@ -23,7 +23,7 @@ use crate::{
     cost::PlanCost,
     error::{KernelContext, json_error},
     flow::ModelInput,
-    graph::{Graph, Node, Op},
+    graph::Op,
     plan::{Calibration, Chosen, Plan},
 };
 
@@ -53,6 +53,7 @@ impl Stage for Check {
             session.check_file(file, blobs)?;
         }
         Targets::of(session)?;
+        asked::check(session)?;
         told.extend(session.notices().into_iter().map(Event::Notice));
         told.extend(float_share::told(session)?.map(Event::Notice));
         Ok(())
@@ -116,6 +117,9 @@ struct NamesJson<'a> {
     nodes: &'a [String],
     /// Values those nodes make.
     outputs: &'a [String],
+    /// What can run in its stead, by `operator` and its name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remedies: Vec<&'static str>,
     /// Name by module and running number, where it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     scoped: Option<&'a str>,
@@ -180,7 +184,7 @@ fn dry_run(session: &Session) -> Result<String> {
         model,
         request: RequestJson::of(settings),
         layers: layers.collect(),
-        names: names(&session.graph),
+        names: names(session),
         tasks,
         bytes: BytesJson {
             model: model_bytes,
@@ -213,18 +217,21 @@ fn starting_plan(session: &Session) -> Result<Plan> {
     Ok(plan)
 }
 
-fn names(graph: &Graph) -> Vec<NamesJson<'_>> {
+fn names(session: &Session) -> Vec<NamesJson<'_>> {
+    let graph = &session.graph;
+    let places = asked::supposed(session);
     // The nodes that one operation became follow each other and share its names.
-    let operations = graph
-        .nodes
-        .chunk_by(|a, b| Arc::ptr_eq(&a.names, &b.names))
-        .filter_map(<[Node]>::first);
-    let (mut linears, others): (Vec<&Node>, Vec<&Node>) =
-        operations.partition(|node| matches!(node.op, Op::Linear(_)));
+    let nodes: Vec<usize> = (0..graph.nodes.len()).collect();
+    let operations = nodes
+        .chunk_by(|&a, &b| Arc::ptr_eq(&graph.nodes[a].names, &graph.nodes[b].names))
+        .filter_map(|ids| Some((graph.nodes.get(*ids.first()?)?, ids)));
+    let (mut linears, others): (Vec<_>, Vec<_>) =
+        operations.partition(|(node, _)| matches!(node.op, Op::Linear(_)));
     linears.extend(others);
     linears
         .into_iter()
-        .map(|node| NamesJson {
+        .map(|(node, ids)| NamesJson {
+            remedies: asked::legal(graph, &places, &ids.iter().copied().collect()),
             name: &node.names.name,
             op: &node.names.op,
             module: &node.names.module,

@@ -3,6 +3,7 @@
 
 use super::{
     Blobs, Context, Event, Notice,
+    asked::Asked,
     payload::store,
     session::Session,
     stage::{Parts, Stage, no_maps},
@@ -13,10 +14,10 @@ use crate::{
     artifact::statistics_bin::{self, KeptFit, Observed},
     fit::way_name,
     job::JobKind,
-    measured::{Measured, Offer, PairedSums, Planned},
+    measured::{Measured, Offer, PairedSums, Planned, Sums},
     plan::{Change, Mended, Plan},
     report::LayerMeasured,
-    settings::WayChoice,
+    settings::{OperatorChoice, WayChoice},
     ways::RunCounts,
 };
 
@@ -66,6 +67,7 @@ impl Stage for Rescale {
             calibration: String::new(),
             mended: None,
             steps: Vec::new(),
+            refused: Vec::new(),
             offers: Vec::new(),
             in_the_way: Vec::new(),
         };
@@ -81,6 +83,23 @@ impl Stage for Rescale {
         let plain = store("calibration", &observed.plain, blobs)?;
         let mut calibration = observed.plain;
         planned.calibration = plain.clone();
+        let places = session.places(&plain, blobs)?;
+        let asked = Asked::of(&session.request, &session.graph, &places);
+        planned.notices.extend(asked.notices());
+        if observed.mended.is_none()
+            && let Some(asked) = session
+                .request
+                .operators
+                .iter()
+                .find(|asked| asked.choice != OperatorChoice::Plain)
+        {
+            return Err(Error::Setting {
+                setting: format!("operator {}={}", asked.name, asked.choice),
+                reason: "the job observed no remedies, for its outputs needed none and none was asked for; \
+                         quantize again"
+                    .to_owned(),
+            });
+        }
         if let Some(mended) = observed.mended {
             if session.place_names(&plain, blobs)? != mended.places {
                 return Err(Error::Setting {
@@ -92,10 +111,10 @@ impl Stage for Rescale {
             }
             calibration = mended.calibration;
             planned.calibration = store("calibration", &calibration, blobs)?;
-            planned.mended = Some(Mended {
-                plain,
-                changes: still_asked(session, &planned, mended.changes),
-            });
+            let mut changes = still_asked(session, &planned, mended.changes);
+            changes.retain(|change| !asked.rules(*change, &places));
+            changes.extend(asked.changes());
+            planned.mended = Some(Mended { plain, changes });
         }
         let plain = session;
         let variant = session.of_plan(&planned, blobs)?;
@@ -114,22 +133,27 @@ impl Stage for Rescale {
         told.extend(notices.iter().cloned().map(Event::Notice));
         planned.notices.extend(notices);
         planned.plan = plan;
-        let mut none = PairedSums::default();
-        for converted in [false, true] {
-            none.fail(converted, NOT_RUN);
-        }
         let linears = planned.layers.iter();
         let measured = Measured {
             linears: linears
-                .map(|(id, _)| (*id, none.clone(), RunCounts::default()))
+                .map(|(id, _)| (*id, not_run(), RunCounts::default()))
                 .collect(),
-            outputs: vec![none.clone(); session.graph.outputs.len()],
+            outputs: vec![not_run(); session.graph.outputs.len()],
             operators: Vec::new(),
             saved: Vec::new(),
             planned,
         };
         store("measurements", &measured, blobs)
     }
+}
+
+/// No figures of either run.
+fn not_run<S: Sums + Default>() -> PairedSums<S> {
+    let mut none = PairedSums::default();
+    for converted in [false, true] {
+        none.fail(converted, NOT_RUN);
+    }
+    none
 }
 
 /// Each Linear as its settings have it, which name the fit that it had in the job.

@@ -67,34 +67,53 @@ pub fn run(
     tell: &mut dyn FnMut(Event),
 ) -> Result<Vec<FileRef>> {
     let executor = Executor::new(MemoryBudget::new(None));
-    let mut stage = QueuedStage {
-        name: FIRST_STAGE.to_owned(),
-        maps: Vec::new(),
-        reduce: Vec::new(),
-        seconds: 0,
-    };
-    loop {
-        let mut task = |part, payload: &[u8], inputs: &[Vec<u8>]| -> Result<TaskOutput> {
-            let task = TaskInput {
-                job,
-                stage: &stage.name,
-                part,
-                payload,
-                inputs,
-            };
-            let mut output = executor.run(&task, blobs, control)?;
-            output.events.drain(..).for_each(&mut *tell);
-            Ok(output)
+    executor.run_job(job, blobs, control, &mut |_, _| {}, tell)
+}
+
+impl Executor {
+    /// [`run()`] on an executor that may know the job's model already. `arrange` is told the name of each stage
+    /// before it runs, and may change the order of its maps; no order changes what the job leaves.
+    ///
+    /// # Errors
+    /// As of [`run()`].
+    pub fn run_job(
+        &self,
+        job: &JobInput,
+        blobs: &dyn Blobs,
+        control: &dyn Control,
+        arrange: &mut dyn FnMut(&str, &mut [usize]),
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Vec<FileRef>> {
+        let mut stage = QueuedStage {
+            name: FIRST_STAGE.to_owned(),
+            maps: Vec::new(),
+            reduce: Vec::new(),
+            seconds: 0,
         };
-        let maps = stage
-            .maps
-            .iter()
-            .map(|payload| Ok(task(Part::Map, payload, &[])?.result));
-        let results: Vec<Vec<u8>> = maps.collect::<Result<_>>()?;
-        match task(Part::Reduce, &stage.reduce, &results)?.next {
-            Some(Next::Stage(next)) => stage = next,
-            Some(Next::Finish(files)) => return Ok(files),
-            None => return Ok(Vec::new()),
+        loop {
+            let mut task = |part, payload: &[u8], inputs: &[Vec<u8>]| -> Result<TaskOutput> {
+                let task = TaskInput {
+                    job,
+                    stage: &stage.name,
+                    part,
+                    payload,
+                    inputs,
+                };
+                let mut output = self.run(&task, blobs, control)?;
+                output.events.drain(..).for_each(&mut *tell);
+                Ok(output)
+            };
+            let mut order: Vec<usize> = (0..stage.maps.len()).collect();
+            arrange(&stage.name, &mut order);
+            let mut results = vec![Vec::new(); stage.maps.len()];
+            for index in order {
+                results[index] = task(Part::Map, &stage.maps[index], &[])?.result;
+            }
+            match task(Part::Reduce, &stage.reduce, &results)?.next {
+                Some(Next::Stage(next)) => stage = next,
+                Some(Next::Finish(files)) => return Ok(files),
+                None => return Ok(Vec::new()),
+            }
         }
     }
 }

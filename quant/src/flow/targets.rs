@@ -4,8 +4,13 @@ use super::{payload::BatchErrors, session::Session};
 use crate::{
     Error, Result,
     measured::PairedSums,
-    metrics::{Metric, Metrics},
+    metrics::{Metric, OutputError},
 };
+
+/// Errors of an output in both runs.
+type Errors = PairedSums<OutputError>;
+/// Below this, a cosine is none to reckon with; and one below 0 is worse still.
+const LEAST_COSINE: f64 = 1e-6;
 
 /// What every output is to reach, in the order of the graph; `None` for one that may be anything.
 pub(super) struct Targets(Vec<Option<Target>>);
@@ -26,7 +31,8 @@ pub(super) struct Short {
 
 impl Targets {
     /// # Errors
-    /// A target for an output that the model does not have, or by a metric that says nothing of both runs.
+    /// A target for an output that the model does not have, by a metric that outputs do not have, or that
+    /// nothing could reach.
     pub(super) fn of(session: &Session) -> Result<Self> {
         let (settings, outputs) = (&session.job.settings, &session.graph.outputs);
         let general = (settings.min_output_sqnr > 0.0).then_some(Target {
@@ -49,15 +55,7 @@ impl Targets {
                 metric: asked.metric,
                 value: asked.value,
             };
-            if matches!(asked.metric, Metric::Rtol | Metric::Kl | Metric::Lsb) {
-                return Err(Error::Setting {
-                    setting: format!("output_targets[{index}].metric"),
-                    reason: format!(
-                        "is {}; of the whole model's outputs there is sqnr, cosine, l1, mse and atol",
-                        asked.metric.name()
-                    ),
-                });
-            }
+            target.check(index)?;
             targets[found] = Some(target);
         }
         Ok(Targets(targets))
@@ -71,9 +69,9 @@ impl Targets {
     /// SQNR in dB that each output is to have so that it reaches its target, judged by what it has now in the
     /// worse of the two runs; -inf for one that may be anything.
     pub(super) fn aims(&self, total: &BatchErrors) -> Vec<f64> {
-        let aim = |(target, sums): (&Option<Target>, &PairedSums)| match target {
-            Some(target) => runs(sums)
-                .map(|metrics| metrics.sqnr_rank() - target.rank(&metrics))
+        let aim = |(target, sums): (&Option<Target>, &Errors)| match target {
+            Some(target) => RUNS
+                .map(|run| sums.metrics(run, None).sqnr_rank() - target.rank(sums, run))
                 .into_iter()
                 .fold(f64::NEG_INFINITY, f64::max),
             None => f64::NEG_INFINITY,
@@ -84,8 +82,8 @@ impl Targets {
     /// dB of each output's error energy that are too much in the worse of the two runs; 0 where there are
     /// none.
     pub(super) fn short_db(&self, total: &BatchErrors) -> Vec<f64> {
-        let short = |(target, sums): (&Option<Target>, &PairedSums)| {
-            let of = |target: &Target| runs(sums).map(|metrics| -target.rank(&metrics));
+        let short = |(target, sums): (&Option<Target>, &Errors)| {
+            let of = |target: &Target| RUNS.map(|run| -target.rank(sums, run));
             let short = target.as_ref().map(of).into_iter().flatten();
             short.fold(0.0, f64::max)
         };
@@ -103,10 +101,9 @@ impl Targets {
             if !short_db[output].is_finite() {
                 continue;
             }
-            let worst = runs(sums)
-                .into_iter()
-                .min_by(|a, b| target.rank(a).total_cmp(&target.rank(b)));
-            let told = worst.and_then(|metrics| target.told(&metrics));
+            let rank = |run: &bool| target.rank(sums, *run);
+            let worst = RUNS.into_iter().min_by(|a, b| rank(a).total_cmp(&rank(b)));
+            let told = worst.and_then(|run| target.told(sums, run));
             short.extend(told.map(|told| (short_db[output], Short { output, told })));
         }
         short.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -114,56 +111,74 @@ impl Targets {
     }
 }
 
-fn runs(sums: &PairedSums) -> [Metrics; 2] {
-    [false, true].map(|converted| sums.metrics(converted, None))
-}
+/// VALIDATION and CONVERTED.
+const RUNS: [bool; 2] = [false, true];
 
 impl Target {
-    /// dB of error energy that are left to spare, below 0 where it is too much; `None` without a figure.
-    fn excess_db(self, metrics: &Metrics) -> Option<f64> {
-        let Target { metric, value } = self;
-        // The error's energy beside the reference's, where it stands at a right angle to that.
-        let of_cosine = |cosine: f64| -10.0 * (1.0 / (cosine * cosine) - 1.0).log10();
-        let decades = |factor: f64, figure: Option<f64>| {
-            figure.map(|figure| factor * (value / figure).log10())
+    /// Refuses what outputs do not have and what could never be reached, or always is.
+    fn check(self, index: usize) -> Result<()> {
+        let refused = |field: &str, reason: String| {
+            Err(Error::Setting {
+                setting: format!("output_targets[{index}].{field}"),
+                reason,
+            })
         };
+        let Target { metric, value } = self;
         match metric {
-            Metric::Sqnr => Some(metrics.sqnr_rank() - value),
-            Metric::Cosine => metrics
-                .cosine
-                .map(|cosine| of_cosine(cosine) - of_cosine(value)),
-            Metric::L1 => decades(20.0, metrics.l1),
-            Metric::Atol => decades(20.0, metrics.atol),
-            Metric::Mse => decades(10.0, metrics.mse),
-            Metric::Rtol | Metric::Kl | Metric::Lsb => None,
+            Metric::Lsb => refused(
+                "metric",
+                "is lsb, which outputs do not have; one of sqnr, cosine, l1, mse, atol, rtol, kl"
+                    .to_owned(),
+            ),
+            Metric::Cosine if !(value > 0.0 && value < 1.0) => refused(
+                "value",
+                format!("is {value}; a cosine to reach is above 0 and below 1, such as 0.9995"),
+            ),
+            Metric::L1 | Metric::Mse | Metric::Atol | Metric::Rtol | Metric::Kl if value <= 0.0 => {
+                refused(
+                    "value",
+                    format!(
+                        "is {value}; the most that {metric} may be is above 0, for integers are never exact"
+                    ),
+                )
+            }
+            _ => Ok(()),
         }
     }
 
-    /// The same for comparing: -inf without a figure.
-    fn rank(self, metrics: &Metrics) -> f64 {
-        let excess = self.excess_db(metrics);
-        excess
-            .filter(|db| !db.is_nan())
-            .unwrap_or(f64::NEG_INFINITY)
+    /// dB of error energy that are left to spare in a run, below 0 where it is too much; -inf without a figure.
+    fn rank(self, sums: &Errors, converted: bool) -> f64 {
+        let Target { metric, value } = self;
+        let Some(figure) = sums.figure(converted, metric) else {
+            // Without an error there is no figure of the one metric that is a ratio to it.
+            return sums.metrics(converted, None).sqnr_rank();
+        };
+        // The error's energy beside the reference's, where it stands at a right angle to that.
+        let of_cosine = |cosine: f64| {
+            let cosine = cosine.max(LEAST_COSINE);
+            -10.0 * (1.0 / (cosine * cosine) - 1.0).log10()
+        };
+        match metric {
+            Metric::Sqnr => figure - value,
+            Metric::Cosine => of_cosine(figure) - of_cosine(value),
+            // In proportion to the error; of histograms because a value that leaves its bin counts whole, and as
+            // many do as the error is large.
+            Metric::L1 | Metric::Atol | Metric::Rtol | Metric::Kl => {
+                20.0 * (value / figure).log10()
+            }
+            // In proportion to its energy.
+            Metric::Mse => 10.0 * (value / figure).log10(),
+            Metric::Lsb => f64::NEG_INFINITY,
+        }
     }
 
     /// "28.3 dB where 30 dB were asked for".
-    fn told(self, metrics: &Metrics) -> Option<String> {
+    fn told(self, sums: &Errors, converted: bool) -> Option<String> {
         let Target { metric, value } = self;
-        let figure = match metric {
-            Metric::Sqnr => {
-                return Some(format!(
-                    "{:.1} dB where {value} dB were asked for",
-                    metrics.sqnr_db?
-                ));
-            }
-            Metric::Cosine => metrics.cosine?,
-            Metric::L1 => metrics.l1?,
-            Metric::Atol => metrics.atol?,
-            Metric::Mse => metrics.mse?,
-            Metric::Rtol | Metric::Kl | Metric::Lsb => return None,
-        };
-        let name = metric.name();
-        Some(format!("{name} {figure:.6} where {value} was asked for"))
+        let figure = sums.figure(converted, metric)?;
+        Some(match metric {
+            Metric::Sqnr => format!("{figure:.1} dB where {value} dB were asked for"),
+            _ => format!("{metric} {figure:.6} where {value} was asked for"),
+        })
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     artifact::outputs::save_batch,
     graph::NodeId,
     measured::{Measured, PairedSums, Planned, linear_scale, operators},
+    metrics::OutputError,
     plan::Calibration,
     sensitivity::{Analysis, FloatValues, PROBES, converted_rows, estimate},
     settings::DEFAULT_MIN_OUTPUT_SQNR,
@@ -259,9 +260,14 @@ fn reduce(
     notices.extend(met);
     if is_poor(session, &total)? {
         let calibration: Calibration = load("calibration", &planned.calibration, blobs)?;
+        let places = match &planned.mended {
+            Some(mended) => Some(plain.places(&mended.plain, blobs)?),
+            None => None,
+        };
         let known = advice::Known {
             session,
             planned: &planned,
+            places: places.as_deref(),
             floors: &calibration.floors,
             notices: &planned.notices.iter().chain(&notices).collect::<Vec<_>>(),
         };
@@ -343,7 +349,7 @@ fn not_enough(
 
 /// Whether an output is short of its target, or of the usual one where there is none.
 fn is_poor(session: &Session, total: &BatchErrors) -> Result<bool> {
-    let poor = |sums: &PairedSums| {
+    let poor = |sums: &PairedSums<OutputError>| {
         let db = [false, true].map(|converted| sums.metrics(converted, None).sqnr_rank());
         let worst = db[0].min(db[1]);
         worst.is_finite() && worst < DEFAULT_MIN_OUTPUT_SQNR

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use dual16_nash::legality::Rules;
 
 use super::{
-    LinearRequest, Request, Slot, ValueRequest,
+    LinearRequest, OperatorRequest, Request, Slot, ValueRequest,
     known::{Found, Known, Target},
     request::{SlotRequest, feeds_only_outputs},
 };
@@ -45,6 +45,20 @@ impl Request {
                     request.high_precision = keep;
                     Ok(())
                 })
+            }
+            SettingValue::Operator(choice) => {
+                let found = known.operators("operator", name)?;
+                let node = |target| match target {
+                    Target::Node(id) => Some(id),
+                    Target::Linear(_) | Target::Slot(..) | Target::Value(_) => None,
+                };
+                self.operators.push(OperatorRequest {
+                    name: name.to_owned(),
+                    nodes: found.targets.into_iter().filter_map(node).collect(),
+                    choice,
+                });
+                self.notices.extend(found.notice);
+                Ok(())
             }
             SettingValue::Dtype(dtype) => self.each_value(graph, known, "dtype", name, |value| {
                 value.dtype = dtype;
@@ -204,7 +218,7 @@ impl Request {
                         ))?,
                     }
                 }
-                Target::Linear(_) => {}
+                Target::Linear(_) | Target::Node(_) => {}
             }
         }
         self.notices.extend(found.notice);

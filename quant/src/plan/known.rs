@@ -29,6 +29,8 @@ pub(super) enum Target {
     Slot(usize, Slot),
     /// A value, by its index.
     Value(usize),
+    /// A node, whatever it is, by its index.
+    Node(usize),
 }
 
 /// One target and all its names.
@@ -53,6 +55,7 @@ pub(super) struct Known<'g> {
     linears: Vec<Entry<'g>>,
     slots: Vec<Entry<'g>>,
     values: Vec<Entry<'g>>,
+    nodes: Vec<Entry<'g>>,
 }
 
 impl<'g> Known<'g> {
@@ -71,12 +74,18 @@ impl<'g> Known<'g> {
             linears: linears.collect(),
             slots: slots.collect(),
             values: values(graph),
+            nodes: nodes(graph),
         }
     }
 
     /// Linears.
     pub(super) fn linears(&self, setting: &str, text: &str) -> Result<Found> {
         find(setting, text, "Linear layer", &[&self.linears])
+    }
+
+    /// Nodes of every kind.
+    pub(super) fn operators(&self, setting: &str, text: &str) -> Result<Found> {
+        find(setting, text, "operator", &[&self.nodes])
     }
 
     /// Values.
@@ -125,6 +134,21 @@ fn values(graph: &Graph) -> Vec<Entry<'_>> {
         }
     }
     entries
+}
+
+/// A node has a name of its own and those of the operation that it is part of. One that a remedy replaced
+/// keeps them, so that what is asked of it means the same.
+fn nodes(graph: &Graph) -> Vec<Entry<'_>> {
+    let nodes = graph.nodes.iter().enumerate();
+    nodes
+        .map(|(index, node)| Entry {
+            target: Target::Node(index),
+            names: std::iter::once((0, node.name.as_str()))
+                .chain(node.names.ranked())
+                .map(borrowed)
+                .collect(),
+        })
+        .collect()
 }
 
 fn find(setting: &str, text: &str, what: &'static str, among: &[&[Entry<'_>]]) -> Result<Found> {

@@ -44,7 +44,7 @@ pub(crate) use scales::exact_range;
 pub use build::Chosen;
 pub use choose::{Candidate, SQNR_TIE_DB, choose};
 pub use floors::Floor;
-pub use request::{LinearRequest, Request, ValueRequest};
+pub use request::{LinearRequest, OperatorRequest, Request, ValueRequest};
 pub use scales::{Calibration, Key, ScaleSource};
 
 /// How one tensor is quantized: `q = clamp(round(x / scale))`, zero point 0.

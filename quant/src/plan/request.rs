@@ -11,7 +11,7 @@ use crate::{
     graph::{Graph, Op, ValueId, ValueKind},
     notice::Notice,
     observe::ObserverKind,
-    settings::{Settings, WayChoice},
+    settings::{OperatorChoice, Settings, WayChoice},
 };
 
 /// What was asked of each Linear, value and inner tensor.
@@ -23,6 +23,8 @@ pub struct Request {
     pub values: Vec<ValueRequest>,
     /// Settings of tensors inside a Linear, where there are any.
     pub slots: BTreeMap<(usize, Slot), SlotRequest>,
+    /// What was asked of operators by name, in the order of the settings: the later of two counts.
+    pub operators: Vec<OperatorRequest>,
     /// Nodes whose tables are divided by the inputs that were seen.
     pub divided: BTreeSet<usize>,
     /// Fallbacks already known.
@@ -44,6 +46,17 @@ pub struct LinearRequest {
     pub reason: String,
     /// The output stays high precision where the way can (see [`Way`]).
     pub high_precision: bool,
+}
+
+/// What one setting asks of operators.
+#[derive(Debug, Clone)]
+pub struct OperatorRequest {
+    /// Name or glob, as typed.
+    pub name: String,
+    /// The nodes that it finds.
+    pub nodes: BTreeSet<usize>,
+    /// What is to run there.
+    pub choice: OperatorChoice,
 }
 
 /// What was asked of one value.
@@ -84,6 +97,7 @@ impl Request {
             linears: BTreeMap::new(),
             values: default_values(graph, settings),
             slots: BTreeMap::new(),
+            operators: Vec::new(),
             divided: BTreeSet::new(),
             notices: Vec::new(),
         };

@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     error::KernelContext,
     graph::{Graph, ValueId, ValueKind},
-    observe::{Masked, ObserveError, ObserverKind, Range, Statistics},
+    observe::{Masked, MergeMode, ObserveError, ObserverKind, Range, Sketch, Statistics},
     settings::Settings,
 };
 
@@ -35,23 +35,36 @@ pub struct Calibration {
     /// Where masked elements end, by [`ValueId`] of every value that holds some.
     pub floors: BTreeMap<usize, Floor>,
     /// What each input column of a Linear is to be divided by where what makes its input takes that in
-    /// ([`Remedy::Equalize`](crate::remedy::Remedy)), by node index.
-    pub columns: BTreeMap<usize, Vec<f64>>,
+    /// ([`Remedy::Equalize`](crate::remedy::Remedy)), with its node index; in the order in which they were
+    /// found, so that places keep their numbers when more are.
+    pub columns: Vec<(usize, Vec<f64>)>,
 }
 
 impl Calibration {
     /// Of no batch at all: every scale is the smallest. A plan made of it has the dtypes and the ways of
     /// the plan to come, and no scale worth anything.
     pub(crate) fn unseen(graph: &Graph) -> Self {
+        Self::of_each(graph, &Statistics::default())
+    }
+
+    /// Of no batch at all, as if every tensor had been seen to be of any size that matters to a remedy: far
+    /// below 0, and above it. What remedies the model has places for follows, and no constant of theirs.
+    pub(crate) fn supposed(graph: &Graph) -> Self {
+        let mut seen = Statistics::default();
+        seen.push(Sketch::of_range(&[1], -100.0, 1.0), MergeMode::Exact);
+        Self::of_each(graph, &seen)
+    }
+
+    fn of_each(graph: &Graph, statistics: &Statistics) -> Self {
         let values = (0..graph.values.len()).map(Key::Value);
         let slots = graph
             .linears()
             .flat_map(|(id, ..)| Slot::ALL.map(|slot| Key::Slot(id.0, slot)));
-        let nothing = |key| (key, Statistics::default());
+        let same = |key| (key, statistics.clone());
         Calibration {
-            statistics: values.chain(slots).map(nothing).collect(),
+            statistics: values.chain(slots).map(same).collect(),
             floors: BTreeMap::new(),
-            columns: BTreeMap::new(),
+            columns: Vec::new(),
         }
     }
 }

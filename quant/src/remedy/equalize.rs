@@ -19,15 +19,19 @@ const ROOM: f32 = 2.0;
 
 /// Adds an alternative for each value whose columns are to be divided, for all Linears that read it.
 pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places: &mut Vec<Place>) {
-    for (&linear, factors) in &source.calibration.columns {
-        let linear = NodeId(linear);
+    let columns = &source.calibration.columns;
+    for (linear, factors) in columns {
+        let linear = NodeId(*linear);
         let Ok(steps) = makers(source, linear) else {
             continue;
         };
         let graph = source.graph;
         let input = graph.node(linear).inputs[0];
         let readers = graph.consumers(input);
-        let agree = |reader: &NodeId| source.calibration.columns.get(&reader.0) == Some(factors);
+        let agree = |reader: &NodeId| {
+            let same = |(of, own): &(usize, Vec<f64>)| *of == reader.0 && own == factors;
+            columns.iter().any(same)
+        };
         if readers.first() != Some(&linear) || !readers.iter().all(agree) {
             continue;
         }

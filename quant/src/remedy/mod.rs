@@ -11,7 +11,11 @@ mod split_operand;
 mod two_range;
 mod two_tables;
 
-use std::{fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use dual16_nash::{dtype::IntDtype, legality::Rules};
 use serde::{Deserialize, Serialize};
@@ -132,6 +136,36 @@ impl Places {
         let mut readers = divided.filter_map(|alternative| alternative.divided.as_ref());
         let with = readers.find(|(readers, _)| readers.contains(&NodeId(linear)));
         with.map_or(&[], |(readers, _)| readers)
+    }
+
+    /// The places at some nodes: those of a remedy for one of them, or that make one of them needless.
+    pub(crate) fn at<'p>(
+        &'p self,
+        nodes: &'p BTreeSet<usize>,
+    ) -> impl Iterator<Item = (usize, &'p Place)> {
+        let places = self.places.iter().enumerate();
+        places.filter(|(_, place)| {
+            let mut replaced = std::iter::once(&place.node).chain(&place.with);
+            // It comes and goes with a fit of its Linear.
+            place.remedy != Remedy::Equalize && replaced.any(|node| nodes.contains(&node.0))
+        })
+    }
+
+    /// The first place at each node that a remedy has to do with: what it replaces, and its own.
+    pub(crate) fn first_by_node(&self) -> BTreeMap<usize, usize> {
+        let mut of = BTreeMap::new();
+        let mut first: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for (index, place) in self.places.iter().enumerate() {
+            if place.remedy == Remedy::Equalize {
+                continue;
+            }
+            let own = self.extended.alternatives().get(place.alternative);
+            let own = own.into_iter().flat_map(|alternative| &alternative.nodes);
+            let spot = *first.entry(place.node).or_insert(index);
+            let replaced = std::iter::once(&place.node).chain(&place.with);
+            of.extend(own.chain(replaced).map(|id| (id.0, spot)));
+        }
+        of
     }
 
     /// Looks through a graph. What a remedy's constants depend on is read from the calibration, so

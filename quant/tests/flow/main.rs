@@ -22,6 +22,7 @@ mod handoff;
 mod made;
 mod masks;
 mod mend;
+mod operators;
 mod readers;
 mod refused;
 mod rescale;

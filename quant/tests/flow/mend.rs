@@ -16,7 +16,7 @@ const ROWS: usize = 8;
 const WIDTH: usize = 64;
 
 /// Asks for good outputs, as the command line does.
-fn mending(min_output_sqnr: f64) -> Settings {
+pub fn mending(min_output_sqnr: f64) -> Settings {
     Settings {
         min_output_sqnr,
         ..Settings::default()

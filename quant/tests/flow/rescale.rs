@@ -1,5 +1,6 @@
 //! Scales, plan and weights again from what a job observed.
 
+use dual16_nash::Toolchain;
 use dual16_quant::{
     Error,
     job::JobKind,
@@ -151,4 +152,24 @@ fn what_needs_batches_or_is_of_another_model_is_refused() {
     std::fs::write(folder.path().join("statistics.bin"), b"no statistics").unwrap();
     let error = rescaled(&folder, settings(&[])).err().unwrap();
     assert!(error.to_string().contains("dual16 statistics 2"), "{error}");
+}
+
+/// A way of OE 3.2 is none of OE 3.1, whatever was observed.
+#[test]
+fn another_toolchain_that_cannot_run_the_plan_is_refused_with_the_rule() {
+    let mut settings = settings(&[("*", way("a16w16"))]);
+    settings.toolchain = Toolchain::Oe32;
+    let finished = run(&job("smallmodel", settings.clone())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.bin");
+    std::fs::write(path, &finished.files["statistics.bin"]).unwrap();
+    rescaled(&folder, settings.clone()).unwrap();
+    settings.toolchain = Toolchain::Oe31;
+    let error = rescaled(&folder, settings).err().unwrap();
+    assert!(matches!(error, Error::IllegalWay { .. }), "{error}");
+    let error = error.to_string();
+    assert!(
+        error.contains("a16w16 is illegal") && error.contains("oe-3.1"),
+        "{error}"
+    );
 }

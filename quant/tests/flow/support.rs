@@ -1,4 +1,4 @@
-//! Runs a whole job in this process, task by task, as workers would.
+//! Runs a whole job in this process.
 
 use std::{
     collections::BTreeMap,
@@ -8,10 +8,7 @@ use std::{
 
 use dual16_quant::{
     InputLimits, Result,
-    flow::{
-        self, Blobs, Control, Event, Executor, FileRef, JobInput, JobKind, ModelInput, Next, Part,
-        TaskInput,
-    },
+    flow::{Blobs, Control, Event, Executor, FileRef, JobInput, JobKind, ModelInput},
     memory::MemoryBudget,
     settings::{NamedSetting, SettingValue, Settings},
 };
@@ -79,7 +76,7 @@ impl Finished {
 }
 
 /// Runs a job to its end. The maps of a stage run in the order given by `order`.
-pub fn run_in_order(job: &JobInput, order: impl Fn(&mut Vec<usize>)) -> Result<Finished> {
+pub fn run_in_order(job: &JobInput, order: impl Fn(&mut [usize])) -> Result<Finished> {
     run_on(&Executor::new(MemoryBudget::new(None)), job, order)
 }
 
@@ -87,54 +84,27 @@ pub fn run_in_order(job: &JobInput, order: impl Fn(&mut Vec<usize>)) -> Result<F
 pub fn run_on(
     executor: &Executor,
     job: &JobInput,
-    order: impl Fn(&mut Vec<usize>),
+    order: impl Fn(&mut [usize]),
 ) -> Result<Finished> {
     let blobs = Folder::new();
-    let mut events = Vec::new();
-    let mut stages = Vec::new();
-    let mut stage = flow::QueuedStage {
-        name: flow::FIRST_STAGE.to_owned(),
-        maps: Vec::new(),
-        reduce: Vec::new(),
-        seconds: 0,
+    let (mut events, mut stages) = (Vec::new(), Vec::new());
+    let mut arrange = |stage: &str, maps: &mut [usize]| {
+        stages.push((stage.to_owned(), maps.len()));
+        order(maps);
     };
-    loop {
-        stages.push((stage.name.clone(), stage.maps.len()));
-        let mut task = |part, payload: &[u8], inputs: &[Vec<u8>]| -> Result<flow::TaskOutput> {
-            let task = TaskInput {
-                job,
-                stage: &stage.name,
-                part,
-                payload,
-                inputs,
-            };
-            let mut output = executor.run(&task, &blobs, &Go)?;
-            events.append(&mut output.events);
-            Ok(output)
-        };
-        let mut indices: Vec<usize> = (0..stage.maps.len()).collect();
-        order(&mut indices);
-        let mut results = vec![Vec::new(); stage.maps.len()];
-        for index in indices {
-            results[index] = task(Part::Map, &stage.maps[index], &[])?.result;
-        }
-        let next = task(Part::Reduce, &stage.reduce, &results)?.next;
-        match next.expect("a reduce names what comes next") {
-            Next::Stage(following) => stage = following,
-            Next::Finish(files) => {
-                let read = |file: FileRef| {
-                    let bytes = std::fs::read(blobs.path(&file.digest).unwrap()).unwrap();
-                    assert_eq!(bytes.len() as u64, file.size, "{}", file.name);
-                    (file.name, bytes)
-                };
-                return Ok(Finished {
-                    files: files.into_iter().map(read).collect(),
-                    events,
-                    stages,
-                });
-            }
-        }
-    }
+    let files = executor.run_job(job, &blobs, &Go, &mut arrange, &mut |event| {
+        events.push(event)
+    })?;
+    let read = |file: FileRef| {
+        let bytes = std::fs::read(blobs.path(&file.digest).unwrap()).unwrap();
+        assert_eq!(bytes.len() as u64, file.size, "{}", file.name);
+        (file.name, bytes)
+    };
+    Ok(Finished {
+        files: files.into_iter().map(read).collect(),
+        events,
+        stages,
+    })
 }
 
 pub fn run(job: &JobInput) -> Result<Finished> {

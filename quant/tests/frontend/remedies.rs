@@ -29,7 +29,7 @@ pub fn observed(sample: &Sample) -> Calibration {
     Calibration {
         statistics: statistics.collect(),
         floors: BTreeMap::new(),
-        columns: BTreeMap::new(),
+        columns: Vec::new(),
     }
 }
 

@@ -99,6 +99,7 @@ fn spec() -> v1::JobSpec {
         ("linear2.mul", Value::FixedScale(7.0 / 32767.0)),
         ("softmax", Value::Observer("percentile".to_owned())),
         ("head", Value::HighPrecision(true)),
+        ("norm", Value::Operator("two_range".to_owned())),
     ];
     let settings = settings.map(|(name, value)| v1::LayerSetting {
         name: name.to_owned(),

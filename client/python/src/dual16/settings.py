@@ -27,6 +27,8 @@ class Settings:
     """NAME to observer."""
     high_precision: Collection[str] = ()
     """NAMEs of Linears whose output stays in high precision."""
+    operator: Mapping[str, str] = field(default_factory=dict)
+    """NAME of an operator that is no Linear to the remedy that runs in its stead: `two_range`, `division`, `plain` …"""
     observer: str = ""
     """`minmax` (default), `mse`, `percentile`, `kl`."""
     percentile: float = 0.0
@@ -60,6 +62,7 @@ class Settings:
         """The message that says the same."""
         settings = layer_settings(self.linear, self.dtype, self.fixed_scale, self.layer_observer)
         settings += [v1.LayerSetting(name=name, high_precision=True) for name in self.high_precision]
+        settings += [v1.LayerSetting(name=name, operator=remedy) for name, remedy in self.operator.items()]
         return v1.QuantizeSpec(
             template=self.template,
             observer=self.observer,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Grid, Paint, name, text};
+use super::{Grid, Paint, cut, name, text};
 
 const LINEAR: &str = "Linear";
 
@@ -21,6 +21,9 @@ pub(super) struct Named {
     nodes: Vec<String>,
     /// Values those nodes make.
     outputs: Vec<String>,
+    /// What can run in its stead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    remedies: Vec<String>,
     /// Name by module and running number, where it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scoped: Option<String>,
@@ -34,6 +37,22 @@ pub(super) fn tables(names: &[Named], paint: Paint) -> String {
         .filter(|(_, rows)| !rows.is_empty())
         .map(|(heading, rows)| table(heading, &rows, paint));
     tables.collect::<Vec<_>>().join("\n\n")
+}
+
+/// The operators that something can run in the stead of, and what, the first `top` of them.
+pub(super) fn remedies(names: &[Named], top: usize, paint: Paint) -> Option<String> {
+    let named = names.iter().filter(|named| !named.remedies.is_empty());
+    let named: Vec<&Named> = named.collect();
+    if named.is_empty() {
+        return None;
+    }
+    let mut grid = Grid::new([name("operator"), text("legal remedies")]);
+    let (rows, more) = cut(&named, top);
+    for named in rows {
+        grid.row([named.name.as_str().into(), named.remedies.join(" ").into()]);
+    }
+    let lines = std::iter::once(grid.render(paint)).chain(more);
+    Some(lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn table(heading: &str, rows: &[&Named], paint: Paint) -> String {
@@ -75,7 +94,7 @@ mod tests {
              "nodes": ["node_MatMul_1", "node_linear_1"], "outputs": ["val_1", "linear_1"],
              "scoped": "a.linear_1"},
             {"name": "/Softmax", "op": "Softmax", "is_module": false, "nodes": ["/Softmax"],
-             "outputs": ["y"]}]"#;
+             "outputs": ["y"], "remedies": ["two_tables", "division"]}]"#;
         serde_json::from_str(text).unwrap()
     }
 
@@ -110,6 +129,19 @@ mod tests {
             ["other operation", "module path", "node", "outputs"]
         );
         assert_eq!(lines[6], ["/Softmax", "/Softmax", "y"]);
+    }
+
+    #[test]
+    fn operators_stand_beside_what_can_run_in_their_stead() {
+        let paint = Terminal::plain().stdout_paint();
+        let text = remedies(&names(), 0, paint).unwrap();
+        assert!(text.contains("legal remedies"), "{text}");
+        assert!(
+            text.contains("/Softmax") && text.contains("two_tables division"),
+            "{text}"
+        );
+        assert!(!text.contains("out_proj"), "{text}");
+        assert_eq!(remedies(&names()[..1], 0, paint), None);
     }
 
     #[test]

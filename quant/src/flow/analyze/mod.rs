@@ -135,13 +135,20 @@ fn outputs(session: &Session, asked: &Analyze) -> Result<Vec<ValueId>> {
 pub(super) fn check(session: &Session) -> Result<()> {
     outputs(session, asked(session)?)?;
     let equalized = |request: &LinearRequest| request.fit.is_some_and(|fit| fit.equalize);
+    let refused = |setting: String, what: &str| {
+        Err(Error::Setting {
+            setting,
+            reason: format!(
+                "an analysis is of the model with no operator changed, and {what}; leave it out"
+            ),
+        })
+    };
+    if let Some(operator) = session.request.operators.first() {
+        let setting = format!("operator {}={}", operator.name, operator.choice);
+        return refused(setting, "this changes one");
+    }
     match session.request.linears.values().any(equalized) {
-        true => Err(Error::Setting {
-            setting: "linear".to_owned(),
-            reason: "an analysis is of the model with no operator changed, and +eq changes those before a \
-                     Linear; leave it out"
-                .to_owned(),
-        }),
+        true => refused("linear".to_owned(), "+eq changes those before a Linear"),
         false => Ok(()),
     }
 }

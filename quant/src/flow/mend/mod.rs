@@ -2,23 +2,28 @@
 //! until the outputs are as good as was asked or nothing is left that helps.
 //!
 //! ```text
-//! validate -> fit -> observe (remedies beside what they replace) -> mend -> mend -> ... -> validate -> convert
+//! validate -> observe (remedies beside what they replace) -> mend -> mend -> ... -> validate -> convert
+//!                                                             |  ^
+//!                                                             fit
 //! ```
 //!
 //! A round is one map a calibration file: under the plan as it stands, what each fake quant and each table
 //! alone costs each output ([`crate::sensitivity`]), and what all of them cost it together, in VALIDATION
 //! and in CONVERTED. The reduce keeps the changes of the last round that helped, takes back those that did not, and makes the next
-//! ([`search`]). Measured files take no part: they confirm the result.
+//! ([`search`]). Integers are fitted once a Linear's turn has come, of which a round then waits. Measured files
+//! take no part: they confirm the result.
 
+mod begin;
 mod search;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Blobs, Context, Event, QueuedStage,
     float_share::{self, PARTLY_FLOAT},
+    offers,
     payload::{load, store},
     session::Session,
     stage::{Parts, Peak, Stage},
@@ -38,7 +43,8 @@ use crate::{
     ways::isolated::add_errors,
 };
 
-use search::{Pending, settle_together};
+pub(super) use begin::{Begin, observed};
+use search::{Next, Pending, settle_together};
 
 /// Rounds, at most: each makes many changes.
 const MAX_ROUNDS: u32 = 16;
@@ -70,88 +76,10 @@ pub(super) struct Search {
     pending: Vec<Pending>,
     /// Changes that did not help.
     refused: Vec<Change>,
+    /// Linears whose fits are known, by node index.
+    fitted: BTreeSet<usize>,
     /// What was done so far.
     steps: Vec<MendStep>,
-}
-
-/// What follows on the observation of the remedies.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Begin {
-    /// Blob of the [`Planned`] that is not good enough.
-    pub(super) planned: String,
-    /// Blob of the calibration of the model as it is.
-    pub(super) plain: String,
-    /// What stays whatever the search finds: changes that settings ask for.
-    asked: Vec<Change>,
-    /// SQNR in dB that each output is to reach; `None` where there is no search, and what was asked for
-    /// is all that is changed.
-    aims: Option<Vec<f64>>,
-}
-
-impl Begin {
-    /// A search for what is wrong with a plan. `plain` is the blob of the calibration of the model as it is,
-    /// `asked` the changes that the plan has already.
-    pub(super) fn search(
-        planned: String,
-        plain: String,
-        asked: Vec<Change>,
-        aims: Vec<f64>,
-    ) -> Self {
-        Begin {
-            planned,
-            plain,
-            asked,
-            aims: Some(aims),
-        }
-    }
-
-    /// No search: a plan with the changes that settings ask for.
-    pub(super) fn asked(planned: String, plain: String, asked: Vec<Change>) -> Self {
-        Begin {
-            planned,
-            plain,
-            asked,
-            aims: None,
-        }
-    }
-}
-
-/// What is to be done once the remedies were observed: a search's first round, or nothing where there is no
-/// search.
-pub(super) fn observed(
-    session: &Session,
-    begin: Begin,
-    calibration: &str,
-    blobs: &dyn Blobs,
-) -> Result<Round> {
-    let Begin {
-        planned,
-        plain,
-        asked,
-        aims,
-    } = begin;
-    let searched = aims.is_some();
-    let mut search = Search {
-        planned: String::new(),
-        unmended: planned,
-        plain,
-        calibration: calibration.to_owned(),
-        aims: aims.unwrap_or_default(),
-        reached_db: Vec::new(),
-        round: 0,
-        confirmations: 0,
-        pending: Vec::new(),
-        refused: Vec::new(),
-        steps: Vec::new(),
-    };
-    replan(session, &mut search, asked, blobs)?;
-    Ok(match searched {
-        true => Round::Changed(search),
-        false => Round::Ended {
-            planned: search.planned,
-            search: None,
-        },
-    })
 }
 
 /// Whether there may be further rounds.
@@ -192,6 +120,8 @@ pub(super) struct File {
 pub(super) enum Round {
     /// Changes were made; another round tells whether they helped.
     Changed(Search),
+    /// The turn of these Linears, by node index, has come, and their fits are not known.
+    Unfitted(Begin, Vec<usize>),
     /// Enough was done, or nothing is left that helps.
     Ended {
         /// Blob of the [`Planned`].
@@ -345,7 +275,7 @@ fn errors<M: Machine>(
     Ok(errors)
 }
 
-/// Keeps what helped, and makes the next changes or ends.
+/// Folds the batches in order and decides.
 fn reduce(
     session: &Session,
     search: &str,
@@ -353,20 +283,33 @@ fn reduce(
     blobs: &dyn Blobs,
     events: &mut Vec<Event>,
 ) -> Result<Round> {
-    let mut search: Search = load("search", search, blobs)?;
-    let mut planned: Planned = load("plan", &search.planned, blobs)?;
-    let Some(told) = folded(parts)? else {
-        return Err(Error::Payload {
+    let search: Search = load("search", search, blobs)?;
+    match folded(parts)? {
+        Some(told) => decide(session, search, told, None, blobs, events),
+        None => Err(Error::Payload {
             what: "mend result",
             reason: "there was no batch".to_owned(),
-        });
-    };
+        }),
+    }
+}
+
+/// Keeps what helped, and makes the next changes, ends, or waits for fits. `kept` is what was kept before it
+/// waited.
+fn decide(
+    session: &Session,
+    mut search: Search,
+    told: Told,
+    kept: Option<Vec<Change>>,
+    blobs: &dyn Blobs,
+    events: &mut Vec<Event>,
+) -> Result<Round> {
+    let mut planned: Planned = load("plan", &search.planned, blobs)?;
     let places = session.places(&search.plain, blobs)?;
     let changes = planned.changes();
     let variant = session.variant(&search.plain, &Variant::Changed(changes.clone()), blobs)?;
     let ledger = search::Ledger::new(&variant, &places, &planned, &told.estimate, &told.outputs)?;
 
-    let mut kept = changes;
+    let mut kept = kept.unwrap_or(changes);
     let pending = std::mem::take(&mut search.pending);
     let settled = pending.into_iter();
     let mut settled: Vec<_> = settled
@@ -383,8 +326,19 @@ fn reduce(
     }
     let took_back = kept.len() < planned.changes().len();
     search.reached_db = ledger.outputs_db();
-    let next = ledger.next(&search.aims, &kept, &search.refused);
-    let done = ledger.reached(&search.aims) || next.is_empty() || search.round >= MAX_ROUNDS;
+    let next = match ledger.reached(&search.aims) || search.round >= MAX_ROUNDS {
+        true => Vec::new(),
+        false => match ledger.next(&search.aims, &kept, &search.refused, &search.fitted) {
+            Next::Changes(next) => next,
+            Next::Unfitted(linears) => {
+                let linears = offers::with_readers(session, &planned, &linears);
+                search.fitted.extend(&linears);
+                let begin = Begin::rest(search, told, kept, blobs)?;
+                return Ok(Round::Unfitted(begin, linears));
+            }
+        },
+    };
+    let done = next.is_empty();
     search.round += 1;
     match (done, took_back) {
         (true, false) => {
@@ -393,6 +347,7 @@ fn reduce(
                 false => ledger.in_the_way(&search.aims),
             };
             planned.steps.clone_from(&search.steps);
+            planned.refused.clone_from(&search.refused);
             search.planned = store("plan", &planned, blobs)?;
             Ok(Round::Ended {
                 search: Some(store("search", &search, blobs)?),
@@ -400,7 +355,6 @@ fn reduce(
             })
         }
         _ => {
-            let next = if done { Vec::new() } else { next };
             kept.extend(next.iter().map(|pending| pending.change));
             search.pending = next;
             replan(session, &mut search, kept, blobs)?;

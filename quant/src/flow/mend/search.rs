@@ -6,11 +6,11 @@
 
 mod changes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::session::Session;
+use super::super::{asked::Asked, offers, session::Session};
 use crate::{
     Result,
     cost::PlanCost,
@@ -20,13 +20,15 @@ use crate::{
     measured::Planned,
     metrics::ErrorSums,
     plan::Change,
-    remedy::{Places, Remedy},
+    remedy::Places,
     report::MendStep,
     sensitivity::{Estimate, Row, rows},
 };
 
 /// A change is kept where it leaves less than this share of what its place cost.
 const HELPED: f64 = 0.9;
+/// What a fit that is not known is expected to leave.
+const EXPECTED_OF_FITS: f64 = 0.3;
 /// What a change is expected to leave, when it is made together with others.
 const EXPECTED: f64 = 0.1;
 /// The next changes are to bring all costs together below this, for estimates are none to the last dB.
@@ -70,6 +72,14 @@ pub(super) struct Pending {
     together: Option<usize>,
 }
 
+/// What a round comes to.
+pub(super) enum Next {
+    /// Changes to make; none where nothing is left that could help.
+    Changes(Vec<Pending>),
+    /// Linears whose turn has come, by node index, and whose fits are not known.
+    Unfitted(Vec<usize>),
+}
+
 /// A change that was judged.
 pub(super) struct Settled {
     pub(super) change: Change,
@@ -102,6 +112,8 @@ pub(super) struct Ledger<'a> {
     cost: PlanCost,
     /// The spot that a node belongs to, by node index: a remedy's own nodes and what they replace.
     place_of: BTreeMap<usize, usize>,
+    /// What settings have of operators, and no search changes.
+    asked: Asked<'a>,
 }
 
 impl<'a> Ledger<'a> {
@@ -113,19 +125,6 @@ impl<'a> Ledger<'a> {
         outputs: &'a [Vec<ErrorSums>; 2],
     ) -> Result<Self> {
         let chip = session.job.settings.chip().of("the estimate")?;
-        let mut place_of = BTreeMap::new();
-        let mut first: BTreeMap<NodeId, usize> = BTreeMap::new();
-        for (index, place) in places.places.iter().enumerate() {
-            // It comes and goes with a fit of its Linear.
-            if place.remedy == Remedy::Equalize {
-                continue;
-            }
-            let own = places.extended.alternatives().get(place.alternative);
-            let own = own.into_iter().flat_map(|alternative| &alternative.nodes);
-            let spot = *first.entry(place.node).or_insert(index);
-            let replaced = std::iter::once(&place.node).chain(&place.with);
-            place_of.extend(own.chain(replaced).map(|id| (id.0, spot)));
-        }
         let energies = |row| {
             (0..session.graph.outputs.len())
                 .map(move |output| estimate.energy(row, output).unwrap_or(0.0))
@@ -141,7 +140,8 @@ impl<'a> Ledger<'a> {
             rows,
             outputs,
             cost: PlanCost::of(&session.graph, &planned.plan, &chip),
-            place_of,
+            place_of: places.first_by_node(),
+            asked: Asked::of(&session.request, &session.graph, places),
         })
     }
 
@@ -198,19 +198,34 @@ impl<'a> Ledger<'a> {
     }
 
     /// The next changes: for what costs most first, its cheapest that was not tried, until what all of
-    /// them are expected to leave is enough.
-    pub(super) fn next(&self, aims: &[f64], made: &[Change], refused: &[Change]) -> Vec<Pending> {
+    /// them are expected to leave is enough. `fitted` are the Linears whose fits are known.
+    pub(super) fn next(
+        &self,
+        aims: &[f64],
+        made: &[Change],
+        refused: &[Change],
+        fitted: &BTreeSet<usize>,
+    ) -> Next {
         let spots = self.spots(aims);
         let spots_cost: f64 = spots.iter().map(|(_, cost, _)| cost).sum();
         let mut left = spots_cost + self.rescales(aims);
         let all = left;
         let mut next: Vec<Pending> = Vec::new();
+        let mut unfitted: Vec<usize> = Vec::new();
         for (spot, cost, _) in &spots {
             if left <= MARGIN.max(LEFT_BY_A_ROUND * all) || *cost < NEGLIGIBLE * left {
                 break;
             }
             let is_pending = |spot: Spot| next.iter().any(|pending| pending.spot == spot);
             if is_pending(*spot) {
+                continue;
+            }
+            if let Spot::Linear(linear) = *spot
+                && !fitted.contains(&linear)
+                && offers::is_tried(self.session, self.planned, linear)
+            {
+                unfitted.push(linear);
+                left -= cost * (1.0 - EXPECTED_OF_FITS);
                 continue;
             }
             let untried = |change: &Change| !made.contains(change) && !refused.contains(change);
@@ -246,7 +261,10 @@ impl<'a> Ledger<'a> {
                 });
             }
         }
-        next
+        match unfitted.is_empty() {
+            true => Next::Changes(next),
+            false => Next::Unfitted(unfitted),
+        }
     }
 
     /// The share of its place's cost that a change is expected to leave: of a fit, what it left on rows

@@ -13,9 +13,10 @@ use crate::{
     fit::Fit,
     graph::{NodeId, Op, ValueId},
     measured::{Planned, operators::rows},
-    plan::{Floor, LinearPlan, ROUNDS_TO_ZERO, SATURATED},
+    plan::{Change, Floor, LinearPlan, ROUNDS_TO_ZERO, SATURATED},
+    remedy::{Places, Remedy},
     report::OperatorMeasured,
-    settings::DEFAULT_MIN_OUTPUT_SQNR,
+    settings::{DEFAULT_MIN_OUTPUT_SQNR, OperatorChoice},
 };
 
 /// Operators that are spoken of, at most.
@@ -39,6 +40,8 @@ const TRIED: &str = "what the search had for this place was tried, see `mended` 
 pub(super) struct Known<'a> {
     pub(super) session: &'a Session,
     pub(super) planned: &'a Planned,
+    /// What remedies there are, where they were looked for.
+    pub(super) places: Option<&'a Places>,
     /// Where masked elements end, by value.
     pub(super) floors: &'a BTreeMap<usize, Floor>,
     /// What was told already.
@@ -107,17 +110,7 @@ impl Case<'_> {
         if let Some(noticed) = self.noticed() {
             return noticed;
         }
-        if row.clip_share > MUCH {
-            return self.saturates();
-        }
-        if row.parts_db.is_some_and(|parts| parts > 1.0) {
-            return (
-                "its table or its rescaling is coarser than fake quant".to_owned(),
-                TRIED.to_owned(),
-            );
-        }
-        let rms = (row.float[2] * row.float[2] + row.float[3]).sqrt();
-        let largest = row.float[0].abs().max(row.float[1].abs());
+        // What is masked saturates, and is to.
         if let Some(floor) = self.floor() {
             let cause = format!(
                 "{} of its elements are masked and saturate at {:.1}, which is part of the range that its steps \
@@ -126,6 +119,17 @@ impl Case<'_> {
             );
             return (cause, self.finer());
         }
+        if row.clip_share > MUCH {
+            return self.saturates();
+        }
+        if row.parts_db.is_some_and(|parts| parts > 1.0) {
+            return (
+                "its table or its rescaling is coarser than fake quant".to_owned(),
+                self.untried(),
+            );
+        }
+        let rms = (row.float[2] * row.float[2] + row.float[3]).sqrt();
+        let largest = row.float[0].abs().max(row.float[1].abs());
         if rms > 0.0 && largest / rms > OUTLIER {
             let at = match row.largest_at {
                 Some([token, channel]) => format!(" (row {token}, channel {channel})"),
@@ -216,7 +220,7 @@ impl Case<'_> {
                         "--linear {}=a8w8 has the narrowest sums, at its own cost",
                         self.row.name
                     ),
-                    _ => TRIED.to_owned(),
+                    _ => self.untried(),
                 },
             )),
             _ => None,
@@ -251,7 +255,7 @@ impl Case<'_> {
         match (self.row.dtype.as_str(), readers.next()) {
             ("int8", _) => self.finer(),
             (_, Some((_, node, _))) => format!("--linear {}=a16w8+eq", node.name),
-            _ => TRIED.to_owned(),
+            _ => self.untried(),
         }
     }
 
@@ -259,8 +263,47 @@ impl Case<'_> {
     fn finer(&self) -> String {
         match self.row.dtype == "int8" {
             true => format!("--dtype {}=int16", self.row.name),
-            false => TRIED.to_owned(),
+            false => self.untried(),
         }
+    }
+
+    /// A remedy that the search did not come to, with the flag that asks for it.
+    fn untried(&self) -> String {
+        self.other_remedy().unwrap_or_else(|| TRIED.to_owned())
+    }
+
+    fn other_remedy(&self) -> Option<String> {
+        let Known {
+            session,
+            planned,
+            places,
+            ..
+        } = *self.known;
+        let places = places?;
+        let node = self.made()?.0?;
+        let changes = planned.changes();
+        let untried =
+            |change: &Change| !changes.contains(change) && !planned.refused.contains(change);
+        let table = matches!(session.graph.node(node).op, Op::Lut(_));
+        let division = table.then_some((Change::Division(node.0), node, OperatorChoice::Division));
+        let at = places.first_by_node().get(&node.0).copied();
+        let at = at
+            .and_then(|first| places.places.get(first))
+            .map(|place| place.node);
+        let remedies = places.places.iter().enumerate();
+        let remedies = remedies
+            .filter(|(_, place)| Some(place.node) == at && place.remedy != Remedy::Equalize);
+        let remedies = remedies.map(|(index, place)| {
+            (
+                Change::Remedy(index),
+                place.node,
+                OperatorChoice::Remedy(place.remedy),
+            )
+        });
+        let mut all = division.into_iter().chain(remedies);
+        let (_, node, choice) = all.find(|(change, ..)| untried(change))?;
+        let name = &session.graph.node(node).name;
+        Some(format!("--operator {name}={choice} was not tried"))
     }
 
     /// How it runs, where it is a Linear.

@@ -9,6 +9,7 @@ use crate::{
     exec::{Capture, Carried, Converted, Prepared, Trouble, Validation, captured, walk},
     graph::ValueId,
     measured::PairedSums,
+    metrics::OutputError,
     plan::Plan,
     tensor::{Datum, Tensor},
     ways::isolated::add_errors,
@@ -185,8 +186,9 @@ impl<'a> BatchRun<'a> {
         }
         for &position in self.outputs.get(&id).into_iter().flatten() {
             let sums = &mut self.errors.outputs[position];
-            if let Err(error) = add_errors(sums.side(converted), name, reference, value) {
-                sums.fail(converted, &error.to_string());
+            match OutputError::of_tensors(name, reference, value) {
+                Ok(error) => sums.side(converted).merge(&error),
+                Err(error) => sums.fail(converted, &error.to_string()),
             }
             if self.session.job.settings.save_outputs {
                 let name = self.session.output_name(id);

@@ -13,6 +13,7 @@ use crate::{
     error::KernelContext,
     graph::{NodeId, Op},
     measured::{PairedSums, Planned, operators::OperatorSums},
+    metrics::OutputError,
     plan::Change,
     report::{EXACT_DB, WayFitted},
     ways::weight_bytes,
@@ -147,13 +148,13 @@ pub(super) fn mended_layers(
 }
 
 /// dB that CONVERTED is behind VALIDATION at an output; negative where it is ahead.
-fn gap(sums: &PairedSums) -> f64 {
+fn gap(sums: &PairedSums<OutputError>) -> f64 {
     let [validation, converted] = [false, true].map(|run| sums.metrics(run, None));
     validation.sqnr_rank().min(EXACT_DB) - converted.sqnr_rank().min(EXACT_DB)
 }
 
 /// Whether CONVERTED is more than a dB from VALIDATION at an output.
-pub(super) fn parts(outputs: &[PairedSums]) -> bool {
+pub(super) fn parts(outputs: &[PairedSums<OutputError>]) -> bool {
     let gaps = outputs.iter().map(gap).filter(|gap| gap.is_finite());
     gaps.map(f64::abs).fold(0.0, f64::max) > PARTED_DB
 }

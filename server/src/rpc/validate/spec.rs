@@ -217,8 +217,8 @@ impl Checker<'_> {
             let field = format!("spec.quantize.settings[{i}]");
             self.name(&format!("{field}.name"), &setting.name);
             if setting.value.is_none() {
-                let description = "has no value: set way, dtype, fixed_scale, observer or \
-                                   high_precision";
+                let description = "has no value: set way, dtype, fixed_scale, observer, \
+                                   high_precision or operator";
                 self.reject(field, "REQUIRED", description);
             }
         }

@@ -115,20 +115,22 @@ class OutputSensitivity(_message.Message):
     def __init__(self, output: _Optional[str] = ..., sqnr: _Optional[float] = ..., cosine: _Optional[float] = ..., l1: _Optional[float] = ..., mse: _Optional[float] = ..., atol: _Optional[float] = ..., rtol: _Optional[float] = ..., kl: _Optional[float] = ...) -> None: ...
 
 class LayerSetting(_message.Message):
-    __slots__ = ("name", "way", "dtype", "fixed_scale", "observer", "high_precision")
+    __slots__ = ("name", "way", "dtype", "fixed_scale", "observer", "high_precision", "operator")
     NAME_FIELD_NUMBER: _ClassVar[int]
     WAY_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     FIXED_SCALE_FIELD_NUMBER: _ClassVar[int]
     OBSERVER_FIELD_NUMBER: _ClassVar[int]
     HIGH_PRECISION_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
     name: str
     way: str
     dtype: str
     fixed_scale: float
     observer: str
     high_precision: bool
-    def __init__(self, name: _Optional[str] = ..., way: _Optional[str] = ..., dtype: _Optional[str] = ..., fixed_scale: _Optional[float] = ..., observer: _Optional[str] = ..., high_precision: _Optional[bool] = ...) -> None: ...
+    operator: str
+    def __init__(self, name: _Optional[str] = ..., way: _Optional[str] = ..., dtype: _Optional[str] = ..., fixed_scale: _Optional[float] = ..., observer: _Optional[str] = ..., high_precision: _Optional[bool] = ..., operator: _Optional[str] = ...) -> None: ...
 
 class Metrics(_message.Message):
     __slots__ = ("sqnr_db", "cosine", "l1", "mse", "atol", "lsb", "reason", "left_out")

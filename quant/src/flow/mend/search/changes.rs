@@ -18,13 +18,16 @@ const WORTH_A_FIT_DB: f64 = 3.0;
 
 impl Ledger<'_> {
     /// What could be done at a place, the cheapest first; where it still costs much, in the stead of what
-    /// was done.
+    /// was done. What was set by name stays.
     pub(super) fn changes(&self, spot: Spot, made: &[Change], still_much: bool) -> Vec<Change> {
         match spot {
             Spot::Place(place) => match self.places.places.get(place) {
-                Some(place) => self.remedies(place.node, made, still_much),
-                None => Vec::new(),
+                Some(place) if !self.asked.names(place.node.0) => {
+                    self.remedies(place.node, made, still_much)
+                }
+                _ => Vec::new(),
             },
+            Spot::Table(table) if self.asked.names(table) => Vec::new(),
             Spot::Table(table) => vec![Change::Division(table)],
             Spot::Value(value) => self.wider(ValueId(value)).into_iter().collect(),
             Spot::Linear(linear) => self.ways(linear, made),
