@@ -124,6 +124,7 @@ pub(in crate::flow) fn observed(
         refused: Vec::new(),
         fitted: BTreeSet::new(),
         steps: Vec::new(),
+        best: None,
     };
     match follows {
         Follows::Asked(asked) => {

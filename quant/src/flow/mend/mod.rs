@@ -14,6 +14,7 @@
 //! take no part: they confirm the result.
 
 mod begin;
+mod best;
 mod search;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -44,6 +45,7 @@ use crate::{
 };
 
 pub(super) use begin::{Begin, observed};
+use best::Best;
 use search::{Next, Pending, settle_together};
 
 /// Rounds, at most: each makes many changes.
@@ -80,6 +82,8 @@ pub(super) struct Search {
     fitted: BTreeSet<usize>,
     /// What was done so far.
     steps: Vec<MendStep>,
+    /// The best plan so far of which nothing was taken back.
+    best: Option<Best>,
 }
 
 /// Whether there may be further rounds.
@@ -326,6 +330,11 @@ fn decide(
     }
     let took_back = kept.len() < planned.changes().len();
     search.reached_db = ledger.outputs_db();
+    let measured = Best::new(&search.reached_db, search.round, &kept);
+    let best = search.best.get_or_insert_with(|| measured.clone());
+    if !took_back && best.is_no_better(&measured, &search.aims) {
+        *best = measured;
+    }
     let next = match ledger.reached(&search.aims) || search.round >= MAX_ROUNDS {
         true => Vec::new(),
         false => match ledger.next(&search.aims, &kept, &search.refused, &search.fitted) {
@@ -340,6 +349,11 @@ fn decide(
     };
     let done = next.is_empty();
     search.round += 1;
+    let ahead = search.best.as_ref();
+    let ahead = ahead.filter(|best| best.is_ahead(&search.reached_db, &search.aims));
+    if done && let Some(best) = ahead.cloned() {
+        return go_back(session, search, best, &kept, blobs, events);
+    }
     match (done, took_back) {
         (true, false) => {
             planned.in_the_way = match ledger.reached(&search.aims) {
@@ -361,6 +375,30 @@ fn decide(
             Ok(Round::Changed(search))
         }
     }
+}
+
+/// Makes the best plan again, without what was changed since.
+fn go_back(
+    session: &Session,
+    mut search: Search,
+    best: Best,
+    kept: &[Change],
+    blobs: &dyn Blobs,
+    events: &mut Vec<Event>,
+) -> Result<Round> {
+    let since = kept.iter().filter(|change| !best.changes.contains(change));
+    search.refused.extend(since);
+    let since = search
+        .steps
+        .iter_mut()
+        .filter(|step| step.round > best.round && step.kept);
+    for step in since {
+        step.kept = false;
+        events.push(Event::Mended(step.clone()));
+    }
+    search.round += 1;
+    replan(session, &mut search, best.changes, blobs)?;
+    Ok(Round::Changed(search))
 }
 
 /// All batches in order; None of none.
