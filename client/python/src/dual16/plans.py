@@ -72,6 +72,8 @@ class Named:
     """Values that those nodes make."""
     scoped: str
     """Name by module and running number; empty where it is no other."""
+    remedies: list[str]
+    """What can run in its stead, as the setting `operator` takes it."""
 
 
 class Plan:
@@ -158,6 +160,7 @@ def _named(one: Mapping[str, Any]) -> Named:
         one["nodes"],
         one["outputs"],
         one.get("scoped", ""),
+        one.get("remedies", []),
     )
 
 
