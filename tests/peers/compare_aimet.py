@@ -30,7 +30,8 @@ MODELS = ("smallmodel", "minilm")
 
 
 def compare(context: Context) -> list[Row]:
-    logging.getLogger().setLevel(logging.ERROR)
+    for name in (None, "Quant"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     rows: list[Row] = []
     for name in MODELS:
         try:
