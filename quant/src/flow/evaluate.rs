@@ -24,10 +24,12 @@ use super::{
     float_share,
     footprint::{self, LargestBatch},
     mend::Begin,
+    observe::observe_inside,
     payload::{load, store},
     session::Session,
     stage::{Parts, Stage},
     trouble,
+    wants::{all_ways, slots_of},
 };
 use crate::{
     Error, Result,
@@ -36,8 +38,8 @@ use crate::{
     graph::{NodeId, Op, ValueId},
     measured::Planned,
     metrics::Metrics,
-    plan::{Calibration, Change, Plan, ScaleSource, shared},
-    settings::WayChoice,
+    observe::Statistics,
+    plan::{Calibration, Change, Key, Plan, ScaleSource, Slot, shared},
     ways::isolated::{FittedWay, IsolatedLayer, IsolatedWay},
 };
 
@@ -64,6 +66,8 @@ pub(super) struct Evaluated {
     layers: Vec<(usize, LayerMeasured)>,
     /// Ways that could not be measured, for one.
     notices: Vec<Notice>,
+    /// Of tensors inside the Linears that more ways were measured of.
+    inside: Vec<(Key, Statistics)>,
 }
 
 /// The plan, and what settings ask for beyond it.
@@ -158,6 +162,7 @@ fn map(
     told: &mut Vec<Event>,
 ) -> Result<Evaluated> {
     let calibration: Calibration = load("calibration", &calibration, context.blobs)?;
+    let with_inside: Calibration;
     let source = session.scale_source(&calibration);
     let largest = footprint::largest_batch(session, session.measured_files(), context.blobs)?;
     let mut group = Group {
@@ -174,7 +179,7 @@ fn map(
     let mut layers = Vec::new();
     let first: Wanted = linears
         .iter()
-        .map(|&id| (id, plain(group.first_ways(id))))
+        .map(|&id| (id, plain(session.first_ways(NodeId(id)))))
         .collect();
     let mut measured = group.measure(&first)?;
     let rest: Wanted = linears
@@ -182,6 +187,22 @@ fn map(
         .map(|&id| (id, plain(group.further_ways(id, &measured))))
         .filter(|(_, ways)| !ways.is_empty())
         .collect();
+    let unknown = |slots: Vec<Slot>, id: usize| -> Vec<Slot> {
+        let known = |slot: &Slot| calibration.statistics.contains_key(&Key::Slot(id, *slot));
+        slots.into_iter().filter(|slot| !known(slot)).collect()
+    };
+    let slots: BTreeMap<usize, Vec<Slot>> = ways_of(&rest)
+        .into_iter()
+        .map(|(id, ways)| (id, unknown(slots_of(&ways), id)))
+        .filter(|(_, slots)| !slots.is_empty())
+        .collect();
+    let inside = observe_inside(session, context, &slots)?;
+    if !inside.is_empty() {
+        let mut known = calibration.clone();
+        known.statistics.extend(inside.clone());
+        with_inside = known;
+        group.source = session.scale_source(&with_inside);
+    }
     if !rest.is_empty() {
         for (id, ways) in group.measure(&rest)? {
             measured.entry(id).or_default().extend(ways);
@@ -209,6 +230,7 @@ fn map(
     Ok(Evaluated {
         layers,
         notices: group.notices,
+        inside: inside.into_iter().collect(),
     })
 }
 
@@ -221,6 +243,7 @@ fn reduce(
 ) -> Result<Evaluation> {
     let mut calibration: Calibration = load("calibration", &digest, blobs)?;
     let mut digest = digest;
+    let observed = calibration.statistics.len();
     let mut layers = Vec::new();
     let mut notices = session.notices();
     notices.extend(float_share::told(session)?);
@@ -228,6 +251,7 @@ fn reduce(
         let evaluated = evaluated?;
         layers.extend(evaluated.layers);
         notices.extend(evaluated.notices);
+        calibration.statistics.extend(evaluated.inside);
     }
     // Those of one weight were measured with the first of them.
     layers.sort_by_key(|(id, _)| *id);
@@ -241,7 +265,7 @@ fn reduce(
                 .extend(fitted.columns.map(|columns| (*id, columns)));
         }
     }
-    if !calibration.columns.is_empty() {
+    if !calibration.columns.is_empty() || calibration.statistics.len() > observed {
         digest = store("calibration", &calibration, blobs)?;
     }
     let asked = layers.iter().filter_map(|(id, layer)| {
@@ -306,15 +330,6 @@ fn plain(ways: Vec<Way>) -> Vec<Trial> {
 }
 
 impl Group<'_> {
-    /// What is measured of every layer: every way under auto, the one way otherwise.
-    fn first_ways(&self, id: usize) -> Vec<Way> {
-        match self.session.request.linears.get(&id) {
-            Some(request) if request.requested == WayChoice::Auto => self.all_ways(request.start),
-            Some(request) => vec![request.start],
-            None => Vec::new(),
-        }
-    }
-
     /// What else is measured where the template's way is not good enough.
     fn further_ways(&self, id: usize, measured: &AllMeasured) -> Vec<Way> {
         let Some(request) = self.session.request.linears.get(&id) else {
@@ -332,19 +347,10 @@ impl Group<'_> {
             return Vec::new();
         }
         let done = |way: &Way| measured.iter().any(|measured| measured.way == *way);
-        self.all_ways(request.start)
+        all_ways(request.start)
             .into_iter()
             .filter(|way| !done(way))
             .collect()
-    }
-
-    /// The five ways, and the layer's own where it is another.
-    fn all_ways(&self, start: Way) -> Vec<Way> {
-        let mut ways: Vec<Way> = Way::FIVE.to_vec();
-        if !ways.contains(&start) {
-            ways.push(start);
-        }
-        ways
     }
 
     /// Measures all that is wanted, in as few passes over the batches as memory allows. A layer's

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Blobs, Context, Event, QueuedStage,
+    checkpoints::BatchId,
     mend::Begin,
     payload::{load, store},
     session::Session,
@@ -23,7 +24,7 @@ use crate::{
     Result,
     error::KernelContext,
     exec::{Capture, Carried, Integers, captured, walk},
-    graph::{Linear, NodeId, Side, ValueId},
+    graph::{Linear, NodeId, Op, Side, ValueId},
     observe::{Masked, MergeMode, Sketch, SketchBuilder, Statistics, Wants},
     plan::{Calibration, Key, Slot, floors},
     tensor::Tensor,
@@ -79,7 +80,7 @@ impl Observe {
     }
 }
 
-/// What the remedies make that the model has places for, and nothing else.
+/// What the remedies make that the model has places for, and what is inside its Linears.
 pub(super) struct ObserveRemedies;
 
 /// A calibration file, and the blob of the calibration that the remedies follow from.
@@ -176,14 +177,59 @@ fn folded(
     let merge = session.job.settings.merge;
     let mut statistics: BTreeMap<Key, Statistics> = BTreeMap::new();
     for batches in files {
-        for (key, sketch) in batches?.into_iter().flatten() {
-            // Where the inputs of a table lie is a matter of all batches.
-            let merge = match key {
-                Key::Above(_) | Key::Below(_) => MergeMode::Exact,
-                Key::Value(_) | Key::Slot(..) => merge,
-            };
-            statistics.entry(key).or_default().push(sketch, merge);
-        }
+        fold(&mut statistics, batches?.into_iter().flatten(), merge);
+    }
+    Ok(statistics)
+}
+
+fn fold(
+    statistics: &mut BTreeMap<Key, Statistics>,
+    sketches: impl IntoIterator<Item = (Key, Sketch)>,
+    merge: MergeMode,
+) {
+    for (key, sketch) in sketches {
+        // Where the inputs of a table lie is a matter of all batches.
+        let merge = match key {
+            Key::Above(_) | Key::Below(_) => MergeMode::Exact,
+            Key::Value(_) | Key::Slot(..) => merge,
+        };
+        statistics.entry(key).or_default().push(sketch, merge);
+    }
+}
+
+/// The tensors inside some Linears, by node index, on all calibration batches.
+pub(super) fn observe_inside(
+    session: &Session,
+    context: &Context<'_>,
+    slots: &BTreeMap<usize, Vec<Slot>>,
+) -> Result<BTreeMap<Key, Statistics>> {
+    let mut statistics = BTreeMap::new();
+    if slots.is_empty() {
+        return Ok(statistics);
+    }
+    let inputs = slots
+        .keys()
+        .map(|&id| session.graph.node(NodeId(id)).inputs[0]);
+    let inputs: Vec<ValueId> = inputs.collect();
+    for (number, file) in session.job.calibration.iter().enumerate() {
+        let mut batches = session.file(&session.job.calibration, number, context.blobs)?;
+        let peak = session.observe_bytes(batches.elements());
+        let bytes = peak.saturating_add(batches.reading_bytes());
+        let what = format!("observing inside Linears on {}", batches.told());
+        let _held = context.reserve(session, &what, bytes)?;
+        let mut id = BatchId::first(file);
+        session.for_each_batch(&mut batches, context, |_, batch| {
+            let capture = session.float_run_on(&id, batch, &session.names_of(&inputs))?;
+            id.number += 1;
+            let mut sketches = Vec::new();
+            for (&node, slots) in slots {
+                if let Some(inside) = Inside::of(session, NodeId(node), &capture)? {
+                    inside.observe(slots, &mut sketches)?;
+                }
+            }
+            fold(&mut statistics, sketches, session.job.settings.merge);
+            Ok(())
+        })?;
     }
     Ok(statistics)
 }
@@ -216,19 +262,13 @@ fn observe_batch(session: &Session, capture: &Capture) -> Result<Sketches> {
             Ok(())
         },
     )?;
-    for (id, node, linear) in graph.linears() {
-        if !session.is_new(node.outputs[0]) {
-            continue;
+    for (id, ..) in graph.linears() {
+        let slots = session.slots_to_observe(id);
+        if !slots.is_empty()
+            && let Some(inside) = Inside::of(session, id, capture)?
+        {
+            inside.observe(&slots, &mut sketches)?;
         }
-        let x = captured(graph, capture, node.inputs[0])?;
-        let inside = Inside {
-            session,
-            node: id,
-            layer: &node.name,
-            linear,
-            x,
-        };
-        inside.observe(&mut sketches)?;
     }
     Ok(sketches)
 }
@@ -242,9 +282,24 @@ struct Inside<'a> {
     x: &'a Tensor,
 }
 
-impl Inside<'_> {
-    fn observe(&self, sketches: &mut Vec<(Key, Sketch)>) -> Result<()> {
-        let slots: Vec<Slot> = self.session.slots_in_play(self.node).collect();
+impl<'a> Inside<'a> {
+    /// Of a node in a float run; None of one that is no Linear.
+    fn of(session: &'a Session, id: NodeId, capture: &'a Capture) -> Result<Option<Self>> {
+        let graph = &session.graph;
+        let node = graph.node(id);
+        let Op::Linear(linear) = &node.op else {
+            return Ok(None);
+        };
+        Ok(Some(Inside {
+            session,
+            node: id,
+            layer: &node.name,
+            linear,
+            x: captured(graph, capture, node.inputs[0])?,
+        }))
+    }
+
+    fn observe(&self, slots: &[Slot], sketches: &mut Vec<(Key, Sketch)>) -> Result<()> {
         // What no integer stands for is told of with the tensor that it is in.
         let mut x = self.x.as_standard_layout();
         if x.iter().any(|v| !v.is_finite()) {

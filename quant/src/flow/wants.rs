@@ -59,7 +59,7 @@ impl Session {
         let values = self.graph.inputs.iter().chain(made).copied();
         let own = values.filter(|&id| self.graph.origin(id) == id);
         let inside = self.graph.linears().flat_map(move |(linear, ..)| {
-            let slots = self.slots_in_play(linear);
+            let slots = self.slots_to_observe(linear).into_iter();
             slots.map(move |slot| self.slot_wants(linear, slot))
         });
         let by_sign = Wants {
@@ -81,13 +81,43 @@ impl Session {
         inputs.filter(move |_| observed)
     }
 
-    /// Tensors inside a Linear that some way in play may need a scale for.
-    pub(super) fn slots_in_play(&self, linear: NodeId) -> impl Iterator<Item = Slot> {
-        let ways = self.ways_in_play(linear);
-        let of = |way, slots: [Slot; 2]| slots.into_iter().filter(move |_| way);
-        let mul_sum = of(ways.contains(&Way::MulSum), [Slot::Product, Slot::Sum]);
-        mul_sum.chain(of(ways.contains(&Way::Split), [Slot::High, Slot::Low]))
+    /// What is measured of every layer: every way under auto, the one way otherwise.
+    pub(super) fn first_ways(&self, linear: NodeId) -> Vec<Way> {
+        match self.request.linears.get(&linear.0) {
+            Some(request) if request.requested == WayChoice::Auto => all_ways(request.start),
+            Some(request) => vec![request.start],
+            None => Vec::new(),
+        }
     }
+
+    /// Tensors inside a Linear that are observed with the values of the graph. Of the model as it is, those of
+    /// the ways that are measured in any case: others are observed where a layer turns out to need them
+    /// ([`observe_inside`](super::observe::observe_inside)), and with the remedies, for a search may take any.
+    pub(super) fn slots_to_observe(&self, linear: NodeId) -> Vec<Slot> {
+        let kept = self.job.settings.keep_statistics;
+        match (kept, self.has_remedies()) {
+            (true, true) => Vec::new(),
+            (true, false) | (false, true) => slots_of(&self.ways_in_play(linear)),
+            (false, false) => slots_of(&self.first_ways(linear)),
+        }
+    }
+}
+
+/// The five ways, and the layer's own where it is another.
+pub(super) fn all_ways(start: Way) -> Vec<Way> {
+    let mut ways: Vec<Way> = Way::FIVE.to_vec();
+    if !ways.contains(&start) {
+        ways.push(start);
+    }
+    ways
+}
+
+/// Tensors inside a Linear that these ways need scales for.
+pub(super) fn slots_of(ways: &[Way]) -> Vec<Slot> {
+    let of = |way, slots: [Slot; 2]| slots.into_iter().filter(move |_| ways.contains(&way));
+    let mul_sum = of(Way::MulSum, [Slot::Product, Slot::Sum]);
+    let split = of(Way::Split, [Slot::High, Slot::Low]);
+    mul_sum.chain(split).collect()
 }
 
 fn wants_of(observers: &[ObserverKind], dtypes: &[IntDtype]) -> Wants {

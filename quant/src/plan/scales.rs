@@ -69,6 +69,9 @@ impl Calibration {
     }
 }
 
+const NOT_OBSERVED: &str = "it was not observed in calibration: the job measured no way of its layer that needs \
+                            it; quantize with --keep-statistics to have everything observed";
+
 /// Derives scales on demand.
 #[derive(Clone, Copy)]
 pub struct ScaleSource<'a> {
@@ -251,7 +254,7 @@ impl ScaleSource<'_> {
             .calibration
             .statistics
             .get(&key)
-            .ok_or_else(|| missing("it was not observed in calibration".to_owned()))?;
+            .ok_or_else(|| missing(NOT_OBSERVED.to_owned()))?;
         let choice = statistics.range(observer, dtype, self.settings.merge);
         match choice {
             Ok(choice) => Ok(choice.range),

@@ -24,9 +24,18 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Passes of each output that are enough to rank rows: (g · e)^2 of one pass spreads by a factor,
-/// the mean of eight by about 2 dB, and rows lie tens of dB apart.
+/// Passes of an output of one batch that are enough to rank rows: (g · e)^2 of one pass spreads by a
+/// factor, the mean of eight by about 2 dB, and rows lie tens of dB apart.
 pub const PROBES: usize = 8;
+
+/// Passes of an output over all batches together: they rank to about a dB.
+const OVER_ALL: usize = 16;
+
+/// Passes of an output of each batch where the estimates of so many batches are merged. Signs differ by
+/// batch, so what the merged estimate spreads by is a matter of all passes together.
+pub fn probes(batches: usize) -> usize {
+    OVER_ALL.div_ceil(batches.max(1)).max(2)
+}
 
 /// Estimated errors of rows at outputs; batches are merged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,8 +92,8 @@ fn decibels(signal: f64, error: f64) -> f64 {
     }
 }
 
-/// Estimates the errors of `rows` on one batch, with `probes` passes for each output ([`PROBES`] are
-/// enough to rank). `seed` determines the signs: a batch's number, so that batches do not share them.
+/// Estimates the errors of `rows` on one batch, with `probes` passes for each output ([`PROBES`] or
+/// [`probes()`] are enough to rank). `seed` determines the signs: a batch's number, so that batches do not share them.
 ///
 /// On one thread; a pure function of its arguments.
 ///

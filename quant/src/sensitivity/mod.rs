@@ -20,7 +20,7 @@ mod values;
 
 pub use analysis::Analysis;
 pub use backward::gradients;
-pub use estimate::{Estimate, PROBES, estimate};
+pub use estimate::{Estimate, PROBES, estimate, probes};
 pub use exact::{cumulative, exact, exact_all};
 pub use rank::rank_correlation;
 pub use row::{Row, RowKind, converted_rows, rows};

@@ -173,3 +173,37 @@ fn another_toolchain_that_cannot_run_the_plan_is_refused_with_the_rule() {
         "{error}"
     );
 }
+
+/// Tensors inside a Linear are observed once a layer turns out to need them, or a search begins; all at first
+/// with `--keep-statistics`. What follows is the same.
+#[test]
+fn what_is_observed_late_is_what_is_observed_at_first() {
+    for aim in [0.0, 60.0] {
+        let run = |keep| {
+            let mut settings = settings(&[]);
+            settings.min_output_sqnr = aim;
+            settings.keep_statistics = keep;
+            run(&job("smallmodel", settings)).unwrap()
+        };
+        let (late, first) = (run(false), run(true));
+        let inside = |finished: &Finished| {
+            let text = String::from_utf8_lossy(&finished.files["statistics.csv"]);
+            text.lines()
+                .filter(|line| line.contains(",inner,"))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let (few, all) = (inside(&late), inside(&first));
+        // Ranges alone here, moments as well there.
+        let name = |line: &String| line.split(',').nth(2).map(str::to_owned);
+        let named = |lines: &[String]| lines.iter().filter_map(name).collect::<Vec<_>>();
+        let known = named(&all);
+        assert!(named(&few).iter().all(|name| known.contains(name)));
+        match aim > 0.0 {
+            true => assert_eq!(few.len(), all.len()),
+            false => assert!(!few.is_empty() && few.len() < all.len(), "{few:?}"),
+        }
+        assert_eq!(plan(&late)["layers"], plan(&first)["layers"]);
+        assert_eq!(tensors(&late), tensors(&first));
+    }
+}

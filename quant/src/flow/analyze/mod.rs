@@ -33,7 +33,7 @@ use crate::{
     measured::Planned,
     plan::{LinearRequest, Plan},
     report::OutputError,
-    sensitivity::{Analysis, Estimate, FloatValues, PROBES, Row, estimate, exact_all, rows},
+    sensitivity::{Analysis, Estimate, FloatValues, Row, estimate, exact_all, probes, rows},
 };
 
 /// Tasks that the exact rows are cut into, about; each runs the float model once more over its file.
@@ -203,6 +203,7 @@ fn estimate_file(
     let table = Table::new(session, &planned.plan)?;
     let analysis = table.analysis(&prepared)?;
     let mut estimates: Vec<Estimate> = Vec::new();
+    let passes = probes(session.measured_files().len());
     each_batch(
         session,
         &planned.plan,
@@ -210,7 +211,7 @@ fn estimate_file(
         context,
         |values, number| {
             let seed = ((file as u64) << 32) | number as u64;
-            estimates.push(estimate(&analysis, &values, &table.rows, PROBES, seed)?);
+            estimates.push(estimate(&analysis, &values, &table.rows, passes, seed)?);
             Ok(())
         },
         &analysis,
@@ -228,7 +229,8 @@ fn each_batch(
     analysis: &Analysis<'_>,
 ) -> Result<()> {
     let mut batches = session.file(session.measured_files(), file, context.blobs)?;
-    let lanes = PROBES.max(rayon::current_num_threads());
+    let passes = probes(session.measured_files().len());
+    let lanes = passes.max(rayon::current_num_threads());
     let bytes = session.sensitivity_bytes(plan, batches.elements(), lanes);
     let bytes = bytes.saturating_add(batches.reading_bytes());
     let _held = context.reserve(session, &format!("analyzing {}", batches.told()), bytes)?;

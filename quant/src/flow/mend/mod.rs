@@ -39,7 +39,7 @@ use crate::{
     metrics::ErrorSums,
     plan::{Calibration, Change, Mended, Plan},
     report::MendStep,
-    sensitivity::{Analysis, Estimate, FloatValues, estimate, rows},
+    sensitivity::{Analysis, Estimate, FloatValues, estimate, probes, rows},
     tensor::Tensor,
     ways::isolated::add_errors,
 };
@@ -50,8 +50,6 @@ use search::{Next, Pending, settle_together};
 
 /// Rounds, at most: each makes many changes.
 const MAX_ROUNDS: u32 = 16;
-/// Passes of random signs over all calibration batches together: they rank to about a dB.
-const SIGNS: usize = 16;
 /// Calibration differs from what is measured: times that the search goes on with a higher aim because the
 /// measured files did not confirm it.
 const MAX_CONFIRMATIONS: u32 = 3;
@@ -170,7 +168,8 @@ impl Stage for Mend {
     ) -> Result<Option<Peak>> {
         let (session, planned, _) = of_search(session, search, context.blobs)?;
         let batches = session.file(&session.job.calibration, *file, context.blobs)?;
-        let bytes = session.sensitivity_bytes(&planned.plan, batches.elements(), probes(&session));
+        let passes = probes(session.job.calibration.len());
+        let bytes = session.sensitivity_bytes(&planned.plan, batches.elements(), passes);
         Ok(Some(Peak {
             what: format!("mending on {}", batches.told()),
             bytes: bytes.saturating_add(batches.reading_bytes()),
@@ -211,11 +210,6 @@ fn of_search(
     Ok((session, planned, of))
 }
 
-/// Passes of random signs over each batch.
-fn probes(session: &Session) -> usize {
-    SIGNS.div_ceil(session.job.calibration.len()).max(2)
-}
-
 /// What each fake quant costs on the batches of one file, and what all do.
 fn map(session: &Session, File { file, search }: File, context: &Context<'_>) -> Result<Vec<Told>> {
     let (session, planned, of) = of_search(session, &search, context.blobs)?;
@@ -223,7 +217,7 @@ fn map(session: &Session, File { file, search }: File, context: &Context<'_>) ->
     let plan = &planned.plan;
     let prepared = session.prepared(&of, plan, context.blobs)?;
     let mut batches = session.file(&session.job.calibration, file, context.blobs)?;
-    let probes = probes(session);
+    let passes = probes(session.job.calibration.len());
     let mut told: Vec<Told> = Vec::new();
     let rows = rows(&session.graph, plan);
     session.for_each_batch(&mut batches, context, |_, batch| {
@@ -239,7 +233,7 @@ fn map(session: &Session, File { file, search }: File, context: &Context<'_>) ->
         let values = FloatValues::new(&analysis, capture)?;
         // Batches have signs of their own, whoever runs them.
         let seed = ((file as u64) << 32) | told.len() as u64;
-        let estimate = estimate(&analysis, &values, &rows, probes, seed)?;
+        let estimate = estimate(&analysis, &values, &rows, passes, seed)?;
         told.push(Told { estimate, outputs });
         Ok(())
     })?;
