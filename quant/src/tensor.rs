@@ -23,6 +23,22 @@ pub enum Datum {
     U8(ArrayD<u8>),
 }
 
+/// Appends elements, little-endian, in the order that they come in.
+pub(crate) fn append_le<'e, T: Copy + 'e, const N: usize>(
+    bytes: &mut Vec<u8>,
+    elements: impl ExactSizeIterator<Item = &'e T>,
+    to_le: impl Fn(T) -> [u8; N],
+) {
+    let start = bytes.len();
+    bytes.resize(start + N * elements.len(), 0);
+    // Room made at once, and no look at it for each: the compiler makes copies of it.
+    let (places, _) = bytes[start..].as_chunks_mut::<N>();
+    places
+        .iter_mut()
+        .zip(elements)
+        .for_each(|(place, &element)| *place = to_le(element));
+}
+
 impl Datum {
     /// The float tensor, if it is one.
     pub fn as_f32(&self) -> Option<&Tensor> {

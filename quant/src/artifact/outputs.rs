@@ -14,7 +14,7 @@ use super::weights::failed;
 use crate::{
     Error, Result,
     blobs::Blobs,
-    tensor::{Datum, Tensor},
+    tensor::{Datum, Tensor, append_le},
 };
 
 const WHAT: &str = "outputs.safetensors";
@@ -49,11 +49,13 @@ impl Elements {
         array: &ArrayD<T>,
         to_le: impl Fn(T) -> [u8; N],
     ) -> Self {
+        // In logical order, whatever the layout.
+        let mut bytes = Vec::new();
+        append_le(&mut bytes, array.iter(), to_le);
         Elements {
             dtype,
             shape: array.shape().to_vec(),
-            // In logical order, whatever the layout.
-            bytes: array.iter().flat_map(|&x| to_le(x)).collect(),
+            bytes,
         }
     }
 }

@@ -92,16 +92,16 @@ impl Table<'_> {
         node: &Node,
         role: &str,
         name: &str,
-        values: impl Iterator<Item = &'v f32> + Clone,
+        values: impl Iterator<Item = &'v f32>,
         shape: &[usize],
     ) {
         // As of an observed value.
-        let values = values.filter(|x| x.is_finite());
-        let range = crate::plan::exact_range(values.clone());
-        let count = values.clone().count().max(1) as f64;
-        let mean = values.clone().map(|&x| f64::from(x)).sum::<f64>() / count;
+        let values: Vec<f32> = values.copied().filter(|x| x.is_finite()).collect();
+        let range = crate::plan::exact_range(values.iter());
+        let count = values.len().max(1) as f64;
+        let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
         let square = |x: &f32| (f64::from(*x) - mean) * (f64::from(*x) - mean);
-        let variance = values.map(square).sum::<f64>() / count;
+        let variance = values.iter().map(square).sum::<f64>() / count;
         self.row(
             node,
             role,

@@ -14,7 +14,10 @@ use ndarray::{ArrayD, IxDyn};
 use tempfile::TempDir;
 
 use super::FileRef;
-use crate::{batch::Batch, tensor::Datum};
+use crate::{
+    batch::Batch,
+    tensor::{Datum, append_le},
+};
 
 /// Bytes of a job's checkpoints, at most. What does not fit is computed again.
 const BYTES: u64 = 256 << 20;
@@ -222,7 +225,7 @@ impl Value {
         fn array<const N: usize, T>(
             shape: &[usize],
             bytes: &[u8],
-            element: fn([u8; N]) -> T,
+            element: impl Fn([u8; N]) -> T,
         ) -> Result<ArrayD<T>, ndarray::ShapeError> {
             let elements = bytes.as_chunks().0.iter().copied().map(element);
             ArrayD::from_shape_vec(IxDyn(shape), elements.collect())
@@ -241,9 +244,9 @@ fn write(file: &std::path::Path, values: &[(&str, &Datum)]) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(values.iter().map(|(_, datum)| datum.byte_len()).sum());
     for (_, datum) in values {
         match datum {
-            Datum::F32(array) => array.iter().for_each(|x| bytes.extend(x.to_le_bytes())),
-            Datum::I32(array) => array.iter().for_each(|x| bytes.extend(x.to_le_bytes())),
-            Datum::I8(array) => array.iter().for_each(|x| bytes.extend(x.to_le_bytes())),
+            Datum::F32(array) => append_le(&mut bytes, array.iter(), f32::to_le_bytes),
+            Datum::I32(array) => append_le(&mut bytes, array.iter(), i32::to_le_bytes),
+            Datum::I8(array) => append_le(&mut bytes, array.iter(), i8::to_le_bytes),
             Datum::U8(array) => bytes.extend(array.iter()),
         }
     }

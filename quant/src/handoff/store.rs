@@ -12,7 +12,11 @@ use ndarray::{ArrayViewD, Axis};
 use serde_json::json;
 
 use super::{Source, source::Part};
-use crate::{Error, Result, error::json_error, tensor::SharedTensor};
+use crate::{
+    Error, Result,
+    error::json_error,
+    tensor::{SharedTensor, append_le},
+};
 
 /// Name of the file.
 pub(super) const FILE: &str = "mended.safetensors";
@@ -118,16 +122,14 @@ impl Store {
 
 /// Elements in row-major order, little-endian.
 fn write(array: ArrayViewD<'_, f32>, file: &mut impl std::io::Write) -> std::io::Result<()> {
-    if array.ndim() == 0 {
-        return array
-            .iter()
-            .try_for_each(|x| file.write_all(&x.to_le_bytes()));
-    }
     let mut bytes = Vec::new();
-    for row in array.axis_iter(Axis(0)) {
+    let mut row = |row: ArrayViewD<'_, f32>| {
         bytes.clear();
-        bytes.extend(row.iter().flat_map(|x| x.to_le_bytes()));
-        file.write_all(&bytes)?;
+        append_le(&mut bytes, row.iter(), f32::to_le_bytes);
+        file.write_all(&bytes)
+    };
+    match array.ndim() {
+        0 => row(array),
+        _ => array.axis_iter(Axis(0)).try_for_each(row),
     }
-    Ok(())
 }

@@ -2,6 +2,8 @@
 
 use ndarray::ArrayViewD;
 
+use crate::tensor::append_le;
+
 use super::{
     AttributeProto, AttributeType, DataType, Dimension, NodeProto, TensorProto, TensorShapeProto,
     TensorTypeProto, TypeProto, ValueInfoProto,
@@ -31,13 +33,15 @@ pub fn attribute_int(name: &str, value: i64) -> AttributeProto {
 
 /// A FLOAT constant, its elements in row-major order whatever the layout of the array.
 pub fn f32_initializer(name: &str, array: ArrayViewD<'_, f32>) -> TensorProto {
-    let raw: Vec<u8> = array.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut raw = Vec::new();
+    append_le(&mut raw, array.iter(), f32::to_le_bytes);
     initializer(name, DataType::Float, array.shape(), raw)
 }
 
 /// A vector of INT64 constants: axes, shapes.
 pub fn int64_initializer(name: &str, elements: &[i64]) -> TensorProto {
-    let raw = elements.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut raw = Vec::new();
+    append_le(&mut raw, elements.iter(), i64::to_le_bytes);
     initializer(name, DataType::Int64, &[elements.len()], raw)
 }
 

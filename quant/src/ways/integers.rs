@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use dual16_nash::ways::Way;
 use safetensors::{Dtype, View};
 
-use crate::{graph::Linear, qtensor::QData};
+use crate::{graph::Linear, qtensor::QData, tensor::append_le};
 
 /// Everything a chip needs of one Linear, by name without the layer's own.
 #[derive(Debug)]
@@ -143,8 +143,7 @@ fn little_endian<T: Copy, const N: usize>(
     data: &[T],
     bytes: impl Fn(T) -> [u8; N],
 ) -> Cow<'static, [u8]> {
-    data.iter()
-        .flat_map(|&element| bytes(element))
-        .collect::<Vec<u8>>()
-        .into()
+    let mut le = Vec::new();
+    append_le(&mut le, data.iter(), bytes);
+    le.into()
 }
