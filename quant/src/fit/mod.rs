@@ -137,6 +137,19 @@ impl Fitted {
         self
     }
 
+    /// With each output divided by a factor: the integers stay, their scales and the bias do not.
+    #[must_use]
+    pub fn divided(mut self, factors: &[f64]) -> Self {
+        let up = self.low_rank.as_mut().map(|branch| &mut branch.up.scales);
+        let scales = std::iter::once(&mut self.weight.scales).chain(up);
+        for values in scales.chain(std::iter::once(&mut self.bias)) {
+            for (value, factor) in values.iter_mut().zip(factors) {
+                *value = (f64::from(*value) / factor) as f32;
+            }
+        }
+        self
+    }
+
     /// Multiply-accumulates relative to the plain layer.
     pub fn mac_factor(&self) -> f64 {
         let (o, k) = self.weight.q.dim();

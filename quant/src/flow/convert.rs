@@ -112,7 +112,7 @@ fn map(
     // The plan has run; its integers, made ready, would lie beside those that are made here.
     session.drop_prepared();
     let owners = shared::owners(&session.graph, &planned.plan);
-    let fits = fits(&planned.plan, &linears, blobs)?;
+    let fits = fits(&session.graph, &planned.plan, &linears, blobs)?;
     let mut made: BTreeMap<usize, weights::Layer<'_>> = BTreeMap::new();
     for id in linears {
         let node = session.graph.node(NodeId(id));
@@ -232,7 +232,7 @@ fn handed_back(
     files: &mut Files<'_>,
 ) -> Result<()> {
     let blobs = files.blobs;
-    let fitted = |linear: usize| Ok(fits(plan, &[linear], blobs)?.remove(&linear));
+    let fitted = |linear: usize| Ok(fits(&session.graph, plan, &[linear], blobs)?.remove(&linear));
     let source = Source {
         model: &plain.model,
         plain: &plain.graph,

@@ -89,6 +89,11 @@ impl<'a> BatchOperators<'a> {
         Ok(())
     }
 
+    /// A value in float, as far as there is one.
+    pub(super) fn float(&self, id: ValueId) -> Option<&'a Tensor> {
+        self.values.datum(id)?.as_f32()
+    }
+
     /// By value, in ascending order.
     pub(super) fn finish(self) -> Vec<(usize, OperatorSums)> {
         self.sums.into_iter().collect()

@@ -20,7 +20,7 @@ use crate::{
     Error, Result,
     batch::{Batch, BatchFile},
     exec::{Integers, Prepared},
-    fit::Fits,
+    fit::{Fits, Fitted},
     float::FloatModel,
     graph::{Graph, Node, Op, ValueId, lower},
     memory::{MemoryBudget, Reservation},
@@ -192,7 +192,7 @@ impl Session {
             return Ok(Arc::clone(prepared));
         }
         let all: Vec<usize> = plan.linears.keys().copied().collect();
-        let fits = fits(plan, &all, blobs)?;
+        let fits = fits(&self.graph, plan, &all, blobs)?;
         let prepared = Prepared::new(&self.graph, plan, &fits, &self.job.settings)?;
         let prepared = Arc::new(prepared);
         *slot = Some((digest.to_owned(), Arc::clone(&prepared)));
@@ -367,13 +367,29 @@ impl Session {
     }
 }
 
-/// The fitted integers that a plan names, of some of its Linears.
-pub(super) fn fits(plan: &Plan, linears: &[usize], blobs: &dyn Blobs) -> Result<Fits> {
+/// The fitted integers that a plan of a graph names, of some of its Linears, as they run there.
+pub(super) fn fits(
+    graph: &Graph,
+    plan: &Plan,
+    linears: &[usize],
+    blobs: &dyn Blobs,
+) -> Result<Fits> {
     let named = linears.iter().filter_map(|id| {
         let fit = plan.linears.get(id)?.params.fit.as_ref()?;
         Some((*id, fit))
     });
-    let loaded = named.map(|(id, fit)| Ok((id, load("fitted integers", &fit.blob, blobs)?)));
+    let loaded = named.map(|(id, fit)| {
+        let fitted: Fitted = load("fitted integers", &fit.blob, blobs)?;
+        let divided = match graph.nodes.get(id).map(|node| &node.op) {
+            Some(Op::Linear(linear)) => linear.divided.as_deref(),
+            _ => None,
+        };
+        let fitted = match divided {
+            Some(factors) => fitted.divided(factors),
+            None => fitted,
+        };
+        Ok((id, fitted))
+    });
     loaded.collect()
 }
 

@@ -17,9 +17,20 @@ pub struct Alternative {
     pub made: ValueId,
     /// In execution order.
     pub nodes: Vec<NodeId>,
-    /// Where what they make is the value with each column divided by a factor: the Linears that alone read
-    /// it, whose weights are multiplied by them, and the factors.
-    pub divided: Option<(Vec<NodeId>, Arc<Vec<f64>>)>,
+    /// Where what they make is the value with each column divided by a factor.
+    pub divided: Option<Divided>,
+}
+
+/// Who takes in the factors that the columns of a value are divided by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Divided {
+    /// By column, > 0.
+    pub factors: Arc<Vec<f64>>,
+    /// The Linears that alone read the value: their weights are multiplied by the factors.
+    pub readers: Vec<NodeId>,
+    /// The Linear above which the alternative begins, if it is one: its weight and bias are divided in the
+    /// place of the alternative's first node, a product that is there only to be observed.
+    pub below: Option<NodeId>,
 }
 
 /// A graph and its alternatives.
@@ -72,18 +83,9 @@ impl Extended {
                 }
             }
         }
-        let divided = chosen().filter_map(|alternative| alternative.divided.as_ref());
-        let divided = divided.flat_map(|(readers, factors)| {
-            let reader = move |&NodeId(linear)| (linear, factors);
-            readers.iter().map(reader)
-        });
-        for (linear, factors) in divided {
-            if let Some(Op::Linear(linear)) = graph.nodes.get_mut(linear).map(|node| &mut node.op) {
-                let mut weight = linear.weight.to_owned();
-                for (mut column, factor) in weight.columns_mut().into_iter().zip(factors.iter()) {
-                    column.mapv_inplace(|w| (f64::from(w) * factor) as f32);
-                }
-                linear.weight = weight.into_shared();
+        for alternative in chosen() {
+            if let Some(divided) = &alternative.divided {
+                graph.divide(alternative, divided);
             }
         }
         for output in graph.outputs.iter_mut().chain(&mut graph.exact_outputs) {
@@ -111,6 +113,34 @@ impl Extended {
 }
 
 impl Graph {
+    /// Lets the Linears on either side take factors in.
+    fn divide(&mut self, alternative: &Alternative, divided: &Divided) {
+        let Divided {
+            factors,
+            readers,
+            below,
+        } = divided;
+        for reader in readers {
+            if let Op::Linear(linear) = &mut self.nodes[reader.0].op {
+                linear.multiply_columns(factors);
+            }
+        }
+        let (Some(below), Some(&product)) = (below, alternative.nodes.first()) else {
+            return;
+        };
+        if let Op::Linear(linear) = &mut self.nodes[below.0].op {
+            linear.divide(factors);
+        }
+        // What the product was seen to make is what the Linear makes now, under the Linear's name.
+        let made = std::mem::take(&mut self.nodes[product.0].outputs);
+        let was = std::mem::replace(&mut self.nodes[below.0].outputs, made.clone());
+        if let (&[made], &[was]) = (made.as_slice(), was.as_slice()) {
+            let name = std::mem::take(&mut self.values[made.0].name);
+            self.values[made.0].name = std::mem::replace(&mut self.values[was.0].name, name);
+        }
+        self.order.retain(|id| *id != product);
+    }
+
     /// A graph to which alternatives can be added.
     pub fn extended(self) -> Extension {
         let values = self.values.iter().map(|value| value.name.clone());
@@ -237,12 +267,12 @@ impl Fragment<'_> {
         self.end_with(made, None);
     }
 
-    /// Ends with the original, each column divided by a factor, for the Linears that alone read it.
-    pub fn end_divided(self, made: ValueId, readers: Vec<NodeId>, factors: Vec<f64>) {
-        self.end_with(made, Some((readers, Arc::new(factors))));
+    /// Ends with the original, each column divided by a factor.
+    pub fn end_divided(self, made: ValueId, divided: Divided) {
+        self.end_with(made, Some(divided));
     }
 
-    fn end_with(self, made: ValueId, divided: Option<(Vec<NodeId>, Arc<Vec<f64>>)>) {
+    fn end_with(self, made: ValueId, divided: Option<Divided>) {
         let Fragment {
             extension,
             replaces,

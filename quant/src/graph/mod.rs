@@ -20,7 +20,7 @@ use crate::tensor::Tensor;
 use links::Links;
 use masks::Masks;
 
-pub use alternatives::{Alternative, Extended, Extension, Fragment};
+pub use alternatives::{Alternative, Divided, Extended, Extension, Fragment};
 pub use lower::lower;
 pub use masks::Side;
 pub use names::Names;
@@ -237,6 +237,42 @@ pub struct Linear {
     pub weight: ArcArray2<f32>,
     /// `[O]`.
     pub bias: Option<Arc<Array1<f32>>>,
+    /// What each output was divided by after the model was observed and integers were fitted; weight and
+    /// bias have it in them already.
+    pub divided: Option<Arc<Vec<f64>>>,
+}
+
+impl Linear {
+    /// How much larger than observed a tensor inside may be: 1 unless outputs were divided, by less than 1
+    /// perhaps.
+    pub(crate) fn room(&self) -> f32 {
+        let factors = self.divided.iter().flat_map(|factors| factors.iter());
+        factors.fold(1.0_f64, |room, factor| room.max(factor.recip())) as f32
+    }
+
+    /// Multiplies the columns of the weight.
+    fn multiply_columns(&mut self, factors: &[f64]) {
+        let mut weight = self.weight.to_owned();
+        for (mut column, factor) in weight.columns_mut().into_iter().zip(factors) {
+            column.mapv_inplace(|w| (f64::from(w) * factor) as f32);
+        }
+        self.weight = weight.into_shared();
+    }
+
+    /// Divides the outputs.
+    fn divide(&mut self, factors: &Arc<Vec<f64>>) {
+        let mut weight = self.weight.to_owned();
+        for (mut row, factor) in weight.rows_mut().into_iter().zip(factors.iter()) {
+            row.mapv_inplace(|w| (f64::from(w) / factor) as f32);
+        }
+        self.weight = weight.into_shared();
+        if let Some(bias) = &mut self.bias {
+            let divided = bias.iter().zip(factors.iter());
+            let divided = divided.map(|(&b, factor)| (f64::from(b) / factor) as f32);
+            *bias = Arc::new(divided.collect());
+        }
+        self.divided = Some(Arc::clone(factors));
+    }
 }
 
 /// An operation that only moves values.

@@ -121,8 +121,8 @@ impl Modules {
             Ok(stored.to_owned())
         };
         let params = &planned.params;
-        let fitted = params.fit.is_some();
-        if fitted {
+        let divided = linear.divided.is_some() && linear.bias.is_some();
+        if params.fit.is_some() || divided {
             part("bias", Part::Bias, false)?;
         }
         let weight = |scales: String| json!({"dtype": "qint8", "scales": scales});

@@ -361,6 +361,8 @@ pub(crate) fn inner_params(
         let name = &source.graph.nodes[index].name;
         let scale = |largest| source.int16_scale(name, largest);
         let [main, inner, branch] = inside;
+        let room = linear.room();
+        let (main, branch) = (main * room, branch * room);
         return Ok(InnerParams::LowRank {
             main: scale(main)?,
             inner: scale(inner)?,

@@ -9,7 +9,7 @@ use super::{Floor, QParams, Request, Slot};
 use crate::{
     Error, Result,
     error::KernelContext,
-    graph::{Graph, ValueId, ValueKind},
+    graph::{Graph, Op, ValueId, ValueKind},
     observe::{Masked, MergeMode, ObserveError, ObserverKind, Range, Sketch, Statistics},
     settings::Settings,
 };
@@ -121,7 +121,12 @@ impl ScaleSource<'_> {
             Some(range) => range,
             None => {
                 let observer = request.observer.unwrap_or(self.settings.observer);
-                self.observed(&name, Key::Slot(linear, slot), observer, dtype)?
+                let range = self.observed(&name, Key::Slot(linear, slot), observer, dtype)?;
+                let room = match &self.graph.nodes[linear].op {
+                    Op::Linear(linear) => linear.room(),
+                    _ => 1.0,
+                };
+                Range::new(range.min() * room, range.max() * room).unwrap_or(range)
             }
         };
         self.params(&name, range, dtype)

@@ -1,15 +1,18 @@
 //! Equalization of the input columns of the Linears that read one value, taken in by what makes the input: its last product and sum
-//! with a constant, as a LayerNorm ends, and a ReLU between. With s > 0 a factor for each column,
+//! with a constant, as a LayerNorm ends, or another Linear (cross-layer equalization, arXiv 1906.04721, section 4.1), and a ReLU
+//! between. With s > 0 a factor for each column,
 //!
 //! relu(x · w + b) / s = relu(x · (w / s) + b / s)
 //!
 //! exactly, and the weight of each Linear is multiplied by s. Costs nothing on the chip. What the factors are,
 //! the fit says that wants them ([`crate::fit`]).
 
+use std::sync::Arc;
+
 use super::{Place, Remedy, maker};
 use crate::{
-    graph::{Extension, Graph, NodeId, Op, Stated, ValueId, ValueKind},
-    plan::ScaleSource,
+    graph::{Divided, Extension, Graph, NodeId, Op, Stated, ValueId, ValueKind},
+    plan::{ScaleSource, shared::by_weight},
     tensor::Tensor,
 };
 
@@ -43,8 +46,21 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
             ..Stated::default()
         };
         let mut made = None;
+        let mut below = None;
         for step in steps.into_iter().rev() {
             let node = graph.node(step.node);
+            if matches!(node.op, Op::Linear(_)) {
+                // Seen as a product; where the factors are taken in, the Linear has it in its weight.
+                let of = node.outputs[0];
+                let shape = graph.value(of).shape.clone();
+                let inverse = factors.iter().map(|factor| (1.0 / factor) as f32);
+                let inverse = Tensor::from_shape_vec(vec![factors.len()], inverse.collect());
+                let Ok(inverse) = inverse else { break };
+                let inverse = fragment.constant("inverse", inverse);
+                made = Some(fragment.node("mul", Op::Mul, vec![of, inverse], shape, stated));
+                below = Some(step.node);
+                continue;
+            }
             let suffix = match node.op {
                 Op::Mul => "mul",
                 Op::Add => "add",
@@ -60,7 +76,12 @@ pub(super) fn extend(source: &ScaleSource<'_>, extension: &mut Extension, places
             made = Some(fragment.node(suffix, node.op.clone(), inputs, shape, stated));
         }
         let Some(made) = made else { continue };
-        fragment.end_divided(made, readers.to_vec(), factors.clone());
+        let divided = Divided {
+            factors: Arc::new(factors.clone()),
+            readers: readers.to_vec(),
+            below,
+        };
+        fragment.end_divided(made, divided);
         places.push(Place {
             remedy: Remedy::Equalize,
             node: linear,
@@ -116,6 +137,11 @@ pub(crate) fn makers<'g>(
         let node = graph.node(id);
         let (from, constant) = match (&node.op, node.inputs.as_slice()) {
             (Op::Relu, &[x]) => (x, None),
+            (Op::Linear(_), _) if shared(graph, id) => {
+                let node = &graph.node(id).name;
+                return Err(format!("other Linears have the weight of '{node}' as well"));
+            }
+            (Op::Linear(_), &[x]) => (x, None),
             (Op::Add | Op::Mul, &[a, b]) => {
                 match (vector(graph, a, columns), vector(graph, b, columns)) {
                     (None, Some(constant)) => (a, Some((1, constant))),
@@ -125,11 +151,11 @@ pub(crate) fn makers<'g>(
             }
             _ => {
                 return Err(format!(
-                    "'{name}' is made neither by a ReLU nor with a constant for each column"
+                    "'{name}' is made neither by a Linear, nor by a ReLU, nor with a constant for each column"
                 ));
             }
         };
-        let ends = matches!(node.op, Op::Mul);
+        let ends = matches!(node.op, Op::Mul | Op::Linear(_));
         steps.push(Step {
             node: id,
             from,
@@ -144,6 +170,12 @@ pub(crate) fn makers<'g>(
 
 fn is_linear(graph: &Graph, id: NodeId) -> bool {
     matches!(graph.node(id).op, Op::Linear(_))
+}
+
+/// Whether other Linears have the same weight.
+fn shared(graph: &Graph, id: NodeId) -> bool {
+    let alone = |set: &Vec<usize>| set.contains(&id.0) && set.len() == 1;
+    !by_weight(graph).iter().any(alone)
 }
 
 /// A constant that has one number for each of so many columns.

@@ -133,9 +133,9 @@ impl Places {
     /// no such place.
     pub(crate) fn equalized_with(&self, linear: usize) -> &[NodeId] {
         let divided = self.extended.alternatives().iter();
-        let mut readers = divided.filter_map(|alternative| alternative.divided.as_ref());
-        let with = readers.find(|(readers, _)| readers.contains(&NodeId(linear)));
-        with.map_or(&[], |(readers, _)| readers)
+        let mut divided = divided.filter_map(|alternative| alternative.divided.as_ref());
+        let with = divided.find(|divided| divided.readers.contains(&NodeId(linear)));
+        with.map_or(&[], |divided| &divided.readers)
     }
 
     /// The places at some nodes: those of a remedy for one of them, or that make one of them needless.

@@ -46,7 +46,33 @@ fn readers(folder: &Path, names: &[&str]) {
                     next,
                 )
             });
-    let made = made.node("Relu", &[&last], &["y"]);
+    write(folder, made.node("Relu", &[&last], &["y"]));
+}
+
+/// Two Linears with a ReLU between, whose columns are of very different sizes.
+fn two_linears(folder: &Path) {
+    let size = |i: usize| 2f32.powi((i % 8) as i32 - 4);
+    let lower: Vec<f32> = (0..WIDTH * WIDTH)
+        .map(|i| (0.37 * i as f32).sin() * size(i % WIDTH))
+        .collect();
+    let upper: Vec<f32> = (0..WIDTH * 24)
+        .map(|i| (0.61 * i as f32).sin() / size(i / 24))
+        .collect();
+    let bias: Vec<f32> = (0..WIDTH).map(|i| 0.5 * size(i)).collect();
+    let made = Made::new(&[16, WIDTH])
+        .constant("lower.weight", &[WIDTH, WIDTH], &lower)
+        .constant("lower.bias", &[WIDTH], &bias)
+        .constant("upper.weight", &[WIDTH, 24], &upper)
+        .node("Gemm", &["x", "lower.weight", "lower.bias"], &["lower"])
+        .scope("lower", "linear")
+        .node("Relu", &["lower"], &["relu"])
+        .node("MatMul", &["relu", "upper.weight"], &["upper"])
+        .scope("upper", "linear")
+        .node("Relu", &["upper"], &["y"]);
+    write(folder, made);
+}
+
+fn write(folder: &Path, made: Made) {
     std::fs::write(folder.join("model.onnx"), made.encode()).unwrap();
     std::fs::create_dir(folder.join("calib")).unwrap();
     for (batch, name) in ["calib/000", "calib/001", "calib/002", "calib/003", "eval"]
@@ -141,4 +167,51 @@ fn a_search_equalizes_all_that_read_one_value_in_one_round() {
     assert_eq!(together.count(), 3, "{steps:#?}");
     let backwards = run_in_order(&job, |maps| maps.reverse()).unwrap();
     assert_eq!(finished.files, backwards.files);
+}
+
+/// The integers of a Linear as they are written.
+fn written(finished: &Finished, name: &str) -> Vec<u8> {
+    let bytes = &finished.files["converted.safetensors"];
+    let tensors = safetensors::SafeTensors::deserialize(bytes).unwrap();
+    tensors.tensor(name).unwrap().data().to_vec()
+}
+
+#[test]
+fn a_linear_takes_in_the_factors_of_the_one_above_it() {
+    let folder = tempfile::tempdir().unwrap();
+    two_linears(folder.path());
+    let model = folder.path().to_str().unwrap();
+    let run_with = |ways: [&str; 2]| {
+        let way = |name: &str| SettingValue::Way(name.parse().unwrap());
+        let [lower, upper] = ways.map(way);
+        run(&job(model, settings(&[("lower", lower), ("upper", upper)]))).unwrap()
+    };
+    // Whatever the lower one runs: rounded or fitted integers, a branch, tensors inside.
+    for lower in [
+        "a16w8",
+        "a16w8+gptq",
+        "a16w8+gptq+lowrank=8",
+        "split",
+        "mul_sum",
+    ] {
+        let plain = run_with([lower, "a16w8"]);
+        let finished = run_with([lower, "a16w8+eq+bc"]);
+        let [before, after] = [&plain, &finished].map(layers);
+        assert_eq!(after[0]["effective"], lower);
+        assert_eq!(after[1]["effective"], "a16w8+eq+bc", "{:#}", after[1]);
+        for side in ["validation", "converted"] {
+            let [before, after] = [&before, &after].map(|of| db(&of[1]["accumulated"][side]));
+            println!("{lower} {side}: {before:.1} {after:.1}");
+            assert!(after > before + 6.0, "{lower} {side}: {before} {after}");
+        }
+        let clipped = finished.result()["notices"].to_string();
+        assert!(!clipped.contains("CLIPPED"), "{clipped}");
+        // A fit's integers stay, and only their scales are divided.
+        if lower.contains("gptq") {
+            let [a, b] = [&plain, &finished].map(|of| written(of, "lower.weight"));
+            assert_eq!(a, b);
+            let [a, b] = [&plain, &finished].map(|of| written(of, "lower.weight_scale"));
+            assert_ne!(a, b);
+        }
+    }
 }

@@ -113,6 +113,7 @@ fn three_readers() -> Sample {
 fn every_remedy_is_exact_in_real_arithmetic() {
     let mut seen = BTreeSet::new();
     let mut most_readers = 0;
+    let mut above_linears = 0;
     let models: [fn() -> Sample; 4] = [
         || Sample::load(&data("smallmodel")),
         || Sample::load(&data("digits")),
@@ -151,15 +152,17 @@ fn every_remedy_is_exact_in_real_arithmetic() {
         let values = reference::run(&sample);
         for place in &places.places {
             let alternative = &places.extended.alternatives()[place.alternative];
-            if let Some((readers, factors)) = &alternative.divided {
+            if let Some(divided) = &alternative.divided {
                 assert_eq!(
                     (place.remedy, Some(&place.node)),
-                    (Remedy::Equalize, readers.first())
+                    (Remedy::Equalize, divided.readers.first())
                 );
-                for linear in readers {
-                    check_equalized(load(), &places, place.alternative, (*linear, factors));
+                for linear in &divided.readers {
+                    let reader = (*linear, divided.factors.as_slice());
+                    check_equalized(load(), &places, place.alternative, reader);
                 }
-                most_readers = most_readers.max(readers.len());
+                most_readers = most_readers.max(divided.readers.len());
+                above_linears += usize::from(divided.below.is_some());
                 seen.insert(place.remedy);
                 continue;
             }
@@ -184,6 +187,10 @@ fn every_remedy_is_exact_in_real_arithmetic() {
             seen.insert(place.remedy);
         }
     }
+    assert!(
+        above_linears > 0,
+        "a Linear takes in the factors of the one above it"
+    );
     assert_eq!(
         most_readers, 3,
         "three Linears of one input take one set of factors"

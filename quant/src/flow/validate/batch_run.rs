@@ -177,7 +177,12 @@ impl<'a> BatchRun<'a> {
         }
         let graph = &self.session.graph;
         let name = &graph.value(id).name;
-        let reference = captured(graph, self.capture, id)?;
+        // What a Linear makes once factors are in its weight has no name in the file.
+        let reference = match (captured(graph, self.capture, id), self.operators.float(id)) {
+            (Ok(captured), _) => captured,
+            (Err(_), Some(computed)) => computed,
+            (Err(error), None) => return Err(error),
+        };
         if let Some(&position) = self.linears.get(&id) {
             let (_, sums, _) = &mut self.errors.linears[position];
             if let Err(error) = add_errors(sums.side(converted), name, reference, value) {

@@ -125,7 +125,15 @@ pub(super) fn lower<'a>(
         }
     };
     let x = build.input(parts.x)?;
-    build.output(unit, Op::Linear(Linear { weight, bias }), vec![x])
+    build.output(
+        unit,
+        Op::Linear(Linear {
+            weight,
+            bias,
+            divided: None,
+        }),
+        vec![x],
+    )
 }
 
 /// A product of two activations, or of an activation and a constant on the left.
