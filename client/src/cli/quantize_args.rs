@@ -22,15 +22,15 @@ pub struct InputArgs {
     /// ONNX model; external data must lie in its folder
     #[arg(env = "DUAL16_MODEL", value_name = "MODEL.onnx")]
     pub model: Option<PathBuf>,
-    /// Folder of calibration batches: .safetensors or .npz, one batch a file, one array for each input;
-    /// or .npy files, INPUT/NNN.npy
-    #[arg(long, env = "DUAL16_CALIB", value_name = "DIR")]
+    /// Calibration batches, a folder or a file: .safetensors or .npz, one batch a file, one array for each
+    /// input; or .npy files, INPUT/NNN.npy
+    #[arg(long, env = "DUAL16_CALIB", value_name = "FILE|DIR")]
     pub calib: Option<PathBuf>,
     /// Layer mode: checkpoint with NAME.weight and NAME.bias, instead of a model
     #[arg(long, env = "DUAL16_WEIGHTS", value_name = "CKPT.safetensors")]
     pub weights: Option<PathBuf>,
-    /// Layer mode: folder of captured layer inputs, one batch a file, one array for each layer
-    #[arg(long, env = "DUAL16_ACTIVATIONS", value_name = "DIR")]
+    /// Layer mode: captured layer inputs, a folder or a file; one batch a file, one array for each layer
+    #[arg(long, env = "DUAL16_ACTIVATIONS", value_name = "FILE|DIR")]
     pub activations: Option<PathBuf>,
     /// Batches to measure the errors on [default: the calibration batches]
     #[arg(long, env = "DUAL16_EVAL", value_name = "FILE|DIR")]

@@ -59,8 +59,8 @@ pub struct PreparedJob {
 }
 
 impl Sources {
-    /// Finds the files of a job: the model and its external data, the batches in the folder
-    /// `calibration`, and those in the file or folder `evaluation`.
+    /// Finds the files of a job: the model and its external data, the batches in the file or
+    /// folder `calibration`, and those in `evaluation`.
     ///
     /// # Errors
     /// [`InputError`], naming the file at fault.
@@ -102,13 +102,6 @@ impl Sources {
             name: file_name(path)?,
             path: path.clone(),
         };
-        if calibration.is_file() {
-            return Err(InputError::WrongKind {
-                what: set.what,
-                path: calibration.to_owned(),
-                expected: "a folder of .safetensors or .npz files, one batch a file".to_owned(),
-            });
-        }
         let calibration_set = collect_batches(calibration, set, &mut holdings)?;
         let mut remarks: Vec<_> = remark(calibration, &calibration_set.ignored)
             .into_iter()
