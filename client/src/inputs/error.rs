@@ -45,7 +45,7 @@ pub enum InputError {
     },
     /// A folder without a single batch.
     #[error(
-        "{what} {} has no batches, but {seen}: put .safetensors or .npz files into it, one batch a \
+        "{what} {} holds {seen} and no batches: put .safetensors or .npz files into it, one batch a \
          file, with one array for each {keys}; or .npy files, NAME/000.npy{converter}",
         .path.display()
     )]

@@ -11,8 +11,8 @@ pub(super) fn inlined(
     if node.op_type != "If" || !node.domain.is_empty() {
         return Ok(None);
     }
-    let condition = node.input.first().and_then(|name| known.ints(name));
-    let Some(&[condition]) = condition.as_deref() else {
+    let condition = node.input.first().and_then(|name| known.followed(name));
+    let Some(&[Some(condition)]) = condition.as_deref() else {
         return Ok(None);
     };
     let taken = if condition != 0 {

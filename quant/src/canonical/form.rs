@@ -3,8 +3,13 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    OPSET, branches, counters, decode, fold, functions::Functions, known::Known, operators,
-    refusal::Refusal, replacement::encoded_len, rewrites, sparse, types,
+    OPSET, branches, counters, decode, fold,
+    functions::Functions,
+    known::{Known, ValueType},
+    operators,
+    refusal::Refusal,
+    replacement::encoded_len,
+    rewrites, sparse, types,
 };
 use crate::{
     error::{Error, Result},
@@ -122,8 +127,17 @@ impl Form<'_> {
             self.constant(&mut known, tensor)?;
         }
         let mut done = Vec::with_capacity(graph.node.len());
-        for node in std::mem::take(&mut graph.node) {
-            self.nodes(node, &mut known, &mut done)?;
+        let needed = needed(&graph);
+        for (node, needed) in std::mem::take(&mut graph.node).into_iter().zip(needed) {
+            let made = (!needed).then(|| node.output.clone());
+            match (self.nodes(node, &mut known, &mut done), made) {
+                // What cannot be run and nothing needs is nobody's loss.
+                (Err(Error::Model { .. }), Some(made)) => {
+                    let unknown = |name: &String| known.made(name, ValueType::UNKNOWN);
+                    made.iter().for_each(unknown);
+                }
+                (result, _) => result?,
+            }
         }
         if !known.nested {
             let outputs: Vec<&str> = graph
@@ -323,6 +337,31 @@ impl Form<'_> {
         Error::Model {
             file: self.file.to_owned(),
             reason,
+        }
+    }
+}
+
+/// Whether each node leads to an output of its graph.
+fn needed(graph: &GraphProto) -> Vec<bool> {
+    let outputs = graph.output.iter().map(|value| value.name.clone());
+    let mut wanted: HashSet<String> = outputs.collect();
+    let mut needed = vec![false; graph.node.len()];
+    for (node, needed) in graph.node.iter().zip(&mut needed).rev() {
+        *needed = node.output.iter().any(|name| wanted.contains(name));
+        if *needed {
+            reads(node, &mut wanted);
+        }
+    }
+    needed
+}
+
+/// What a node reads, in its bodies as well.
+fn reads(node: &NodeProto, wanted: &mut HashSet<String>) {
+    wanted.extend(node.input.iter().cloned());
+    for attribute in &node.attribute {
+        for body in attribute.g.iter().chain(&attribute.graphs) {
+            wanted.extend(body.output.iter().map(|value| value.name.clone()));
+            body.node.iter().for_each(|node| reads(node, wanted));
         }
     }
 }

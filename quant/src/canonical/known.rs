@@ -8,14 +8,17 @@ use std::{
 
 use ndarray::ArrayD;
 
-use super::refusal::Refusal;
+use super::{followed::followed, moved::Moved, refusal::Refusal};
 use crate::{
-    onnx::{DataType, ExternalData, Payload, TensorProto, ValueInfoProto},
+    onnx::{DataType, ExternalData, NodeProto, Payload, TensorProto, ValueInfoProto},
     tensor::Tensor,
 };
 
 /// Constants of at most so many elements are looked into while rewriting; larger ones are weights.
 const SMALL: usize = 4096;
+
+/// Elements of a vector that follows from lengths, at most.
+const FOLLOWED: usize = 64;
 
 /// Type of a value, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +62,13 @@ pub(super) struct Known<'a> {
     constants: HashMap<String, Arc<TensorProto>>,
     /// Types that constants had in the file, where the form has a wider one.
     narrow: HashMap<String, DataType>,
+    /// Nodes that only move the elements of a constant of floats, by what they make.
+    moved: HashMap<String, Moved>,
     /// Values that follow from the lengths of tensors and small constants alone.
     lengths: HashSet<String>,
+    /// Small vectors of integers and booleans that follow from lengths which the file fixes; None within
+    /// where one is open.
+    followed: HashMap<String, Vec<Option<i64>>>,
     /// Names of those that are the graph's own, not those around it.
     own: Vec<String>,
     pub(super) external: &'a ExternalData,
@@ -75,7 +83,9 @@ impl<'a> Known<'a> {
             declared: HashMap::new(),
             constants: HashMap::new(),
             narrow: HashMap::new(),
+            moved: HashMap::new(),
             lengths: HashSet::new(),
+            followed: HashMap::new(),
             own: Vec::new(),
             external,
         }
@@ -100,12 +110,16 @@ impl<'a> Known<'a> {
     pub(super) fn given(&mut self, value: &ValueInfoProto) {
         let of = ValueType::declared(value).unwrap_or(ValueType::UNKNOWN);
         self.constants.remove(&value.name);
+        self.moved.remove(&value.name);
+        self.followed.remove(&value.name);
         self.lengths.remove(&value.name);
         self.values.insert(value.name.clone(), of);
     }
 
     pub(super) fn made(&mut self, name: &str, of: ValueType) {
         self.constants.remove(name);
+        self.moved.remove(name);
+        self.followed.remove(name);
         self.lengths.remove(name);
         self.values.insert(name.to_owned(), of);
     }
@@ -190,6 +204,11 @@ impl<'a> Known<'a> {
         self.value(name).shape.map(|shape| shape.len())
     }
 
+    /// Lengths as they follow from the graph's inputs, whatever the file declares of values between.
+    pub(super) fn inferred_shape(&self, name: &str) -> Option<Vec<Option<usize>>> {
+        self.values.get(name)?.shape.clone()
+    }
+
     /// Lengths, where every one is known.
     pub(super) fn dims(&self, name: &str) -> Option<Vec<usize>> {
         self.value(name).shape?.into_iter().collect()
@@ -208,6 +227,24 @@ impl<'a> Known<'a> {
         let tensor = self.small(name)?;
         let elements: ArrayD<i64> = self.read(tensor, |tensor, at| tensor.to_i64(at))?;
         Some(elements.into_iter().collect())
+    }
+
+    /// The same of a vector that follows from fixed lengths, None within where an element is open.
+    pub(super) fn followed(&self, name: &str) -> Option<Vec<Option<i64>>> {
+        match self.followed.get(name) {
+            Some(elements) => Some(elements.clone()),
+            None => Some(self.ints(name)?.into_iter().map(Some).collect()),
+        }
+    }
+
+    /// Notes what a node makes of them, its outputs being known otherwise.
+    pub(super) fn follows(&mut self, node: &NodeProto) {
+        if let (Some(name), Some(made)) = (node.output.first(), followed(self, node))
+            && made.len() <= FOLLOWED
+            && made.iter().any(Option::is_some)
+        {
+            self.followed.insert(name.clone(), made);
+        }
     }
 
     /// Elements of a small constant of floats, rounded to f32 where wider.
@@ -230,9 +267,30 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// Elements of a constant of floats of any size.
+    /// Notes a node whose outputs are known already and which may move a constant.
+    pub(super) fn moves(&mut self, node: &NodeProto) {
+        let (Some(of), Some(name)) = (node.input.first(), node.output.first()) else {
+            return;
+        };
+        if !self.is_weight(of) || !self.is_float(name) {
+            return;
+        }
+        if let Some(moved) = Moved::of(node, self.moved.get(of)) {
+            self.moved.insert(name.clone(), moved);
+        }
+    }
+
+    /// Whether a value is a constant of floats, as it is or moved.
+    pub(super) fn is_weight(&self, name: &str) -> bool {
+        self.is_constant(name) && self.is_float(name) || self.moved.contains_key(name)
+    }
+
+    /// Elements of a constant of floats of any size, moved ones included.
     pub(super) fn all_floats(&self, name: &str) -> Option<Tensor> {
-        self.read(self.constants.get(name)?, |tensor, at| tensor.to_f32(at))
+        let Some(moved) = self.moved.get(name) else {
+            return self.read(self.constants.get(name)?, |tensor, at| tensor.to_f32(at));
+        };
+        moved.apply(self.all_floats(moved.of_value()?)?, self)
     }
 
     /// Bytes or elements of a constant, wherever they are.

@@ -7,7 +7,8 @@
 //! left can be run rightly; if not, the model is refused by node and reason.
 //!
 //! # Layout
-//! - [`known`]: types, shapes and constants of what was made before a node; [`types`] infers them;
+//! - [`known`]: types, shapes and constants of what was made before a node; [`types`] infers them, [`moved`]
+//!   and [`followed`] the constants that are not written as such;
 //! - [`replacement`]: how a rewrite writes nodes;
 //! - [`rewrites`]: a file a rewrite;
 //! - [`functions`], [`branches`]: model-local functions, and If with a constant condition, inlined;
@@ -21,9 +22,11 @@ mod branches;
 mod counters;
 mod decode;
 mod fold;
+mod followed;
 mod form;
 mod functions;
 mod known;
+mod moved;
 mod operators;
 mod refusal;
 mod replacement;

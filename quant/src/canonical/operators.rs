@@ -329,9 +329,7 @@ pub(super) fn check(known: &Known<'_>, node: &NodeProto) -> Result<(), Refusal> 
         let listed = OF_OTHERS.contains(&(node.domain.as_str(), node.op_type.as_str()));
         return match listed {
             true => Ok(()),
-            false => Err(Refusal::new(
-                "it is none of ONNX's own operators; export the model with standard ones",
-            )),
+            false => Err(Refusal::new(of_another_domain(node))),
         };
     }
     let found = TABLE.iter().find(|operator| operator.name == node.op_type);
@@ -349,6 +347,19 @@ pub(super) fn check(known: &Known<'_>, node: &NodeProto) -> Result<(), Refusal> 
         Some(Fate::Kernel | Fate::Float) => {}
     }
     wide_integers(known, node)
+}
+
+fn of_another_domain(node: &NodeProto) -> &'static str {
+    match (node.domain.as_str(), node.op_type.as_str()) {
+        ("ai.onnx.ml", "ZipMap") => {
+            "it makes a dictionary of probabilities; export with options={id(model): {'zipmap': False}}"
+        }
+        ("ai.onnx.ml", _) => {
+            "it is an operator of classical learning, of its labels perhaps; keep the outputs before it, as \
+             skl2onnx.helpers.onnx_helper.select_model_inputs_outputs does"
+        }
+        _ => "it is none of ONNX's own operators; export the model with standard ones",
+    }
 }
 
 /// Float execution holds integers in 32 bits, and larger constants as the largest of those. Bounds

@@ -23,6 +23,8 @@ pub(super) fn infer(node: &NodeProto, known: &mut Known<'_>) {
             }
         }
     }
+    known.moves(node);
+    known.follows(node);
 }
 
 /// Whether what a node makes follows from lengths and small constants alone.
@@ -100,6 +102,42 @@ fn elem(node: &NodeProto, known: &Known<'_>, output: usize) -> DataType {
     }
 }
 
+/// Length of a vector between constant bounds.
+fn slice_length(node: &NodeProto, known: &Known<'_>, length: Option<usize>) -> Option<usize> {
+    let one = |index: usize| match known.ints(node.input.get(index)?)?.as_slice() {
+        &[one] => Some(one),
+        _ => None,
+    };
+    let step = match node.input.get(4).filter(|name| !name.is_empty()) {
+        Some(_) => one(4)?,
+        None => 1,
+    };
+    let (start, end, length) = (one(1)?, one(2)?, i64::try_from(length?).ok()?);
+    let within = |bound: i64| {
+        if bound < 0 {
+            bound.saturating_add(length)
+        } else {
+            bound
+        }
+        .clamp(0, length)
+    };
+    let taken = (within(end) - within(start)).max(0);
+    (step == 1).then(|| usize::try_from(taken).ok()).flatten()
+}
+
+/// Rank on which both branches of an If agree, as they declare it.
+fn of_branches(node: &NodeProto, output: usize) -> Shape {
+    let declared = node.attribute.iter().filter_map(|attribute| {
+        let body = attribute.g.as_ref()?;
+        Some(ValueType::declared(body.output.get(output)?)?.shape?.len())
+    });
+    let ranks: Vec<usize> = declared.collect();
+    match ranks.as_slice() {
+        &[one, other] if one == other => Some(vec![None; one]),
+        _ => None,
+    }
+}
+
 /// What the body of a node declares its output to be; the first a Loop's body makes is its condition.
 fn of_body(node: &NodeProto, output: usize) -> DataType {
     let place = output + usize::from(node.op_type == "Loop");
@@ -134,6 +172,7 @@ fn shape(node: &NodeProto, known: &Known<'_>, output: usize) -> Shape {
         }
         "MatMul" => product(&of(0)?, &of(1)?),
         "Gemm" => unknown(2),
+        "Slice" if rank(0) == Some(1) => Some(vec![slice_length(node, known, of(0)?[0])]),
         "Conv" | "MaxPool" | "AveragePool" | "Resize" | "Slice" | "Pad" | "Tile"
         | "ConvTranspose" | "GlobalAveragePool" | "GlobalMaxPool" | "ConvInteger" | "LpPool" => {
             let mut shape: Vec<Option<usize>> = vec![None; rank(0)?];
@@ -189,10 +228,11 @@ fn shape(node: &NodeProto, known: &Known<'_>, output: usize) -> Shape {
             Some(shape)
         }
         "Concat" => {
-            let x = of(0)?;
-            let axis = counted(int(node, "axis")?, x.len())?;
-            let mut shape = x;
-            shape[axis] = None;
+            let mut shape = of(0)?;
+            let axis = counted(int(node, "axis")?, shape.len())?;
+            let length = |index: usize| of(index)?.get(axis).copied().flatten();
+            let lengths: Option<Vec<usize>> = (0..node.input.len()).map(length).collect();
+            shape[axis] = lengths.map(|lengths| lengths.iter().sum());
             Some(shape)
         }
         "Split" => {
@@ -256,6 +296,29 @@ fn shape(node: &NodeProto, known: &Known<'_>, output: usize) -> Shape {
             0 => of(0),
             _ => None,
         },
+        "RNN" | "GRU" | "LSTM" => unknown(if output == 0 { 4 } else { 3 }),
+        "TopK" => unknown(rank(0)?),
+        "Range" => unknown(1),
+        "NonZero" => unknown(2),
+        "OneHot" => unknown(rank(0)? + 1),
+        "GatherElements" => of(1),
+        "GatherND" => {
+            let within =
+                (*of(1)?.last()?)? + usize::try_from(int(node, "batch_dims").unwrap_or(0)).ok()?;
+            unknown((rank(1)? + rank(0)?).checked_sub(within + 1)?)
+        }
+        "DepthToSpace" | "SpaceToDepth" | "GridSample" => unknown(rank(0)?),
+        "If" => of_branches(node, output),
+        "Einsum" => {
+            let text = node
+                .attribute
+                .iter()
+                .find(|found| found.name == "equation")?;
+            let text = std::str::from_utf8(text.s.as_ref()?).ok()?;
+            let (_, made) = text.split_once("->")?;
+            let letters = made.chars().filter(char::is_ascii_alphabetic).count();
+            (!made.contains('.')).then(|| vec![None; letters])
+        }
         "EyeLike" | "LpNormalization" | "Softsign" | "RMSNormalization" | "Sinh" | "Cosh"
         | "Tan" => of(0),
         _ => None,

@@ -44,6 +44,44 @@ fn linear_forms() {
     assert_eq!(operators(left), ["Transpose", "Linear", "Transpose"]);
 }
 
+/// Weights as exporters write them: with dimensions of one, behind nodes that move their elements, in an Einsum.
+#[test]
+fn a_matrix_in_any_form_is_a_linear() {
+    let weight: Vec<f32> = (0..8).map(|i| 0.3 * i as f32 - 1.0).collect();
+    let rows: Vec<f32> = (0..6).map(|i| 0.4 * i as f32 - 1.0).collect();
+    let of = |shape: &[usize]| x().constant("w", shape, &weight);
+    let moved = |op: &str, shape: &[usize], to: &[i64]| {
+        of(shape).indices("to", to).node(op, &["w", "to"], &["v"])
+    };
+    let einsum = |equation: &str| {
+        of(&[4, 2])
+            .node("Einsum", &["x", "w"], &["y"])
+            .text("equation", equation)
+    };
+    let product = |made: Made| made.node("MatMul", &["x", "v"], &["y"]);
+    let forms = [
+        of(&[1, 4, 2]).node("MatMul", &["x", "w"], &["y"]),
+        of(&[1, 1, 1, 4, 2]).node("MatMul", &["x", "w"], &["y"]),
+        product(moved("Unsqueeze", &[4, 2], &[0])),
+        product(moved("Reshape", &[8], &[1, 1, 1, 4, -1])),
+        product(moved("Squeeze", &[1, 4, 2], &[0])),
+        x().constant("w", &[3, 2], &rows)
+            .node("Transpose", &["w"], &["v"])
+            .ints("perm", &[1, 0])
+            .node("MatMul", &["v", "x"], &["y"]),
+        x().constant("w", &[1, 1, 1, 2, 3], &rows)
+            .node("MatMul", &["w", "x"], &["y"]),
+        einsum("...h,hd->...d"),
+        einsum("bah,hd"),
+        einsum("bah,hd->bd"),
+    ];
+    for (number, made) in forms.into_iter().enumerate() {
+        let operators = operators(made);
+        let linears = operators.iter().filter(|name| name.as_str() == "Linear");
+        assert_eq!(linears.count(), 1, "{number}: {operators:?}");
+    }
+}
+
 #[test]
 fn a_norm_of_channels_is_done_by_the_product_before_it() {
     let normalized = |made: Made, of: &str| {

@@ -6,9 +6,10 @@ use super::{Node, Rewritten};
 use crate::{
     canonical::{
         known::Known,
-        replacement::{Replacement, ints_attribute},
+        replacement::{Replacement, int_attribute, ints_attribute},
     },
-    onnx::f32_initializer,
+    onnx::{DataType, f32_initializer},
+    tensor::Tensor,
 };
 
 pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
@@ -23,15 +24,10 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     if let Some(nodes) = single_matrix(known, node, a, b) {
         return Ok(Some(nodes));
     }
-    let on_left = known.is_constant(a) && known.is_float(a) && !known.is_constant(b);
-    match (on_left, known.dims(a).as_deref(), rank_b) {
-        (true, Some(&[ref ones @ .., m, k]), Some(rank_b))
-            if ones.iter().all(|&one| one == 1) && ones.len() + 2 <= rank_b =>
-        {
-            Ok(transposed(known, node, (a, b), (m, k), rank_b))
-        }
-        _ => Ok(None),
+    if known.is_weight(a) && !known.is_weight(b) {
+        return Ok(transposed(known, node, a, b));
     }
+    Ok(None)
 }
 
 /// numpy's rule: a vector on the left is a row, on the right a column, and the dimension goes again.
@@ -63,48 +59,90 @@ fn vectors(
     new.last("Squeeze", &[&y, &axes])
 }
 
-/// A constant of `[1, .., K, N]` with a left operand of as many dimensions or more.
+/// A constant of `[1, .., K, N]`: one matrix, and the dimensions that it has beyond those of the left operand.
 fn single_matrix(
     known: &Known<'_>,
     node: &Node<'_>,
     a: &str,
     b: &str,
 ) -> Option<Vec<crate::onnx::NodeProto>> {
-    if !known.is_constant(b) || !known.is_float(b) || known.is_constant(a) {
+    if !known.is_weight(b) || known.is_weight(a) {
         return None;
     }
-    let dims = known.dims(b)?;
-    let [ones @ .., k, n] = dims.as_slice() else {
-        return None;
-    };
-    if ones.is_empty() || ones.iter().any(|&one| one != 1) || known.rank(a)? < dims.len() {
+    // What is known of a moved constant's rank may be less than what it has.
+    if known.rank(b).is_some_and(|rank| rank < 3) {
         return None;
     }
-    let weight = known.all_floats(b)?;
-    let matrix = weight.into_shape_with_order(vec![*k, *n]).ok()?;
+    let (matrix, ones) = matrix(known, b)?;
+    if ones == 0 {
+        return None;
+    }
+    let rank = known.rank(a);
     let mut new = Replacement::of(node.proto);
     let matrix = new.constant_of(b, f32_initializer("", matrix.view()));
-    Some(new.last("MatMul", &[a, &matrix]))
+    if rank.is_some_and(|rank| rank >= ones + 2) {
+        return Some(new.last("MatMul", &[a, &matrix]));
+    }
+    let y = new.node("MatMul", &[a, &matrix]);
+    let shape = match rank {
+        Some(_) => new.ints(&vec![1; ones + 2]),
+        None => as_many_ones(&mut new, a, ones + 2),
+    };
+    // Broadcasting against ones adds dimensions and stretches none.
+    Some(new.last("Expand", &[&y, &shape]))
 }
 
-/// `W x = (x^T W^T)^T`.
+/// The matrix of a constant `[1, .., M, N]`, and how many ones are before it.
+fn matrix(known: &Known<'_>, name: &str) -> Option<(Tensor, usize)> {
+    let weight = known.all_floats(name)?;
+    let [ones @ .., m, n] = weight.shape() else {
+        return None;
+    };
+    let (shape, count) = ([*m, *n], ones.len());
+    if ones.iter().any(|&one| one != 1) {
+        return None;
+    }
+    let matrix = weight.into_shape_with_order(shape.as_slice()).ok()?;
+    Some((matrix, count))
+}
+
+/// Ones as many as what a constant of so many dimensions makes has: one less of a vector, which loses the
+/// dimension that it was given.
+fn as_many_ones(new: &mut Replacement<'_>, x: &str, dimensions: usize) -> String {
+    let shape = new.node("Shape", &[x]);
+    let rank = new.node("Shape", &[&shape]);
+    let one = new.ints(&[1]);
+    let vector = new.node("Equal", &[&rank, &one]);
+    let vector = new.node_with(
+        "Cast",
+        &[&vector],
+        vec![int_attribute("to", DataType::Int64 as i64)],
+    );
+    let dimensions = new.ints(&[dimensions as i64]);
+    let count = new.node("Sub", &[&dimensions, &vector]);
+    new.node("Expand", &[&one, &count])
+}
+
+/// `W x = (x^T W^T)^T`, with the dimensions that W has beyond those of x.
 fn transposed(
     known: &Known<'_>,
     node: &Node<'_>,
-    (a, b): (&str, &str),
-    (m, k): (usize, usize),
-    rank: usize,
+    a: &str,
+    b: &str,
 ) -> Option<Vec<crate::onnx::NodeProto>> {
-    let weight = known
-        .all_floats(a)?
-        .into_shape_with_order(vec![m, k])
-        .ok()?;
+    let rank = known.rank(b)?;
+    let (weight, ones) = matrix(known, a)?;
     let mut perm: Vec<i64> = (0..rank as i64).collect();
-    perm.swap(rank - 1, rank - 2);
+    perm.swap(rank - 1, rank.checked_sub(2)?);
     let mut new = Replacement::of(node.proto);
     let turn = || vec![ints_attribute("perm", &perm)];
     let x = new.node_with("Transpose", &[b], turn());
     let weight = new.turned(known, a, &weight);
     let y = new.node("MatMul", &[&x, &weight]);
-    Some(new.last_with("Transpose", &[&y], turn()))
+    if rank >= ones + 2 {
+        return Some(new.last_with("Transpose", &[&y], turn()));
+    }
+    let y = new.node_with("Transpose", &[&y], turn());
+    let shape = new.ints(&vec![1; ones + 2]);
+    Some(new.last("Expand", &[&y, &shape]))
 }

@@ -36,7 +36,7 @@ pub(super) fn found(facts: &Facts<'_>, units: &[LiveUnit<'_>]) -> Vec<LeftOut> {
 }
 
 fn is_product(op: &str) -> bool {
-    matches!(op, "MatMul" | "Gemm")
+    matches!(op, "MatMul" | "Gemm" | "Einsum")
 }
 
 /// Why a product of the model's own graph is no Linear; None where it has no constant operand.
@@ -50,8 +50,13 @@ fn reason(facts: &Facts<'_>, node: &OnnxNode, live: bool) -> Option<String> {
         Some(other) if !facts.is_activation(other) => {
             format!("'{other}', which it multiplies by '{weight}', holds no activations")
         }
+        Some(_) if node.standard_op() == "Einsum" => format!(
+            "its equation multiplies by the constant '{weight}' of shape {shape:?} and is no product with one \
+             matrix, or the rank of '{}' is not known; it runs in float",
+            other.unwrap_or_default()
+        ),
         Some(_) if shape.len() > 2 => format!(
-            "its constant '{weight}' has the shape {shape:?}: batched weights, a matrix for each of \\
+            "its constant '{weight}' has the shape {shape:?}: batched weights, a matrix for each of \
              a batch, run as a product of activations"
         ),
         Some(_) if !live => "no output of the model needs it".to_owned(),
@@ -84,7 +89,7 @@ fn inside(
             found.push(LeftOut {
                 name: inner.label(),
                 reason: format!(
-                    "it is in the {attribute} of {} '{}', which runs in float as a whole; unroll it, \\
+                    "it is in the {attribute} of {} '{}', which runs in float as a whole; unroll it, \
                      or export the model without it",
                     node.op_type,
                     node.label()

@@ -49,6 +49,19 @@ def if_of_a_shape(d):
 
 
 @family
+def if_of_a_fixed_length(d):
+    """The same where the file fixes the length."""
+    length = d.int(1, 2)
+    x = d.node("Relu", [d.input([d.some_dim(2), length, 3])])
+    size = d.node("Gather", [d.node("Shape", [x]), d.constant(np.int64(d.pick([1, -2])))])
+    condition = d.node(d.pick(["Equal", "Less", "GreaterOrEqual"]), [size, d.constant(np.int64(1))])
+    if d.chance():
+        condition = d.node("Not", [d.node("Cast", [d.node("Cast", [condition], to=7)], to=9)])
+    y = d.node("If", [condition], then_branch=branch(d, "then", x, 3), else_branch=branch(d, "else", x, 3))
+    d.output(y)
+
+
+@family
 def if_given(d):
     x = d.input([2, 3])
     condition = d.input([], lambda s: np.bool_(d.chance()), BOOL)

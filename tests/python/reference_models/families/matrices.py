@@ -88,6 +88,38 @@ def matmul_of_a_transposed_weight(d):
     d.output(d.node("MatMul", [d.input([d.some_dim(2), k]), weight]))
 
 
+@family
+def matmul_of_a_moved_weight(d):
+    """Weights of more dimensions than what they multiply, behind nodes that move their elements."""
+    k, n = d.ints(2, 1, 6)
+    left = d.chance()
+    matrix = [n, k] if left else [k, n]
+    ones = d.int(0, 2)
+    whole = [1] * ones + matrix
+    way = d.pick(["as it is", "Reshape", "Unsqueeze", "Transpose", "Cast", "Squeeze"])
+    if way == "Reshape":
+        weight = d.node("Reshape", [d.constant(d.floats([n * k])), d.constant(np.array([*whole[:-1], -1]))])
+    elif way == "Unsqueeze" and ones:
+        weight = d.node(
+            "Unsqueeze", [d.constant(d.floats(matrix)), d.constant(np.arange(ones, dtype=np.int64))]
+        )
+    elif way == "Transpose":
+        order = [*range(ones), ones + 1, ones]
+        weight = d.node("Transpose", [d.constant(d.floats([*whole[:-2], *reversed(matrix)]))], perm=order)
+    elif way == "Cast":
+        weight = d.node("Cast", [d.constant(d.floats(whole).astype(np.float16))], to=1)
+    elif way == "Squeeze":
+        weight = d.node("Squeeze", [d.constant(d.floats([1, *whole])), d.constant(np.array([0]))])
+    else:
+        weight = d.constant(d.floats(whole))
+    rows = d.some_dim(3)
+    x = d.input(d.pick([[k, rows], [2, k, rows]]) if left else d.pick([[rows, k], [k], [2, rows, k]]))
+    if d.chance(0.3):
+        # Its rank is not known behind a Reshape to lengths that are computed.
+        x = d.node("Reshape", [x, d.node("Shape", [d.node("Relu", [x])])])
+    d.output(d.node("MatMul", [weight, x] if left else [x, weight]))
+
+
 EQUATIONS = [
     ("bij,jk->bik", "bij", "jk"),
     ("ij,jk->ik", "ij", "jk"),
@@ -118,6 +150,29 @@ def einsum(d):
     b = d.constant(d.floats(shape(right))) if d.chance(0.6) else d.input(shape(right))
     a = d.input(shape(left))
     d.output(d.node("Einsum", [a, b], equation=equation))
+
+
+@family
+def einsum_with_hidden_axes(d):
+    equation, left, right = d.pick(
+        [
+            ("...h,hd->...d", "abh", "hd"),
+            ("...h,hd->...d", "h", "hd"),
+            ("b...h,hd->b...d", "bach", "hd"),
+            ("...h,dh", "abh", "dh"),
+            ("bi,ai", "bi", "ai"),
+            ("bth,hd->bd", "bth", "hd"),
+            ("...h,...hd->...d", "abh", "hd"),
+            ("bth,bhd->btd", "bth", "bhd"),
+            ("hd,...h->...d", "hd", "abh"),
+        ]
+    )
+    size = {letter: d.int(1, 5) for letter in left + right}
+    shape = lambda letters: [size[letter] for letter in letters]
+    operands = [d.input(shape(left)), d.constant(d.floats(shape(right)))]
+    if equation.startswith("hd"):
+        operands = [d.constant(d.floats(shape(left))), d.input(shape(right))]
+    d.output(d.node("Einsum", operands, equation=equation))
 
 
 @family
