@@ -17,7 +17,7 @@ mod task;
 pub use backoff::Backoff;
 pub use event::{Completion, FailureReport, JobEvent, Next, PlannedStage, TaskEvent};
 pub use id::{JobId, LeaseId, LeaseRef, Slot, TaskId, TaskName};
-pub use machine::{Machine, Refusal};
+pub use machine::{DEADLINE_GRACE, Machine, Refusal};
 pub use priority::Priority;
 pub use record::{
     Artifact, BlobRef, Failure, Job, JobError, NewJob, Phase, SpecFacts, Stage, State,

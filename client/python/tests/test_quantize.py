@@ -54,6 +54,18 @@ def test_at_most_so_many_batches_are_taken(client: dual16.Client) -> None:
     assert {stage.tasks for stage in stages} == {3}
 
 
+def test_a_priority_goes_with_the_job_and_with_what_is_made_of_it(client: dual16.Client) -> None:
+    # On this machine the same work is the same job: this is no other test's.
+    job = client.submit(SMALL / "model.onnx", SMALL / "calib", max_batches=3, priority="low")
+    assert client._wire.get_job(job.name).priority == 1
+    job.wait()
+    assert client._wire.get_job(job.rescale().name).priority == 1
+    dual16.plan(SMALL / "model.onnx", SMALL / "calib", client=client, max_batches=3, priority="high")
+    assert client._wire.list_jobs(1).jobs[0].priority == 3
+    with pytest.raises(ValueError, match="'urgent'; it must be one of low, normal, high"):
+        dual16.analyze(SMALL / "model.onnx", SMALL / "calib", client=client, priority="urgent")  # type: ignore[arg-type]
+
+
 def test_layers_without_a_graph(client: dual16.Client) -> None:
     random = np.random.default_rng(16)
     weight, bias = random.normal(size=(8, 32)).astype(np.float32), random.normal(size=8).astype(np.float32)

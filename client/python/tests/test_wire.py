@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import grpc
@@ -27,6 +29,10 @@ class Breaking:
     def __init__(self) -> None:
         self.kept = b""
         self.sent = DATA
+        # Where it says that the bytes are, if somebody wants to know.
+        self.url = ""
+        # Offsets of downloads that were answered with bytes.
+        self.passed: list[int] = []
         self.offsets: list[int] = []
 
     def find_missing(self, request: v1.FindMissingRequest, _: Any) -> v1.FindMissingResponse:
@@ -50,6 +56,12 @@ class Breaking:
         return v1.UploadResponse(size=len(self.kept))
 
     def download(self, request: v1.DownloadRequest, context: Any) -> Iterator[v1.DownloadResponse]:
+        if request.accept_url and self.url:
+            yield v1.DownloadResponse(size=len(DATA), url=self.url)
+            return
+        self.passed.append(request.offset)
+        if self.url and request.offset == len(DATA):
+            context.abort(grpc.StatusCode.DATA_LOSS, "the blob is damaged")
         yield v1.DownloadResponse(size=len(DATA), data=self.sent[request.offset : request.offset + (1 << 20)])
         if request.offset + (1 << 20) < len(DATA):
             context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
@@ -123,6 +135,66 @@ def test_an_upload_goes_on_from_what_is_kept(breaking: tuple[Breaking, str], wir
 def test_a_download_goes_on_from_what_came(wire: Wire, tmp_path: Path) -> None:
     path = _transfer.download(wire, v1.Artifact(name="handoff/README.md", digest=DIGEST), tmp_path)
     assert path == tmp_path / "handoff/README.md" and path.read_bytes() == DATA
+
+
+@pytest.fixture
+def store() -> Iterator[ThreadingHTTPServer]:
+    """Has DATA at /whole, half of it at /half and another byte in it at /wrong."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert "authorization" not in self.headers
+            kept = {"/whole?signed": DATA, "/half?signed": DATA[: len(DATA) // 2], "/wrong?signed": DATA[:-1] + b"?"}
+            if self.path not in kept:
+                self.send_error(403)
+                return
+            begin = int(self.headers.get("range", "bytes=0-")[6:-1])
+            self.send_response(206 if begin else 200)
+            self.send_header("content-length", str(len(DATA) - begin))
+            self.end_headers()
+            self.wfile.write(kept[self.path][begin:])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("place", "passed"),
+    [
+        ("/whole?signed", []),
+        ("/half?signed", [len(DATA) // 2, len(DATA) // 2 + MIB]),
+        ("/expired", [0, MIB, 2 * MIB]),
+        (":1", [0, MIB, 2 * MIB]),
+    ],
+)
+def test_what_cannot_be_had_from_its_store_comes_through_the_server(
+    breaking: tuple[Breaking, str], wire: Wire, store: ThreadingHTTPServer, tmp_path: Path, place: str, passed: list[int]
+) -> None:
+    service = breaking[0]
+    service.url = f"http://127.0.0.1{place}" if place[0] == ":" else f"http://127.0.0.1:{store.server_port}{place}"
+    for number in range(2):
+        path = _transfer.download(wire, v1.Artifact(name=f"{number}", digest=DIGEST), tmp_path)
+        assert path.read_bytes() == DATA
+    # The second time nobody tries the way that was none a moment ago.
+    assert service.passed == passed + ([0, MIB, 2 * MIB] if passed else [])
+
+
+def test_the_server_learns_of_what_is_damaged_in_its_store(
+    breaking: tuple[Breaking, str], wire: Wire, store: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    breaking[0].url = f"http://127.0.0.1:{store.server_port}/wrong?signed"
+    with pytest.raises(errors.Refused, match="the blob is damaged"):
+        _transfer.download(wire, v1.Artifact(name="result.json", digest=DIGEST), tmp_path)
+    assert breaking[0].passed == [len(DATA)] and not list(tmp_path.iterdir())
 
 
 def test_damaged_bytes_are_not_kept(breaking: tuple[Breaking, str], wire: Wire, tmp_path: Path) -> None:

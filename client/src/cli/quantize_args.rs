@@ -38,7 +38,7 @@ pub struct InputArgs {
     /// What to call the job [default: the model's file name]
     #[arg(long, env = "DUAL16_NAME")]
     pub name: Option<String>,
-    /// Ends the job with an error if it is not done in this time from when it starts: 90s, 30m, 2h, 1d
+    /// Ends the job with an error if it is not done in this time, waiting included: 90s, 30m, 2h, 1d
     #[arg(long, env = "DUAL16_DEADLINE", value_name = "TIME", value_parser = deadline_seconds)]
     pub deadline: Option<u64>,
     /// Whether a server runs its tasks before those of other jobs

@@ -19,13 +19,15 @@ pub enum TaskEvent {
     Release(Fence),
 }
 
-/// Something was asked of a whole job.
+/// Something was asked of a whole job, or time has passed for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobEvent {
     /// Stop it.
     Cancel,
     /// Queue again what failed or was not done.
     Retry,
+    /// End it if its deadline has passed.
+    Expire,
 }
 
 /// The result of a task.

@@ -5,6 +5,8 @@
 //! the cost of a transition does not grow with the job. That works because an ended job voids its
 //! tasks by its phase alone; their records are brought up to date when it is retried.
 
+use std::time::Duration;
+
 use dual16_proto::v1::{self, event_detail::Detail};
 
 use super::{
@@ -13,6 +15,10 @@ use super::{
     TaskState,
 };
 use crate::clock::Timestamp;
+
+/// How long after its deadline a job with a running task is left to the worker, which ends it by itself and
+/// knows where it was.
+pub const DEADLINE_GRACE: Duration = Duration::from_secs(30);
 
 /// The state machine's rules.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +88,7 @@ impl Machine {
             trace,
             created: now,
             started: None,
+            retried: None,
             stages: Vec::new(),
             phase: Phase::Pending,
             bytes: 0,
@@ -116,7 +123,7 @@ impl Machine {
         }
     }
 
-    /// Applies what was asked of the whole job. `current` holds the tasks of its last stage.
+    /// Applies what happened to the whole job. `current` holds the tasks of its last stage.
     pub fn on_job(
         &self,
         job: Job,
@@ -132,7 +139,8 @@ impl Machine {
                 }
                 Ok(step)
             }
-            JobEvent::Retry => retry(step, current),
+            JobEvent::Retry => retry(step, current, now),
+            JobEvent::Expire => Ok(expire(step, now)),
         }
     }
 
@@ -297,7 +305,26 @@ fn release(mut step: Step, task: Task, fence: Fence) -> Result<Step, Refusal> {
     Ok(step)
 }
 
-fn retry(mut step: Step, current: Vec<Task>) -> Result<Step, Refusal> {
+fn expire(mut step: Step, now: Timestamp) -> Step {
+    let running = step.job.stages.iter().any(|stage| stage.running > 0);
+    let (grace, why) = match running {
+        true => (DEADLINE_GRACE, "its worker did not end it"),
+        false => (Duration::ZERO, "no worker was at it"),
+    };
+    let deadline = step.job.deadline();
+    if deadline.is_some_and(|deadline| deadline.after(grace) <= now) {
+        let error = JobError {
+            code: "DEADLINE_EXCEEDED".into(),
+            message: format!("the job has a deadline, which is over; {why}"),
+            task: String::new(),
+            attempts: Vec::new(),
+        };
+        step.enter(Phase::Failed { ended: now, error });
+    }
+    step
+}
+
+fn retry(mut step: Step, current: Vec<Task>, now: Timestamp) -> Result<Step, Refusal> {
     let state = step.job.phase.state();
     if !matches!(state, State::Failed | State::Cancelled) {
         return Err(Refusal::NotRetryable {
@@ -305,7 +332,8 @@ fn retry(mut step: Step, current: Vec<Task>) -> Result<Step, Refusal> {
             state,
         });
     }
-    // A deadline counts from the next start.
+    // A deadline counts anew.
+    step.job.retried = Some(now);
     step.job.started = None;
     step.enter(Phase::Running);
     let maps_are_done = step.job.stages.last().is_some_and(Stage::maps_are_done);

@@ -1,5 +1,7 @@
 //! The job itself: what is stored of it besides its tasks, events and spec.
 
+use std::time::Duration;
+
 use dual16_proto::v1::JobSpec;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,9 @@ pub struct Job {
     pub created: Timestamp,
     /// When its first task was leased.
     pub started: Option<Timestamp>,
+    /// When it was retried last.
+    #[serde(default)]
+    pub retried: Option<Timestamp>,
     /// In the order they started; the last one is the current one.
     pub stages: Vec<Stage>,
     /// Where it stands.
@@ -72,6 +77,14 @@ impl Job {
     pub fn task_name(&self, task: super::TaskId) -> TaskName {
         TaskName { job: self.id, task }
     }
+
+    /// When it ends by itself, whether or not a worker was there for it; `None` too once it has ended.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let seconds = self.spec?.deadline_seconds;
+        let queued = self.retried.unwrap_or(self.created);
+        let limited = seconds > 0 && self.phase.ended().is_none();
+        limited.then(|| queued.after(Duration::from_secs(seconds)))
+    }
 }
 
 /// What is known of a spec without reading it.
@@ -79,7 +92,7 @@ impl Job {
 pub struct SpecFacts {
     /// Bytes of the encoded spec.
     pub bytes: u64,
-    /// The job's own deadline, from its start; 0 = none.
+    /// The job's own deadline, from when it was queued or retried; 0 = none.
     pub deadline_seconds: u64,
 }
 

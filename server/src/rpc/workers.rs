@@ -271,12 +271,9 @@ impl WorkerApi {
         let seconds = expected.saturating_mul(limits.task_estimates);
         let deadline = Duration::from_secs(seconds.max(limits.task_seconds).min(LONGEST_SECONDS));
         let spec = job.spec;
-        let own = spec.map(|spec| spec.deadline_seconds);
-        let own = own.filter(|seconds| *seconds > 0);
-        let job_deadline = own.zip(job.started).map(|(seconds, started)| {
-            let end = started.after(Duration::from_secs(seconds.min(LONGEST_SECONDS)));
-            end.since(self.0.clock.now()).unwrap_or_default()
-        });
+        let now = self.0.clock.now();
+        let job_deadline = job.deadline();
+        let job_deadline = job_deadline.map(|end| end.since(now).unwrap_or_default());
         Ok(v1::Lease {
             task: job.task_name(task).to_string(),
             lease_id: grant.fence.lease.to_string(),

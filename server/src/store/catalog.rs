@@ -17,6 +17,8 @@ pub(super) struct Catalog {
     /// Jobs by owner and state, in the order of their ids.
     listed: BTreeMap<Principal, Owned>,
     ended: BTreeSet<(Timestamp, JobId)>,
+    /// The deadlines of those that have not ended.
+    deadlines: BTreeSet<(Timestamp, JobId)>,
     total: Usage,
 }
 
@@ -26,6 +28,7 @@ struct Entry {
     priority: Priority,
     state: State,
     ended: Option<Timestamp>,
+    deadline: Option<Timestamp>,
     bytes: u64,
 }
 
@@ -66,10 +69,14 @@ impl Catalog {
             priority: job.priority,
             state: job.phase.state(),
             ended: job.phase.ended(),
+            deadline: job.deadline(),
             bytes: job.bytes,
         };
         if let Some(ended) = entry.ended {
             self.ended.insert((ended, job.id));
+        }
+        if let Some(deadline) = entry.deadline {
+            self.deadlines.insert((deadline, job.id));
         }
         let owned = self.listed.entry(entry.owner.clone()).or_default();
         owned
@@ -89,6 +96,9 @@ impl Catalog {
         };
         if let Some(ended) = entry.ended {
             self.ended.remove(&(ended, id));
+        }
+        if let Some(deadline) = entry.deadline {
+            self.deadlines.remove(&(deadline, id));
         }
         self.total.subtract(&entry);
         let Some(owned) = self.listed.get_mut(&entry.owner) else {
@@ -131,6 +141,21 @@ impl Catalog {
     /// When the job ended that did so first.
     pub(super) fn oldest_end(&self) -> Option<Timestamp> {
         self.ended.first().map(|(ended, _)| *ended)
+    }
+
+    /// The jobs that have not ended at their deadlines, the oldest deadline first.
+    pub(super) fn overdue(&self, now: Timestamp) -> Vec<(Timestamp, JobId)> {
+        let overdue = self.deadlines.iter();
+        let overdue = overdue.take_while(|(deadline, _)| *deadline <= now);
+        overdue.copied().collect()
+    }
+
+    /// Looks at the deadline of a job no more, until the job is noted anew.
+    pub(super) fn forget_deadline(&mut self, id: JobId) {
+        let entry = self.jobs.get_mut(&id);
+        if let Some(deadline) = entry.and_then(|entry| entry.deadline.take()) {
+            self.deadlines.remove(&(deadline, id));
+        }
     }
 
     /// The ended jobs that are to go, oldest end first, at most `limit`: those beyond `max_jobs`, and those

@@ -1,6 +1,7 @@
 //! The suite that every store passes: one list of tests, instantiated for each implementation.
 
 mod clock;
+mod deadlines;
 mod events;
 mod jobs;
 mod retention;
@@ -59,6 +60,9 @@ macro_rules! conformance_suite {
             tasks::a_worker_completes_after_a_restart,
             tasks::a_lost_worker_is_noticed_after_a_restart,
             tasks::many_failures_stop_neither_their_task_nor_the_others,
+            deadlines::a_job_that_no_worker_asks_for_is_ended_by_its_deadline,
+            deadlines::a_deadline_counts_anew_from_a_retry,
+            deadlines::a_running_task_is_left_to_its_worker_for_a_while,
             retention::what_has_ended_goes_by_age_and_by_number,
             retention::a_clock_that_was_set_makes_no_job_older,
             retention::blobs_are_free_once_no_job_keeps_them,
@@ -189,6 +193,15 @@ fn create_with(
     label: &str,
     request_id: Option<&str>,
 ) -> Result<Created, StoreError> {
+    create_of(store, &spec(label), label, request_id)
+}
+
+fn create_of(
+    store: &Subject,
+    spec: &v1::JobSpec,
+    label: &str,
+    request_id: Option<&str>,
+) -> Result<Created, StoreError> {
     let new = NewJob {
         id: JobId::generate(),
         owner: Principal::anonymous(),
@@ -199,7 +212,7 @@ fn create_with(
         blobs: Vec::new(),
         trace: None,
     };
-    store.create_job(new, &spec(label), at(1))
+    store.create_job(new, spec, at(1))
 }
 
 fn claim(store: &Subject, max_tasks: usize, now: Timestamp) -> Vec<LeasedTask> {

@@ -54,6 +54,12 @@ impl Leases {
         of_job.into_iter().for_each(|name| self.remove(name));
     }
 
+    /// Whether a task of the job is leased.
+    pub(super) fn holds(&self, job: JobId) -> bool {
+        let of_job = self.held.range(TaskName::first(job)..).next();
+        of_job.is_some_and(|(name, _)| name.job == job)
+    }
+
     /// When the lease of a task was granted, if it is in force.
     pub(super) fn granted(&self, name: TaskName) -> Option<Timestamp> {
         self.held.get(&name).map(|held| held.granted)

@@ -81,6 +81,14 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
             include_str!("postgres/schema_3.sql")
         ),
     ),
+    (
+        4,
+        "deadlines",
+        concat!(
+            "SET LOCAL lock_timeout = 0;\n",
+            include_str!("postgres/schema_4.sql")
+        ),
+    ),
 ];
 
 /// A [`super::Store`] in a database that other servers use too.

@@ -22,8 +22,8 @@ use crate::{
     clock::Timestamp,
     digest::Digest,
     job::{
-        BlobRef, Completion, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob, Refusal, Task,
-        TaskEvent,
+        BlobRef, Completion, DEADLINE_GRACE, FailureReport, Job, JobEvent, JobId, LeaseRef, NewJob,
+        Refusal, Task, TaskEvent,
     },
     principal::Principal,
 };
@@ -296,6 +296,24 @@ impl<E: Engine> RecordStore<E> {
                     Err(error) => return Err(error),
                 }
             }
+            for (deadline, job) in writer.index.catalog.overdue(latest) {
+                // So that nothing is read at every look.
+                if writer.index.leases.holds(job) && latest < deadline.after(DEADLINE_GRACE) {
+                    continue;
+                }
+                match writer.expire_job(job, latest) {
+                    Ok(()) => {}
+                    Err(error) if error.concerns_one_job() => {
+                        tracing::error!(%error, %job, "a job stays beyond its deadline");
+                        writer.index.catalog.forget_deadline(job);
+                    }
+                    Err(error) if writer.changes != Changes::default() => {
+                        tracing::error!(%error, "deadlines were handled in part");
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
             Ok(std::mem::take(&mut writer.changes))
         })
     }
@@ -375,6 +393,14 @@ impl<E: Engine> Writer<'_, E> {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    /// Ends a job whose deadline has passed.
+    fn expire_job(&mut self, id: JobId, now: Timestamp) -> Result<(), StoreError> {
+        let (job, machine) = (self.reader.job(id)?, self.config.machine);
+        let step = machine.on_job(job, Vec::new(), JobEvent::Expire, now)?;
+        self.apply(step, Batch::default())?;
         Ok(())
     }
 

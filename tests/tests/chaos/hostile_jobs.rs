@@ -120,18 +120,21 @@ async fn jobs_without_an_end_are_ended_at_their_deadline_by_name() {
 async fn a_job_with_a_deadline_of_its_own_is_ended_by_it() {
     let server = tokio::task::block_in_place(|| ServerProcess::start_on("127.0.0.1:0", &TTL));
     let api = Api::to(&server.url());
-    let _worker = WorkerProcess::start(&server, "only", 1);
     let spec = v1::JobSpec {
         deadline_seconds: 2,
         ..Hostile::Loop.spec(&api, "limited").await
     };
-    let name = api.create(&spec, "limited").await.name;
-    let error = failed(&api, &name).await;
-    assert_eq!(error.code, "DEADLINE_EXCEEDED", "{error:#?}");
-    assert!(
-        error.message.contains("the job has a deadline"),
-        "{error:#?}"
-    );
+    let ended = async |note| {
+        let name = api.create(&spec, note).await.name;
+        let error = failed(&api, &name).await;
+        assert_eq!(error.code, "DEADLINE_EXCEEDED", "{error:#?}");
+        error.message
+    };
+    let message = ended("without a worker").await;
+    assert!(message.contains("no worker was at it"), "{message}");
+    let _worker = WorkerProcess::start(&server, "only", 1);
+    let message = ended("with a worker").await;
+    assert!(message.contains("the job has a deadline"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,6 +28,7 @@ mod memory;
 mod operators;
 mod ops;
 mod outage;
+mod presign;
 mod python_client;
 mod readme;
 mod remote;

@@ -9,6 +9,7 @@ same for asyncio, `testing` assertions, `capture` (needs PyTorch) the inputs of 
 
 from . import aio, errors, testing
 from ._calls import analyze, plan, quantize, rescale
+from ._prepare import Priority
 from .batches import Data
 from .client import Client
 from .converted import Converted, ConvertedLayer, load_converted
@@ -37,9 +38,9 @@ from .sensitivity import BatchSensitivity, Sensitivity, Together
 from .settings import Settings
 
 __all__ = [
-    "BatchSensitivity", "Changes", "Client", "Converted", "ConvertedLayer", "Data", "Error", "Estimate", "Event", "Job",
-    "Layer", "LayerMeasured", "Mended", "Metrics", "Model", "Named", "Notice", "OutputMeasured", "OutputSensitivity",
-    "Partial", "Plan", "PlannedLayer", "Progress", "Result", "Retried", "Sensitivity", "SensitivityMeasured",
-    "Settings", "State", "StateChanged", "Together", "WayMeasured", "aio", "analyze", "errors", "load_converted",
-    "plan", "quantize", "rescale", "testing",
+    "BatchSensitivity", "Changes", "Client", "Converted", "ConvertedLayer", "Data", "Error", "Estimate", "Event",
+    "Job", "Layer", "LayerMeasured", "Mended", "Metrics", "Model", "Named", "Notice", "OutputMeasured",
+    "OutputSensitivity", "Partial", "Plan", "PlannedLayer", "Priority", "Progress", "Result", "Retried",
+    "Sensitivity", "SensitivityMeasured", "Settings", "State", "StateChanged", "Together", "WayMeasured", "aio",
+    "analyze", "errors", "load_converted", "plan", "quantize", "rescale", "testing",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from ._prepare import Priority
 from .batches import Data
 from .client import Client
 from .jobs import Job
@@ -41,6 +42,7 @@ def quantize(
     settings: Settings | None = None,
     eval_data: Data | None = None,
     max_batches: int | None = None,
+    priority: Priority = "normal",
     workers: int | None = None,
     progress: bool | None = None,
 ) -> Result:
@@ -48,8 +50,9 @@ def quantize(
 
     Everything runs on this machine unless `client` names a server. `model` is a `torch.nn.Module` (exported as it
     evaluates), the path of an ONNX file, or layers (see `dual16.Model`); `data` are batches (see `dual16.Data`), of
-    which at most `max_batches` are taken. The errors are measured on `eval_data`, by default on the same batches. The
-    files of the result go into the folder `out`; without one, into a temporary folder that goes with the result.
+    which at most `max_batches` are taken. The errors are measured on `eval_data`, by default on the same batches. On a
+    server jobs of a higher `priority` go first: `low`, `normal`, or `high` for those who may. The files of the result
+    go into the folder `out`; without one, into a temporary folder that goes with the result.
 
     Interrupted with `out` given, a local job goes on with the same call: its state is in `OUT/.dual16`. `workers`
     tasks run at the same time on this machine, by default one for each core. progress=None shows it on a terminal and
@@ -59,7 +62,9 @@ def quantize(
     """
 
     def submit(to: Client) -> Job[Result]:
-        return to.submit(model, data, settings=settings, eval_data=eval_data, max_batches=max_batches)
+        return to.submit(
+            model, data, settings=settings, eval_data=eval_data, max_batches=max_batches, priority=priority
+        )
 
     return _to_end(submit, out, client, workers, progress)
 
@@ -73,6 +78,7 @@ def plan(
     settings: Settings | None = None,
     eval_data: Data | None = None,
     max_batches: int | None = None,
+    priority: Priority = "normal",
     workers: int | None = None,
     progress: bool | None = None,
 ) -> Plan:
@@ -83,7 +89,9 @@ def plan(
     """
 
     def submit(to: Client) -> Job[Plan]:
-        return to.submit_plan(model, data, settings=settings, eval_data=eval_data, max_batches=max_batches)
+        return to.submit_plan(
+            model, data, settings=settings, eval_data=eval_data, max_batches=max_batches, priority=priority
+        )
 
     return _to_end(submit, out, client, workers, progress)
 
@@ -100,6 +108,7 @@ def analyze(
     settings: Settings | None = None,
     eval_data: Data | None = None,
     max_batches: int | None = None,
+    priority: Priority = "normal",
     workers: int | None = None,
     progress: bool | None = None,
 ) -> Sensitivity:
@@ -119,6 +128,7 @@ def analyze(
             settings=settings,
             eval_data=eval_data,
             max_batches=max_batches,
+            priority=priority,
         )
 
     return _to_end(submit, out, client, workers, progress)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 from . import batches, v1
 from ._transfer import InputFile
 from .batches import Data
 from .models import Model, OnnxFiles, is_module, layers_file
 from .settings import Settings
+
+Priority = Literal["low", "normal", "high"]
+"""Whose tasks go first. `high` needs the role `urgent` on a server that asks who is calling. Results are the same."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Request:
     max_batches: int | None = None
     deadline: int = 0
     name: str = ""
+    priority: Priority = "normal"
     kind: v1.AnalyzeSpec | v1.PlanSpec | None = None
     """What is done instead of quantizing."""
 
@@ -40,6 +44,8 @@ class Prepared:
 
 def prepare(request: Request, folder: Path) -> Prepared:
     """Writes what is not a file yet into `folder`, and takes every digest."""
+    if request.priority not in get_args(Priority):
+        raise ValueError(f"priority is {request.priority!r}; it must be one of {', '.join(get_args(Priority))}")
     model, onnx = request.model, None
     if isinstance(model, (str, Path)):
         onnx = OnnxFiles(Path(model))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import grpc
 
-from . import errors, v1
+from . import _direct, errors, v1
 from ._wire import Wire
 
 CHUNK = 1 << 20
@@ -90,20 +92,65 @@ def download(wire: Wire, artifact: v1.Artifact, folder: Path) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    digest, size, outage = hashlib.sha256(), 0, wire.outage("Download")
     with partial.open("wb") as target:
-        while True:
-            try:
-                for message in wire.download(artifact.digest, size):
-                    digest.update(message.data)
-                    target.write(message.data)
-                    size += len(message.data)
-                    outage.over()
-                break
-            except grpc.RpcError as error:
-                outage.wait(error)
-    if artifact.digest != f"sha256:{digest.hexdigest()}":
+        incoming = _Incoming(wire, artifact.digest, target)
+        incoming.receive()
+    if not incoming.is_right():
         partial.unlink()
+        incoming.examine()
         raise errors.DamagedTransfer(f"{artifact.name}: what came has another digest than {artifact.digest}")
     partial.replace(path)
     return path
+
+
+class _Incoming:
+    """A blob on its way into a file, over broken streams."""
+
+    def __init__(self, wire: Wire, digest: str, target: BinaryIO) -> None:
+        self._wire, self._digest, self._target = wire, digest, target
+        self._hash, self._received = hashlib.sha256(), 0
+        self._through_server = False
+        # Bytes came from a URL, which the server has not looked at.
+        self._unseen = False
+
+    def receive(self) -> None:
+        """From the server, or from where it says that the bytes are."""
+        outage = self._wire.outage("Download")
+        while True:
+            accept_url = not self._through_server and self._wire.direct.wanted()
+            try:
+                for message in self._wire.download(self._digest, self._received, accept_url):
+                    if message.url:
+                        self._receive_from(message.url, message.size)
+                    self._take(message.data)
+                    outage.over()
+                return
+            except grpc.RpcError as error:
+                outage.wait(error)
+            except _direct.Elsewhere as error:
+                text = "%s cannot be had from its store (%s): the rest comes through the server"
+                logging.getLogger(__package__).warning(text, self._digest, error)
+                self._wire.direct.failed()
+                self._through_server = True
+
+    def _receive_from(self, url: str, size: int) -> None:
+        for data in _direct.read(url, self._received, size):
+            self._unseen = True
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._target.write(data)
+        self._received += len(data)
+
+    def is_right(self) -> bool:
+        """Whether what came is what the digest names."""
+        return self._digest == f"sha256:{self._hash.hexdigest()}"
+
+    def examine(self) -> None:
+        """Has the server look at a blob that came wrong past it, so that it is not given out any more.
+
+        Raises errors.Refused, with the reason BLOB_DAMAGED if it is damaged where it is kept.
+        """
+        if self._unseen:
+            self._wire.persist("Download", lambda: list(self._wire.download(self._digest, self._received, False)))

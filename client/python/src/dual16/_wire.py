@@ -17,6 +17,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from . import errors, v1
+from ._direct import Direct
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
@@ -91,6 +92,7 @@ class Wire:
         port = parts.port or (443 if secure else 80)
         target = f"{parts.hostname}:{port}" if ":" not in parts.hostname else f"[{parts.hostname}]:{port}"
         self.url, self._give_up_after = url, give_up_after
+        self.direct = Direct()
         self._metadata: tuple[tuple[str, str], ...] = (("authorization", f"Bearer {token}"),) if token else ()
         self._channel = (
             grpc.secure_channel(target, grpc.ssl_channel_credentials(tls_ca), options=_OPTIONS)
@@ -159,14 +161,15 @@ class Wire:
         )
         return call(messages, metadata=self._metadata)
 
-    def download(self, digest: str, offset: int) -> Iterable[v1.DownloadResponse]:
-        """Once, from `offset`. Raises grpc.RpcError while it is read."""
+    def download(self, digest: str, offset: int, accept_url: bool) -> Iterable[v1.DownloadResponse]:
+        """Once, from `offset`; the only message may be a URL. Raises grpc.RpcError while it is read."""
         call = self._channel.unary_stream(
             "/dual16.v1.BlobService/Download",
             request_serializer=v1.DownloadRequest.SerializeToString,
             response_deserializer=v1.DownloadResponse.FromString,
         )
-        return call(v1.DownloadRequest(digest=digest, offset=offset), metadata=self._metadata)
+        request = v1.DownloadRequest(digest=digest, offset=offset, accept_url=accept_url)
+        return call(request, metadata=self._metadata)
 
     def watch(self, name: str, after: int) -> EventStream:
         """Once, from the event after `after`. Raises grpc.RpcError while it is read."""

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from . import errors, v1
-from ._prepare import Request, prepare
+from ._prepare import Priority, Request, prepare
 from ._transfer import upload
 from ._wire import Wire
 from .batches import Data
@@ -84,13 +84,16 @@ class Client:
         max_batches: int | None = None,
         deadline: int = 0,
         name: str = "",
+        priority: Priority = "normal",
     ) -> Job[Result]:
         """Queues the quantization of `model`, calibrated with `data`.
 
         The errors are measured on `eval_data`, by default on the same batches, of which at most `max_batches` are
         taken. The job ends with an error when it is not done in `deadline` seconds (0 = it may take any time); `name`
-        is what people call it. What the server has already is not sent again."""
-        return Job(self._wire, self._submit(Request(model, data, eval_data, settings, max_batches, deadline, name)))
+        is what people call it. Of jobs that wait those of a higher `priority` go first (`low`, `normal`; `high` for
+        those who may). What the server has already is not sent again."""
+        request = Request(model, data, eval_data, settings, max_batches, deadline, name, priority)
+        return Job(self._wire, self._submit(request))
 
     def submit_plan(
         self,
@@ -102,10 +105,11 @@ class Client:
         max_batches: int | None = None,
         deadline: int = 0,
         name: str = "",
+        priority: Priority = "normal",
     ) -> Job[Plan]:
         """Queues the question what `submit` of the same would do."""
         kind = v1.PlanSpec()
-        request = Request(model, data, eval_data, settings, max_batches, deadline, name, kind)
+        request = Request(model, data, eval_data, settings, max_batches, deadline, name, priority, kind)
         return Job(self._wire, self._submit(request))
 
     def submit_analysis(
@@ -121,6 +125,7 @@ class Client:
         max_batches: int | None = None,
         deadline: int = 0,
         name: str = "",
+        priority: Priority = "normal",
     ) -> Job[Sensitivity]:
         """Queues the question what each fake quant of `submit` alone costs the model's outputs.
 
@@ -128,7 +133,7 @@ class Client:
         name, by default all; `metric` is what the rows are sorted by: `sqnr`, `cosine`, `l1`, `mse`, `atol`, `rtol` or
         `kl`. The rest as `submit`."""
         kind = v1.AnalyzeSpec(exact=exact, outputs=outputs, metric=metric)
-        request = Request(model, data, eval_data, settings, max_batches, deadline, name, kind)
+        request = Request(model, data, eval_data, settings, max_batches, deadline, name, priority, kind)
         return Job(self._wire, self._submit(request))
 
     def _submit(self, request: Request) -> str:
@@ -138,7 +143,12 @@ class Client:
             # On this machine the same work is the same job, to go on with.
             spec = prepared.spec.SerializeToString(deterministic=True)
             again = hashlib.sha256(spec).hexdigest() if self._local else str(uuid.uuid4())
-            create = v1.CreateJobRequest(spec=prepared.spec, display_name=prepared.name, request_id=again)
+            create = v1.CreateJobRequest(
+                spec=prepared.spec,
+                display_name=prepared.name,
+                request_id=again,
+                priority=request.priority.upper(),
+            )
             for tries in range(1, CREATE_TRIES + 1):
                 upload(self._wire, prepared.files)
                 try:

@@ -150,7 +150,9 @@ class Job(Generic[R]):
         with tempfile.TemporaryDirectory(prefix="dual16-") as folder:
             plan = json.loads(download(self._wire, artifacts["plan.json"], Path(folder)).read_text(encoding="utf-8"))
         spec = (changes or Changes()).spec(job.spec, artifacts["statistics.bin"], plan)
-        create = v1.CreateJobRequest(spec=spec, display_name=job.display_name, request_id=str(uuid.uuid4()))
+        create = v1.CreateJobRequest(
+            spec=spec, display_name=job.display_name, request_id=str(uuid.uuid4()), priority=job.priority
+        )
         return Job(self._wire, self._wire.create_job(create).name)
 
     def _ended(self) -> v1.Job:

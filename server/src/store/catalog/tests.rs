@@ -22,6 +22,7 @@ fn job(id: u8, owner: &str, ended: Option<u64>, bytes: u64) -> Job {
         request_id: None,
         created: Timestamp::MIN,
         started: None,
+        retried: None,
         stages: Vec::new(),
         phase,
         bytes,

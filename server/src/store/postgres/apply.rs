@@ -96,6 +96,7 @@ impl Writing<'_> {
             .bind(job.phase.state() as i16)
             .bind(job.phase.ended().map(|ended| column(ended.as_millis())))
             .bind(rows.cleared)
+            .bind(deadline(&job))
             .execute(&mut *self.transaction)
             .await?;
         self.count(before, Some(&job)).await?;
@@ -271,6 +272,11 @@ impl Writing<'_> {
             .await?;
         Ok(())
     }
+}
+
+/// When a job that has not ended ends by itself.
+pub(super) fn deadline(job: &Job) -> Option<i64> {
+    job.deadline().map(|deadline| column(deadline.as_millis()))
 }
 
 /// A record as JSON, no larger than any store keeps.

@@ -1,11 +1,11 @@
-//! What goes: jobs that are not to be kept, and leases that ran out.
+//! What goes: jobs that are not to be kept, and leases and jobs whose time is over.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{PostgresStore, column, number, place, queries, sql, task_at};
 use crate::{
     clock::Timestamp,
-    job::{Fence, JobId, LeaseId, LeaseRef, TaskEvent},
+    job::{DEADLINE_GRACE, Fence, JobEvent, JobId, LeaseId, LeaseRef, TaskEvent},
     store::{
         Changes, Retention, StoreError,
         observed_time::ObservedTime,
@@ -15,7 +15,7 @@ use crate::{
 
 /// Jobs that one call prunes at most.
 const PRUNED_AT_ONCE: usize = 16;
-/// Leases that one look ends at most.
+/// Leases that one look ends at most, and jobs.
 const EXPIRED_AT_ONCE: i64 = 256;
 /// When a lease that ran out and could not be ended is looked at again.
 const STUCK_LEASE_TERM: Duration = Duration::from_secs(60);
@@ -108,8 +108,9 @@ impl PostgresStore {
         Ok(observed)
     }
 
-    /// Ends leases that have run out, and queues what has waited long enough, where this server leads.
-    pub(super) async fn end_attempts(
+    /// Ends leases that have run out and jobs whose deadline has passed, and queues what has waited long
+    /// enough, where this server leads.
+    pub(super) async fn end_overdue(
         &self,
         now: Timestamp,
         latest: Timestamp,
@@ -149,12 +150,42 @@ impl PostgresStore {
                 // What was changed before it must be told of; the next look meets the error first.
                 Err(error) if changes != Changes::default() => {
                     tracing::error!(%error, "expired leases were handled in part");
+                    return Ok(changes);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let overdue = sqlx::query_scalar(sql::OVERDUE)
+            .bind(column(latest.as_millis()))
+            .bind(column(DEADLINE_GRACE.as_secs() * 1000))
+            .bind(EXPIRED_AT_ONCE);
+        let overdue: Vec<Vec<u8>> = overdue.fetch_all(&self.pool).await?;
+        for job in overdue {
+            let job = queries::job_id(&job)?;
+            match self.insist(|| self.expire_job(job, latest)).await {
+                Ok(ended) => changes.append(ended),
+                // It was deleted.
+                Err(StoreError::NotFound(_)) => {}
+                Err(error) if error.concerns_one_job() => {
+                    tracing::error!(%error, %job, "a job stays beyond its deadline");
+                    let forget = sqlx::query(sql::FORGET_DEADLINE).bind(&job.as_bytes()[..]);
+                    forget.execute(&self.pool).await?;
+                }
+                Err(error) if changes != Changes::default() => {
+                    tracing::error!(%error, "deadlines were handled in part");
                     break;
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(changes)
+    }
+
+    /// Ends a job whose deadline has passed.
+    async fn expire_job(&self, id: JobId, now: Timestamp) -> Result<Changes, StoreError> {
+        let mut writing = self.begin(now).await?;
+        writing.job_event(id, JobEvent::Expire).await?;
+        writing.commit().await
     }
 
     /// Ends the attempt of a lease, unless it was renewed or has ended meanwhile.

@@ -21,9 +21,13 @@ statements! {
     INSERT_JOB = "INSERT INTO jobs (id, owner, request, state, header, spec, priority)
         VALUES ($1, $2, $3, 0, '', $4, $5)";
     /// Whether a task is queued is looked up: only the last statement of a step knows.
-    UPDATE_JOB = "UPDATE jobs SET header = $2, state = $3, ended = $4, aside = aside AND NOT $5,
+    UPDATE_JOB = "UPDATE jobs SET header = $2, state = $3, ended = $4, aside = aside AND NOT $5, deadline = $6,
         claimable = (NOT aside OR $5) AND EXISTS (SELECT FROM queue WHERE job = $1) WHERE id = $1";
     SET_ASIDE = "UPDATE jobs SET aside = true, claimable = false WHERE id = $1";
+    /// A job with a running task is left to its worker for a while.
+    OVERDUE = "SELECT id FROM jobs WHERE deadline <= $1
+        AND (deadline <= $1 - $2 OR NOT EXISTS (SELECT FROM leases WHERE job = id)) ORDER BY deadline LIMIT $3";
+    FORGET_DEADLINE = "UPDATE jobs SET deadline = NULL WHERE id = $1";
     DELETE_JOB = "DELETE FROM jobs WHERE id = $1";
     LIST = "SELECT id, octet_length(spec) FROM jobs
         WHERE ($1::bytea IS NULL OR id < $1) AND ($2::text IS NULL OR owner = $2)

@@ -3,7 +3,7 @@
 
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
-use super::{PostgresStore, column, migrate, number, options, place, queries, sql, task_at};
+use super::{PostgresStore, apply, column, migrate, number, options, place, queries, sql, task_at};
 use crate::{
     job::{Job, JobId, Task},
     store::{
@@ -241,6 +241,7 @@ async fn fill_job<R: Records>(
         .bind(job.phase.state() as i16)
         .bind(job.phase.ended().map(|ended| column(ended.as_millis())))
         .bind(false)
+        .bind(apply::deadline(&job))
         .execute(&mut **transaction)
         .await?;
     sqlx::query(sql::ADD_USAGE)

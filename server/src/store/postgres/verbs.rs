@@ -219,7 +219,7 @@ impl Store for PostgresStore {
 
     async fn expire(&self, now: Timestamp) -> Result<Changes, StoreError> {
         let latest = self.advance(now);
-        Ok(self.changed(self.end_attempts(now, latest).await?))
+        Ok(self.changed(self.end_overdue(now, latest).await?))
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -364,7 +364,11 @@ impl Writing<'_> {
         Ok(())
     }
 
-    async fn job_event(&mut self, id: JobId, event: JobEvent) -> Result<StoredJob, StoreError> {
+    pub(super) async fn job_event(
+        &mut self,
+        id: JobId,
+        event: JobEvent,
+    ) -> Result<StoredJob, StoreError> {
         let job = self.lock_job(id).await?;
         let mut current = Vec::new();
         if let (JobEvent::Retry, Some(last)) = (event, job.stages.len().checked_sub(1)) {
