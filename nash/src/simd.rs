@@ -1,12 +1,18 @@
 //! Which instruction sets this machine has. Found out once; a value of [`Isa`] is the proof that
 //! its instructions can run, so a kernel that takes one is safe to call. Knows no kernel.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 use std::fmt;
 use std::sync::OnceLock;
 
 /// An instruction set that this machine has. Every kernel gives the same bits on each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Isa(Level);
+pub struct Isa {
+    level: Level,
+    bytes: Option<Bytes>,
+}
 
 /// For the dispatch of a kernel. The tokens can only be made here, after detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +27,18 @@ pub(crate) enum Level {
     Neon(Neon),
 }
 
+/// Products of bytes beside the vectors of a [`Level`]. Only a GEMM has a use for them; every other
+/// kernel runs on the level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bytes {
+    #[cfg(target_arch = "x86_64")]
+    Amx(Amx),
+    #[cfg(target_arch = "aarch64")]
+    Dotprod(Dotprod),
+    #[cfg(target_arch = "aarch64")]
+    I8mm(I8mm),
+}
+
 /// Proof of AVX2.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +50,30 @@ pub(crate) struct Avx2(());
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Avx512(());
 
+/// Proof of what [`Avx512`] proves, of AMX TILE and INT8, and that the kernel lets this process use
+/// tiles: server cores since Sapphire Rapids.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Amx(());
+
 /// Proof of NEON, which every aarch64 machine has that Rust's standard library runs on.
 #[cfg(target_arch = "aarch64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Neon(());
 
+/// Proof of NEON with `sdot`: Neoverse N1, Cortex-A76, Apple M1.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dotprod(());
+
+/// Proof of NEON with `smmla` and its kin: Neoverse V1 and N2, Apple M2.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct I8mm(());
+
 impl Isa {
     /// The scalar reference, on every machine.
-    pub const PORTABLE: Self = Self(Level::Portable);
+    pub const PORTABLE: Self = Self::of(Level::Portable);
 
     /// The widest one.
     pub fn best() -> Self {
@@ -49,30 +83,52 @@ impl Isa {
 
     /// All of them, narrow first.
     pub fn available() -> impl Iterator<Item = Self> {
-        std::iter::once(Self::PORTABLE).chain(vector_levels().into_iter().flatten().map(Self))
+        std::iter::once(Self::PORTABLE).chain(vectors().into_iter().flatten())
     }
 
     pub(crate) const fn level(self) -> Level {
-        self.0
+        self.level
+    }
+
+    pub(crate) const fn bytes(self) -> Option<Bytes> {
+        self.bytes
+    }
+
+    const fn of(level: Level) -> Self {
+        Self { level, bytes: None }
+    }
+
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn with(self, bytes: Bytes) -> Self {
+        Self {
+            bytes: Some(bytes),
+            ..self
+        }
     }
 }
 
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self.0 {
-            Level::Portable => "portable",
+        f.pad(match (self.bytes, self.level) {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2(_) => "avx2",
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512(_) => "avx512",
+            (Some(Bytes::Amx(_)), _) => "amx",
             #[cfg(target_arch = "aarch64")]
-            Level::Neon(_) => "neon",
+            (Some(Bytes::Dotprod(_)), _) => "dotprod",
+            #[cfg(target_arch = "aarch64")]
+            (Some(Bytes::I8mm(_)), _) => "i8mm",
+            (_, Level::Portable) => "portable",
+            #[cfg(target_arch = "x86_64")]
+            (_, Level::Avx2(_)) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            (_, Level::Avx512(_)) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            (_, Level::Neon(_)) => "neon",
         })
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-fn vector_levels() -> [Option<Level>; 2] {
+fn vectors() -> [Option<Isa>; 3] {
     let avx2 = is_x86_feature_detected!("avx2");
     let avx512 = avx2
         && is_x86_feature_detected!("avx512f")
@@ -82,19 +138,28 @@ fn vector_levels() -> [Option<Level>; 2] {
         && is_x86_feature_detected!("avx512vnni")
         && is_x86_feature_detected!("avx512vbmi")
         && is_x86_feature_detected!("popcnt");
+    let widest = Isa::of(Level::Avx512(Avx512(())));
     [
-        avx2.then_some(Level::Avx2(Avx2(()))),
-        avx512.then_some(Level::Avx512(Avx512(()))),
+        avx2.then_some(Isa::of(Level::Avx2(Avx2(())))),
+        avx512.then_some(widest),
+        (avx512 && amx::permitted()).then_some(widest.with(Bytes::Amx(Amx(())))),
     ]
 }
 
 #[cfg(target_arch = "aarch64")]
-fn vector_levels() -> [Option<Level>; 1] {
-    [Some(Level::Neon(Neon(())))]
+fn vectors() -> [Option<Isa>; 3] {
+    use std::arch::is_aarch64_feature_detected;
+
+    let neon = Isa::of(Level::Neon(Neon(())));
+    [
+        Some(neon),
+        is_aarch64_feature_detected!("dotprod").then_some(neon.with(Bytes::Dotprod(Dotprod(())))),
+        is_aarch64_feature_detected!("i8mm").then_some(neon.with(Bytes::I8mm(I8mm(())))),
+    ]
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn vector_levels() -> [Option<Level>; 0] {
+fn vectors() -> [Option<Isa>; 0] {
     []
 }
 

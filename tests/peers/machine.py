@@ -7,7 +7,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-VECTOR_FLAGS = ("avx2", "avx512bw", "avx512_vnni", "asimd", "asimddp")
+VECTOR_FLAGS = ("avx2", "avx512bw", "avx512_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
 PACKAGES = ("torch", "onnxruntime", "numpy")
 
 

@@ -9,7 +9,8 @@ use std::arch::x86_64::{
     _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
 };
 
-use super::tiled::{self, Plane, Tile};
+use super::planes::{self, Plane};
+use super::tiled::{self, Tile};
 use crate::dtype::QInt;
 use crate::simd::Avx2;
 
@@ -21,39 +22,45 @@ impl Tile for Avx2 {
     const ROWS: usize = ROWS;
     const CHANNELS: usize = CHANNELS;
 
-    fn add(self, x: &[i32], rows: usize, w: &[i32], sums: &mut [i64]) {
+    type Unit = i32;
+    type Ready = Self;
+
+    fn ready(self) -> Self {
+        self
+    }
+
+    fn add(_: &Self, x: &[i32], rows: usize, w: &[i32], _: [Plane; 2], sums: &mut [i64]) {
         // Few rows must not pay for four.
         match rows {
             // SAFETY: the token proves the feature.
-            1 => unsafe { tile::<1>(x, rows, w, sums) },
+            1 => unsafe { tile::<1>(x, w, sums) },
             // SAFETY: as above.
-            2 => unsafe { tile::<2>(x, rows, w, sums) },
+            2 => unsafe { tile::<2>(x, w, sums) },
             // SAFETY: as above.
-            _ => unsafe { tile::<ROWS>(x, rows, w, sums) },
+            _ => unsafe { tile::<ROWS>(x, w, sums) },
         }
     }
 
     fn pack<W: QInt>(self, rows: &[W], k: usize, plane: Plane, out: &mut [i32]) {
         match plane {
             // SAFETY: the token proves the feature.
-            Plane::Whole => unsafe { pack(rows, k, tiled::whole, out) },
+            Plane::Whole => unsafe { pack(rows, k, planes::whole, out) },
             // SAFETY: as above.
-            Plane::Hi => unsafe { pack(rows, k, tiled::hi, out) },
+            Plane::Hi => unsafe { pack(rows, k, planes::hi, out) },
             // SAFETY: as above.
-            Plane::Lo => unsafe { pack(rows, k, tiled::lo, out) },
+            Plane::Lo => unsafe { pack(rows, k, planes::lo, out) },
         }
     }
 }
 
 /// See [`Tile::add`], for up to R rows.
 #[target_feature(enable = "avx2")]
-fn tile<const R: usize>(x: &[i32], rows: usize, w: &[i32], sums: &mut [i64]) {
+fn tile<const R: usize>(x: &[i32], w: &[i32], sums: &mut [i64]) {
     let (w, _) = w.as_chunks::<CHANNELS>();
     let (sums, _) = sums.as_chunks_mut::<CHANNELS>();
     for (i, block) in w.chunks(tiled::SAFE_PAIRS).enumerate() {
-        // A row that is missing repeats the last one, to no effect.
         let x: [&[i32]; R] = std::array::from_fn(|r| {
-            let start = r.min(rows - 1) * w.len() + i * tiled::SAFE_PAIRS;
+            let start = r * w.len() + i * tiled::SAFE_PAIRS;
             &x[start..start + block.len()]
         });
         let mut acc = [[_mm256_setzero_si256(); 2]; R];

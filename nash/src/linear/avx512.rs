@@ -9,7 +9,8 @@ use std::arch::x86_64::{
     _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use super::tiled::{self, Plane, Tile};
+use super::planes::{self, Plane};
+use super::tiled::{self, Tile};
 use crate::dtype::QInt;
 use crate::simd::Avx512;
 
@@ -17,45 +18,54 @@ const ROWS: usize = 8;
 const LANES: usize = 16;
 const CHANNELS: usize = 2 * LANES;
 
+/// Values of a row in a vector of pairs.
+const PAIRS: usize = 2 * LANES;
+
 impl Tile for Avx512 {
     const ROWS: usize = ROWS;
     const CHANNELS: usize = CHANNELS;
 
-    fn add(self, x: &[i32], rows: usize, w: &[i32], sums: &mut [i64]) {
+    type Unit = i32;
+    type Ready = Self;
+
+    fn ready(self) -> Self {
+        self
+    }
+
+    fn add(_: &Self, x: &[i32], rows: usize, w: &[i32], _: [Plane; 2], sums: &mut [i64]) {
         // Few rows must not pay for eight.
         match rows {
             // SAFETY: the token proves the features.
-            1 => unsafe { tile::<1>(x, rows, w, sums) },
+            1 => unsafe { tile::<1>(x, w, sums) },
             // SAFETY: as above.
-            2 => unsafe { tile::<2>(x, rows, w, sums) },
+            2 => unsafe { tile::<2>(x, w, sums) },
             // SAFETY: as above.
-            3..=4 => unsafe { tile::<4>(x, rows, w, sums) },
+            3..=4 => unsafe { tile::<4>(x, w, sums) },
             // SAFETY: as above.
-            _ => unsafe { tile::<ROWS>(x, rows, w, sums) },
+            _ => unsafe { tile::<ROWS>(x, w, sums) },
         }
     }
 
     fn pack<W: QInt>(self, rows: &[W], k: usize, plane: Plane, out: &mut [i32]) {
         match plane {
             // SAFETY: the token proves the features.
-            Plane::Whole => unsafe { pack(rows, k, tiled::whole, out) },
+            Plane::Whole => unsafe { pack::<PAIRS, _, _>(rows, k, planes::whole, out) },
             // SAFETY: as above.
-            Plane::Hi => unsafe { pack(rows, k, tiled::hi, out) },
+            Plane::Hi => unsafe { pack::<PAIRS, _, _>(rows, k, planes::hi, out) },
             // SAFETY: as above.
-            Plane::Lo => unsafe { pack(rows, k, tiled::lo, out) },
+            Plane::Lo => unsafe { pack::<PAIRS, _, _>(rows, k, planes::lo, out) },
         }
     }
 }
 
 /// See [`Tile::add`], for up to R rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn tile<const R: usize>(x: &[i32], rows: usize, w: &[i32], sums: &mut [i64]) {
+fn tile<const R: usize>(x: &[i32], w: &[i32], sums: &mut [i64]) {
     let (w, _) = w.as_chunks::<CHANNELS>();
     let (sums, _) = sums.as_chunks_mut::<CHANNELS>();
     for (i, block) in w.chunks(tiled::SAFE_PAIRS).enumerate() {
-        // A row that is missing repeats the last one, to no effect.
         let x: [&[i32]; R] = std::array::from_fn(|r| {
-            let start = r.min(rows - 1) * w.len() + i * tiled::SAFE_PAIRS;
+            let start = r * w.len() + i * tiled::SAFE_PAIRS;
             &x[start..start + block.len()]
         });
         let mut acc = [[_mm512_setzero_si512(); 2]; R];
@@ -80,18 +90,23 @@ fn tile<const R: usize>(x: &[i32], rows: usize, w: &[i32], sums: &mut [i64]) {
     }
 }
 
-/// See [`Tile::pack`].
+/// See [`Tile::pack`], in words of any elements of which LINE fill a vector.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn pack<W: QInt>(rows: &[W], k: usize, of: impl Fn(W) -> i16, out: &mut [i32]) {
+pub(super) fn pack<const LINE: usize, W: QInt, E: Copy + Default>(
+    rows: &[W],
+    k: usize,
+    of: impl Fn(W) -> E,
+    out: &mut [i32],
+) {
     let (out, _) = out.as_chunks_mut::<CHANNELS>();
     for (half, rows) in rows.chunks(LANES * k).enumerate() {
         for (i, columns) in out.chunks_mut(LANES).enumerate() {
-            let start = 2 * LANES * i;
-            let mut lines = [[0i16; 2 * LANES]; LANES];
+            let start = LINE * i;
+            let mut lines = [[E::default(); LINE]; LANES];
             for (line, row) in lines.iter_mut().zip(rows.chunks_exact(k)) {
                 let row = &row[start..];
                 // Known lengths make vectors of it.
-                if let Some(row) = row.first_chunk::<{ 2 * LANES }>() {
+                if let Some(row) = row.first_chunk::<LINE>() {
                     for (to, &v) in line.iter_mut().zip(row) {
                         *to = of(v);
                     }
@@ -103,7 +118,7 @@ fn pack<W: QInt>(rows: &[W], k: usize, of: impl Fn(W) -> i16, out: &mut [i32]) {
             }
             for (column, v) in columns
                 .iter_mut()
-                .zip(transposed(lines.map(|l| load16(&l))))
+                .zip(transposed(lines.map(|line| load(&line))))
             {
                 let (column, _) = column.as_chunks_mut::<LANES>();
                 store(&mut column[half], v);
@@ -112,7 +127,7 @@ fn pack<W: QInt>(rows: &[W], k: usize, of: impl Fn(W) -> i16, out: &mut [i32]) {
     }
 }
 
-/// 16 rows of 16 pairs as 16 columns.
+/// 16 rows of 16 words as 16 columns.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
@@ -151,14 +166,8 @@ fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load(from: &[i32; LANES]) -> __m512i {
-    // SAFETY: 64 readable bytes; the load asks for no alignment.
-    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load16(from: &[i16; 2 * LANES]) -> __m512i {
+fn load<const N: usize, T>(from: &[T; N]) -> __m512i {
+    const { assert!(size_of::<[T; N]>() == 64) };
     // SAFETY: 64 readable bytes; the load asks for no alignment.
     unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
 }

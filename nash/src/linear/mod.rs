@@ -10,6 +10,8 @@
 //! caller's thread.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -17,6 +19,10 @@ mod bias;
 mod matmul;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_bytes;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod planes;
 pub mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiled;
@@ -30,7 +36,7 @@ use crate::dtype::QInt;
 use crate::error::{ShapeError, check_len};
 use crate::requant::Rescale;
 use crate::requant::channels::{Channels, add_bias, bias_of};
-use crate::simd::{Isa, Level};
+use crate::simd::{Bytes, Isa, Level};
 use crate::tensor::element_count;
 
 /// Products from which threads are worth their wake-up, some 50 microseconds of work for one.
@@ -38,6 +44,31 @@ const PARALLEL: usize = 1 << 22;
 
 /// Blocks of rows for each thread, so that one that comes late finds something to do.
 const BLOCKS_PER_THREAD: usize = 2;
+
+/// `$tiled` with the tile that an instruction set has for operands of two types, `$scalar` where it
+/// has none.
+macro_rules! on_tile {
+    ($isa:expr, $a:ty, $w:ty, $scalar:expr, $tile:ident => $tiled:expr) => {
+        match ($isa.bytes(), $isa.level()) {
+            #[cfg(target_arch = "x86_64")]
+            (Some(Bytes::Amx($tile)), _) => $tiled,
+            #[cfg(target_arch = "aarch64")]
+            (Some(Bytes::I8mm($tile)), _) => $tiled,
+            // It has no product of an unsigned and a signed byte, which an int16 would need.
+            #[cfg(target_arch = "aarch64")]
+            (Some(Bytes::Dotprod($tile)), _) if <$a>::DTYPE.bits() + <$w>::DTYPE.bits() == 16 => {
+                $tiled
+            }
+            (_, Level::Portable) => $scalar,
+            #[cfg(target_arch = "x86_64")]
+            (_, Level::Avx2($tile)) => $tiled,
+            #[cfg(target_arch = "x86_64")]
+            (_, Level::Avx512($tile)) => $tiled,
+            #[cfg(target_arch = "aarch64")]
+            (_, Level::Neon($tile)) => $tiled,
+        }
+    };
+}
 
 /// Sizes of `x [n, k] * w [o, k]^T -> y [n, o]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -179,22 +210,14 @@ fn for_each_run<A: QInt, W: QInt, Y: Send>(
     y: &mut [Y],
     finish: impl Fn(usize, &[i64], &mut [Y]) -> u64 + Sync,
 ) -> AccumulatorPeak {
-    match isa.level() {
-        Level::Portable => {
-            let mut peak = 0;
-            scalar::gemm(x, w, shape, |row, o, sum| {
-                let y = &mut y[row * shape.o + o..][..1];
-                peak = peak.max(finish(o, &[sum], y));
-            });
-            AccumulatorPeak(peak)
-        }
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2(token) => in_row_blocks(token, x, w, shape, y, finish),
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512(token) => in_row_blocks(token, x, w, shape, y, finish),
-        #[cfg(target_arch = "aarch64")]
-        Level::Neon(token) => in_row_blocks(token, x, w, shape, y, finish),
-    }
+    on_tile!(isa, A, W, {
+        let mut peak = 0;
+        scalar::gemm(x, w, shape, |row, o, sum| {
+            let y = &mut y[row * shape.o + o..][..1];
+            peak = peak.max(finish(o, &[sum], y));
+        });
+        AccumulatorPeak(peak)
+    }, tile => in_row_blocks(tile, x, w, shape, y, finish))
 }
 
 /// [`for_each_run`] in tiles, on all threads where the product is large.
@@ -245,15 +268,11 @@ pub fn gemm<A: QInt, W: QInt>(
     shape: GemmShape,
     mut emit: impl FnMut(usize, usize, &[i64]),
 ) {
-    match isa.level() {
-        Level::Portable => scalar::gemm(x, w, shape, |n, o, sum| emit(n, o, &[sum])),
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2(token) => in_tiles(token, x, w, shape, emit),
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512(token) => in_tiles(token, x, w, shape, emit),
-        #[cfg(target_arch = "aarch64")]
-        Level::Neon(token) => in_tiles(token, x, w, shape, emit),
-    }
+    on_tile!(
+        isa, A, W,
+        scalar::gemm(x, w, shape, |n, o, sum| emit(n, o, &[sum])),
+        tile => in_tiles(tile, x, w, shape, emit)
+    );
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -6,7 +6,8 @@ use std::arch::aarch64::{
     int16x4x2_t, int32x4_t, vaddq_s32, vdupq_n_s32, vld2_s16, vmlal_n_s16, vmull_n_s16, vst1q_s32,
 };
 
-use super::tiled::{self, Plane, Tile};
+use super::planes::{self, Plane};
+use super::tiled::{self, Tile};
 use crate::dtype::QInt;
 use crate::simd::Neon;
 
@@ -18,35 +19,43 @@ impl Tile for Neon {
     const ROWS: usize = ROWS;
     const CHANNELS: usize = CHANNELS;
 
-    fn add(self, x: &[i32], rows: usize, w: &[i32], sums: &mut [i64]) {
+    type Unit = i32;
+    type Ready = Self;
+
+    fn ready(self) -> Self {
+        self
+    }
+
+    fn add(_: &Self, x: &[i32], rows: usize, w: &[i32], _: [Plane; 2], sums: &mut [i64]) {
         match rows {
             // SAFETY: the token proves the feature.
-            1 => unsafe { tile::<1>(x, rows, w, sums) },
+            1 => unsafe { tile::<1>(x, w, sums) },
             // SAFETY: as above.
-            2 => unsafe { tile::<2>(x, rows, w, sums) },
+            2 => unsafe { tile::<2>(x, w, sums) },
             // SAFETY: as above.
-            _ => unsafe { tile::<ROWS>(x, rows, w, sums) },
+            _ => unsafe { tile::<ROWS>(x, w, sums) },
         }
     }
 
     fn pack<W: QInt>(self, rows: &[W], k: usize, plane: Plane, out: &mut [i32]) {
         match plane {
-            Plane::Whole => tiled::pack::<CHANNELS, W>(rows, k, tiled::whole, out),
-            Plane::Hi => tiled::pack::<CHANNELS, W>(rows, k, tiled::hi, out),
-            Plane::Lo => tiled::pack::<CHANNELS, W>(rows, k, tiled::lo, out),
+            Plane::Whole => {
+                tiled::pack::<CHANNELS, 2, W>(rows, k, |v| planes::whole(v).into(), out)
+            }
+            Plane::Hi => tiled::pack::<CHANNELS, 2, W>(rows, k, |v| planes::hi(v).into(), out),
+            Plane::Lo => tiled::pack::<CHANNELS, 2, W>(rows, k, |v| planes::lo(v).into(), out),
         }
     }
 }
 
 /// See [`Tile::add`], for up to R rows.
 #[target_feature(enable = "neon")]
-fn tile<const R: usize>(x: &[i32], rows: usize, w: &[i32], sums: &mut [i64]) {
+fn tile<const R: usize>(x: &[i32], w: &[i32], sums: &mut [i64]) {
     let (w, _) = w.as_chunks::<CHANNELS>();
     let (sums, _) = sums.as_chunks_mut::<CHANNELS>();
     for (i, block) in w.chunks(tiled::SAFE_PAIRS).enumerate() {
-        // A row that is missing repeats the last one, to no effect.
         let x: [&[i32]; R] = std::array::from_fn(|r| {
-            let start = r.min(rows - 1) * w.len() + i * tiled::SAFE_PAIRS;
+            let start = r * w.len() + i * tiled::SAFE_PAIRS;
             &x[start..start + block.len()]
         });
         let mut acc = [[vdupq_n_s32(0); 2]; R];

@@ -1,29 +1,28 @@
-//! The integer GEMM in register tiles: packing, loops, and the bound that lets a tile sum in 32
-//! bits. Knows no instruction set; the tile itself is given.
-//!
-//! All formats are one kernel. Its operands are int16 and come in pairs along k, one pair in 32
-//! bits, so that a multiply-add of pairs (`vpmaddwd`, `vpdpwssd`, `smlal`) takes two products from
-//! each.
+//! The integer GEMM in register tiles: packing and loops. Knows no instruction set; the tile itself is
+//! given, and how operands stand in its words is [`super::planes`]' business.
 
 use rayon::prelude::*;
 
 use super::GemmShape;
+use super::planes::{Plane, Unit, word};
 use crate::dtype::QInt;
 
 /// Pairs along k that are summed in i32 before they are widened.
 ///
-/// A product is 2^22 at most: int16 times int8, or times a plane of [`Plane`]. A pair is 2^23, so
-/// up to 255 of them stay within i32.
+/// A product is 2^22 at most: int16 times int8, or times a plane of int16. A pair is 2^23, so up to
+/// 255 of them stay within i32.
 pub(super) const SAFE_PAIRS: usize = 192;
 const _: () = assert!((SAFE_PAIRS as i64) << 23 < i32::MAX as i64);
 
-/// Rows of x that are widened together; they stay in the second-level cache while all of w passes.
+/// Words of four bytes along k that are summed in i32 before they are widened: 32,768 values of k,
+/// whose products are 255 * 255 at most.
+pub(super) const SAFE_QUADS: usize = 1 << 13;
+const _: () = assert!(4 * SAFE_QUADS as i64 * 255 * 255 <= i32::MAX as i64);
+
+/// Rows of x that are laid out together; they stay in the second-level cache while all of w passes.
 const ROW_CHUNK: usize = 256;
 
-/// Sums of the largest tile.
-const MAX_TILE: usize = 256;
-
-/// Pairs of a row that are packed before the next row's, see [`pack`].
+/// Words of a row that are packed before the next row's, see [`pack`].
 const PACK_COLUMNS: usize = 32;
 
 /// What an instruction set does for the GEMM.
@@ -34,59 +33,48 @@ pub(super) trait Tile: Copy + Send + Sync {
     /// Channels of a tile.
     const CHANNELS: usize;
 
-    /// Adds to `sums[r * CHANNELS + c]`, for r below `rows`, the products of row r of x with column
-    /// c of w, pair by pair. `x` is `[rows, pairs]`, `w` `[pairs, CHANNELS]`, and `rows` is in
-    /// [1, ROWS]; the other rows of sums may change, or not.
-    fn add(self, x: &[i32], rows: usize, w: &[i32], sums: &mut [i64]);
+    /// Words along k of a step; rows are filled up with 0 to a multiple of it.
+    const STEP: usize = 1;
 
-    /// Rows of w of length k, at most CHANNELS, as `[pairs, CHANNELS]`: entry `[j, c]` holds
-    /// elements 2j and 2j + 1 of row c, the first in the low half. What is missing is 0, as `out`
-    /// already is.
+    /// What rows of x are kept in.
+    type Unit: Unit;
+
+    /// What a thread holds while it adds up tiles.
+    type Ready;
+
+    /// See [`Self::Ready`].
+    fn ready(self) -> Self::Ready;
+
+    /// Adds to `sums[r * CHANNELS + c]`, for r below `rows`, the products of row r of x with column
+    /// c of w, word by word; `planes` says what they are of. `x` is `[ROWS, words]`, `w` `[words,
+    /// CHANNELS]`, and `rows` is in [1, ROWS]; the other rows of sums may change, or not.
+    fn add(
+        ready: &Self::Ready,
+        x: &[Self::Unit],
+        rows: usize,
+        w: &[i32],
+        planes: [Plane; 2],
+        sums: &mut [i64],
+    );
+
+    /// `256 * sums`.
+    fn raise(self, sums: &mut [i64]) {
+        sums.iter_mut().for_each(|sum| *sum <<= 8);
+    }
+
+    /// Rows of w of length k, at most CHANNELS, as `[words, CHANNELS]`: entry `[j, c]` holds word j
+    /// of row c, its first value in the lowest bits. What is missing is 0, as `out` already is.
     fn pack<W: QInt>(self, rows: &[W], k: usize, plane: Plane, out: &mut [i32]);
 }
 
-/// What of an operand goes into a pack.
-///
-/// Where both are int16, a pair of products could reach 2^31. So w is taken apart as 256 * hi + lo
-/// with lo in [-128, 127] and hi in [-128, 128], and each plane is a GEMM that fits the bound.
-#[derive(Clone, Copy)]
-pub(super) enum Plane {
-    Whole,
-    Hi,
-    Lo,
+fn words<T: Tile>(k: usize) -> usize {
+    k.div_ceil(T::Unit::VALUES).next_multiple_of(T::STEP)
 }
 
-impl Plane {
-    fn of_formats<A: QInt, W: QInt>() -> &'static [Self] {
-        if A::DTYPE.bits() + W::DTYPE.bits() == 32 {
-            &[Self::Hi, Self::Lo]
-        } else {
-            &[Self::Whole]
-        }
-    }
-}
-
-#[inline(always)]
-pub(super) fn whole<T: QInt>(v: T) -> i16 {
-    v.to_i32() as i16
-}
-
-/// `(v - lo) / 256`, with the rounding of that lo, and without leaving 16 bits.
-#[inline(always)]
-pub(super) fn hi<T: QInt>(v: T) -> i16 {
-    let v = whole(v);
-    (v >> 8) + (v >> 7 & 1)
-}
-
-#[inline(always)]
-pub(super) fn lo<T: QInt>(v: T) -> i16 {
-    (whole(v) as i8).into()
-}
-
-/// A weight `[o, k]`, packed for a tile: `[panel of CHANNELS rows][plane][pairs][CHANNELS]`.
+/// A weight `[o, k]`, packed for a tile: `[panel of CHANNELS rows][plane][words][CHANNELS]`.
 pub(super) struct Packed {
     data: Vec<i32>,
-    planes: &'static [Plane],
+    planes: [&'static [Plane]; 2],
 }
 
 impl Packed {
@@ -97,12 +85,12 @@ impl Packed {
         GemmShape { k, o, .. }: GemmShape,
         parallel: bool,
     ) -> Self {
-        let planes = Plane::of_formats::<A, W>();
-        let plane_len = k.div_ceil(2) * T::CHANNELS;
-        let panel_len = planes.len() * plane_len;
+        let planes = T::Unit::planes(A::DTYPE, W::DTYPE);
+        let plane_len = words::<T>(k) * T::CHANNELS;
+        let panel_len = planes[1].len() * plane_len;
         let mut data = vec![0; o.div_ceil(T::CHANNELS) * panel_len];
         let pack = |(panel, rows): (&mut [i32], &[W])| {
-            for (&plane, out) in planes.iter().zip(panel.chunks_exact_mut(plane_len)) {
+            for (&plane, out) in planes[1].iter().zip(panel.chunks_exact_mut(plane_len)) {
                 tile.pack(rows, k, plane, out);
             }
         };
@@ -132,26 +120,44 @@ pub(super) fn gemm<T: Tile, A: QInt>(
     GemmShape { n, k, o }: GemmShape,
     mut emit: impl FnMut(usize, usize, &[i64]),
 ) {
-    const { assert!(T::ROWS * T::CHANNELS <= MAX_TILE) };
-    let pairs = k.div_ceil(2);
-    let plane_len = pairs * T::CHANNELS;
-    let mut x_pairs = vec![0; ROW_CHUNK.min(n) * pairs];
+    const { assert!(ROW_CHUNK.is_multiple_of(T::ROWS)) };
+    let words = words::<T>(k);
+    let plane_len = words * T::CHANNELS;
+    let [x_planes, w_planes] = w.planes;
+    let row_len = words * T::Unit::UNITS;
+    let x_plane_len = ROW_CHUNK.min(n).next_multiple_of(T::ROWS) * row_len;
+    let mut x_units = vec![T::Unit::default(); x_planes.len() * x_plane_len];
+    let mut sums = vec![0; T::ROWS * T::CHANNELS];
+    let ready = tile.ready();
     for chunk in (0..n).step_by(ROW_CHUNK) {
         let chunk_end = n.min(chunk + ROW_CHUNK);
-        widen(&x[chunk * k..chunk_end * k], k, &mut x_pairs);
+        for (i, &plane) in x_planes.iter().enumerate() {
+            for (r, row) in (chunk..chunk_end).enumerate() {
+                let out = &mut x_units[i * x_plane_len + r * row_len..][..row_len];
+                T::Unit::fill(&x[row * k..(row + 1) * k], plane, out);
+            }
+        }
         for (panel, channel) in (0..o).step_by(T::CHANNELS).enumerate() {
             let channels = T::CHANNELS.min(o - channel);
-            let w = &w.data[panel * w.planes.len() * plane_len..][..w.planes.len() * plane_len];
+            let w = &w.data[panel * w_planes.len() * plane_len..][..w_planes.len() * plane_len];
             for row in (chunk..chunk_end).step_by(T::ROWS) {
                 let rows = T::ROWS.min(chunk_end - row);
-                let x = &x_pairs[(row - chunk) * pairs..][..rows * pairs];
-                let mut sums = [0; MAX_TILE];
-                let sums = &mut sums[..T::ROWS * T::CHANNELS];
-                let (first, second) = w.split_at(plane_len);
-                tile.add(x, rows, first, sums);
-                if !second.is_empty() {
-                    sums.iter_mut().for_each(|sum| *sum <<= 8);
-                    tile.add(x, rows, second, sums);
+                sums.fill(0);
+                // Products of planes by falling power of 256.
+                for place in 0..x_planes.len() + w_planes.len() - 1 {
+                    if place > 0 {
+                        tile.raise(&mut sums);
+                    }
+                    for (i, &x_plane) in x_planes.iter().enumerate().take(place + 1) {
+                        let j = place - i;
+                        let Some(&w_plane) = w_planes.get(j) else {
+                            continue;
+                        };
+                        let x = &x_units[i * x_plane_len + (row - chunk) * row_len..];
+                        let x = &x[..T::ROWS * row_len];
+                        let w = &w[j * plane_len..][..plane_len];
+                        T::add(&ready, x, rows, w, [x_plane, w_plane], &mut sums);
+                    }
                 }
                 for (r, sums) in sums.chunks_exact(T::CHANNELS).take(rows).enumerate() {
                     emit(row + r, channel, &sums[..channels]);
@@ -161,54 +167,31 @@ pub(super) fn gemm<T: Tile, A: QInt>(
     }
 }
 
-/// Rows of length k as rows of pairs; what is missing of an odd k is 0.
-fn widen<A: QInt>(rows: &[A], k: usize, out: &mut [i32]) {
-    if k == 0 {
-        return;
-    }
-    for (row, out) in rows
-        .chunks_exact(k)
-        .zip(out.chunks_exact_mut(k.div_ceil(2)))
-    {
-        let (pairs, odd) = row.as_chunks::<2>();
-        for (out, &[a, b]) in out.iter_mut().zip(pairs) {
-            *out = join(whole(a), whole(b));
-        }
-        if let (Some(out), [last]) = (out.last_mut(), odd) {
-            *out = join(whole(*last), 0);
-        }
-    }
-}
-
 /// [`Tile::pack`] without vectors, for an instruction set that has no faster one.
 #[cfg_attr(
     target_arch = "x86_64",
     expect(dead_code, reason = "both have a faster one")
 )]
-pub(super) fn pack<const CHANNELS: usize, W: QInt>(
+pub(super) fn pack<const CHANNELS: usize, const VALUES: usize, W: QInt>(
     rows: &[W],
     k: usize,
-    of: impl Fn(W) -> i16,
+    of: impl Fn(W) -> i32 + Copy,
     out: &mut [i32],
 ) {
     let (out, _) = out.as_chunks_mut::<CHANNELS>();
     // Column by column would visit every row for each, row by row every column: neither stays in
     // the first-level cache, a few columns at a time do.
     for (i, columns) in out.chunks_mut(PACK_COLUMNS).enumerate() {
-        let start = 2 * PACK_COLUMNS * i;
+        let start = k.min(VALUES * PACK_COLUMNS * i);
         for (r, row) in rows.chunks_exact(k).enumerate() {
-            let (pairs, odd) = row[start..k.min(start + 2 * columns.len())].as_chunks::<2>();
-            for (column, &[a, b]) in columns.iter_mut().zip(pairs) {
-                column[r] = join(of(a), of(b));
+            let row = &row[start..k.min(start + VALUES * columns.len())];
+            let (words, rest) = row.as_chunks::<VALUES>();
+            for (column, values) in columns.iter_mut().zip(words) {
+                column[r] = word::<VALUES, W>(values, of);
             }
-            if let (Some(column), [last]) = (columns.last_mut(), odd) {
-                column[r] = join(of(*last), 0);
+            if !rest.is_empty() {
+                columns[words.len()][r] = word::<VALUES, W>(rest, of);
             }
         }
     }
-}
-
-#[inline(always)]
-fn join(low: i16, high: i16) -> i32 {
-    i32::from(high) << 16 | i32::from(low as u16)
 }

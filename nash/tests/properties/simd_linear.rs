@@ -79,6 +79,27 @@ fn many_rows() {
     check(&x, &w, shape);
 }
 
+/// What a GEMM asks of its thread is there again after another one has run in between.
+#[test]
+fn one_within_another() {
+    let shape = GemmShape { n: 70, k: 3, o: 70 };
+    let ones = vec![1i8; 70 * 3];
+    for isa in Isa::available() {
+        gemm(isa, &ones, &ones, shape, |_, _, sums| {
+            assert!(sums.iter().all(|&sum| sum == 3), "{isa}");
+            gemm(
+                isa,
+                &ones[..3],
+                &ones[..3],
+                GemmShape { n: 1, k: 3, o: 1 },
+                |_, _, sums| {
+                    assert_eq!(sums, [3], "{isa}");
+                },
+            );
+        });
+    }
+}
+
 fn size() -> impl Strategy<Value = usize> {
     prop_oneof![0usize..10, 0usize..131]
 }
