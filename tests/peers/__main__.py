@@ -26,6 +26,7 @@ COMPARISONS = {
     "aimet": "AIMET's simulation and analysis of smallmodel, and of minilm with --models",
     "sensitivity": "a plugin-like sensitivity pass",
     "workers": "two workers against one on minilm (needs --models)",
+    "scaling": "time against batches, layers and workers, drawn as TARGET/scaling.svg",
     "memory": "a worker's peak memory with 8 and 80 batches of minilm (needs --models)",
     "transfer": "blobs over loopback, by its criterion bench",
 }

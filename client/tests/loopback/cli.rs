@@ -401,7 +401,7 @@ async fn bad_input_is_told_before_anything_is_sent() {
     fs::write(path("cut.onnx"), &whole[..whole.len() / 2]).unwrap();
     let out = path("out");
     for (arguments, expected) in [
-        (vec![&model, "--calib", &path("empty")], "has no batches"),
+        (vec![&model, "--calib", &path("empty")], "no batches"),
         (
             vec![&model, "--calib", &path("nowhere")],
             "no such file or folder",
