@@ -1,10 +1,10 @@
 //! The walk that brings a graph into canonical form.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
-    OPSET, branches, counters, decode, fold, functions::Functions, known::Known, operators,
-    refusal::Refusal, replacement::encoded_len, rewrites, sparse, types,
+    OPSET, Watch, branches, counters, decode, doubles, fold, functions::Functions, known::Known,
+    operators, refusal::Refusal, replacement::encoded_len, rewrites, sparse, types,
 };
 use crate::{
     error::{Error, Result},
@@ -46,12 +46,14 @@ pub(crate) fn canonical(
             .saturating_add(graph.node.iter().map(encoded_len).sum::<usize>() * GROWTH),
         named: HashSet::new(),
         applied: BTreeSet::new(),
+        doubles: BTreeMap::new(),
     };
     let known = Known::new(opset, external);
     let graph = form.graph(graph, known, &[])?;
     Ok(Canonical {
         graph,
         applied: form.applied,
+        doubles: form.doubles,
     })
 }
 
@@ -60,6 +62,8 @@ pub(crate) struct Canonical {
     pub(crate) graph: GraphProto,
     /// Names of the rewrites that made it so, of those that [`rewrite_names`] lists.
     pub(crate) applied: BTreeSet<&'static str>,
+    /// Nodes that calculate with doubles, to be looked at in a run.
+    pub(crate) doubles: BTreeMap<usize, Watch>,
 }
 
 const FUNCTIONS: &str = "functions";
@@ -92,6 +96,8 @@ struct Form<'m> {
     named: HashSet<String>,
     /// Rewrites that applied.
     applied: BTreeSet<&'static str>,
+    /// Nodes to be looked at in a run, by their places.
+    doubles: BTreeMap<usize, Watch>,
 }
 
 impl Form<'_> {
@@ -140,6 +146,8 @@ impl Form<'_> {
             if norms(&done) < before {
                 self.applied.insert(FOLD);
             }
+            let inputs: Vec<String> = graph.input.iter().map(|value| value.name.clone()).collect();
+            self.doubles = doubles::watched(&done, &inputs, &known);
         }
         graph.node = done;
         graph.value_info.clear();
@@ -202,6 +210,11 @@ impl Form<'_> {
                 open.extend(body.nodes.into_iter().rev().map(|node| (node, body.opset)));
                 continue;
             }
+            if doubles::makes_doubles(&node, known) {
+                node.output
+                    .iter()
+                    .for_each(|name| known.is_double_now(name));
+            }
             let outer = std::mem::replace(&mut known.opset, opset);
             let step = self.step(&mut node, known);
             known.opset = outer;
@@ -226,6 +239,7 @@ impl Form<'_> {
                     known.opset = outer;
                     let node = bodied?;
                     types::infer(&node, known);
+                    doubles::infer(&node, known);
                     done.push(node);
                 }
             }

@@ -61,6 +61,8 @@ pub(super) struct Known<'a> {
     narrow: HashMap<String, DataType>,
     /// Values that follow from the lengths of tensors and small constants alone.
     lengths: HashSet<String>,
+    /// Values that are doubles in the file and floats in the form.
+    doubles: HashSet<String>,
     /// Names of those that are the graph's own, not those around it.
     own: Vec<String>,
     pub(super) external: &'a ExternalData,
@@ -76,6 +78,7 @@ impl<'a> Known<'a> {
             constants: HashMap::new(),
             narrow: HashMap::new(),
             lengths: HashSet::new(),
+            doubles: HashSet::new(),
             own: Vec::new(),
             external,
         }
@@ -130,6 +133,15 @@ impl<'a> Known<'a> {
     pub(super) fn narrow(&self, name: &str) -> DataType {
         let narrow = self.narrow.get(name).copied();
         narrow.unwrap_or_else(|| self.elem(name))
+    }
+
+    pub(super) fn is_double_now(&mut self, name: &str) {
+        self.doubles.insert(name.to_owned());
+    }
+
+    /// Whether a value holds doubles in the file.
+    pub(super) fn is_double(&self, name: &str) -> bool {
+        self.doubles.contains(name) || self.elem(name) == DataType::Double
     }
 
     pub(super) fn is_length_now(&mut self, name: &str) {
