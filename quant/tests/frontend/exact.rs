@@ -149,3 +149,61 @@ fn integers_in_a_body_only_count_or_are_refused_by_name() {
         assert!(says.iter().all(|part| text.contains(part)), "{text}");
     }
 }
+
+/// `x` of type `elem`, and updates of 100 put where it has its first element.
+fn scattered(op: &str, reduction: &str, first: i32, elem: DataType) -> Result<Datum, Error> {
+    let mut made = Made::new(&[1, 2]);
+    let of = made.graph.input[0].r#type.as_mut().unwrap();
+    of.tensor_type.as_mut().unwrap().elem_type = elem.into();
+    let shaped = |name: &str, dims: &[i64], elements: &[i64], elem: DataType| TensorProto {
+        name: name.to_owned(),
+        dims: dims.to_vec(),
+        int64_data: match elem {
+            DataType::Int64 => elements.to_vec(),
+            _ => Vec::new(),
+        },
+        int32_data: match elem {
+            DataType::Int64 => Vec::new(),
+            _ => elements.iter().map(|&x| x as i32).collect(),
+        },
+        data_type: elem.into(),
+        ..TensorProto::default()
+    };
+    let (places, updates): (&[i64], &[i64]) = match op {
+        "ScatterND" => (&[1, 2], &[1]),
+        _ => (&[1, 1], &[1, 1]),
+    };
+    let zeros = vec![0; places.iter().product::<i64>() as usize];
+    made.graph.initializer = vec![
+        shaped("places", places, &zeros, DataType::Int64),
+        shaped("updates", updates, &[100], elem),
+    ];
+    let made = made
+        .node(op, &["x", "places", "updates"], &["y"])
+        .text("reduction", reduction);
+    let model = Model::from_bytes("made.onnx", made.encode().into(), &[], LIMITS)?;
+    let x = Datum::I32(ndarray::arr2(&[[first, 7]]).into_dyn());
+    let batch = [("x".to_owned(), x)].into();
+    let mut outputs = FloatModel::load(&model, 1)?.run(&batch, &["y"])?;
+    Ok(outputs.remove("y").unwrap())
+}
+
+#[test]
+fn scattered_sums_that_leave_thirty_two_bits_are_an_error() {
+    let y = |first: i32| Datum::I32(ndarray::arr2(&[[first, 7]]).into_dyn());
+    for op in ["ScatterElements", "ScatterND"] {
+        for (reduction, small) in [("add", 105), ("mul", 500)] {
+            let error = scattered(op, reduction, i32::MAX - 5, DataType::Int64).unwrap_err();
+            let text = error.to_string();
+            let says = ["node_y", op, "64-bit"];
+            assert!(says.iter().all(|part| text.contains(part)), "{text}");
+            let made = scattered(op, reduction, 5, DataType::Int64).unwrap();
+            assert_eq!(made, y(small), "{op} {reduction}");
+        }
+        let largest = scattered(op, "max", i32::MAX - 5, DataType::Int64).unwrap();
+        assert_eq!(largest, y(i32::MAX - 5));
+        // It wraps, as ONNX's does.
+        let wrapped = scattered(op, "add", i32::MAX, DataType::Int32).unwrap();
+        assert_eq!(wrapped, y(i32::MIN + 99));
+    }
+}
