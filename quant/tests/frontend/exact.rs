@@ -207,3 +207,17 @@ fn scattered_sums_that_leave_thirty_two_bits_are_an_error() {
         assert_eq!(wrapped, y(i32::MIN + 99));
     }
 }
+
+#[test]
+fn a_sum_of_int32_that_leaves_it_is_an_error() {
+    let made = |elem: DataType| {
+        let made = Made::new(&[4]).constant("large", &[1], &[1.0e9]);
+        let made = made.node("Add", &["x", "large"], &["sum"]);
+        cast(made, "sum", "whole", elem).node("ReduceSum", &["whole"], &["y"])
+    };
+    for elem in [DataType::Int32, DataType::Int64] {
+        let error = run(made(elem), "y").unwrap_err().to_string();
+        let says = ["node_y", "ReduceSum", "64-bit"];
+        assert!(says.iter().all(|part| error.contains(part)), "{error}");
+    }
+}
