@@ -221,3 +221,41 @@ fn a_sum_of_int32_that_leaves_it_is_an_error() {
         assert!(says.iter().all(|part| error.contains(part)), "{error}");
     }
 }
+
+#[test]
+fn a_cast_to_float16_rounds() {
+    let rounded = |factor: f32| {
+        let made = Made::new(&[4]).constant("factor", &[1], &[factor]);
+        let made = made.node("Mul", &["x", "factor"], &["scaled"]);
+        let made = cast(made, "scaled", "half", DataType::Float16);
+        run(cast(made, "half", "y", DataType::Float), "y").unwrap()
+    };
+    let x = made::curve(&[4]);
+    let near = x.mapv(|x| half::f16::from_f32(x).to_f32());
+    assert_eq!(rounded(1.0), Datum::F32(near));
+    let beyond = x.mapv(|x| f32::INFINITY.copysign(x));
+    assert_eq!(rounded(1.0e9), Datum::F32(beyond));
+}
+
+#[test]
+fn what_a_scale_of_float16_makes_is_float16() {
+    let mut made = Made::new(&[4]);
+    made.graph.initializer.push(TensorProto {
+        name: "scale".to_owned(),
+        int32_data: vec![half::f16::from_f32(0.1).to_bits().into()],
+        data_type: DataType::Float16.into(),
+        ..TensorProto::default()
+    });
+    made.graph.initializer.push(TensorProto {
+        name: "codes".to_owned(),
+        dims: vec![2],
+        int32_data: vec![77, -101],
+        data_type: DataType::Int8.into(),
+        ..TensorProto::default()
+    });
+    let made = made.node("DequantizeLinear", &["codes", "scale"], &["w"]);
+    let made = cast(made, "w", "y", DataType::Float);
+    let scale = half::f16::from_f32(0.1).to_f32();
+    let near = [77.0, -101.0].map(|code: f32| half::f16::from_f32(code * scale).to_f32());
+    assert_eq!(run(made, "y").unwrap(), Datum::F32(arr1(&near).into_dyn()));
+}
