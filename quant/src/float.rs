@@ -7,6 +7,7 @@
 
 mod convert;
 mod cut;
+mod doubles;
 mod executable;
 mod own;
 mod pieces;
@@ -21,6 +22,7 @@ use rten::{ModelOptions, NodeId, RunOptions, ThreadPool, ValueOrView};
 
 use crate::{
     batch::Batch,
+    canonical::Watch,
     error::{Error, Result},
     model::{Model, OnnxNode},
     place,
@@ -42,6 +44,8 @@ pub struct FloatModel {
     /// Constants that rten is shown in each run.
     weights: HashMap<String, SharedTensor>,
     pieces: Vec<Piece>,
+    /// Nodes whose doubles are looked at.
+    doubles: Arc<BTreeMap<usize, Watch>>,
     lives: Lives,
 }
 
@@ -74,7 +78,8 @@ impl FloatModel {
             value_names: model.value_names().into_iter().map(str::to_owned).collect(),
             constants,
             weights: executable.weights,
-            pieces: pieces::cut(model.nodes()),
+            pieces: pieces::cut(model.nodes(), !model.doubles().is_empty()),
+            doubles: Arc::clone(model.doubles()),
             lives: Lives::of(model.nodes()),
         })
     }

@@ -6,6 +6,7 @@
 //! - [`canonical`]: a model in few operators of one meaning, which everything after it reads.
 //! - [`limits`]: how much the files of a job may hold.
 //! - [`float`]: float execution through rten, whole or node by node.
+//! - `doubles`: what a double loses in the f32 that it is run in, and when that is too much.
 //! - [`graph`]: the model as operations that NASH_M has, each Linear, LayerNorm, Softmax and Gelu
 //!   recognised; whatever is left is a float island.
 //! - [`observe`]: ranges and statistics of every value, merged over batches.
@@ -27,6 +28,7 @@ pub mod batch;
 pub mod blobs;
 pub mod canonical;
 pub mod cost;
+mod doubles;
 pub mod error;
 pub mod exec;
 pub mod fit;

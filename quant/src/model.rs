@@ -11,7 +11,7 @@ mod what_it_is;
 mod written;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::Path,
     path::PathBuf,
     sync::Arc,
@@ -21,7 +21,7 @@ use ndarray::ArrayD;
 use prost::{Message, bytes::Bytes};
 
 use crate::{
-    canonical::{Canonical, canonical},
+    canonical::{Canonical, Watch, canonical},
     error::{Error, Result},
     limits::InputLimits,
     onnx::{ExternalData, GraphProto, ModelProto, ValueInfoProto, lifted, survey},
@@ -49,6 +49,7 @@ pub struct Model {
     outputs: Vec<String>,
     declared: Arc<Declared>,
     rewrites: BTreeSet<&'static str>,
+    doubles: Arc<BTreeMap<usize, Watch>>,
 }
 
 /// Inputs and outputs as the file declares them, names, types and shapes.
@@ -134,7 +135,11 @@ impl Model {
             });
         }
         let canonical = canonical(file_name, proto, graph, external, limits, cancelled)?;
-        let Canonical { mut graph, applied } = canonical;
+        let Canonical {
+            mut graph,
+            applied,
+            doubles,
+        } = canonical;
         let constants = Constants::collect(file_name, &mut graph, external, cancelled)?;
         let inputs = input::specs(file_name, &graph, &constants)?;
         let nodes: Vec<OnnxNode> = graph.node.into_iter().map(OnnxNode::from).collect();
@@ -161,6 +166,7 @@ impl Model {
                 outputs: graph.output,
             }),
             rewrites: applied,
+            doubles: Arc::new(doubles),
         })
     }
 
@@ -193,6 +199,11 @@ impl Model {
     /// [`rewrite_names`](crate::canonical::rewrite_names) lists.
     pub fn rewrites(&self) -> &BTreeSet<&'static str> {
         &self.rewrites
+    }
+
+    /// Nodes that calculate with doubles, which a float run looks at.
+    pub(crate) fn doubles(&self) -> &Arc<BTreeMap<usize, Watch>> {
+        &self.doubles
     }
 
     /// Names of every value a float run makes or is given, in order: inputs, then outputs of nodes.

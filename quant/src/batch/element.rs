@@ -6,7 +6,11 @@ use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder as _};
 use safetensors::Dtype;
 
-use crate::{model::ElementKind, tensor::Datum};
+use crate::{
+    doubles::{ADVICE, held, rounding},
+    model::ElementKind,
+    tensor::Datum,
+};
 
 /// Element types that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +121,13 @@ impl Number {
         }
     }
 
+    fn to_f64(self) -> f64 {
+        match self {
+            Self::Float(x) => x,
+            Self::Integer(i) => i as f64,
+        }
+    }
+
     fn to_integer(self) -> Option<i128> {
         match self {
             Self::Integer(i) => Some(i),
@@ -135,6 +146,7 @@ impl Encoded<'_> {
         };
         match kind {
             ElementKind::F32 => self.array(kind, Number::to_f32).map(Datum::F32),
+            ElementKind::F64 => self.doubles().map(Datum::F32),
             ElementKind::I8 => self
                 .array(kind, |number| i8::try_from(integer(number)?).ok())
                 .map(Datum::I8),
@@ -144,6 +156,17 @@ impl Encoded<'_> {
             _ => self
                 .array(kind, |number| i32::try_from(integer(number)?).ok())
                 .map(Datum::I32),
+        }
+    }
+
+    /// Doubles in f32, or that this loses too much.
+    fn doubles(&self) -> Result<ArrayD<f32>, String> {
+        let exact = self.array(ElementKind::F64, |number| Some(number.to_f64()))?;
+        match rounding(exact.iter().copied()) {
+            Some(lost) => Err(format!(
+                "it is an input of doubles, and float32, in which it is run, is too narrow: {lost}; {ADVICE}"
+            )),
+            None => Ok(exact.mapv(held)),
         }
     }
 

@@ -1,9 +1,9 @@
 //! The walk that brings a graph into canonical form.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
-    OPSET, branches, counters, decode, fold,
+    OPSET, Watch, branches, counters, decode, doubles, fold,
     functions::Functions,
     known::{Known, ValueType},
     operators,
@@ -51,12 +51,14 @@ pub(crate) fn canonical(
             .saturating_add(graph.node.iter().map(encoded_len).sum::<usize>() * GROWTH),
         named: HashSet::new(),
         applied: BTreeSet::new(),
+        doubles: BTreeMap::new(),
     };
     let known = Known::new(opset, external);
     let graph = form.graph(graph, known, &[])?;
     Ok(Canonical {
         graph,
         applied: form.applied,
+        doubles: form.doubles,
     })
 }
 
@@ -65,6 +67,8 @@ pub(crate) struct Canonical {
     pub(crate) graph: GraphProto,
     /// Names of the rewrites that made it so, of those that [`rewrite_names`] lists.
     pub(crate) applied: BTreeSet<&'static str>,
+    /// Nodes that calculate with doubles, to be looked at in a run.
+    pub(crate) doubles: BTreeMap<usize, Watch>,
 }
 
 const FUNCTIONS: &str = "functions";
@@ -97,6 +101,8 @@ struct Form<'m> {
     named: HashSet<String>,
     /// Rewrites that applied.
     applied: BTreeSet<&'static str>,
+    /// Nodes to be looked at in a run, by their places.
+    doubles: BTreeMap<usize, Watch>,
 }
 
 impl Form<'_> {
@@ -154,6 +160,8 @@ impl Form<'_> {
             if norms(&done) < before {
                 self.applied.insert(FOLD);
             }
+            let inputs: Vec<String> = graph.input.iter().map(|value| value.name.clone()).collect();
+            self.doubles = doubles::watched(&done, &inputs, &known);
         }
         graph.node = done;
         graph.value_info.clear();
@@ -216,6 +224,11 @@ impl Form<'_> {
                 open.extend(body.nodes.into_iter().rev().map(|node| (node, body.opset)));
                 continue;
             }
+            if doubles::makes_doubles(&node, known) {
+                node.output
+                    .iter()
+                    .for_each(|name| known.is_double_now(name));
+            }
             let outer = std::mem::replace(&mut known.opset, opset);
             let step = self.step(&mut node, known);
             known.opset = outer;
@@ -240,6 +253,7 @@ impl Form<'_> {
                     known.opset = outer;
                     let node = bodied?;
                     types::infer(&node, known);
+                    doubles::infer(&node, known);
                     done.push(node);
                 }
             }

@@ -69,6 +69,8 @@ pub(super) struct Known<'a> {
     /// Small vectors of integers and booleans that follow from lengths which the file fixes; None within
     /// where one is open.
     followed: HashMap<String, Vec<Option<i64>>>,
+    /// Values that are doubles in the file and floats in the form.
+    doubles: HashSet<String>,
     /// Names of those that are the graph's own, not those around it.
     own: Vec<String>,
     pub(super) external: &'a ExternalData,
@@ -86,6 +88,7 @@ impl<'a> Known<'a> {
             moved: HashMap::new(),
             lengths: HashSet::new(),
             followed: HashMap::new(),
+            doubles: HashSet::new(),
             own: Vec::new(),
             external,
         }
@@ -144,6 +147,15 @@ impl<'a> Known<'a> {
     pub(super) fn narrow(&self, name: &str) -> DataType {
         let narrow = self.narrow.get(name).copied();
         narrow.unwrap_or_else(|| self.elem(name))
+    }
+
+    pub(super) fn is_double_now(&mut self, name: &str) {
+        self.doubles.insert(name.to_owned());
+    }
+
+    /// Whether a value holds doubles in the file.
+    pub(super) fn is_double(&self, name: &str) -> bool {
+        self.doubles.contains(name) || self.elem(name) == DataType::Double
     }
 
     pub(super) fn is_length_now(&mut self, name: &str) {

@@ -12,6 +12,7 @@
 //! - [`replacement`]: how a rewrite writes nodes;
 //! - [`rewrites`]: a file a rewrite;
 //! - [`functions`], [`branches`]: model-local functions, and If with a constant condition, inlined;
+//! - [`doubles`]: which nodes can lose what a double has and f32 has not;
 //! - [`counters`]: which integers in the body of a Loop cannot become large;
 //! - [`fold`]: what needs to be known of who consumes a value: BatchNormalization into the Linear or
 //!   Conv before it;
@@ -21,6 +22,7 @@
 mod branches;
 mod counters;
 mod decode;
+mod doubles;
 mod fold;
 mod followed;
 mod form;
@@ -39,6 +41,7 @@ pub use form::rewrite_names;
 pub use operators::{Fate, Operator, operators};
 
 pub(crate) use decode::narrowed;
+pub(crate) use doubles::{Loss, Watch};
 pub(crate) use form::{Canonical, canonical};
 pub(crate) use refusal::{NO_TWO_CORNERS, two_ways_to_align};
 pub(crate) use replacement::{float_attribute, int_attribute, ints_attribute, text_attribute};

@@ -8,11 +8,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::{FloatModel, convert, own};
+use super::{FloatModel, convert, doubles, own};
 use crate::{batch::Batch, error::Result, model::OnnxNode, place, tensor::Datum};
 
 /// Nodes of a piece, at most.
 const NODES: usize = 1000;
+
+/// The same where operands are looked at, and kept for it until the piece has run.
+const NODES_LOOKED_AT: usize = 50;
 
 /// When a value is needed that is a result of the run.
 const AT_THE_END: usize = usize::MAX;
@@ -28,7 +31,8 @@ pub(super) enum Piece {
 
 /// Cuts a model: first all nodes that need none of our own kernels and no loop, then those that they
 /// lead to, then what those lead to, and so on.
-pub(super) fn cut(nodes: &[OnnxNode]) -> Vec<Piece> {
+pub(super) fn cut(nodes: &[OnnxNode], looked_at: bool) -> Vec<Piece> {
+    let longest = if looked_at { NODES_LOOKED_AT } else { NODES };
     let mut depths: HashMap<&str, usize> = HashMap::new();
     let mut by_depth: Vec<(Vec<usize>, Vec<Piece>)> = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
@@ -56,7 +60,7 @@ pub(super) fn cut(nodes: &[OnnxNode]) -> Vec<Piece> {
     }
     let pieces = by_depth.into_iter().flat_map(|(rten, others)| {
         let rten: Vec<Piece> = rten
-            .chunks(NODES)
+            .chunks(longest)
             .map(|nodes| Piece::Rten(nodes.to_vec()))
             .collect();
         rten.into_iter().chain(others)
@@ -71,7 +75,8 @@ impl FloatModel {
         given: &Batch,
         outputs: &BTreeSet<&str>,
     ) -> Result<Vec<rten::Value>> {
-        if let [] | [Piece::Rten(_)] = self.pieces.as_slice() {
+        let whole = matches!(self.pieces.as_slice(), [] | [Piece::Rten(_)]);
+        if whole && self.doubles.is_empty() {
             let weights = self
                 .weights
                 .iter()
@@ -120,6 +125,7 @@ impl FloatModel {
                             .filter(|(name, _)| !name.is_empty())
                             .map(|(name, result)| (name.as_str(), convert::into_rten(result))),
                     );
+                    self.look_at_doubles(*index, given, &made)?;
                 }
                 Piece::Own(_) => {}
                 Piece::Rten(nodes) => {
@@ -140,14 +146,14 @@ impl FloatModel {
     /// One piece of rten's nodes.
     fn run_piece<'n>(
         &'n self,
-        (number, nodes): (usize, &[usize]),
+        (number, indices): (usize, &[usize]),
         given: &Batch,
         needed: &HashMap<&str, usize>,
         live: &[bool],
         made: &mut HashMap<&'n str, rten::Value>,
     ) -> Result<()> {
         let nodes = || {
-            let live = nodes.iter().filter(|index| live[**index]);
+            let live = indices.iter().filter(|index| live[**index]);
             live.map(|&index| &self.nodes[index])
         };
         let own: HashSet<&str> = nodes()
@@ -155,9 +161,18 @@ impl FloatModel {
             .filter(|name| !given.contains_key(*name))
             .collect();
         let later = |name: &&str| needed.get(name).is_some_and(|&last| last > number);
-        let wanted: BTreeSet<&str> = own.iter().copied().filter(later).collect();
+        let mut wanted: BTreeSet<&str> = own.iter().copied().filter(later).collect();
         if wanted.is_empty() {
             return Ok(());
+        }
+        let looked_at = || {
+            let live = indices.iter().copied().filter(|&index| live[index]);
+            live.filter(|index| self.doubles.contains_key(index))
+        };
+        for index in looked_at() {
+            let node = &self.nodes[index];
+            let names = node.uses().chain(node.made());
+            wanted.extend(names.filter(|name| own.contains(name)));
         }
         let uses: BTreeSet<&str> = nodes()
             .flat_map(OnnxNode::uses)
@@ -176,7 +191,27 @@ impl FloatModel {
         }
         let values = self.execute(&self.file, operands, &wanted)?;
         made.extend(wanted.into_iter().zip(values));
-        Ok(())
+        looked_at().try_for_each(|index| self.look_at_doubles(index, given, made))
+    }
+
+    /// Refuses a node that has run and lost what its doubles were.
+    fn look_at_doubles(
+        &self,
+        index: usize,
+        given: &Batch,
+        made: &HashMap<&str, rten::Value>,
+    ) -> Result<()> {
+        let Some(&watch) = self.doubles.get(&index) else {
+            return Ok(());
+        };
+        let node = &self.nodes[index];
+        let operands = node.inputs.iter().filter(|name| !name.is_empty());
+        let operands = operands
+            .map(|name| self.operand(name, given, made))
+            .collect::<Result<Vec<Datum>>>()?;
+        let result = node.made().next().and_then(|name| made.get(name));
+        let result = result.and_then(|value| convert::from_rten(value.clone()));
+        doubles::check(node, watch, &operands, result.as_ref())
     }
 
     /// A value that a run is given, has as a constant or has made.

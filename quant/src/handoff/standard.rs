@@ -4,7 +4,7 @@
 use crate::{
     canonical::{OWN_DOMAIN, int_attribute, text_attribute},
     model::OnnxNode,
-    onnx::NodeProto,
+    onnx::{DataType, NodeProto},
 };
 
 /// Operators that came after opset 19, and the opset that has them.
@@ -39,6 +39,16 @@ pub(super) fn standard(node: &OnnxNode, opset: i64) -> Result<NodeProto, String>
     let mut proto = node.to_proto();
     let own = node.domain == OWN_DOMAIN;
     if own {
+        if node.rounds_to_f16() {
+            // Every float is a float32 in what is handed back.
+            let to = int_attribute("to", i32::from(DataType::Float).into());
+            return Ok(NodeProto {
+                op_type: "Cast".to_owned(),
+                domain: String::new(),
+                attribute: vec![to],
+                ..proto
+            });
+        }
         if OTHER.contains(&node.op_type.as_str()) {
             return Err("it has no operator of ONNX that says the same".to_owned());
         }

@@ -18,6 +18,8 @@ pub const TRAILING_DIMS: &str = "dual16.trailing_dims";
 pub enum ElementKind {
     /// f32; also the narrower and wider floats, which are converted.
     F32,
+    /// Doubles, in f32.
+    F64,
     /// int32 and int64, in 32 bits.
     I32,
     /// uint32 and uint64, in 31 bits.
@@ -39,6 +41,8 @@ impl ElementKind {
     pub const fn bytes(self) -> u64 {
         match self {
             Self::I8 | Self::U8 => 1,
+            // They are read as they are before they are f32.
+            Self::F64 => 8,
             _ => 4,
         }
     }
@@ -46,7 +50,7 @@ impl ElementKind {
     /// The integers that it holds; floats are held to no range.
     pub(crate) const fn range(self) -> RangeInclusive<i128> {
         let (least, most) = match self {
-            Self::F32 | Self::I32 => (i32::MIN, i32::MAX),
+            Self::F32 | Self::F64 | Self::I32 => (i32::MIN, i32::MAX),
             Self::U32 => (0, i32::MAX),
             Self::I16 => (i16::MIN as i32, i16::MAX as i32),
             Self::U16 => (0, u16::MAX as i32),
@@ -63,6 +67,7 @@ impl fmt::Display for ElementKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::F32 => "float",
+            Self::F64 => "double",
             Self::I32 => "int32 or int64",
             Self::U32 => "uint32 or uint64",
             Self::I16 => "int16",
@@ -120,9 +125,8 @@ fn spec(value: &ValueInfoProto) -> Result<InputSpec, String> {
         .and_then(|value_type| value_type.tensor_type.as_ref());
     let tensor = tensor.ok_or("it is no tensor; only tensors can be given in a batch")?;
     let kind = match DataType::try_from(tensor.elem_type) {
-        Ok(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double) => {
-            ElementKind::F32
-        }
+        Ok(DataType::Float | DataType::Float16 | DataType::Bfloat16) => ElementKind::F32,
+        Ok(DataType::Double) => ElementKind::F64,
         Ok(DataType::Int64 | DataType::Int32) => ElementKind::I32,
         Ok(DataType::Uint64 | DataType::Uint32) => ElementKind::U32,
         Ok(DataType::Int16) => ElementKind::I16,

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::Scope;
-use crate::onnx::{AttributeProto, GraphProto, NodeProto, node_label};
+use crate::{
+    canonical::OWN_DOMAIN,
+    onnx::{AttributeProto, DataType, GraphProto, NodeProto, node_label},
+};
 
 /// Where PyTorch's exporter keeps the module names of a node.
 pub(crate) const NAME_SCOPES: &str = "pkg.torch.onnx.name_scopes";
@@ -69,6 +72,12 @@ impl OnnxNode {
         } else {
             ""
         }
+    }
+
+    /// Whether the node rounds floats to float16.
+    pub(crate) fn rounds_to_f16(&self) -> bool {
+        let narrows = self.domain == OWN_DOMAIN && self.op_type == "Narrow";
+        narrows && self.int("to") == Some(i32::from(DataType::Float16).into())
     }
 
     /// What errors call the node: its name, or its operator and first output.

@@ -6,7 +6,7 @@ use prost::bytes::Bytes;
 use thiserror::Error;
 
 use super::{DataType, TensorProto};
-use crate::tensor::Tensor;
+use crate::{doubles::held, tensor::Tensor};
 
 /// Value of `data_location` for data in another file.
 const EXTERNAL: i32 = 1;
@@ -86,8 +86,8 @@ impl TensorProto {
         match self.element_type() {
             DataType::Float => self.read(payload, &self.float_data, f32::from_le_bytes, |&x| x),
             DataType::Double => {
-                let narrow = |bytes| f64::from_le_bytes(bytes) as f32;
-                self.read(payload, &self.double_data, narrow, |&x| x as f32)
+                let narrow = |bytes| held(f64::from_le_bytes(bytes));
+                self.read(payload, &self.double_data, narrow, |&x| held(x))
             }
             // The 16 bits are in the low half of each int32.
             DataType::Float16 => {

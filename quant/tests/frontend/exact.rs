@@ -149,3 +149,113 @@ fn integers_in_a_body_only_count_or_are_refused_by_name() {
         assert!(says.iter().all(|part| text.contains(part)), "{text}");
     }
 }
+
+/// `x` of type `elem`, and updates of 100 put where it has its first element.
+fn scattered(op: &str, reduction: &str, first: i32, elem: DataType) -> Result<Datum, Error> {
+    let mut made = Made::new(&[1, 2]);
+    let of = made.graph.input[0].r#type.as_mut().unwrap();
+    of.tensor_type.as_mut().unwrap().elem_type = elem.into();
+    let shaped = |name: &str, dims: &[i64], elements: &[i64], elem: DataType| TensorProto {
+        name: name.to_owned(),
+        dims: dims.to_vec(),
+        int64_data: match elem {
+            DataType::Int64 => elements.to_vec(),
+            _ => Vec::new(),
+        },
+        int32_data: match elem {
+            DataType::Int64 => Vec::new(),
+            _ => elements.iter().map(|&x| x as i32).collect(),
+        },
+        data_type: elem.into(),
+        ..TensorProto::default()
+    };
+    let (places, updates): (&[i64], &[i64]) = match op {
+        "ScatterND" => (&[1, 2], &[1]),
+        _ => (&[1, 1], &[1, 1]),
+    };
+    let zeros = vec![0; places.iter().product::<i64>() as usize];
+    made.graph.initializer = vec![
+        shaped("places", places, &zeros, DataType::Int64),
+        shaped("updates", updates, &[100], elem),
+    ];
+    let made = made
+        .node(op, &["x", "places", "updates"], &["y"])
+        .text("reduction", reduction);
+    let model = Model::from_bytes("made.onnx", made.encode().into(), &[], LIMITS)?;
+    let x = Datum::I32(ndarray::arr2(&[[first, 7]]).into_dyn());
+    let batch = [("x".to_owned(), x)].into();
+    let mut outputs = FloatModel::load(&model, 1)?.run(&batch, &["y"])?;
+    Ok(outputs.remove("y").unwrap())
+}
+
+#[test]
+fn scattered_sums_that_leave_thirty_two_bits_are_an_error() {
+    let y = |first: i32| Datum::I32(ndarray::arr2(&[[first, 7]]).into_dyn());
+    for op in ["ScatterElements", "ScatterND"] {
+        for (reduction, small) in [("add", 105), ("mul", 500)] {
+            let error = scattered(op, reduction, i32::MAX - 5, DataType::Int64).unwrap_err();
+            let text = error.to_string();
+            let says = ["node_y", op, "64-bit"];
+            assert!(says.iter().all(|part| text.contains(part)), "{text}");
+            let made = scattered(op, reduction, 5, DataType::Int64).unwrap();
+            assert_eq!(made, y(small), "{op} {reduction}");
+        }
+        let largest = scattered(op, "max", i32::MAX - 5, DataType::Int64).unwrap();
+        assert_eq!(largest, y(i32::MAX - 5));
+        // It wraps, as ONNX's does.
+        let wrapped = scattered(op, "add", i32::MAX, DataType::Int32).unwrap();
+        assert_eq!(wrapped, y(i32::MIN + 99));
+    }
+}
+
+#[test]
+fn a_sum_of_int32_that_leaves_it_is_an_error() {
+    let made = |elem: DataType| {
+        let made = Made::new(&[4]).constant("large", &[1], &[1.0e9]);
+        let made = made.node("Add", &["x", "large"], &["sum"]);
+        cast(made, "sum", "whole", elem).node("ReduceSum", &["whole"], &["y"])
+    };
+    for elem in [DataType::Int32, DataType::Int64] {
+        let error = run(made(elem), "y").unwrap_err().to_string();
+        let says = ["node_y", "ReduceSum", "64-bit"];
+        assert!(says.iter().all(|part| error.contains(part)), "{error}");
+    }
+}
+
+#[test]
+fn a_cast_to_float16_rounds() {
+    let rounded = |factor: f32| {
+        let made = Made::new(&[4]).constant("factor", &[1], &[factor]);
+        let made = made.node("Mul", &["x", "factor"], &["scaled"]);
+        let made = cast(made, "scaled", "half", DataType::Float16);
+        run(cast(made, "half", "y", DataType::Float), "y").unwrap()
+    };
+    let x = made::curve(&[4]);
+    let near = x.mapv(|x| half::f16::from_f32(x).to_f32());
+    assert_eq!(rounded(1.0), Datum::F32(near));
+    let beyond = x.mapv(|x| f32::INFINITY.copysign(x));
+    assert_eq!(rounded(1.0e9), Datum::F32(beyond));
+}
+
+#[test]
+fn what_a_scale_of_float16_makes_is_float16() {
+    let mut made = Made::new(&[4]);
+    made.graph.initializer.push(TensorProto {
+        name: "scale".to_owned(),
+        int32_data: vec![half::f16::from_f32(0.1).to_bits().into()],
+        data_type: DataType::Float16.into(),
+        ..TensorProto::default()
+    });
+    made.graph.initializer.push(TensorProto {
+        name: "codes".to_owned(),
+        dims: vec![2],
+        int32_data: vec![77, -101],
+        data_type: DataType::Int8.into(),
+        ..TensorProto::default()
+    });
+    let made = made.node("DequantizeLinear", &["codes", "scale"], &["w"]);
+    let made = cast(made, "w", "y", DataType::Float);
+    let scale = half::f16::from_f32(0.1).to_f32();
+    let near = [77.0, -101.0].map(|code: f32| half::f16::from_f32(code * scale).to_f32());
+    assert_eq!(run(made, "y").unwrap(), Datum::F32(arr1(&near).into_dyn()));
+}

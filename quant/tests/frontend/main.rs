@@ -9,6 +9,7 @@
 )]
 
 mod batch;
+mod doubles;
 mod elements;
 mod exact;
 mod float;

@@ -288,7 +288,7 @@ fn inputs_of_every_type_are_known() {
         (DataType::Float, ElementKind::F32),
         (DataType::Float16, ElementKind::F32),
         (DataType::Bfloat16, ElementKind::F32),
-        (DataType::Double, ElementKind::F32),
+        (DataType::Double, ElementKind::F64),
         (DataType::Int32, ElementKind::I32),
         (DataType::Int64, ElementKind::I32),
         (DataType::Uint32, ElementKind::U32),

@@ -21,7 +21,10 @@ the node's name and the reason.
 | refused | no model that needs it is run |
 
 Integers and booleans are never quantized. Float execution holds integers in 32 bits: arithmetic that
-leaves them is an error that names the node. Inside the body of a Loop or a branch only what the float
+leaves them is an error that names the node; where the type is int32 or narrower, what goes element by
+element wraps, as ONNX's does, and only a reduction is an error. Doubles are run in float32: what
+loses too much of them, as a difference of two times in seconds since 1970, is an error that names the node
+and the number. A Cast to float16 rounds; inside a body it does not. Inside the body of a Loop or a branch only what the float
 engine runs itself is run: what is \"exact\" here is refused there, by name, and so is arithmetic on 64-bit
 integers other than lengths, small constants, the number of the iteration and what a Loop only counts.
 An If whose condition is constant is no branch.

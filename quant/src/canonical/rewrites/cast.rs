@@ -1,5 +1,5 @@
 //! Cast between the types of the form. Every float is computed in f32, so a Cast between floats
-//! rounds where the type is narrower than float16; a boolean is 0 or 1; CastLike is a Cast.
+//! rounds where the type is narrower; a boolean is 0 or 1; CastLike is a Cast.
 
 use super::{Node, Rewritten, integers};
 use crate::{
@@ -43,13 +43,15 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     let narrow = matches!(
         to,
         T::Bfloat16
+            | T::Float16
             | T::Float8e4m3fn
             | T::Float8e4m3fnuz
             | T::Float8e5m2
             | T::Float8e5m2fnuz
             | T::Float4e2m1
     );
-    if narrow {
+    // A branch or a loop of a model in f16 is run in f32 as the rest of it is.
+    if narrow && from != to && !(to == T::Float16 && known.nested) {
         if known.nested {
             return Err(Refusal::new(format!(
                 "it rounds to {to:?} inside a branch or a loop"
@@ -72,7 +74,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         return integers::to_integer(known, node, x, to);
     }
     let target = match to {
-        T::Float | T::Double | T::Float16 => T::Float,
+        T::Float | T::Double | T::Float16 | T::Bfloat16 => T::Float,
         T::Int8 | T::Uint8 | T::Int32 | T::Int64 => to,
         T::Int16 | T::Uint16 | T::Uint32 | T::Uint64 => T::Int64,
         _ => {

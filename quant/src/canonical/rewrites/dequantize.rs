@@ -6,11 +6,12 @@ use ndarray::{ArrayD, IxDyn};
 use super::{Node, Rewritten};
 use crate::{
     canonical::{
+        decode::narrowed,
         known::{Known, counted},
         refusal::Refusal,
         replacement::Replacement,
     },
-    onnx::f32_initializer,
+    onnx::{DataType, f32_initializer},
     tensor::Tensor,
 };
 
@@ -41,6 +42,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         Some(name) => Some(numbers(name).ok_or_else(|| missing(name))?),
         None => None,
     };
+    let made = made(known, node);
     let axis = counted(node.int("axis").unwrap_or(1), q.ndim());
     let block = node.int("block_size").unwrap_or(0);
     let place = Place::of(&q, &scale, axis, block)?;
@@ -57,11 +59,21 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
             Some(zero) => *zero.ok_or_else(|| place.misfit())?,
             None => 0.0,
         };
-        y[&index] = (q - zero) * scale;
+        let exact = (q - zero) * scale;
+        y[&index] = narrowed(exact, made, true).unwrap_or(exact);
     }
     let mut new = Replacement::of(node.proto);
     let folded = new.constant_of(x, f32_initializer("", y.view()));
     Ok(Some(new.last("Identity", &[&folded])))
+}
+
+/// Type of what a DequantizeLinear makes: what it says, or that of its scale.
+pub(super) fn made(known: &Known<'_>, node: &Node<'_>) -> DataType {
+    let stated = node
+        .int("output_dtype")
+        .and_then(|elem| DataType::try_from(elem as i32).ok())
+        .filter(|&elem| elem != DataType::Undefined);
+    stated.unwrap_or_else(|| known.elem(node.input(1).unwrap_or_default()))
 }
 
 /// Which scale an element has.

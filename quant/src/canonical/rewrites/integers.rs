@@ -22,6 +22,7 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Neg" | "Abs" | "CumSum" | "ReduceSum"
         | "ReduceMean" | "ReduceProd" | "ReduceL1" | "ReduceSumSquare" | "MatMul" | "Range"
         | "Pow" => {}
+        "ScatterND" if matches!(node.text("reduction"), Some("add" | "mul")) => {}
         "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "BitwiseNot" => {
             return to_kernel(known, node, vec![elem_attribute(elem(known, node))]);
         }
@@ -56,7 +57,7 @@ fn elem(known: &Known<'_>, node: &Node<'_>) -> DataType {
     let operands = match node.op() {
         "CumSum" => 1,
         op if op.starts_with("Reduce") => 1,
-        "Pow" => 1,
+        "Pow" | "ScatterND" => 1,
         _ => usize::MAX,
     };
     let elems: Vec<DataType> = node

@@ -2,11 +2,11 @@
 //! to kernels of our own. The type of the codes is stated.
 
 use super::{
-    Node, Rewritten,
+    Node, Rewritten, dequantize,
     kernels::{elem_attribute, to_kernel},
 };
 use crate::{
-    canonical::{known::Known, refusal::Refusal},
+    canonical::{known::Known, refusal::Refusal, replacement::int_attribute},
     onnx::DataType,
 };
 
@@ -35,7 +35,14 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
                 && node.int("output_dtype").unwrap_or(0) == 0;
             match plain && known.nested {
                 true => Ok(None),
-                false => to_kernel(known, node, Vec::new()),
+                false => {
+                    let made = dequantize::made(known, node);
+                    to_kernel(
+                        known,
+                        node,
+                        vec![int_attribute("to", i32::from(made).into())],
+                    )
+                }
             }
         }
         "DynamicQuantizeLinear" => to_kernel(known, node, vec![elem_attribute(T::Uint8)]),

@@ -100,6 +100,7 @@ const KERNELS: &[(&str, Kernel)] = &[
     ("Resize", resize::resize),
     ("RoiAlign", regions::roi_align),
     ("ScatterElements", scatter::elements),
+    ("ScatterND", scatter::nd),
     ("SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy),
     ("SpaceToDepth", indexing::space_to_depth),
     ("Sub", arithmetic::binary),

@@ -148,10 +148,12 @@ pub(super) fn dequantize(call: &Call<'_>) -> Made {
         other => integers(other).unwrap_or_default().mapv(|x| x as f64),
     };
     let parameters = Parameters::of(call, x.shape())?;
+    let made = call.elem_of("to");
     let mut y = ArrayD::<f32>::zeros(x.raw_dim());
     for (index, &x) in x.indexed_iter() {
         let (scale, zero) = parameters.at(ndarray::Dimension::slice(&index))?;
-        y[&index] = (x - zero) as f32 * scale;
+        let exact = (x - zero) as f32 * scale;
+        y[&index] = narrowed(exact, made, true).unwrap_or(exact);
     }
     Ok(vec![Datum::F32(y)])
 }

@@ -6,7 +6,7 @@ use super::{
     Made,
     call::{Call, beyond, stored},
 };
-use crate::tensor::Datum;
+use crate::{onnx::DataType, tensor::Datum};
 
 /// ReduceSum, ReduceProd, ReduceMean, ReduceL1 and ReduceSumSquare of integers.
 pub(super) fn integers(call: &Call<'_>) -> Made {
@@ -59,6 +59,11 @@ pub(super) fn integers(call: &Call<'_>) -> Made {
             .map(|axis| x.shape()[axis])
             .collect();
         y = super::call::tensor(&kept, y.into_raw_vec_and_offset().0)?;
+    }
+    // What a sum wraps to depends on the order and width in which it is taken, which ONNX leaves open.
+    let outside = y.iter().find(|&&y| i32::try_from(y).is_err());
+    if let (DataType::Int32, Some(y)) = (call.elem(), outside) {
+        return Err(beyond(&y.to_string()));
     }
     Ok(vec![stored(&y, call.elem())?])
 }

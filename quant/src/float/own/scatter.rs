@@ -1,9 +1,12 @@
 //! Elements put at places that are given.
 
-use ndarray::IxDyn;
+use ndarray::{ArrayD, IxDyn};
 
-use super::{Made, call::Call};
-use crate::tensor::Datum;
+use super::{
+    Made,
+    call::{Call, beyond, stored},
+};
+use crate::{onnx::DataType, tensor::Datum};
 
 /// A cache `[batch, .., length, ..]` with new elements from `write_indices` on.
 pub(super) fn tensor_scatter(call: &Call<'_>) -> Made {
@@ -56,46 +59,113 @@ pub(super) fn elements(call: &Call<'_>) -> Made {
             updates.shape()
         ));
     }
-    let limit = x.shape()[axis] as i64;
+    let limit = x.shape()[axis];
+    scattered(call, |place| {
+        let mut at = place.to_vec();
+        at[axis] = counted(indices[IxDyn(place)], limit)?;
+        Ok(at)
+    })
+}
+
+/// Elements put at places that the last axis of the indices names, or joined with what is there.
+pub(super) fn nd(call: &Call<'_>) -> Made {
+    let (x, indices, updates) = (call.needs(0)?, call.integers(1)?, call.needs(2)?);
+    let misfit = || {
+        let (x, indices, updates) = (x.shape(), indices.shape(), updates.shape());
+        format!("its input has shape {x:?}, its indices {indices:?}, its updates {updates:?}")
+    };
+    let (&length, outer) = indices.shape().split_last().ok_or_else(misfit)?;
+    let inner = x.shape().get(length..).ok_or_else(misfit)?;
+    if updates.shape() != [outer, inner].concat() {
+        return Err(misfit());
+    }
+    scattered(call, |place| {
+        let (outer, inner) = place.split_at(outer.len());
+        let named = (0..length).map(|axis| {
+            let index = indices[IxDyn(&[outer, &[axis]].concat())];
+            counted(index, x.shape()[axis])
+        });
+        let mut at = named.collect::<Result<Vec<usize>, String>>()?;
+        at.extend(inner);
+        Ok(at)
+    })
+}
+
+/// An index counted from the front.
+fn counted(index: i64, limit: usize) -> Result<usize, String> {
+    let place = if index < 0 {
+        index + limit as i64
+    } else {
+        index
+    };
+    let place = usize::try_from(place).ok().filter(|&place| place < limit);
+    place.ok_or_else(|| format!("index {index} is outside its input"))
+}
+
+/// The first operand, each element of the third put where `place` says, or joined with what is there.
+fn scattered(call: &Call<'_>, place: impl Fn(&[usize]) -> Result<Vec<usize>, String>) -> Made {
+    let (x, updates) = (call.needs(0)?, call.needs(2)?);
+    match (x, updates) {
+        (Datum::F32(x), Datum::F32(updates)) => {
+            let y = joined(
+                call,
+                x,
+                updates,
+                place,
+                |a, b| Some(a + b),
+                |a, b| Some(a * b),
+            )?;
+            Ok(vec![Datum::F32(y)])
+        }
+        (Datum::F32(_), _) | (_, Datum::F32(_)) => {
+            Err("its inputs are of different types".to_owned())
+        }
+        _ => {
+            let y = joined(
+                call,
+                &call.integers(0)?,
+                &call.integers(2)?,
+                place,
+                i64::checked_add,
+                i64::checked_mul,
+            )?;
+            let elem = match (call.elem(), x) {
+                (DataType::Undefined, Datum::I8(_)) => DataType::Int8,
+                (DataType::Undefined, Datum::U8(_)) => DataType::Uint8,
+                (elem, _) => elem,
+            };
+            Ok(vec![stored(&y, elem)?])
+        }
+    }
+}
+
+/// The same for one type of elements, whose sum and product are None where they cannot be held.
+fn joined<T: Copy + PartialOrd>(
+    call: &Call<'_>,
+    x: &ArrayD<T>,
+    updates: &ArrayD<T>,
+    place: impl Fn(&[usize]) -> Result<Vec<usize>, String>,
+    add: fn(T, T) -> Option<T>,
+    mul: fn(T, T) -> Option<T>,
+) -> Result<ArrayD<T>, String> {
     let reduction = call.text("reduction", "none");
     if !["none", "add", "mul", "min", "max"].contains(&reduction) {
         return Err(format!("its reduction '{reduction}' is none that ONNX has"));
     }
-    macro_rules! scatter {
-        ($x:expr, $updates:expr, $kind:path, $add:expr, $mul:expr) => {{
-            let mut y = $x.clone();
-            for (place, &update) in $updates.indexed_iter() {
-                let mut at = ndarray::Dimension::slice(&place).to_vec();
-                let index = indices[&place];
-                let index = if index < 0 { index + limit } else { index };
-                at[axis] = usize::try_from(index).unwrap_or(usize::MAX);
-                let slot = y
-                    .get_mut(IxDyn(&at))
-                    .ok_or_else(|| format!("index {index} is outside its input"))?;
-                *slot = match reduction {
-                    "add" => $add(*slot, update),
-                    "mul" => $mul(*slot, update),
-                    "min" if update < *slot => update,
-                    "max" if update > *slot => update,
-                    "min" | "max" => *slot,
-                    _ => update,
-                };
-            }
-            $kind(y)
-        }};
+    let mut y = x.clone();
+    for (from, &update) in updates.indexed_iter() {
+        let at = place(ndarray::Dimension::slice(&from))?;
+        let slot = y
+            .get_mut(IxDyn(&at))
+            .ok_or_else(|| format!("{at:?} is outside its input"))?;
+        let next = match reduction {
+            "add" => add(*slot, update),
+            "mul" => mul(*slot, update),
+            "min" => Some(if update < *slot { update } else { *slot }),
+            "max" => Some(if update > *slot { update } else { *slot }),
+            _ => Some(update),
+        };
+        *slot = next.ok_or_else(|| beyond("of a scatter"))?;
     }
-    let float = (|a: f32, b: f32| a + b, |a: f32, b: f32| a * b);
-    Ok(vec![match (x, updates) {
-        (Datum::F32(x), Datum::F32(u)) => scatter!(x, u, Datum::F32, float.0, float.1),
-        (Datum::I32(x), Datum::I32(u)) => {
-            scatter!(x, u, Datum::I32, i32::wrapping_add, i32::wrapping_mul)
-        }
-        (Datum::I8(x), Datum::I8(u)) => {
-            scatter!(x, u, Datum::I8, i8::wrapping_add, i8::wrapping_mul)
-        }
-        (Datum::U8(x), Datum::U8(u)) => {
-            scatter!(x, u, Datum::U8, u8::wrapping_add, u8::wrapping_mul)
-        }
-        _ => return Err("its inputs are of different types".to_owned()),
-    }])
+    Ok(y)
 }

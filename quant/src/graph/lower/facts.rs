@@ -258,7 +258,7 @@ impl<'a> Facts<'a> {
             .model
             .inputs()
             .iter()
-            .filter(|input| input.kind == ElementKind::F32);
+            .filter(|input| matches!(input.kind, ElementKind::F32 | ElementKind::F64));
         let names = float.map(|input| input.name.as_str());
         names.filter(|name| self.operands.contains(name) || !self.steers(name))
     }

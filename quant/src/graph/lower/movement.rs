@@ -17,6 +17,8 @@ pub(super) fn lower<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<bool> 
         return Ok(false);
     };
     let movement = match node.standard_op() {
+        // No chip's number is rounded to those of float16 in between.
+        _ if node.rounds_to_f16() => Some(Move::Reshape),
         // A Cast that ends here makes floats of floats.
         "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Identity" | "Dropout" | "Cast" => {
             Some(Move::Reshape)
