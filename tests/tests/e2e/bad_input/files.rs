@@ -118,11 +118,7 @@ pub(super) const FILES: &[Case] = &[
         },
         arguments: &[],
         code: BAD_INPUT,
-        says: &[
-            "the calibration folder",
-            "calib",
-            "a folder of .safetensors or .npz",
-        ],
+        says: &["the calibration folder", "calib", "a folder of them"],
     },
     Case {
         name: "a batch whose header says it is huge",
