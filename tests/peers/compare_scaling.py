@@ -66,9 +66,7 @@ def compare(context: Context) -> list[Row]:
     return [row for curve in curves for row in rows(curve)]
 
 
-def timed(
-    models: list[Model], *sides: Callable[[Model], float]
-) -> tuple[list[float], list[float]]:
+def timed(models: list[Model], *sides: Callable[[Model], float]) -> tuple[list[float], list[float]]:
     """In turns, model by model."""
     seconds = [[side(model) for side in sides] for model in models]
     ours, peer = zip(*seconds, strict=True)
@@ -87,6 +85,7 @@ def rows(curve: Curve) -> list[Row]:
 
 
 def draw(curves: list[Curve], path: Path) -> None:
+    top = 1.08 * max(second for curve in curves for second in [*curve.ours, *curve.peer])
     figure, axes = pyplot.subplots(1, len(curves), figsize=(10, 3.2), sharey=True)
     for axis, curve in zip(axes, curves, strict=True):
         axis.plot(curve.at, curve.ours, "o-", label="dual16")
@@ -94,7 +93,7 @@ def draw(curves: list[Curve], path: Path) -> None:
             axis.plot(curve.at, curve.peer, "s--", color="gray", label="onnxruntime quantize_static")
         axis.set_xlabel(curve.varies)
         axis.set_xticks(curve.at)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, top)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("seconds")
     axes[0].legend(frameon=False)
