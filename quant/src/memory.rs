@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result};
 
 /// How often a task that waits for memory looks whether it was cancelled.
@@ -40,7 +42,7 @@ pub trait Lender: fmt::Debug + Send + Sync {
 }
 
 /// What borrowers hold, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Held {
     /// What stays while nothing runs: loaded models.
     pub resident: u64,
@@ -49,7 +51,7 @@ pub struct Held {
 }
 
 /// What a share is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// Something that stays, a loaded model.
     Resident,

@@ -5,6 +5,7 @@ use std::{borrow::Cow, io, sync::Arc};
 
 use dual16_proto::v1::{EventDetail, JobSpec, Lease};
 pub use dual16_quant::flow::{Blobs, Control, Next, QueuedStage};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{blob_store::damaged, digest::Digest};
@@ -49,7 +50,7 @@ pub struct TaskOutput {
 }
 
 /// Why a task failed.
-#[derive(Debug, Error)]
+#[derive(Debug, PartialEq, Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct TaskError {
     /// Upper snake case, stable.

@@ -49,6 +49,7 @@ use std::sync::Arc;
 
 pub use run::run;
 
+use serde::{Deserialize, Serialize};
 use session::Session;
 use sessions::Sessions;
 
@@ -102,7 +103,7 @@ pub struct TaskOutput {
 }
 
 /// What a reduce decides.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum Next {
     /// Another stage.
     Stage(QueuedStage),
@@ -111,7 +112,7 @@ pub enum Next {
 }
 
 /// A stage to start.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueuedStage {
     /// Name, shown to people.
     pub name: String,

@@ -22,10 +22,7 @@ use super::{
     command::command,
     death::{Death, Ended, forward, kills_for_memory},
     place::Places,
-    wire::{
-        self, Answer, Ask, Begin, Borrow, Done, IoError, KernelRan, Lent, Order, Report,
-        SpanBegins, SpanEnds, answer, order, report,
-    },
+    wire::{self, Answer, Api, Begin, OfTask, Order, Report},
 };
 
 /// A process that takes nothing of what it is sent for this long is taken for one that never will.
@@ -34,11 +31,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a task hears of its process.
 #[derive(Debug)]
 pub(super) enum Heard {
-    Ask(Ask),
-    KernelRan(KernelRan),
-    SpanBegins(SpanBegins),
-    SpanEnds(SpanEnds),
-    Done(Done),
+    OfTask(OfTask),
     Died(Arc<Death>),
 }
 
@@ -145,9 +138,9 @@ impl Process {
         let begin = Begin {
             threads: around.threads,
             memory: around.shares.limit(),
-            spec: spec.clone(),
+            spec: Api(spec.clone()),
         };
-        process.send(order::Kind::Begin(Box::new(begin)));
+        process.send(Order::Begin(Box::new(begin)));
         let name = |what: &str| thread::Builder::new().name(format!("dual16-{what}-{id}"));
         let pid = process.pid;
         let lines = name("stderr").spawn(move || match stderr {
@@ -201,8 +194,7 @@ impl Process {
     }
 
     /// Sends a message. A process that does not take it is ended.
-    pub(super) fn send(&self, kind: order::Kind) {
-        let order = Order { kind: Some(kind) };
+    pub(super) fn send(&self, order: Order) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = wire::write(&mut *writer, &order) {
             tracing::debug!(process = self.pid, %error, "it takes no message");
@@ -214,21 +206,13 @@ impl Process {
         }
     }
 
-    /// The answer to what a task asked.
-    pub(super) fn answer(&self, ask: u64, kind: answer::Kind) {
-        self.send(order::Kind::Answer(Answer {
-            ask,
-            kind: Some(kind),
-        }));
-    }
-
     /// Tells a task to end, whose end nobody waits for.
     pub(super) fn stop(&self, task: u64) {
         if let Some(task) = self.state().tasks.get_mut(&task) {
             task.stopping = Some(Instant::now());
             task.heard = None;
         }
-        self.send(order::Kind::Cancel(task));
+        self.send(Order::Cancel(task));
     }
 
     /// What the task of a slot is at.
@@ -257,12 +241,9 @@ impl Process {
         }
         state.asked = Some(Instant::now());
         drop(state);
-        let order = Order {
-            kind: Some(order::Kind::Ping(true)),
-        };
         match self.writer.try_lock() {
             // What fails here, the reader sees.
-            Ok(mut writer) => drop(wire::write(&mut *writer, &order)),
+            Ok(mut writer) => drop(wire::write(&mut *writer, &Order::Ping)),
             Err(_) => self.state().asked = None,
         }
         Duration::ZERO
@@ -302,72 +283,53 @@ impl Process {
     fn hear(&self, ours: UnixStream) {
         let mut from = io::BufReader::new(&ours);
         loop {
-            let report = match wire::read::<Report>(&mut from) {
-                Ok(Some(report)) => report.kind,
+            match wire::read::<Report>(&mut from) {
+                Ok(Some(Report::OfTask(task, what))) => self.tell(task, what),
+                Ok(Some(Report::Borrow { ask, share })) => self.lend(ask, share),
+                Ok(Some(Report::GiveBack(kind, bytes))) => {
+                    self.around.shares.give_back(self.id, kind, bytes);
+                }
+                Ok(Some(Report::Pong)) => self.state().asked = None,
                 Ok(None) => break,
                 Err(error) => {
                     tracing::debug!(process = self.pid, %error, "it can no longer be heard");
                     break;
                 }
-            };
-            match report {
-                Some(report::Kind::Ask(ask)) => {
-                    if let Err(ask) = self.tell(ask.task, ask, Heard::Ask) {
-                        let error =
-                            io::Error::new(io::ErrorKind::Interrupted, "the task is to stop");
-                        self.answer(ask.ask, answer::Kind::Failed(IoError::from(error)));
-                    }
-                }
-                Some(report::Kind::Borrow(borrow)) => self.lend(borrow),
-                Some(report::Kind::GiveBack(share)) => {
-                    let kind = kind(share.running);
-                    self.around.shares.give_back(self.id, kind, share.bytes);
-                }
-                Some(report::Kind::KernelRan(run)) => {
-                    let _ = self.tell(run.task, run, Heard::KernelRan);
-                }
-                Some(report::Kind::SpanBegins(span)) => {
-                    let _ = self.tell(span.task, span, Heard::SpanBegins);
-                }
-                Some(report::Kind::SpanEnds(span)) => {
-                    let _ = self.tell(span.task, span, Heard::SpanEnds);
-                }
-                Some(report::Kind::Done(done)) => {
-                    let task = done.task;
-                    let _ = self.tell(task, done, Heard::Done);
-                    let mut state = self.state();
-                    state.tasks.remove(&task);
-                    if state.tasks.is_empty() {
-                        state.idle = Some(Instant::now());
-                    }
-                }
-                Some(report::Kind::Pong(_)) => self.state().asked = None,
-                None => {}
             }
         }
         // What still writes to it hears of it.
         let _ = ours.shutdown(Shutdown::Both);
     }
 
-    /// Tells a task, or gives back what there is nobody to tell.
-    fn tell<T>(&self, task: u64, what: T, heard: impl FnOnce(T) -> Heard) -> Result<(), T> {
-        let state = self.state();
-        match state.tasks.get(&task).and_then(|task| task.heard.as_ref()) {
+    /// Tells whoever waits for a task. Where nobody does any more, the task is to stop.
+    fn tell(&self, task: u64, what: OfTask) {
+        let done = matches!(what, OfTask::Done(_));
+        let mut state = self.state();
+        let listener = state.tasks.get(&task).and_then(|task| task.heard.as_ref());
+        match (listener, what) {
             // A receiver that is gone has given its task up, and says so in a moment.
-            Some(sender) => {
-                let _ = sender.send(heard(what));
-                Ok(())
+            (Some(sender), what) => drop(sender.send(Heard::OfTask(what))),
+            (None, OfTask::Ask { ask, .. }) => {
+                drop(state);
+                let error = io::Error::new(io::ErrorKind::Interrupted, "the task is to stop");
+                return self.send(Order::Answer(ask, Answer::Text(Err(error.into()))));
             }
-            None => Err(what),
+            (None, _) => {}
+        }
+        if done {
+            state.tasks.remove(&task);
+            if state.tasks.is_empty() {
+                state.idle = Some(Instant::now());
+            }
         }
     }
 
-    fn lend(&self, borrow: Borrow) {
+    fn lend(&self, ask: u64, share: Option<(Kind, u64)>) {
         let shares = &self.around.shares;
-        let lent = match borrow.share {
+        let lent = match share {
             None => Err(shares.held()),
-            Some(share) => {
-                let take = || shares.take(self.id, kind(share.running), share.bytes);
+            Some((kind, bytes)) => {
+                let take = || shares.take(self.id, kind, bytes);
                 take().or_else(|_| {
                     (self.around.make_room)();
                     take()
@@ -377,13 +339,7 @@ impl Process {
         if lent.is_ok() {
             self.allow();
         }
-        let held = lent.err().unwrap_or_default();
-        let lent = Lent {
-            taken: lent.is_ok(),
-            resident: held.resident,
-            running: held.running,
-        };
-        self.answer(borrow.ask, answer::Kind::Lent(lent));
+        self.send(Order::Answer(ask, Answer::Lent(lent)));
     }
 
     /// Has the kernel hold the process to what it may have. That never sinks: what was freed may be
@@ -451,12 +407,5 @@ impl Process {
     /// Nothing done under the lock can panic half-way, so a poisoned one guards sound data.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn kind(running: bool) -> Kind {
-    match running {
-        true => Kind::Running,
-        false => Kind::Resident,
     }
 }

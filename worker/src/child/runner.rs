@@ -10,17 +10,17 @@ use std::{
 };
 
 use dual16_proto::v1::{JobSpec, Lease};
-use dual16_quant::flow::{FileRef, KernelRun};
+use dual16_quant::flow::KernelRun;
 
 use super::{
     Keeper,
     place::at,
     process::{Heard, Running},
-    wire::{self, Run, SpanBegins, answer, ask, done, order, output},
+    wire::{Answer, Api, Ask, Bytes, OfTask, Order, Run},
 };
 use crate::{
     lease_loop::job_of,
-    runner::{Blobs, Control, Next, QueuedStage, TaskError, TaskOutput, TaskRunner},
+    runner::{Blobs, Control, TaskError, TaskOutput, TaskRunner},
 };
 
 /// How often a task's lease is looked at.
@@ -63,15 +63,15 @@ impl TaskRunner for ProcessRunner {
         let run = Run {
             task: running.task,
             slot: running.slot,
-            lease: Lease {
+            lease: Api(Lease {
                 payload: None,
                 inputs: Vec::new(),
                 ..lease.clone()
-            },
-            payload: payload.to_vec(),
-            inputs: inputs.to_vec(),
+            }),
+            payload: Bytes(payload.to_vec()),
+            inputs: inputs.iter().cloned().map(Bytes).collect(),
         };
-        running.process.send(order::Kind::Run(Box::new(run)));
+        running.process.send(Order::Run(Box::new(run)));
         attend(&running, &mut deadline, blobs, control).unwrap_or_else(|to_stop| {
             running.process.stop(running.task);
             Err(to_stop)
@@ -107,44 +107,44 @@ fn attend(
             return Err(error);
         }
         match running.heard.recv_timeout(LOOK) {
-            Ok(Heard::Ask(ask)) => {
+            Ok(Heard::OfTask(OfTask::Ask { ask, kind })) => {
                 let asked = Instant::now();
-                let done = match ask.kind {
-                    Some(ask::Kind::Path(digest)) => blobs.path(&digest).and_then(|path| {
+                let done = match kind {
+                    Ask::Path(digest) => blobs.path(&digest).and_then(|path| {
                         let path = std::path::absolute(path)?;
                         path.into_os_string().into_string().map_err(|_| {
                             io::Error::other("the cache's folder has a name that is no text")
                         })
                     }),
-                    Some(ask::Kind::Put(bytes)) => blobs.put(bytes),
-                    Some(ask::Kind::PutFile(path)) => blobs.put_file(Path::new(&path)),
-                    None => Err(io::Error::other("it asks for nothing")),
-                };
-                let answer = match done {
-                    Ok(text) => answer::Kind::Text(text),
-                    Err(error) => answer::Kind::Failed(error.into()),
+                    Ask::Put(bytes) => blobs.put(bytes.0),
+                    Ask::PutFile(path) => blobs.put_file(Path::new(&path)),
                 };
                 deadline.waited(asked.elapsed());
-                running.process.answer(ask.ask, answer);
+                let answer = Answer::Text(done.map_err(Into::into));
+                running.process.send(Order::Answer(ask, answer));
             }
-            Ok(Heard::KernelRan(run)) => {
-                if let Ok(way) = run.way.parse() {
+            Ok(Heard::OfTask(OfTask::KernelRan {
+                way,
+                products,
+                nanoseconds,
+            })) => {
+                if let Ok(way) = way.parse() {
                     control.kernel_ran(&KernelRun {
                         way,
-                        products: run.products,
-                        took: Duration::from_nanos(run.nanoseconds),
+                        products,
+                        took: Duration::from_nanos(nanoseconds),
                     });
                 }
             }
-            Ok(Heard::SpanBegins(begins)) => {
-                let SpanBegins { layer, way, .. } = begins;
-                let span = tracing::debug_span!("way", layer, way);
-                spans.insert(begins.span, span);
+            Ok(Heard::OfTask(OfTask::SpanBegins(span))) => {
+                let (layer, way) = (span.layer, span.way);
+                let open = tracing::debug_span!("way", layer, way);
+                spans.insert(span.number, open);
             }
-            Ok(Heard::SpanEnds(ends)) => {
-                spans.remove(&ends.span);
+            Ok(Heard::OfTask(OfTask::SpanEnds(span))) => {
+                spans.remove(&span);
             }
-            Ok(Heard::Done(done)) => return Ok(outcome(done.kind)),
+            Ok(Heard::OfTask(OfTask::Done(done))) => return Ok(done.map(Into::into)),
             Ok(Heard::Died(death)) => return Ok(Err(death.error(place().as_deref()))),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(TaskError::stopped()),
@@ -197,71 +197,5 @@ impl Deadline {
             message: format!("{late}; the task ended{place}"),
             permanent: true,
         })
-    }
-}
-
-fn outcome(kind: Option<done::Kind>) -> Result<TaskOutput, TaskError> {
-    match kind {
-        Some(done::Kind::Output(output)) => Ok(output.into()),
-        Some(done::Kind::Failed(failure)) => Err(TaskError {
-            code: failure.code.into(),
-            message: failure.message,
-            permanent: failure.permanent,
-        }),
-        None => Err(TaskError::process("the task left nothing")),
-    }
-}
-
-impl From<wire::Output> for TaskOutput {
-    fn from(output: wire::Output) -> Self {
-        let next = output.next.map(|next| match next {
-            output::Next::Stage(stage) => Next::Stage(QueuedStage {
-                name: stage.name,
-                maps: stage.maps,
-                reduce: stage.reduce,
-                seconds: stage.seconds,
-            }),
-            output::Next::Finish(files) => {
-                let file = |file: wire::File| FileRef {
-                    name: file.name,
-                    digest: file.digest,
-                    size: file.size,
-                };
-                Next::Finish(files.files.into_iter().map(file).collect())
-            }
-        });
-        Self {
-            result: output.result,
-            events: output.events,
-            next,
-        }
-    }
-}
-
-impl From<TaskOutput> for wire::Output {
-    fn from(output: TaskOutput) -> Self {
-        let next = output.next.map(|next| match next {
-            Next::Stage(stage) => output::Next::Stage(wire::Stage {
-                name: stage.name,
-                maps: stage.maps,
-                reduce: stage.reduce,
-                seconds: stage.seconds,
-            }),
-            Next::Finish(files) => {
-                let file = |file: FileRef| wire::File {
-                    name: file.name,
-                    digest: file.digest,
-                    size: file.size,
-                };
-                output::Next::Finish(wire::Files {
-                    files: files.into_iter().map(file).collect(),
-                })
-            }
-        });
-        Self {
-            result: output.result,
-            events: output.events,
-            next,
-        }
     }
 }

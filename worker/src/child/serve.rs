@@ -29,10 +29,7 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 use super::{
     place::Slot,
     spans,
-    wire::{
-        self, Ask, Begin, Borrow, Done, Failure, KernelRan, Lent, Order, Report, Run, Share,
-        answer, ask, done, order, report,
-    },
+    wire::{self, Answer, Ask, Begin, Bytes, OfTask, Order, Report, Run},
 };
 use crate::{
     compute,
@@ -67,8 +64,7 @@ fn run() -> io::Result<()> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let places = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut from = BufReader::new(socket.try_clone()?);
-    let begin = wire::read::<Order>(&mut from)?.and_then(|order| order.kind);
-    let Some(order::Kind::Begin(begin)) = begin else {
+    let Some(Order::Begin(begin)) = wire::read(&mut from)? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
     let Begin {
@@ -85,14 +81,14 @@ fn run() -> io::Result<()> {
         limit: memory,
     });
     let reports = Arc::clone(&line);
-    spans::hand_on(Arc::new(move |kind| reports.send(kind)));
-    let spec = Arc::new(spec);
+    spans::hand_on(Arc::new(move |report| reports.send(report)));
+    let spec = Arc::new(spec.0);
     let budget = MemoryBudget::lent(Arc::clone(&line) as Arc<dyn Lender>);
     let runner = Arc::new(QuantizeRunner::new(budget));
     let mut tasks: HashMap<u64, Arc<AtomicBool>> = HashMap::new();
     while let Some(order) = wire::read::<Order>(&mut from)? {
-        match order.kind {
-            Some(order::Kind::Run(run)) => {
+        match order {
+            Order::Run(run) => {
                 // Whatever has ended is held by nobody else.
                 tasks.retain(|_, cancelled| Arc::strong_count(cancelled) > 1);
                 let cancelled = Arc::new(AtomicBool::new(false));
@@ -110,28 +106,25 @@ fn run() -> io::Result<()> {
                 let id = run.task;
                 let spawned = thread::Builder::new()
                     .name("dual16-task".to_owned())
-                    .spawn(move || task.run(&*runner, slot, &run));
+                    .spawn(move || task.run(&*runner, slot, *run));
                 if let Err(error) = spawned {
-                    line.done(
-                        id,
-                        failed(TaskError::io(format!("cannot start a thread: {error}"))),
-                    );
+                    let error = TaskError::io(format!("cannot start a thread: {error}"));
+                    line.send(&Report::OfTask(id, OfTask::Done(Err(error))));
                 }
             }
-            Some(order::Kind::Cancel(task)) => {
+            Order::Cancel(task) => {
                 if let Some(cancelled) = tasks.get(&task) {
                     cancelled.store(true, Ordering::Relaxed);
                 }
             }
-            Some(order::Kind::Answer(answer)) => {
-                let asked = line.asked().remove(&answer.ask);
-                if let (Some(asked), Some(kind)) = (asked, answer.kind) {
+            Order::Answer(ask, answer) => {
+                if let Some(asked) = line.asked().remove(&ask) {
                     // Who asked waits.
-                    let _ = asked.send(kind);
+                    let _ = asked.send(answer);
                 }
             }
-            Some(order::Kind::Ping(_)) => line.send(report::Kind::Pong(true)),
-            Some(order::Kind::Begin(_)) | None => {}
+            Order::Ping => line.send(&Report::Pong),
+            Order::Begin(_) => {}
         }
     }
     Ok(())
@@ -141,7 +134,7 @@ fn run() -> io::Result<()> {
 #[derive(Debug)]
 struct Line {
     writer: Mutex<UnixStream>,
-    asked: Mutex<HashMap<u64, mpsc::SyncSender<answer::Kind>>>,
+    asked: Mutex<HashMap<u64, mpsc::SyncSender<Answer>>>,
     next: AtomicU64,
     /// Memory for the tasks of the whole worker.
     limit: Option<u64>,
@@ -149,38 +142,30 @@ struct Line {
 
 impl Line {
     /// Sends a report. A worker that is gone does not take it, and its end ends this process.
-    fn send(&self, kind: report::Kind) {
-        let report = Report { kind: Some(kind) };
+    fn send(&self, report: &Report) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = wire::write(&mut *writer, &report);
+        let _ = wire::write(&mut *writer, report);
     }
 
     /// Asks, and waits for the answer.
-    fn ask(&self, kind: impl FnOnce(u64) -> report::Kind) -> io::Result<answer::Kind> {
+    fn ask(&self, report: impl FnOnce(u64) -> Report) -> io::Result<Answer> {
         let ask = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = mpsc::sync_channel(1);
         self.asked().insert(ask, sender);
-        self.send(kind(ask));
+        self.send(&report(ask));
         answer
             .recv()
             .map_err(|_| io::Error::new(io::ErrorKind::Interrupted, "the worker is gone"))
     }
 
-    fn borrow(&self, share: Option<Share>) -> Lent {
-        match self.ask(|ask| report::Kind::Borrow(Borrow { ask, share })) {
-            Ok(answer::Kind::Lent(lent)) => lent,
-            _ => Lent::default(),
+    fn borrow(&self, share: Option<(Kind, u64)>) -> Result<(), Held> {
+        match self.ask(|ask| Report::Borrow { ask, share }) {
+            Ok(Answer::Lent(lent)) => lent,
+            _ => Err(Held::default()),
         }
     }
 
-    fn done(&self, task: u64, kind: done::Kind) {
-        self.send(report::Kind::Done(Done {
-            task,
-            kind: Some(kind),
-        }));
-    }
-
-    fn asked(&self) -> MutexGuard<'_, HashMap<u64, mpsc::SyncSender<answer::Kind>>> {
+    fn asked(&self) -> MutexGuard<'_, HashMap<u64, mpsc::SyncSender<Answer>>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -192,34 +177,19 @@ impl Lender for Line {
     }
 
     fn held(&self) -> Held {
-        held(self.borrow(None))
+        self.borrow(None).err().unwrap_or_default()
     }
 
     fn take(&self, kind: Kind, bytes: u64, patience: Duration) -> Result<(), Held> {
-        let lent = self.borrow(Some(share(kind, bytes)));
-        if lent.taken {
-            return Ok(());
+        let lent = self.borrow(Some((kind, bytes)));
+        if lent.is_err() {
+            thread::sleep(patience.min(AGAIN));
         }
-        thread::sleep(patience.min(AGAIN));
-        Err(held(lent))
+        lent
     }
 
     fn give_back(&self, kind: Kind, bytes: u64) {
-        self.send(report::Kind::GiveBack(share(kind, bytes)));
-    }
-}
-
-fn held(lent: Lent) -> Held {
-    Held {
-        resident: lent.resident,
-        running: lent.running,
-    }
-}
-
-fn share(kind: Kind, bytes: u64) -> Share {
-    Share {
-        running: kind == Kind::Running,
-        bytes,
+        self.send(&Report::GiveBack(kind, bytes));
     }
 }
 
@@ -233,60 +203,46 @@ struct Task {
 }
 
 impl Task {
-    fn run(&self, runner: &dyn TaskRunner, slot: Slot, run: &Run) {
+    fn run(&self, runner: &dyn TaskRunner, slot: Slot, run: Run) {
         spans::of_task(self.id);
         let report: place::Report = Arc::new(move |name: &str| slot.at(name));
+        let inputs: Vec<Vec<u8>> = run.inputs.into_iter().map(|input| input.0).collect();
         let done = place::within(report, || {
             compute::guarded(|| {
-                let (payload, inputs) = (&run.payload, &run.inputs);
-                runner.run(&run.lease, &self.spec, payload, inputs, self, self)
+                let (lease, payload) = (&run.lease.0, &run.payload.0);
+                runner.run(lease, &self.spec, payload, &inputs, self, self)
             })
         });
-        let kind = match done {
-            Ok(output) => done::Kind::Output(output.into()),
-            Err(error) => failed(error),
-        };
-        self.line.done(self.id, kind);
+        self.tell(OfTask::Done(done.map(Into::into)));
     }
 
-    fn ask(&self, kind: ask::Kind) -> io::Result<String> {
-        let task = self.id;
-        let answer = self.line.ask(|ask| {
-            report::Kind::Ask(Ask {
-                ask,
-                task,
-                kind: Some(kind),
-            })
-        })?;
-        match answer {
-            answer::Kind::Text(text) => Ok(text),
-            answer::Kind::Failed(error) => Err(error.into()),
-            answer::Kind::Lent(_) => Err(io::Error::other("the worker answers something else")),
+    fn tell(&self, what: OfTask) {
+        self.line.send(&Report::OfTask(self.id, what));
+    }
+
+    fn ask(&self, kind: Ask) -> io::Result<String> {
+        let answer = self
+            .line
+            .ask(|ask| Report::OfTask(self.id, OfTask::Ask { ask, kind }));
+        match answer? {
+            Answer::Text(done) => done.map_err(Into::into),
+            Answer::Lent(_) => Err(io::Error::other("the worker answers something else")),
         }
     }
 }
 
-fn failed(error: TaskError) -> done::Kind {
-    done::Kind::Failed(Failure {
-        code: error.code.into_owned(),
-        message: error.message,
-        permanent: error.permanent,
-    })
-}
-
 impl Blobs for Task {
     fn path(&self, digest: &str) -> io::Result<PathBuf> {
-        self.ask(ask::Kind::Path(digest.to_owned()))
-            .map(PathBuf::from)
+        self.ask(Ask::Path(digest.to_owned())).map(PathBuf::from)
     }
 
     fn put(&self, bytes: Vec<u8>) -> io::Result<String> {
-        self.ask(ask::Kind::Put(bytes))
+        self.ask(Ask::Put(Bytes(bytes)))
     }
 
     fn put_file(&self, file: &Path) -> io::Result<String> {
         let path = file.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
-        self.ask(ask::Kind::PutFile(path.to_owned()))
+        self.ask(Ask::PutFile(path.to_owned()))
     }
 }
 
@@ -296,11 +252,10 @@ impl Control for Task {
     }
 
     fn kernel_ran(&self, run: &KernelRun) {
-        self.line.send(report::Kind::KernelRan(KernelRan {
-            task: self.id,
+        self.tell(OfTask::KernelRan {
             way: run.way.name().to_owned(),
             products: run.products,
             nanoseconds: u64::try_from(run.took.as_nanos()).unwrap_or(u64::MAX),
-        }));
+        });
     }
 }

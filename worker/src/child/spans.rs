@@ -17,7 +17,7 @@ use tracing::{
     span,
 };
 
-use super::wire::{SpanBegins, SpanEnds, report};
+use super::wire::{OfTask, Report, Span};
 
 thread_local! {
     /// The task that this thread runs.
@@ -30,7 +30,7 @@ pub(super) fn of_task(task: u64) {
 }
 
 /// Where reports go.
-pub(super) type Send = Arc<dyn Fn(report::Kind) + std::marker::Send + Sync>;
+pub(super) type Send = Arc<dyn Fn(&Report) + std::marker::Send + Sync>;
 
 /// Hears of every span that a worker shows; there is one kind.
 struct Spans {
@@ -48,6 +48,12 @@ pub(super) fn hand_on(send: Send) {
     let _ = tracing::subscriber::set_global_default(spans);
 }
 
+impl Spans {
+    fn tell(&self, what: OfTask) {
+        (self.send)(&Report::OfTask(TASK.get().unwrap_or(u64::MAX), what));
+    }
+}
+
 impl Subscriber for Spans {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.is_span() && metadata.name() == "way"
@@ -58,23 +64,19 @@ impl Subscriber for Spans {
     }
 
     fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
-        let span = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut begins = SpanBegins {
-            task: TASK.get().unwrap_or(u64::MAX),
-            span,
-            ..SpanBegins::default()
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut span = Span {
+            number,
+            layer: String::new(),
+            way: String::new(),
         };
-        attributes.record(&mut Fields(&mut begins));
-        (self.send)(report::Kind::SpanBegins(begins));
-        span::Id::from_u64(span)
+        attributes.record(&mut Fields(&mut span));
+        self.tell(OfTask::SpanBegins(span));
+        span::Id::from_u64(number)
     }
 
     fn try_close(&self, id: span::Id) -> bool {
-        let ends = SpanEnds {
-            task: TASK.get().unwrap_or(u64::MAX),
-            span: id.into_u64(),
-        };
-        (self.send)(report::Kind::SpanEnds(ends));
+        self.tell(OfTask::SpanEnds(id.into_u64()));
         true
     }
 
@@ -85,7 +87,7 @@ impl Subscriber for Spans {
     fn exit(&self, _: &span::Id) {}
 }
 
-struct Fields<'s>(&'s mut SpanBegins);
+struct Fields<'s>(&'s mut Span);
 
 impl Visit for Fields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {

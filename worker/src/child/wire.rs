@@ -1,111 +1,147 @@
 //! What a worker and the process of a job say to each other over a socket pair: frames of a length
-//! (four bytes, little-endian) and a protobuf message. Both ends are one build of one program, so there
-//! are no versions.
+//! (four bytes, little-endian) and a message. Both ends are one build of one program, so there are no
+//! versions.
 
 use std::io::{self, Read, Write};
 
 use dual16_proto::v1::{EventDetail, JobSpec, Lease};
-use prost::{Message, Oneof};
+use dual16_quant::{
+    flow::Next,
+    memory::{Held, Kind},
+};
+use prost::Message;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, Error as _},
+};
+
+use crate::runner::{TaskError, TaskOutput};
 
 /// Worker to process.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Order {
-    #[prost(oneof = "order::Kind", tags = "1, 2, 3, 4, 5")]
-    pub(super) kind: Option<order::Kind>,
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Comes first.
+    Begin(Box<Begin>),
+    Run(Box<Run>),
+    /// A task should end.
+    Cancel(u64),
+    /// To what was asked under a number.
+    Answer(u64, Answer),
+    /// Answered at once, whatever is computed.
+    Ping,
 }
 
-pub(super) mod order {
-    use super::{Answer, Begin, Oneof, Run};
-
-    #[derive(Clone, PartialEq, Oneof)]
-    pub(in super::super) enum Kind {
-        /// Comes first.
-        #[prost(message, tag = "1")]
-        Begin(Box<Begin>),
-        #[prost(message, tag = "2")]
-        Run(Box<Run>),
-        /// A task should end.
-        #[prost(uint64, tag = "3")]
-        Cancel(u64),
-        #[prost(message, tag = "4")]
-        Answer(Answer),
-        /// Answered at once, whatever is computed.
-        #[prost(bool, tag = "5")]
-        Ping(bool),
-    }
-}
-
-#[derive(Clone, PartialEq, Message)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Begin {
     /// Threads that compute.
-    #[prost(uint64, tag = "1")]
     pub(super) threads: u64,
     /// Bytes for all tasks of the worker.
-    #[prost(uint64, optional, tag = "2")]
     pub(super) memory: Option<u64>,
     /// Of the job whose tasks follow.
-    #[prost(message, required, tag = "3")]
-    pub(super) spec: JobSpec,
+    pub(super) spec: Api<JobSpec>,
 }
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Run {
-    #[prost(uint64, tag = "1")]
     pub(super) task: u64,
     /// Where in the places the task says what it is at.
-    #[prost(uint64, tag = "2")]
     pub(super) slot: u64,
     /// Without its payload and inputs, which follow.
-    #[prost(message, required, tag = "3")]
-    pub(super) lease: Lease,
-    #[prost(bytes = "vec", tag = "4")]
-    pub(super) payload: Vec<u8>,
-    #[prost(bytes = "vec", repeated, tag = "5")]
-    pub(super) inputs: Vec<Vec<u8>>,
+    pub(super) lease: Api<Lease>,
+    pub(super) payload: Bytes,
+    pub(super) inputs: Vec<Bytes>,
 }
 
-/// To what was asked under a number.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Answer {
-    #[prost(uint64, tag = "1")]
-    pub(super) ask: u64,
-    #[prost(oneof = "answer::Kind", tags = "2, 3, 4")]
-    pub(super) kind: Option<answer::Kind>,
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// A path or a digest.
+    Text(Result<String, IoError>),
+    /// Memory: whether a share was taken, otherwise what all processes hold.
+    Lent(Result<(), Held>),
 }
 
-pub(super) mod answer {
-    use super::{IoError, Lent, Oneof};
+/// Process to worker.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Report {
+    OfTask(u64, OfTask),
+    /// The process wants memory, or, without a share, to know what is held.
+    Borrow {
+        ask: u64,
+        share: Option<(Kind, u64)>,
+    },
+    GiveBack(Kind, u64),
+    Pong,
+}
 
-    #[derive(Clone, PartialEq, Oneof)]
-    pub(in super::super) enum Kind {
-        /// A path or a digest.
-        #[prost(string, tag = "2")]
-        Text(String),
-        #[prost(message, tag = "3")]
-        Failed(IoError),
-        #[prost(message, tag = "4")]
-        Lent(Lent),
+/// What a task tells or asks.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum OfTask {
+    /// It wants a blob, or to leave one.
+    Ask {
+        ask: u64,
+        kind: Ask,
+    },
+    KernelRan {
+        way: String,
+        products: u64,
+        nanoseconds: u64,
+    },
+    /// A run of a way of a layer, for the trace of the task.
+    SpanBegins(Span),
+    /// The one of this number has ended.
+    SpanEnds(u64),
+    Done(Result<Output, TaskError>),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Ask {
+    /// A local copy of a blob, by its digest.
+    Path(String),
+    Put(Bytes),
+    /// A file, by its path.
+    PutFile(String),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Span {
+    pub(super) number: u64,
+    pub(super) layer: String,
+    pub(super) way: String,
+}
+
+/// A [`TaskOutput`] on its way.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Output {
+    result: Bytes,
+    events: Vec<Api<EventDetail>>,
+    next: Option<Next>,
+}
+
+impl From<TaskOutput> for Output {
+    fn from(output: TaskOutput) -> Self {
+        Self {
+            result: Bytes(output.result),
+            events: output.events.into_iter().map(Api).collect(),
+            next: output.next,
+        }
     }
 }
 
-/// Memory: whether a share was taken, and what all processes hold.
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Lent {
-    #[prost(bool, tag = "1")]
-    pub(super) taken: bool,
-    #[prost(uint64, tag = "2")]
-    pub(super) resident: u64,
-    #[prost(uint64, tag = "3")]
-    pub(super) running: u64,
+impl From<Output> for TaskOutput {
+    fn from(output: Output) -> Self {
+        Self {
+            result: output.result.0,
+            events: output.events.into_iter().map(|event| event.0).collect(),
+            next: output.next,
+        }
+    }
 }
 
 /// An [`io::Error`] on its way.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct IoError {
     /// Place in [`KINDS`]; beyond it, any other kind.
-    #[prost(uint32, tag = "1")]
-    kind: u32,
-    #[prost(string, tag = "2")]
+    kind: usize,
     message: String,
 }
 
@@ -123,7 +159,7 @@ impl From<io::Error> for IoError {
     fn from(error: io::Error) -> Self {
         let kind = KINDS.iter().position(|kind| *kind == error.kind());
         Self {
-            kind: kind.unwrap_or(KINDS.len()) as u32,
+            kind: kind.unwrap_or(KINDS.len()),
             message: error.to_string(),
         }
     }
@@ -131,207 +167,50 @@ impl From<io::Error> for IoError {
 
 impl From<IoError> for io::Error {
     fn from(error: IoError) -> Self {
-        let kind = KINDS.get(error.kind as usize);
+        let kind = KINDS.get(error.kind);
         io::Error::new(kind.copied().unwrap_or(io::ErrorKind::Other), error.message)
     }
 }
 
-/// Process to worker.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Report {
-    #[prost(oneof = "report::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
-    pub(super) kind: Option<report::Kind>,
-}
+/// Bytes that are copied as a whole; serde's own are copied one by one.
+#[derive(Debug, PartialEq)]
+pub(super) struct Bytes(pub(super) Vec<u8>);
 
-pub(super) mod report {
-    use super::{Ask, Borrow, Done, KernelRan, Oneof, Share, SpanBegins, SpanEnds};
-
-    #[derive(Clone, PartialEq, Oneof)]
-    pub(in super::super) enum Kind {
-        #[prost(message, tag = "1")]
-        Ask(Ask),
-        #[prost(message, tag = "2")]
-        Borrow(Borrow),
-        #[prost(message, tag = "3")]
-        GiveBack(Share),
-        #[prost(message, tag = "4")]
-        KernelRan(KernelRan),
-        #[prost(message, tag = "5")]
-        Done(Done),
-        #[prost(bool, tag = "6")]
-        Pong(bool),
-        #[prost(message, tag = "7")]
-        SpanBegins(SpanBegins),
-        #[prost(message, tag = "8")]
-        SpanEnds(SpanEnds),
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
     }
 }
 
-/// A task wants a blob, or to leave one.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Ask {
-    #[prost(uint64, tag = "1")]
-    pub(super) ask: u64,
-    #[prost(uint64, tag = "2")]
-    pub(super) task: u64,
-    #[prost(oneof = "ask::Kind", tags = "3, 4, 5")]
-    pub(super) kind: Option<ask::Kind>,
-}
-
-pub(super) mod ask {
-    use super::Oneof;
-
-    #[derive(Clone, PartialEq, Oneof)]
-    pub(in super::super) enum Kind {
-        /// A local copy of a blob, by its digest.
-        #[prost(string, tag = "3")]
-        Path(String),
-        #[prost(bytes = "vec", tag = "4")]
-        Put(Vec<u8>),
-        /// A file, by its path.
-        #[prost(string, tag = "5")]
-        PutFile(String),
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(<&[u8]>::deserialize(deserializer)?.to_vec()))
     }
 }
 
-/// The process wants memory, or, without a share, to know what is held.
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Borrow {
-    #[prost(uint64, tag = "1")]
-    pub(super) ask: u64,
-    #[prost(message, optional, tag = "2")]
-    pub(super) share: Option<Share>,
-}
+/// A message of the API, in its own encoding.
+#[derive(Debug, PartialEq)]
+pub(super) struct Api<M>(pub(super) M);
 
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub(super) struct Share {
-    /// A task's run; otherwise a model that stays.
-    #[prost(bool, tag = "1")]
-    pub(super) running: bool,
-    #[prost(uint64, tag = "2")]
-    pub(super) bytes: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct KernelRan {
-    #[prost(uint64, tag = "1")]
-    pub(super) task: u64,
-    #[prost(string, tag = "2")]
-    pub(super) way: String,
-    #[prost(uint64, tag = "3")]
-    pub(super) products: u64,
-    #[prost(uint64, tag = "4")]
-    pub(super) nanoseconds: u64,
-}
-
-/// A run of a way of a layer, for the trace of the task.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct SpanBegins {
-    #[prost(uint64, tag = "1")]
-    pub(super) task: u64,
-    #[prost(uint64, tag = "2")]
-    pub(super) span: u64,
-    #[prost(string, tag = "3")]
-    pub(super) layer: String,
-    #[prost(string, tag = "4")]
-    pub(super) way: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub(super) struct SpanEnds {
-    #[prost(uint64, tag = "1")]
-    pub(super) task: u64,
-    #[prost(uint64, tag = "2")]
-    pub(super) span: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Done {
-    #[prost(uint64, tag = "1")]
-    pub(super) task: u64,
-    #[prost(oneof = "done::Kind", tags = "2, 3")]
-    pub(super) kind: Option<done::Kind>,
-}
-
-pub(super) mod done {
-    use super::{Failure, Oneof, Output};
-
-    #[derive(Clone, PartialEq, Oneof)]
-    pub(in super::super) enum Kind {
-        #[prost(message, tag = "2")]
-        Output(Output),
-        #[prost(message, tag = "3")]
-        Failed(Failure),
+impl<M: Message> Serialize for Api<M> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0.encode_to_vec())
     }
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Output {
-    #[prost(bytes = "vec", tag = "1")]
-    pub(super) result: Vec<u8>,
-    #[prost(message, repeated, tag = "2")]
-    pub(super) events: Vec<EventDetail>,
-    #[prost(oneof = "output::Next", tags = "3, 4")]
-    pub(super) next: Option<output::Next>,
-}
-
-pub(super) mod output {
-    use super::{Files, Oneof, Stage};
-
-    #[derive(Clone, PartialEq, Oneof)]
-    pub(in super::super) enum Next {
-        #[prost(message, tag = "3")]
-        Stage(Stage),
-        #[prost(message, tag = "4")]
-        Finish(Files),
+impl<'de, M: Message + Default> Deserialize<'de> for Api<M> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let message = M::decode(<&[u8]>::deserialize(deserializer)?);
+        message.map(Self).map_err(D::Error::custom)
     }
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Stage {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    pub(super) maps: Vec<Vec<u8>>,
-    #[prost(bytes = "vec", tag = "3")]
-    pub(super) reduce: Vec<u8>,
-    #[prost(uint64, tag = "4")]
-    pub(super) seconds: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Files {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) files: Vec<File>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct File {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
-    #[prost(string, tag = "2")]
-    pub(super) digest: String,
-    #[prost(uint64, tag = "3")]
-    pub(super) size: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Failure {
-    #[prost(string, tag = "1")]
-    pub(super) code: String,
-    #[prost(string, tag = "2")]
-    pub(super) message: String,
-    #[prost(bool, tag = "3")]
-    pub(super) permanent: bool,
 }
 
 /// Writes one message.
 ///
 /// # Errors
 /// The socket's; a message of 4 GiB or more.
-pub(super) fn write(to: &mut impl Write, message: &impl Message) -> io::Result<()> {
-    let mut frame = vec![0; 4];
-    message.encode(&mut frame).map_err(io::Error::other)?;
+pub(super) fn write(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let mut frame = postcard::to_extend(message, vec![0; 4]).map_err(io::Error::other)?;
     let length = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
     frame[..4].copy_from_slice(&length.to_le_bytes());
     to.write_all(&frame)
@@ -341,7 +220,7 @@ pub(super) fn write(to: &mut impl Write, message: &impl Message) -> io::Result<(
 ///
 /// # Errors
 /// The socket's; what is no message.
-pub(super) fn read<M: Message + Default>(from: &mut impl Read) -> io::Result<Option<M>> {
+pub(super) fn read<M: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<M>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -349,9 +228,8 @@ pub(super) fn read<M: Message + Default>(from: &mut impl Read) -> io::Result<Opt
     }
     let mut frame = vec![0; u32::from_le_bytes(length) as usize];
     from.read_exact(&mut frame)?;
-    M::decode(frame.as_slice())
-        .map(Some)
-        .map_err(io::Error::other)
+    let message = postcard::from_bytes(&frame);
+    message.map(Some).map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -360,24 +238,22 @@ mod tests {
 
     #[test]
     fn messages_come_through_and_an_end_in_one_is_an_error() {
-        let order = Order {
-            kind: Some(order::Kind::Run(Box::new(Run {
-                task: 7,
-                slot: 1,
-                lease: Lease {
-                    stage: "plan".to_owned(),
-                    ..Lease::default()
-                },
-                payload: vec![0; 100_000],
-                inputs: vec![Vec::new(), vec![1]],
-            }))),
-        };
+        let order = Order::Run(Box::new(Run {
+            task: 7,
+            slot: 1,
+            lease: Api(Lease {
+                stage: "plan".to_owned(),
+                ..Lease::default()
+            }),
+            payload: Bytes(vec![0; 100_000]),
+            inputs: vec![Bytes(Vec::new()), Bytes(vec![1])],
+        }));
         let mut bytes = Vec::new();
         write(&mut bytes, &order).unwrap();
-        write(&mut bytes, &Order::default()).unwrap();
+        write(&mut bytes, &Order::Ping).unwrap();
         let mut from = bytes.as_slice();
         assert_eq!(read::<Order>(&mut from).unwrap(), Some(order));
-        assert_eq!(read::<Order>(&mut from).unwrap(), Some(Order::default()));
+        assert_eq!(read::<Order>(&mut from).unwrap(), Some(Order::Ping));
         assert_eq!(read::<Order>(&mut from).unwrap(), None);
         assert!(read::<Order>(&mut &bytes[..1000]).is_err());
     }

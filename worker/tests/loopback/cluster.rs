@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
-use dual16_proto::v1::{
-    CreateJobRequest, DownloadRequest, EventDetail, GetJobRequest, InputFile, Job, JobSpec,
-    JobState, Lease, Notice, OnnxModel, UploadRequest, WatchJobRequest,
-    blob_service_client::BlobServiceClient, event_detail::Detail,
-    job_service_client::JobServiceClient, job_spec,
+use dual16_proto::{
+    digest::Digest,
+    v1::{
+        CreateJobRequest, DownloadRequest, EventDetail, GetJobRequest, InputFile, Job, JobSpec,
+        JobState, Lease, Notice, OnnxModel, UploadRequest, WatchJobRequest,
+        blob_service_client::BlobServiceClient, event_detail::Detail,
+        job_service_client::JobServiceClient, job_spec,
+    },
 };
 use dual16_quant::flow::FileRef;
 use dual16_server::{RunningServer, ServerOptions, job::Backoff};
@@ -19,7 +22,6 @@ use dual16_worker::{
     Blobs, Control, Next, QueuedStage, RunningWorker, TaskError, TaskOutput, TaskRunner,
     WorkerOptions,
 };
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
@@ -208,11 +210,7 @@ impl Cluster {
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("sha256:{hex}")
+    Digest::of(bytes).to_string()
 }
 
 /// What a scripted task sees.
