@@ -51,18 +51,7 @@ async fn upload(server: &TestServer, messages: Vec<v1::UploadRequest>) -> Result
 }
 
 async fn download(server: &TestServer, digest: &str, offset: u64) -> (u64, Vec<u8>) {
-    let request = v1::DownloadRequest {
-        digest: digest.into(),
-        offset,
-        accept_url: false,
-    };
-    let mut stream = server
-        .blobs
-        .clone()
-        .download(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut stream = server.downloading(digest, offset).await.unwrap();
     let size = stream.message().await.unwrap().unwrap().size;
     let mut bytes = Vec::new();
     while let Some(message) = stream.message().await.unwrap() {
@@ -73,8 +62,7 @@ async fn download(server: &TestServer, digest: &str, offset: u64) -> (u64, Vec<u
 
 #[tokio::test]
 async fn a_blob_goes_in_and_out_in_chunks_and_is_resumed() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = serve(directory.path()).await;
+    let server = serve_new().await;
     let blob = data(5 * CHUNK + 1);
     let digest = Digest::of(&blob).to_string();
     let cut = upload(
@@ -83,50 +71,20 @@ async fn a_blob_goes_in_and_out_in_chunks_and_is_resumed() {
     )
     .await;
     let cut = cut.unwrap_err();
-    assert_eq!(
-        (cut.code(), reason(&cut).0.as_str()),
-        (Code::Aborted, "UPLOAD_INCOMPLETE")
-    );
-    let query = v1::QueryUploadRequest {
-        digest: digest.clone(),
-    };
-    let kept = server
-        .blobs
-        .clone()
-        .query_upload(query.clone())
-        .await
-        .unwrap()
-        .into_inner();
+    assert_refused(&cut, Code::Aborted, "UPLOAD_INCOMPLETE");
+    let kept = server.query(&digest).await;
     assert_eq!((kept.committed, kept.complete), (2 * CHUNK as u64, false));
     let find = v1::FindMissingRequest {
         digests: vec![digest.clone()],
     };
-    let missing = server
-        .blobs
-        .clone()
-        .find_missing(find.clone())
-        .await
-        .unwrap()
-        .into_inner();
+    let missing = ok(server.blobs.clone().find_missing(find.clone())).await;
     assert_eq!(missing.missing, [digest.as_str()]);
 
     let rest = messages(&digest, blob.len(), &blob, 2 * CHUNK);
     assert_eq!(upload(&server, rest).await.unwrap(), blob.len() as u64);
-    let kept = server
-        .blobs
-        .clone()
-        .query_upload(query)
-        .await
-        .unwrap()
-        .into_inner();
+    let kept = server.query(&digest).await;
     assert_eq!((kept.committed, kept.complete), (blob.len() as u64, true));
-    let missing = server
-        .blobs
-        .clone()
-        .find_missing(find)
-        .await
-        .unwrap()
-        .into_inner();
+    let missing = ok(server.blobs.clone().find_missing(find)).await;
     assert!(missing.missing.is_empty());
     assert!(download(&server, &digest, 0).await == (blob.len() as u64, blob.clone()));
     let offset = 3 * CHUNK + 7;
@@ -138,14 +96,10 @@ async fn a_blob_goes_in_and_out_in_chunks_and_is_resumed() {
 
 #[tokio::test]
 async fn a_wrong_upload_is_refused_and_leaves_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = serve_with(
-        directory.path(),
-        Limits {
-            blob_bytes: 4096,
-            ..Default::default()
-        },
-    )
+    let server = serve_limited(Limits {
+        blob_bytes: 4096,
+        ..Default::default()
+    })
     .await;
     let digest = Digest::of(b"right").to_string();
     let chunk = |data: &[u8]| v1::UploadRequest {
@@ -198,33 +152,12 @@ async fn a_wrong_upload_is_refused_and_leaves_nothing() {
     ];
     for (messages, code, expected) in cases {
         let status = upload(&server, messages).await.expect_err(expected);
-        assert_eq!(
-            (status.code(), reason(&status).0.as_str()),
-            (code, expected),
-            "{status}"
-        );
+        assert_refused(&status, code, expected);
     }
-    let query = v1::QueryUploadRequest {
-        digest: digest.clone(),
-    };
-    let kept = server
-        .blobs
-        .clone()
-        .query_upload(query)
-        .await
-        .unwrap()
-        .into_inner();
+    let kept = server.query(&digest).await;
     assert_eq!((kept.committed, kept.complete), (0, false));
-    let request = v1::DownloadRequest {
-        digest: digest.clone(),
-        offset: 0,
-        accept_url: false,
-    };
-    let status = server.blobs.clone().download(request).await.unwrap_err();
-    assert_eq!(
-        (status.code(), reason(&status).0.as_str()),
-        (Code::NotFound, "BLOB_NOT_FOUND")
-    );
+    let status = no(server.downloading(&digest, 0)).await;
+    assert_refused(&status, Code::NotFound, "BLOB_NOT_FOUND");
     upload(&server, vec![first(5, 0), chunk(b"right")])
         .await
         .unwrap();
@@ -233,8 +166,7 @@ async fn a_wrong_upload_is_refused_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_upload_the_same_blob_at_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = serve(directory.path()).await;
+    let server = serve_new().await;
     let blob = data(2 * CHUNK);
     let digest = Digest::of(&blob).to_string();
     let uploads = (0..6).map(|_| {
@@ -250,12 +182,11 @@ async fn many_clients_upload_the_same_blob_at_once() {
 
 #[tokio::test]
 async fn results_too_large_for_one_message_reach_the_reduce_as_blobs() {
-    let directory = tempfile::tempdir().unwrap();
     let limits = Limits {
         lease_bytes: 20_000,
         ..Limits::default()
     };
-    let server = serve_with(directory.path(), limits).await;
+    let server = serve_limited(limits).await;
     server.create("").await;
     server.work_once().await;
     let results: Vec<_> = ["a", "b", "c"].map(|text| text.repeat(10_000)).into();
@@ -296,8 +227,7 @@ fn transfers_that_stand_still_hold_no_threads() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let directory = tempfile::tempdir().unwrap();
-        let server = serve(directory.path()).await;
+        let server = serve_new().await;
         // Far more than a connection's windows and the chunks read ahead.
         let large = data(12 * CHUNK);
         let name = Digest::of(&large).to_string();
@@ -323,7 +253,7 @@ fn transfers_that_stand_still_hold_no_threads() {
             let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
             let silent = tokio::spawn(async move { client.upload(stream).await });
             let kept = CHUNK as u64;
-            while committed(&server, &digest).await < kept {
+            while server.query(&digest).await.committed < kept {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             }
             standing.push((unread, sender, silent));
@@ -336,19 +266,6 @@ fn transfers_that_stand_still_hold_no_threads() {
         assert!(standing.iter().all(|(.., silent)| !silent.is_finished()));
         standing.iter().for_each(|(.., silent)| silent.abort());
     });
-}
-
-async fn committed(server: &TestServer, digest: &str) -> u64 {
-    let query = v1::QueryUploadRequest {
-        digest: digest.into(),
-    };
-    let mut blobs = server.blobs.clone();
-    blobs
-        .query_upload(query)
-        .await
-        .unwrap()
-        .into_inner()
-        .committed
 }
 
 /// An upload that sends `chunk` again and again, every so often, until the server has had enough.
@@ -400,8 +317,7 @@ async fn upload_when_free(server: &TestServer, blob: &[u8]) -> Vec<Status> {
 
 #[tokio::test]
 async fn an_upload_without_data_ends_and_lets_another_through() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = serve_with(directory.path(), idle_after_a_second()).await;
+    let server = serve_limited(idle_after_a_second()).await;
     for drip in [&b""[..], b"x"] {
         let blob = [&b"what two have"[..], drip].concat();
         let first = v1::UploadRequest {
@@ -419,18 +335,13 @@ async fn an_upload_without_data_ends_and_lets_another_through() {
             .expect("the first one holds the blob for ever");
 
         let status = silent.await.unwrap();
-        assert_eq!(
-            (status.code(), reason(&status).0.as_str()),
-            (Code::Aborted, "UPLOAD_IDLE"),
-            "{status}"
-        );
+        assert_refused(&status, Code::Aborted, "UPLOAD_IDLE");
     }
 }
 
 #[tokio::test]
 async fn who_waits_for_a_long_upload_of_the_same_blob_is_told_to_come_back() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = serve_with(directory.path(), idle_after_a_second()).await;
+    let server = serve_limited(idle_after_a_second()).await;
     let blob = b"what two have";
     let digest = Digest::of(blob).to_string();
     let first = v1::UploadRequest {
@@ -440,18 +351,14 @@ async fn who_waits_for_a_long_upload_of_the_same_blob_is_told_to_come_back() {
     };
     // Fast enough to go on for hours.
     let busy = dripping(&server, first, &[7; 64 << 10], Duration::from_millis(200));
-    while committed(&server, &digest).await == 0 {
+    while server.query(&digest).await.committed == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let began = std::time::Instant::now();
     let status = upload(&server, messages(&digest, blob.len(), blob, 0)).await;
     let status = status.unwrap_err();
     let waited = began.elapsed();
-    let (told, details) = reason(&status);
-    assert_eq!(
-        (status.code(), told.as_str()),
-        (Code::Aborted, "UPLOAD_IDLE")
-    );
+    let details = assert_refused(&status, Code::Aborted, "UPLOAD_IDLE");
     assert!(details.retry_info().is_some(), "{details:?}");
     assert!(waited < Duration::from_secs(5), "{waited:?}");
     assert!(!busy.is_finished());
@@ -461,8 +368,7 @@ async fn who_waits_for_a_long_upload_of_the_same_blob_is_told_to_come_back() {
 
 #[tokio::test]
 async fn a_part_that_another_left_is_thrown_away_once_it_proves_wrong() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = serve(directory.path()).await;
+    let server = serve_new().await;
     let blob = b"what two have";
     let digest = Digest::of(blob).to_string();
     let garbage = messages(&digest, blob.len(), b"garbage", 0);
@@ -475,7 +381,7 @@ async fn a_part_that_another_left_is_thrown_away_once_it_proves_wrong() {
         upload(&server, rest).await.unwrap_err().code(),
         Code::DataLoss
     );
-    assert_eq!(committed(&server, &digest).await, 0);
+    assert_eq!(server.query(&digest).await.committed, 0);
     upload(&server, messages(&digest, blob.len(), blob, 0))
         .await
         .unwrap();

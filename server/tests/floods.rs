@@ -16,7 +16,7 @@ use bytes::Bytes;
 use dual16_proto::v1::{self, blob_service_client::BlobServiceClient};
 use dual16_server::limits::Limits;
 use h2::client::SendRequest;
-use support::{TestServer, completion, reason, serve_with};
+use support::*;
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpStream,
@@ -87,12 +87,11 @@ async fn heartbeat(server: &TestServer) -> Result<(), Status> {
 
 #[tokio::test]
 async fn requests_that_never_end_are_ended() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         call_seconds: 1,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     let addr = server.server.addr();
     let client = http2(addr).await;
     let began = Instant::now();
@@ -125,8 +124,7 @@ async fn requests_that_never_end_are_ended() {
 
 #[tokio::test]
 async fn what_needs_no_large_request_takes_none() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve_with(data.path(), Limits::default()).await;
+    let server = serve_new().await;
     let client = http2(server.server.addr()).await;
     let promise = [prefix((4 << 20) - 1), vec![0; 5000]].concat();
     // Refused by the promise, long before any deadline.
@@ -150,12 +148,11 @@ async fn what_needs_no_large_request_takes_none() {
 
 #[tokio::test]
 async fn strangers_fill_only_the_places_of_health_checks() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         vital_calls: 4,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     let client = http2(server.server.addr()).await;
     let hang = || tokio::spawn(begin(client.clone(), CHECK, Vec::new()));
     let hanging: Vec<_> = (0..4).map(|_| hang()).collect();
@@ -169,11 +166,7 @@ async fn strangers_fill_only_the_places_of_health_checks() {
         }
     };
     let refused = timeout(Duration::from_secs(5), refused).await.unwrap();
-    let (reason, details) = reason(&refused);
-    assert_eq!(
-        (refused.code(), reason.as_str()),
-        (Code::Unavailable, "OVERLOADED")
-    );
+    let details = assert_refused(&refused, Code::Unavailable, "OVERLOADED");
     assert!(details.retry_info().is_some());
     heartbeat(&server).await.unwrap();
     server.create("").await;
@@ -190,13 +183,12 @@ async fn closed(mut stream: TcpStream) {
 
 #[tokio::test]
 async fn silent_connections_are_closed_and_their_places_are_others() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         connections: 8,
         handshake_seconds: 1,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     heartbeat(&server).await.unwrap();
     let addr = server.server.addr();
     let mut silent = Vec::new();
@@ -214,13 +206,12 @@ async fn silent_connections_are_closed_and_their_places_are_others() {
 
 #[tokio::test]
 async fn connections_on_which_nobody_calls_give_way_once_all_are_taken() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         connections: 4,
         handshake_seconds: 1,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     heartbeat(&server).await.unwrap();
     let addr = server.server.addr();
     let mut idle = Vec::new();
@@ -275,13 +266,12 @@ async fn download(server: &TestServer, digest: &str) -> tonic::Streaming<v1::Dow
 
 #[tokio::test]
 async fn transfers_are_counted_and_those_that_stand_still_are_ended() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         transfers: 2,
         upload_idle_seconds: 1,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     let digest = blob(&server, 8).await;
     let stalled = [
         download(&server, &digest).await,
@@ -324,12 +314,11 @@ async fn transfers_are_counted_and_those_that_stand_still_are_ended() {
 
 #[tokio::test]
 async fn a_reader_that_is_slow_gets_all_of_it() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         upload_idle_seconds: 1,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     let digest = blob(&server, 8).await;
     let mut stream = download(&server, &digest).await;
     let (mut read, mut paused) = (0, 0);
@@ -345,8 +334,7 @@ async fn a_reader_that_is_slow_gets_all_of_it() {
 
 #[tokio::test]
 async fn whoever_asks_whether_the_server_is_ready_disturbs_nobody_else() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve_with(data.path(), Limits::default()).await;
+    let server = serve_new().await;
     let probes: Vec<_> = (0..100)
         .map(|_| {
             let observed = server.server.observed();
@@ -360,12 +348,11 @@ async fn whoever_asks_whether_the_server_is_ready_disturbs_nobody_else() {
 
 #[tokio::test]
 async fn a_worker_that_is_quarantined_while_it_waits_gets_nothing() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         attempts: 1,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     for _ in 0..5 {
         server.create("").await;
     }
@@ -381,14 +368,8 @@ async fn a_worker_that_is_quarantined_while_it_waits_gets_nothing() {
     let waiting = tokio::spawn(async move { workers.lease(request).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     for lease in &leases {
-        let request = v1::FailRequest {
-            lease: completion(lease, "").lease,
-            worker: "fake".into(),
-            code: "BROKEN".into(),
-            message: "everything fails here".into(),
-            permanent: false,
-        };
-        server.workers.clone().fail(request).await.unwrap();
+        let failed = server.fail(lease, "BROKEN", "everything fails here", false);
+        failed.await.unwrap();
     }
     server.create("").await;
     let answer = timeout(Duration::from_secs(10), waiting).await.unwrap();

@@ -9,7 +9,7 @@
 
 mod support;
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use dual16_proto::v1::{self, complete_request::Next, event_detail::Detail};
 use dual16_server::{ServerOptions, StartError, digest::Digest, limits::Limits, start};
@@ -20,8 +20,7 @@ use tonic::Code;
 
 #[tokio::test]
 async fn a_job_runs_from_plan_to_finish_and_can_be_watched_from_anywhere() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let job = server.create("").await;
     assert_eq!(
         (job.state(), job.display_name.as_str()),
@@ -59,15 +58,8 @@ async fn a_job_runs_from_plan_to_finish_and_can_be_watched_from_anywhere() {
     // From the middle, from the end, and from beyond it.
     assert_eq!(server.watch(&job.name, 4).await, all[4..]);
     assert_eq!(server.watch(&job.name, ended.last_sequence).await, []);
-    let beyond = v1::WatchJobRequest {
-        name: job.name,
-        after_sequence: 999,
-    };
-    let refused = server.jobs.clone().watch_job(beyond).await.unwrap_err();
-    assert_eq!(
-        (refused.code(), reason(&refused).0.as_str()),
-        (Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE")
-    );
+    let refused = no(server.watching(&job.name, 999)).await;
+    assert_refused(&refused, Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE");
     server.server.shutdown(Duration::from_secs(2)).await;
 }
 
@@ -75,8 +67,7 @@ async fn a_job_runs_from_plan_to_finish_and_can_be_watched_from_anywhere() {
 #[tokio::test]
 async fn the_leases_of_a_thousand_batches_grow_with_their_number_and_not_its_square() {
     const BATCHES: usize = 1000;
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let mut spec = server.spec().await;
     let batch = spec.calibration.remove(0);
     let file = |i| v1::InputFile {
@@ -84,10 +75,7 @@ async fn the_leases_of_a_thousand_batches_grow_with_their_number_and_not_its_squ
         ..batch.clone()
     };
     spec.calibration = (0..BATCHES).map(file).collect();
-    let request = v1::CreateJobRequest {
-        spec: Some(spec.clone()),
-        ..v1::CreateJobRequest::default()
-    };
+    let request = submission(spec.clone());
     server.jobs.clone().create_job(request).await.unwrap();
     let plan = server.lease_one().await;
     let told = server.job_spec(&plan).await.unwrap();
@@ -121,23 +109,18 @@ async fn the_leases_of_a_thousand_batches_grow_with_their_number_and_not_its_squ
     );
     let largest = 512;
     assert!(bytes < told.encoded_len() + leases * largest, "{bytes}");
-    server
-        .workers
-        .clone()
-        .release(v1::ReleaseRequest {
-            worker: "fake".into(),
-            leases: vec![lease_ref(&plan)],
-        })
-        .await
-        .unwrap();
+    ok(server.workers.clone().release(v1::ReleaseRequest {
+        worker: "fake".into(),
+        leases: vec![lease_ref(&plan)],
+    }))
+    .await;
     let lost = server.job_spec(&plan).await.unwrap_err();
     assert_eq!(reason(&lost).0, "LEASE_LOST");
 }
 
 #[tokio::test]
 async fn a_waiting_worker_is_woken_and_an_idle_one_gets_an_empty_answer() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     assert!(server.lease(1, Duration::from_millis(20)).await.is_empty());
     let (leased, _) = tokio::join!(server.lease(1, Duration::from_secs(20)), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -148,40 +131,25 @@ async fn a_waiting_worker_is_woken_and_an_idle_one_gets_an_empty_answer() {
 
 #[tokio::test]
 async fn a_silent_worker_loses_its_task_and_cannot_write_any_more() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let job = server.create("").await;
     let zombie = server.lease_one().await;
     let heartbeat = v1::HeartbeatRequest {
         worker: "fake".into(),
         leases: vec![lease_ref(&zombie)],
     };
-    let answer = server
-        .workers
-        .clone()
-        .heartbeat(heartbeat.clone())
-        .await
-        .unwrap();
-    assert_eq!(answer.into_inner().revoked, []);
+    let answer = ok(server.workers.clone().heartbeat(heartbeat.clone())).await;
+    assert_eq!(answer.revoked, []);
     server.clock.advance(Duration::from_secs(2));
     let holder = server.lease_one().await;
     assert_eq!(
         (holder.task.as_str(), holder.attempt),
         (zombie.task.as_str(), 2)
     );
-    let answer = server
-        .workers
-        .clone()
-        .heartbeat(heartbeat)
-        .await
-        .unwrap()
-        .into_inner();
+    let answer = ok(server.workers.clone().heartbeat(heartbeat)).await;
     assert_eq!(answer.revoked, [lease_ref(&zombie)]);
     let refused = server.complete(do_task(&zombie)).await.unwrap_err();
-    assert_eq!(
-        (refused.code(), reason(&refused).0.as_str()),
-        (Code::FailedPrecondition, "LEASE_LOST")
-    );
+    assert_refused(&refused, Code::FailedPrecondition, "LEASE_LOST");
     server.complete(do_task(&holder)).await.unwrap();
     server.complete(do_task(&holder)).await.unwrap();
     let done = server.job(&job.name).await.stages[0].done;
@@ -190,40 +158,22 @@ async fn a_silent_worker_loses_its_task_and_cannot_write_any_more() {
 
 #[tokio::test]
 async fn cancelling_revokes_and_retrying_goes_on() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let job = server.create("").await;
     server.work_once().await;
     server.work_once().await;
     let running = server.lease_one().await;
     let name = job.name.clone();
     let deletion = v1::DeleteJobRequest { name: name.clone() };
-    let refused = server
-        .jobs
-        .clone()
-        .delete_job(deletion.clone())
-        .await
-        .unwrap_err();
+    let refused = no(server.jobs.clone().delete_job(deletion.clone())).await;
     assert_eq!(reason(&refused).0, "JOB_NOT_ENDED");
     let cancel = v1::CancelJobRequest { name: name.clone() };
-    let cancelled = server
-        .jobs
-        .clone()
-        .cancel_job(cancel)
-        .await
-        .unwrap()
-        .into_inner();
+    let cancelled = ok(server.jobs.clone().cancel_job(cancel)).await;
     assert_eq!(cancelled.state(), v1::JobState::Cancelled);
     let refused = server.complete(do_task(&running)).await.unwrap_err();
     assert_eq!(reason(&refused).0, "LEASE_LOST");
     let retry = v1::RetryJobRequest { name: name.clone() };
-    let retried = server
-        .jobs
-        .clone()
-        .retry_job(retry.clone())
-        .await
-        .unwrap()
-        .into_inner();
+    let retried = ok(server.jobs.clone().retry_job(retry.clone())).await;
     assert_eq!(
         (retried.state(), retried.stages[1].done),
         (v1::JobState::Running, 1)
@@ -235,30 +185,8 @@ async fn cancelling_revokes_and_retrying_goes_on() {
     let refused = server.jobs.clone().retry_job(retry).await.unwrap_err();
     assert_eq!(reason(&refused).0, "JOB_NOT_RETRYABLE");
     server.jobs.clone().delete_job(deletion).await.unwrap();
-    let gone = server
-        .jobs
-        .clone()
-        .get_job(v1::GetJobRequest { name })
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (gone.code(), reason(&gone).0.as_str()),
-        (Code::NotFound, "JOB_NOT_FOUND")
-    );
-}
-
-/// What kill -9 leaves: the files as they are while the server still runs.
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
+    let gone = no(server.jobs.clone().get_job(v1::GetJobRequest { name })).await;
+    assert_refused(&gone, Code::NotFound, "JOB_NOT_FOUND");
 }
 
 #[tokio::test]
@@ -297,17 +225,7 @@ async fn a_stopped_server_frees_its_directory_and_ends_its_streams() {
     assert!(matches!(second.err(), Some(StartError::InUse { .. })));
 
     let job = server.create("").await;
-    let request = v1::WatchJobRequest {
-        name: job.name.clone(),
-        after_sequence: 0,
-    };
-    let mut watching = server
-        .jobs
-        .clone()
-        .watch_job(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut watching = server.watching(&job.name, 0).await.unwrap();
     assert!(watching.message().await.unwrap().is_some());
     server.work_once().await;
     let poll = server.workers.clone();
@@ -322,10 +240,7 @@ async fn a_stopped_server_frees_its_directory_and_ends_its_streams() {
             Err(status) => break status,
         }
     };
-    assert_eq!(
-        (ended.code(), reason(&ended).0.as_str()),
-        (Code::Unavailable, "SHUTTING_DOWN")
-    );
+    assert_refused(&ended, Code::Unavailable, "SHUTTING_DOWN");
 
     let server = serve(data.path()).await;
     assert_eq!(server.job(&job.name).await.stages.len(), 2);
@@ -333,80 +248,46 @@ async fn a_stopped_server_frees_its_directory_and_ends_its_streams() {
 
 #[tokio::test]
 async fn a_request_id_is_good_for_one_job() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         queued_jobs: 2,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     let first = server.create("id").await;
     assert_eq!(server.create("id").await.name, first.name);
     let mut other = server.spec().await;
     other.calibration.pop();
     let request = v1::CreateJobRequest {
-        spec: Some(other),
         request_id: "id".into(),
-        ..v1::CreateJobRequest::default()
+        ..submission(other)
     };
-    let refused = server
-        .jobs
-        .clone()
-        .create_job(request.clone())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (refused.code(), reason(&refused).0.as_str()),
-        (Code::AlreadyExists, "REQUEST_ID_REUSED")
-    );
-
+    let refused = no(server.jobs.clone().create_job(request.clone())).await;
+    assert_refused(&refused, Code::AlreadyExists, "REQUEST_ID_REUSED");
     let dry = v1::CreateJobRequest {
         validate_only: true,
         ..request
     };
-    let checked = server
-        .jobs
-        .clone()
-        .create_job(dry)
-        .await
-        .unwrap()
-        .into_inner();
+    let checked = ok(server.jobs.clone().create_job(dry)).await;
     assert_eq!(checked.name, "");
     assert!(checked.spec_digest.starts_with("sha256:"));
 
     let second = server.create("").await;
-    let full = v1::CreateJobRequest {
-        spec: second.spec.clone(),
-        ..Default::default()
-    };
+    let full = submission(second.spec.clone().unwrap());
     let refused = server.jobs.clone().create_job(full).await.unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    let (reason, details) = reason(&refused);
-    assert_eq!(reason, "QUEUE_FULL");
+    let details = assert_refused(&refused, Code::ResourceExhausted, "QUEUE_FULL");
     assert!(details.retry_info().is_some());
 
     let page = v1::ListJobsRequest {
         page_size: 1,
         ..Default::default()
     };
-    let newest = server
-        .jobs
-        .clone()
-        .list_jobs(page.clone())
-        .await
-        .unwrap()
-        .into_inner();
+    let newest = ok(server.jobs.clone().list_jobs(page.clone())).await;
     assert_eq!(newest.jobs[0].name, second.name);
     let page = v1::ListJobsRequest {
         page_token: newest.next_page_token,
         ..page
     };
-    let oldest = server
-        .jobs
-        .clone()
-        .list_jobs(page)
-        .await
-        .unwrap()
-        .into_inner();
+    let oldest = ok(server.jobs.clone().list_jobs(page)).await;
     assert_eq!(
         (
             oldest.jobs[0].name.as_str(),

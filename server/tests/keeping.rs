@@ -88,7 +88,6 @@ async fn a_deleted_job_frees_its_blobs_and_no_others() {
 
 #[tokio::test]
 async fn an_ended_job_goes_when_its_time_is_over() {
-    let data = tempfile::tempdir().unwrap();
     let keeping = Keeping {
         jobs: Retention {
             keep_for: Some(Duration::from_secs(3600)),
@@ -96,6 +95,7 @@ async fn an_ended_job_goes_when_its_time_is_over() {
         },
         ..short_grace()
     };
+    let data = tempfile::tempdir().unwrap();
     let server = serve_keeping(data.path(), Limits::default(), keeping).await;
     let (ended, open) = (server.create("").await, server.create("").await);
     let cancel = v1::CancelJobRequest {
@@ -114,22 +114,16 @@ async fn an_ended_job_goes_when_its_time_is_over() {
 
 #[tokio::test]
 async fn beyond_a_quota_the_error_says_which() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         owner_jobs: 1,
         stored_bytes: 100,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     let first = server.create("").await;
-    let request = v1::CreateJobRequest {
-        spec: first.spec.clone(),
-        ..Default::default()
-    };
+    let request = submission(first.spec.clone().unwrap());
     let refused = server.jobs.clone().create_job(request).await.unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    let (why, details) = reason(&refused);
-    assert_eq!(why, "QUOTA_EXCEEDED");
+    let details = assert_refused(&refused, Code::ResourceExhausted, "QUOTA_EXCEEDED");
     let violation = &details.quota_failure().unwrap().violations[0];
     assert_eq!(violation.subject, "anonymous");
     assert!(
@@ -145,34 +139,23 @@ async fn beyond_a_quota_the_error_says_which() {
     };
     let upload = tokio_stream::once(message);
     let refused = server.blobs.clone().upload(upload).await.unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    let (why, details) = reason(&refused);
-    assert_eq!(why, "QUOTA_EXCEEDED");
+    let details = assert_refused(&refused, Code::ResourceExhausted, "QUOTA_EXCEEDED");
     assert!(details.quota_failure().is_some() && details.retry_info().is_some());
 }
 
 #[tokio::test]
 async fn a_worker_that_fails_everything_gets_nothing_until_a_result_clears_it() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     for _ in 0..7 {
         server.create("").await;
     }
     let mut leases = server.lease(7, Duration::from_secs(3)).await;
     let good = leases.pop().unwrap();
-    let fail = |lease: &v1::Lease, permanent| v1::FailRequest {
-        lease: Some(lease_ref(lease)),
-        worker: "fake".into(),
-        code: "IO".into(),
-        message: "no space left in the cache".into(),
-        permanent,
-    };
+    let why = "no space left in the cache";
     let bad_input = leases.pop().unwrap();
-    let request = fail(&bad_input, true);
-    server.workers.clone().fail(request).await.unwrap();
+    server.fail(&bad_input, "IO", why, true).await.unwrap();
     for lease in &leases {
-        let request = fail(lease, false);
-        server.workers.clone().fail(request).await.unwrap();
+        server.fail(lease, "IO", why, false).await.unwrap();
     }
     let ask = async |worker: &str| ask(&server, worker, 1).await;
     let answer = ask("fake").await;
@@ -190,8 +173,7 @@ async fn a_worker_that_fails_everything_gets_nothing_until_a_result_clears_it() 
 
 #[tokio::test]
 async fn what_every_worker_would_meet_is_held_against_none() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     for _ in 0..7 {
         server.create("").await;
     }
@@ -203,14 +185,7 @@ async fn what_every_worker_would_meet_is_held_against_none() {
         "TASK_PROCESS_DIED",
     ];
     for (lease, code) in leases.iter().zip(codes.into_iter().cycle()) {
-        let request = v1::FailRequest {
-            lease: Some(lease_ref(lease)),
-            worker: "fake".into(),
-            code: code.into(),
-            message: "too much".into(),
-            permanent: false,
-        };
-        server.workers.clone().fail(request).await.unwrap();
+        server.fail(lease, code, "too much", false).await.unwrap();
     }
     let answer = ask(&server, "fake", 1).await;
     assert_eq!((answer.leases.len(), answer.quarantined_for), (1, None));
@@ -218,8 +193,7 @@ async fn what_every_worker_would_meet_is_held_against_none() {
 
 #[tokio::test]
 async fn a_crash_is_one_failure_of_its_worker() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let mut jobs = Vec::new();
     for _ in 0..6 {
         jobs.push(server.create("").await);
@@ -261,16 +235,12 @@ async fn ask(server: &TestServer, worker: &str, max_tasks: u32) -> v1::LeaseResp
 
 #[tokio::test]
 async fn a_lease_tells_what_is_left_of_the_deadline_of_its_job() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let spec = v1::JobSpec {
         deadline_seconds: 100,
         ..server.spec().await
     };
-    let request = v1::CreateJobRequest {
-        spec: Some(spec),
-        ..v1::CreateJobRequest::default()
-    };
+    let request = submission(spec);
     let job = server.jobs.clone().create_job(request).await.unwrap();
     let name = job.into_inner().name;
     // What it waits counts.

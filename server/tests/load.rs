@@ -14,19 +14,18 @@ use std::time::Duration;
 
 use dual16_proto::v1;
 use dual16_server::limits::Limits;
-use support::{TestServer, hang, inline, lease_ref, reason, serve_with, until};
+use support::*;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, transport::Channel};
 
 #[tokio::test]
 async fn beyond_what_is_worked_on_calls_are_shed_and_the_vital_ones_pass() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         working_calls: 1,
         queued_calls: 0,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     server.create("").await;
     let lease = server.lease_one().await;
 
@@ -38,11 +37,7 @@ async fn beyond_what_is_worked_on_calls_are_shed_and_the_vital_ones_pass() {
     })
     .await;
     let refused = refused.unwrap();
-    let (reason, details) = reason(&refused);
-    assert_eq!(
-        (refused.code(), reason.as_str()),
-        (Code::Unavailable, "OVERLOADED")
-    );
+    let details = assert_refused(&refused, Code::Unavailable, "OVERLOADED");
     assert!(details.retry_info().is_some());
 
     let beat = v1::HeartbeatRequest {
@@ -59,7 +54,6 @@ async fn beyond_what_is_worked_on_calls_are_shed_and_the_vital_ones_pass() {
 
 #[tokio::test]
 async fn a_call_waits_in_the_queue_and_one_that_never_ends_gives_up_its_place() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         working_calls: 1,
         queued_calls: 1000,
@@ -67,34 +61,24 @@ async fn a_call_waits_in_the_queue_and_one_that_never_ends_gives_up_its_place() 
         call_seconds: 1,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     let hanging = hang(&server);
     // Nobody is refused: whoever comes meanwhile waits.
     for _ in 0..3 {
-        server
-            .info
-            .clone()
-            .get_info(v1::GetInfoRequest {})
-            .await
-            .unwrap();
+        ok(server.info.clone().get_info(v1::GetInfoRequest {})).await;
     }
     let ended = hanging.await.unwrap().unwrap_err();
-    let (reason, details) = reason(&ended);
-    assert_eq!(
-        (ended.code(), reason.as_str()),
-        (Code::DeadlineExceeded, "CALL_TOO_SLOW")
-    );
+    let details = assert_refused(&ended, Code::DeadlineExceeded, "CALL_TOO_SLOW");
     assert!(details.retry_info().is_some());
 }
 
 #[tokio::test]
 async fn headers_far_beyond_the_limit_are_refused_by_the_transport_and_the_server_goes_on() {
-    let data = tempfile::tempdir().unwrap();
     let limits = Limits {
         header_bytes: 4096,
         ..Limits::default()
     };
-    let server = serve_with(data.path(), limits).await;
+    let server = serve_limited(limits).await;
     let mut request = Request::new(v1::GetInfoRequest {});
     let long = "x".repeat(9000).parse().unwrap();
     request.metadata_mut().insert("long", long);
@@ -140,8 +124,7 @@ async fn sent_unread(server: &TestServer, rpc: &str) -> u64 {
 
 #[tokio::test]
 async fn a_watch_that_nobody_reads_holds_a_few_events_only() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve_with(data.path(), Limits::default()).await;
+    let server = serve_new().await;
     let job = server.create("").await;
     let lease = server.lease_one().await;
     let notice = |number: usize| v1::EventDetail {

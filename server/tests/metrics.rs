@@ -15,8 +15,7 @@ use tonic_prost::ProstCodec;
 
 #[tokio::test]
 async fn invented_methods_are_one_series_and_errors_are_counted_by_code() {
-    let data = tempfile::tempdir().unwrap();
-    let server = support::serve(data.path()).await;
+    let server = support::serve_new().await;
     let channel = Channel::from_shared(format!("http://{}", server.server.addr())).unwrap();
     let mut grpc = Grpc::new(channel.connect().await.unwrap());
     for invented in ["/dual16.v1.JobService/Invented", "/some.Other/Thing"] {

@@ -79,19 +79,6 @@ fn blob(data: &Path, bytes: &[u8]) -> PathBuf {
     data.join("blobs/sha256").join(&hex[..2]).join(&hex[2..])
 }
 
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// The used part of the database file.
 fn used(data: &Path) -> (PathBuf, Vec<u8>, usize) {
     let path = data.join("store/db");

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
-use self::support::{TestServer, serve_from};
+use self::support::*;
 
 /// No multiple of anything.
 const BYTES: usize = (3 << 20) + 5;

@@ -18,7 +18,7 @@ use dual16_proto::v1;
 use dual16_server::ServerOptions;
 use support::*;
 use tempfile::TempDir;
-use tonic::{Code, Status};
+use tonic::Code;
 
 /// Servers of one database, each with files of its own.
 async fn replicas() -> ([TestServer; 2], [TempDir; 2]) {
@@ -55,7 +55,10 @@ async fn a_job_goes_its_way_through_both() {
             let lease = here.lease_one().await;
             assert!(heartbeat(there, &lease).await.is_empty());
             there.complete(do_task(&lease)).await.unwrap();
-            let late = fail(here, &lease).await.unwrap_err();
+            let late = here
+                .fail(&lease, "FLAKY", "flaky", false)
+                .await
+                .unwrap_err();
             assert_eq!(late.code(), Code::FailedPrecondition, "{late}");
             if first.job(&job.name).await.state() == v1::JobState::Succeeded {
                 return;
@@ -141,17 +144,6 @@ async fn heartbeat(server: &TestServer, lease: &v1::Lease) -> Vec<v1::LeaseRef> 
     };
     let beaten = server.workers.clone().heartbeat(beat).await.unwrap();
     beaten.into_inner().revoked
-}
-
-async fn fail(server: &TestServer, lease: &v1::Lease) -> Result<(), Status> {
-    let failed = v1::FailRequest {
-        lease: Some(lease_ref(lease)),
-        worker: "fake".into(),
-        code: "FLAKY".into(),
-        message: "flaky".into(),
-        ..v1::FailRequest::default()
-    };
-    server.workers.clone().fail(failed).await.map(drop)
 }
 
 async fn first_page(server: &TestServer) -> Vec<v1::Job> {

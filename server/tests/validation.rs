@@ -149,12 +149,8 @@ const CREATE_JOB: &[(&str, &str, Change)] = &[
 
 #[tokio::test]
 async fn a_malformed_job_is_refused_by_field() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
-    let good = v1::CreateJobRequest {
-        spec: Some(server.spec().await),
-        ..Default::default()
-    };
+    let server = serve_new().await;
+    let good = submission(server.spec().await);
     for (i, (field, expected, change)) in CREATE_JOB.iter().enumerate() {
         let mut request = good.clone();
         change(&mut request);
@@ -175,13 +171,8 @@ async fn a_malformed_job_is_refused_by_field() {
     }
     let list = v1::ListJobsRequest::default();
     assert!(
-        server
-            .jobs
-            .clone()
-            .list_jobs(list)
+        ok(server.jobs.clone().list_jobs(list))
             .await
-            .unwrap()
-            .into_inner()
             .jobs
             .is_empty()
     );
@@ -190,21 +181,13 @@ async fn a_malformed_job_is_refused_by_field() {
 
 #[tokio::test]
 async fn a_blob_that_was_not_uploaded_is_a_precondition() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let mut spec = server.spec().await;
     let missing = dual16_server::digest::Digest::of(b"never uploaded").to_string();
     spec.calibration[2].digest.clone_from(&missing);
-    let request = v1::CreateJobRequest {
-        spec: Some(spec),
-        ..Default::default()
-    };
+    let request = submission(spec);
     let status = server.jobs.clone().create_job(request).await.unwrap_err();
-    let (reason, details) = reason(&status);
-    assert_eq!(
-        (status.code(), reason.as_str()),
-        (Code::FailedPrecondition, "BLOBS_MISSING")
-    );
+    let details = assert_refused(&status, Code::FailedPrecondition, "BLOBS_MISSING");
     let violations = &details.precondition_failure().unwrap().violations;
     assert_eq!(violations.len(), 1);
     assert_eq!(violations[0].subject, missing);
@@ -217,8 +200,7 @@ async fn a_blob_that_was_not_uploaded_is_a_precondition() {
 
 #[tokio::test]
 async fn names_tokens_and_states_are_checked() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     for name in ["", "jobs/", "jobs/17", "jobs/../x"] {
         let status = server
             .jobs
@@ -226,10 +208,7 @@ async fn names_tokens_and_states_are_checked() {
             .get_job(v1::GetJobRequest { name: name.into() })
             .await;
         let status = status.unwrap_err();
-        assert_eq!(
-            (status.code(), reason(&status).0.as_str()),
-            (Code::InvalidArgument, "INVALID_NAME")
-        );
+        assert_refused(&status, Code::InvalidArgument, "INVALID_NAME");
     }
     let token = v1::ListJobsRequest {
         page_token: "zz".into(),
@@ -295,8 +274,7 @@ const COMPLETE: &[(&str, &str, ResultChange)] = &[
 
 #[tokio::test]
 async fn a_malformed_result_is_refused_and_the_task_can_still_be_completed() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     server.create("").await;
     let plan = server.lease_one().await;
     for (field, expected, change) in COMPLETE {
@@ -348,18 +326,12 @@ async fn a_malformed_result_is_refused_and_the_task_can_still_be_completed() {
 
 #[tokio::test]
 async fn a_failure_gets_through_however_long_its_message() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let job = server.create("").await;
     let plan = server.lease_one().await;
-    let request = v1::FailRequest {
-        lease: Some(lease_ref(&plan)),
-        worker: "fake".into(),
-        code: "INVALID_MODEL".into(),
-        message: "ß".repeat(100_000),
-        permanent: true,
-    };
-    server.workers.clone().fail(request).await.unwrap();
+    let long = "ß".repeat(100_000);
+    let failed = server.fail(&plan, "INVALID_MODEL", &long, true).await;
+    failed.unwrap();
     let error = server.job(&job.name).await.error.unwrap();
     assert_eq!(
         (error.code.as_str(), error.attempts.len()),

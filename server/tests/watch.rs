@@ -14,42 +14,25 @@ use std::time::Duration;
 use dual16_proto::v1::{self, event_detail::Detail};
 use dual16_server::limits::Limits;
 use support::*;
-use tonic::{Code, Status, Streaming};
-
-async fn watch(server: &TestServer, name: &str) -> Result<Streaming<v1::JobEvent>, Status> {
-    let request = v1::WatchJobRequest {
-        name: name.into(),
-        after_sequence: 0,
-    };
-    server
-        .jobs
-        .clone()
-        .watch_job(request)
-        .await
-        .map(tonic::Response::into_inner)
-}
+use tonic::Code;
 
 #[tokio::test]
 async fn the_number_of_streams_is_limited_and_a_closed_one_makes_room() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve_with(
-        data.path(),
-        Limits {
-            watchers: 2,
-            ..Limits::default()
-        },
-    )
+    let server = serve_limited(Limits {
+        watchers: 2,
+        ..Limits::default()
+    })
     .await;
     let job = server.create("").await;
-    let first = watch(&server, &job.name).await.unwrap();
-    let _second = watch(&server, &job.name).await.unwrap();
-    let refused = watch(&server, &job.name).await.unwrap_err();
+    let first = server.watching(&job.name, 0).await.unwrap();
+    let _second = server.watching(&job.name, 0).await.unwrap();
+    let refused = server.watching(&job.name, 0).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     drop(first);
     // The server learns of it from the connection, soon.
     let mut open = None;
     for _ in 0..200 {
-        open = watch(&server, &job.name).await.ok();
+        open = server.watching(&job.name, 0).await.ok();
         if open.is_some() {
             break;
         }
@@ -60,10 +43,9 @@ async fn the_number_of_streams_is_limited_and_a_closed_one_makes_room() {
 
 #[tokio::test]
 async fn a_slow_reader_gets_every_event_and_then_the_end() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let job = server.create("").await;
-    let mut slow = watch(&server, &job.name).await.unwrap();
+    let mut slow = server.watching(&job.name, 0).await.unwrap();
     let plan = server.lease_one().await;
     let notice = |i| {
         let notice = v1::Notice {
@@ -100,28 +82,18 @@ async fn a_slow_reader_gets_every_event_and_then_the_end() {
         name: job.name.clone(),
     };
     server.jobs.clone().delete_job(gone).await.unwrap();
-    let refused = watch(&server, &job.name).await.unwrap_err();
-    assert_eq!(
-        (refused.code(), reason(&refused).0.as_str()),
-        (Code::NotFound, "JOB_NOT_FOUND")
-    );
-    assert!(watch(&server, &open.name).await.is_ok());
+    let refused = server.watching(&job.name, 0).await.unwrap_err();
+    assert_refused(&refused, Code::NotFound, "JOB_NOT_FOUND");
+    assert!(server.watching(&open.name, 0).await.is_ok());
 }
 
 #[tokio::test]
 async fn info_counts_what_is_queued_and_leased() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     server.create("").await;
     server.work_once().await;
     let _running = server.lease_one().await;
-    let info = server
-        .info
-        .clone()
-        .get_info(v1::GetInfoRequest {})
-        .await
-        .unwrap()
-        .into_inner();
+    let info = ok(server.info.clone().get_info(v1::GetInfoRequest {})).await;
     assert_eq!((info.queued_tasks, info.leased_tasks), (2, 1));
     assert_eq!(info.limits.get("queued_jobs"), Some(&10_000));
     assert!(!info.version.is_empty());
@@ -129,8 +101,7 @@ async fn info_counts_what_is_queued_and_leased() {
 
 #[tokio::test]
 async fn a_reader_that_lags_at_shutdown_is_told_to_come_back() {
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let job = server.create("").await;
     let plan = server.lease_one().await;
     let notice = v1::Notice {
@@ -145,7 +116,7 @@ async fn a_reader_that_lags_at_shutdown_is_told_to_come_back() {
         ..do_task(&plan)
     };
     server.complete(request).await.unwrap();
-    let mut lagging = watch(&server, &job.name).await.unwrap();
+    let mut lagging = server.watching(&job.name, 0).await.unwrap();
     assert!(lagging.message().await.unwrap().is_some());
     let reading = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -158,8 +129,5 @@ async fn a_reader_that_lags_at_shutdown_is_told_to_come_back() {
         }
     };
     let (status, ()) = tokio::join!(reading, server.server.shutdown(Duration::from_secs(3)));
-    assert_eq!(
-        (status.code(), reason(&status).0.as_str()),
-        (Code::Unavailable, "SHUTTING_DOWN")
-    );
+    assert_refused(&status, Code::Unavailable, "SHUTTING_DOWN");
 }

@@ -236,8 +236,7 @@ async fn what_is_no_rpc_is_refused_and_what_is_no_token_too() {
 
 #[tokio::test]
 async fn without_a_tokens_file_everyone_may_do_everything() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = super::support::serve(directory.path()).await;
+    let server = super::support::serve_new().await;
     let job = server.create("").await;
     assert_eq!(job.owner, "anonymous");
     let dry = CreateJobRequest {

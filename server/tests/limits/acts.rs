@@ -4,7 +4,7 @@ use dual16_proto::v1;
 use dual16_server::digest::Digest;
 use tonic::Status;
 
-use crate::support::{TestServer, do_task, lease_ref, until};
+use crate::support::{TestServer, do_task, submission, until};
 
 /// A call that is let go with this.
 pub(crate) struct Hanging(pub(crate) tokio::task::JoinHandle<Result<(), Status>>);
@@ -38,10 +38,7 @@ pub(crate) async fn with_spec(
 ) -> Result<(), Status> {
     let mut spec = server.spec().await;
     change(&mut spec);
-    let request = v1::CreateJobRequest {
-        spec: Some(spec),
-        ..Default::default()
-    };
+    let request = submission(spec);
     server.jobs.clone().create_job(request).await.map(|_| ())
 }
 
@@ -72,18 +69,6 @@ pub(crate) async fn heartbeat(server: &TestServer, leases: usize) -> Result<(), 
     server.workers.clone().heartbeat(request).await.map(|_| ())
 }
 
-pub(crate) async fn watch(
-    server: &TestServer,
-    job: &v1::Job,
-) -> Result<tonic::Streaming<v1::JobEvent>, Status> {
-    let request = v1::WatchJobRequest {
-        name: job.name.clone(),
-        after_sequence: 0,
-    };
-    let answer = server.jobs.clone().watch_job(request).await;
-    answer.map(tonic::Response::into_inner)
-}
-
 /// Hands in the plan task of a new job, changed.
 pub(crate) async fn result(
     server: &TestServer,
@@ -101,14 +86,7 @@ pub(crate) async fn fail(
     permanent: bool,
 ) -> Result<(), Status> {
     let lease = server.lease_one().await;
-    let request = v1::FailRequest {
-        lease: Some(lease_ref(&lease)),
-        worker: "fake".into(),
-        code: "IO".into(),
-        message: message.into(),
-        permanent,
-    };
-    server.workers.clone().fail(request).await.map(|_| ())
+    server.fail(&lease, "IO", message, permanent).await
 }
 
 pub(crate) fn notice(bytes: usize) -> v1::EventDetail {

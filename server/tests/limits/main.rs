@@ -8,6 +8,19 @@
     reason = "the helpers of tests fail as the tests themselves do"
 )]
 
+/// A row.
+macro_rules! row {
+    ($limit:literal, $low:literal, $then:expr, |$server:ident| $exceed:expr $(,)?) => {
+        $crate::Row {
+            limit: $limit,
+            low: $low,
+            with: &[],
+            then: $then,
+            exceed: |$server| Box::pin(async move { $exceed }),
+        }
+    };
+}
+
 mod acts;
 mod rows;
 #[path = "../support/mod.rs"]
@@ -18,7 +31,7 @@ use std::{collections::BTreeSet, pin::Pin, time::Duration};
 use clap::Parser as _;
 use dual16_server::limits::Limits;
 use rows::ROWS;
-use support::{TestServer, reason, serve_with};
+use support::*;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -45,17 +58,6 @@ struct Row {
     exceed: Exceed,
 }
 
-/// A row.
-const fn row(limit: &'static str, low: u64, then: Then, exceed: Exceed) -> Row {
-    Row {
-        limit,
-        low,
-        with: &[],
-        then,
-        exceed,
-    }
-}
-
 #[derive(clap::Parser)]
 struct Flags {
     #[command(flatten)]
@@ -80,9 +82,8 @@ async fn every_limit_is_exceeded_as_documented() {
     assert_eq!(ROWS.len(), all.len(), "two rows have one limit");
 
     for row in ROWS {
-        let data = tempfile::tempdir().unwrap();
         let limits = low(&[&[(row.limit, row.low)], row.with].concat());
-        let server = serve_with(data.path(), limits).await;
+        let server = serve_limited(limits).await;
         let seen = tokio::time::timeout(Duration::from_secs(30), (row.exceed)(&server));
         let seen = seen.await.unwrap_or_else(|_| panic!("{} hangs", row.limit));
         if let Err(status) = &seen {

@@ -61,10 +61,7 @@ async fn after_a_failed_write_the_server_says_that_it_does_not_serve() {
     };
     let mut created = Vec::new();
     let failed = loop {
-        let request = v1::CreateJobRequest {
-            spec: Some(spec.clone()),
-            ..v1::CreateJobRequest::default()
-        };
+        let request = submission(spec.clone());
         match jobs.create_job(request).await {
             Ok(job) => created.push(job.into_inner().name),
             Err(failed) => break failed,
@@ -174,10 +171,7 @@ async fn send(blobs: &Blobs, number: u8) -> Result<(), tonic::Status> {
 }
 
 async fn create(jobs: &mut Jobs, spec: &v1::JobSpec) -> v1::Job {
-    let request = v1::CreateJobRequest {
-        spec: Some(spec.clone()),
-        ..v1::CreateJobRequest::default()
-    };
+    let request = submission(spec.clone());
     jobs.create_job(request).await.unwrap().into_inner()
 }
 

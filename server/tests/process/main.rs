@@ -171,8 +171,7 @@ async fn health_and_reflection_are_served() {
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
     };
 
-    let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path()).await;
+    let server = serve_new().await;
     let channel = Channel::from_shared(format!("http://{}", server.server.addr())).unwrap();
     let channel = channel.connect().await.unwrap();
     let mut health = HealthClient::new(channel.clone());
@@ -259,10 +258,7 @@ async fn a_server_that_stood_still_takes_no_lease_away() {
     let addr = fs::read_to_string(&port_file).unwrap();
     let channel = Channel::from_shared(format!("http://{}", addr.trim())).unwrap();
     let channel = channel.connect().await.unwrap();
-    let request = v1::CreateJobRequest {
-        spec: Some(uploaded_spec(&BlobServiceClient::new(channel.clone())).await),
-        ..v1::CreateJobRequest::default()
-    };
+    let request = submission(uploaded_spec(&BlobServiceClient::new(channel.clone())).await);
     let mut jobs = JobServiceClient::new(channel.clone());
     jobs.create_job(request).await.unwrap();
     let mut workers = WorkerServiceClient::new(channel);

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use dual16_proto::v1::{
     self, blob_service_client::BlobServiceClient, complete_request::Next,
@@ -19,8 +19,9 @@ use dual16_server::{
     upkeep::Keeping,
 };
 use sqlx::Connection as _;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
+use tonic::{Code, Request, Response, Status, Streaming, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -31,6 +32,19 @@ pub(crate) struct TestServer {
     pub(crate) blobs: BlobServiceClient<Channel>,
     pub(crate) workers: WorkerServiceClient<Channel>,
     pub(crate) info: InfoServiceClient<Channel>,
+    folder: Option<TempDir>,
+}
+
+/// A server on a folder of its own, which goes with it.
+pub(crate) async fn serve_new() -> TestServer {
+    serve_limited(Limits::default()).await
+}
+
+pub(crate) async fn serve_limited(limits: Limits) -> TestServer {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = serve_with(folder.path(), limits).await;
+    server.folder = Some(folder);
+    server
 }
 
 pub(crate) async fn serve(data: &Path) -> TestServer {
@@ -71,6 +85,7 @@ pub(crate) async fn serve_from(options: ServerOptions) -> TestServer {
         blobs: BlobServiceClient::new(channel.clone()),
         workers: WorkerServiceClient::new(channel.clone()),
         info: InfoServiceClient::new(channel),
+        folder: None,
     }
 }
 
@@ -86,26 +101,15 @@ impl TestServer {
 
     pub(crate) async fn create(&self, request_id: &str) -> v1::Job {
         let request = v1::CreateJobRequest {
-            spec: Some(self.spec().await),
             request_id: request_id.into(),
-            ..v1::CreateJobRequest::default()
+            ..submission(self.spec().await)
         };
-        self.jobs
-            .clone()
-            .create_job(request)
-            .await
-            .unwrap()
-            .into_inner()
+        ok(self.jobs.clone().create_job(request)).await
     }
 
     pub(crate) async fn job(&self, name: &str) -> v1::Job {
         let request = v1::GetJobRequest { name: name.into() };
-        self.jobs
-            .clone()
-            .get_job(request)
-            .await
-            .unwrap()
-            .into_inner()
+        ok(self.jobs.clone().get_job(request)).await
     }
 
     pub(crate) async fn lease(&self, max_tasks: u32, wait: Duration) -> Vec<v1::Lease> {
@@ -115,20 +119,12 @@ impl TestServer {
             max_wait: Some(wait.try_into().unwrap()),
             jobs: Vec::new(),
         };
-        self.workers
-            .clone()
-            .lease(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .leases
+        ok(self.workers.clone().lease(request)).await.leases
     }
 
     pub(crate) async fn lease_one(&self) -> v1::Lease {
-        self.lease(1, Duration::from_secs(3))
-            .await
-            .pop()
-            .expect("a task")
+        let mut leases = self.lease(1, Duration::from_secs(3)).await;
+        leases.pop().expect("a task")
     }
 
     /// The spec of the job of a leased task.
@@ -143,24 +139,71 @@ impl TestServer {
         self.workers.clone().complete(request).await.map(|_| ())
     }
 
-    /// Watches to the end of the stream.
-    pub(crate) async fn watch(&self, name: &str, after: u64) -> Vec<v1::JobEvent> {
+    /// Reports that a task failed.
+    pub(crate) async fn fail(
+        &self,
+        lease: &v1::Lease,
+        code: &str,
+        message: &str,
+        permanent: bool,
+    ) -> Result<(), Status> {
+        let request = v1::FailRequest {
+            lease: Some(lease_ref(lease)),
+            worker: "fake".into(),
+            code: code.into(),
+            message: message.into(),
+            permanent,
+        };
+        self.workers.clone().fail(request).await.map(drop)
+    }
+
+    /// Begins to watch a job.
+    pub(crate) async fn watching(
+        &self,
+        name: &str,
+        after: u64,
+    ) -> Result<Streaming<v1::JobEvent>, Status> {
         let request = v1::WatchJobRequest {
             name: name.into(),
             after_sequence: after,
         };
-        let mut stream = self
-            .jobs
-            .clone()
-            .watch_job(request)
-            .await
-            .unwrap()
-            .into_inner();
+        let answer = self.jobs.clone().watch_job(request).await;
+        answer.map(Response::into_inner)
+    }
+
+    /// Watches to the end of the stream.
+    pub(crate) async fn watch(&self, name: &str, after: u64) -> Vec<v1::JobEvent> {
+        let mut stream = self.watching(name, after).await.unwrap();
         let mut events = Vec::new();
         while let Some(event) = stream.message().await.unwrap() {
             events.push(event);
         }
         events
+    }
+
+    /// What is kept of an upload.
+    pub(crate) async fn query(&self, digest: &str) -> v1::QueryUploadResponse {
+        let digest = digest.into();
+        ok(self
+            .blobs
+            .clone()
+            .query_upload(v1::QueryUploadRequest { digest }))
+        .await
+    }
+
+    /// Begins a download.
+    pub(crate) async fn downloading(
+        &self,
+        digest: &str,
+        offset: u64,
+    ) -> Result<Streaming<v1::DownloadResponse>, Status> {
+        let request = v1::DownloadRequest {
+            digest: digest.into(),
+            offset,
+            accept_url: false,
+        };
+        let answer = self.blobs.clone().download(request).await;
+        answer.map(Response::into_inner)
     }
 
     /// Does the next task as a worker would: plan -> 3 maps -> reduce -> finish.
@@ -221,6 +264,14 @@ pub(crate) async fn uploaded_spec(blobs: &BlobServiceClient<Channel>) -> v1::Job
     }
 }
 
+/// The request for a job of this spec.
+pub(crate) fn submission(spec: v1::JobSpec) -> v1::CreateJobRequest {
+    v1::CreateJobRequest {
+        spec: Some(spec),
+        ..v1::CreateJobRequest::default()
+    }
+}
+
 pub(crate) fn inline(text: &str) -> v1::Payload {
     v1::Payload {
         kind: Some(Kind::Inline(text.as_bytes().to_vec())),
@@ -259,6 +310,38 @@ pub(crate) fn do_task(lease: &v1::Lease) -> v1::CompleteRequest {
     v1::CompleteRequest {
         next,
         ..completion(lease, &format!("result {}", lease.index))
+    }
+}
+
+/// What a call answers, which must not be refused.
+pub(crate) async fn ok<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> T {
+    call.await.unwrap().into_inner()
+}
+
+/// The refusal of a call, which must be one.
+pub(crate) async fn no<T>(call: impl Future<Output = Result<T, Status>>) -> Status {
+    call.await.map(drop).unwrap_err()
+}
+
+/// Holds a refusal to its code and its stable reason; its details.
+#[track_caller]
+pub(crate) fn assert_refused(status: &Status, code: Code, why: &str) -> ErrorDetails {
+    let (told, details) = reason(status);
+    assert_eq!((status.code(), told.as_str()), (code, why), "{status}");
+    details
+}
+
+/// The files of a folder, as kill -9 leaves them where they are still in use.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 
