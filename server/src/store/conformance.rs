@@ -168,6 +168,16 @@ fn config() -> StoreConfig {
     }
 }
 
+/// Waits of half to all of 10 s after the first failure, of 10 to 20 s after the second.
+fn with_backoff() -> StoreConfig {
+    let mut config = config();
+    config.machine.backoff = Backoff {
+        first: Duration::from_secs(10),
+        cap: Duration::from_secs(60),
+    };
+    config
+}
+
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
 }
@@ -274,17 +284,31 @@ fn finish() -> Next {
     Next::Finish(Vec::new())
 }
 
+/// Hands in the result of a task, which must be taken.
+fn complete(store: &Subject, task: &LeasedTask, result: Completion, now: Timestamp) -> Changes {
+    store.complete(lease(task), result, now).unwrap()
+}
+
+/// The same for an error.
+fn fail(store: &Subject, task: &LeasedTask, report: FailureReport, now: Timestamp) -> Changes {
+    store.fail(lease(task), report, now).unwrap()
+}
+
+/// Whether the result of a task is refused, because it is another's by now.
+fn is_lost(store: &Subject, task: &LeasedTask, now: Timestamp) -> bool {
+    is_lease_lost(store.complete(lease(task), result("late", None), now))
+}
+
 /// A job whose plan is done and whose first stage has `maps` maps queued.
 fn planned(store: &Subject, maps: usize) -> JobId {
     let id = create(store, "planned");
     let plan = claim_one(store, at(1));
-    store
-        .complete(
-            lease(&plan),
-            result("plan", Some(stage("measure", maps))),
-            at(1),
-        )
-        .unwrap();
+    complete(
+        store,
+        &plan,
+        result("plan", Some(stage("measure", maps))),
+        at(1),
+    );
     id
 }
 

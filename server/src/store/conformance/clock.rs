@@ -3,15 +3,6 @@
 
 use super::*;
 
-fn with_backoff() -> StoreConfig {
-    let mut config = config();
-    config.machine.backoff = Backoff {
-        first: Duration::from_secs(10),
-        cap: Duration::from_secs(60),
-    };
-    config
-}
-
 /// The one task of a job has failed, and waits for 10 s at most.
 fn failed_at(store: &Subject, now: Timestamp) {
     planned(store, 1);
@@ -35,9 +26,7 @@ pub(super) fn a_verb_that_comes_late_sees_the_time_of_the_one_before(backend: &d
     // wait behind it.
     store.renew(&[], at(151), TTL).unwrap();
     assert_eq!(store.expire(at(149)).unwrap(), Changes::default());
-    store
-        .complete(lease(&task), result("", None), at(149))
-        .unwrap();
+    complete(&store, &task, result("", None), at(149));
 }
 
 pub(super) fn a_clock_that_was_set_back_stops_nothing(backend: &dyn Backend) {

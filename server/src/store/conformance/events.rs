@@ -8,9 +8,7 @@ pub(super) fn events_have_no_gap_and_come_in_pages(backend: &dyn Backend) {
     let store = backend.open(at(0));
     let id = planned(&store, 40);
     let maps = claim(&store, 64, at(2));
-    store
-        .fail(lease(&maps[7]), failure("flaky", false), at(3))
-        .unwrap();
+    fail(&store, &maps[7], failure("flaky", false), at(3));
     for task in maps.iter().filter(|task| task.task != maps[7].task) {
         let notice = v1::Notice {
             code: "FLOAT_ISLAND".into(),
@@ -26,13 +24,9 @@ pub(super) fn events_have_no_gap_and_come_in_pages(backend: &dyn Backend) {
         store.complete(lease(task), completion, at(4)).unwrap();
     }
     let again = claim_one(&store, at(5));
-    store
-        .complete(lease(&again), result("", None), at(6))
-        .unwrap();
+    complete(&store, &again, result("", None), at(6));
     let reduce = claim_one(&store, at(7));
-    store
-        .complete(lease(&reduce), result("", Some(finish())), at(8))
-        .unwrap();
+    complete(&store, &reduce, result("", Some(finish())), at(8));
 
     let events = all_events(&store, id);
     for (expected, event) in (1..).zip(&events) {
@@ -82,9 +76,7 @@ pub(super) fn a_large_record_is_refused_whole(backend: &dyn Backend) {
     ));
     assert_eq!(store.get_job(id).unwrap().job, before);
     assert!(store.renew(&[lease(&task)], at(3), TTL).unwrap().is_empty());
-    store
-        .complete(lease(&task), result("small", None), at(4))
-        .unwrap();
+    complete(&store, &task, result("small", None), at(4));
 }
 
 pub(super) fn a_closed_store_refuses(backend: &dyn Backend) {

@@ -162,11 +162,7 @@ pub(super) fn cancel_revokes_and_stays(backend: &dyn Backend) {
         store.renew(&[lease(&running)], at(3), TTL).unwrap(),
         [lease(&running)]
     );
-    assert!(is_lease_lost(store.complete(
-        lease(&running),
-        result("late", None),
-        at(4)
-    )));
+    assert!(is_lost(&store, &running, at(4)));
     assert_eq!(store.counts().unwrap(), Counts::default());
     assert!(claim(&store, 9, at(4)).is_empty());
     let (again, changes) = store.cancel(id, at(9)).unwrap();

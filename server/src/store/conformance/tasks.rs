@@ -18,17 +18,18 @@ pub(super) fn a_job_runs_through_its_stages(backend: &dyn Backend) {
             claim(&store, 1, at(3)).is_empty(),
             "the reduce must wait for every map"
         );
-        store
-            .complete(lease(&maps[i]), result(format!("r{i}"), None), at(3))
-            .unwrap();
+        complete(&store, &maps[i], result(format!("r{i}"), None), at(3));
     }
     let reduce = claim_one(&store, at(4));
     assert_eq!(reduce.task.slot, Slot::Reduce);
     assert_eq!(reduce.payload, inline("measure reduce"));
     assert_eq!(reduce.inputs, [inline("r0"), inline("r1"), inline("r2")]);
-    store
-        .complete(lease(&reduce), result("", Some(stage("convert", 0))), at(5))
-        .unwrap();
+    complete(
+        &store,
+        &reduce,
+        result("", Some(stage("convert", 0))),
+        at(5),
+    );
     let last = claim_one(&store, at(6));
     assert_eq!(
         (last.job.stages[2].name.as_str(), last.inputs.len()),
@@ -40,9 +41,7 @@ pub(super) fn a_job_runs_through_its_stages(backend: &dyn Backend) {
         size: 3,
     };
     let next = Some(Next::Finish(vec![artifact.clone()]));
-    store
-        .complete(lease(&last), result("", next), at(7))
-        .unwrap();
+    complete(&store, &last, result("", next), at(7));
     let job = store.get_job(id).unwrap().job;
     assert_eq!(
         job.phase,
@@ -96,11 +95,7 @@ pub(super) fn only_the_holder_of_the_lease_writes(backend: &dyn Backend) {
         (zombie.grant.fence.attempt, holder.grant.fence.attempt),
         (1, 2)
     );
-    assert!(is_lease_lost(store.complete(
-        lease(&zombie),
-        result("zombie", None),
-        at(41)
-    )));
+    assert!(is_lost(&store, &zombie, at(41)));
     assert!(is_lease_lost(store.fail(
         lease(&zombie),
         failure("zombie", true),
@@ -113,19 +108,11 @@ pub(super) fn only_the_holder_of_the_lease_writes(backend: &dyn Backend) {
             .unwrap(),
         [lease(&zombie)]
     );
-    store
-        .complete(lease(&holder), result("holder", None), at(42))
-        .unwrap();
+    complete(&store, &holder, result("holder", None), at(42));
     let before = store.get_job(id).unwrap().job;
     // The holder may not have heard the answer.
-    store
-        .complete(lease(&holder), result("again", None), at(43))
-        .unwrap();
-    assert!(is_lease_lost(store.complete(
-        lease(&zombie),
-        result("zombie", None),
-        at(43)
-    )));
+    complete(&store, &holder, result("again", None), at(43));
+    assert!(is_lost(&store, &zombie, at(43)));
     assert_eq!(store.get_job(id).unwrap().job, before);
     assert_eq!(claim_one(&store, at(44)).inputs, [inline("holder")]);
 }
@@ -154,15 +141,11 @@ pub(super) fn attempts_are_limited_and_every_error_is_kept(backend: &dyn Backend
     assert_eq!(claim(&store, 2, at(2)).len(), 2);
     store.expire(at(2).after(TTL)).unwrap();
     let held = [claim_one(&store, at(40)), claim_one(&store, at(40))];
-    store
-        .fail(lease(&held[0]), failure("second", false), at(41))
-        .unwrap();
+    fail(&store, &held[0], failure("second", false), at(41));
     assert_eq!(state(&store, id), State::Running);
     let last = claim_one(&store, at(42));
     assert_eq!((last.task, last.grant.fence.attempt), (held[0].task, 3));
-    store
-        .fail(lease(&last), failure("third", false), at(43))
-        .unwrap();
+    fail(&store, &last, failure("third", false), at(43));
 
     let Phase::Failed { error, .. } = store.get_job(id).unwrap().job.phase else {
         panic!()
@@ -175,20 +158,14 @@ pub(super) fn attempts_are_limited_and_every_error_is_kept(backend: &dyn Backend
     );
     assert_eq!(error.attempts[2].message, "third");
     assert_eq!(error.attempts[2].worker, "w");
-    assert!(is_lease_lost(store.complete(
-        lease(&held[1]),
-        result("", None),
-        at(44)
-    )));
+    assert!(is_lost(&store, &held[1], at(44)));
 }
 
 pub(super) fn a_permanent_error_ends_the_job_at_once(backend: &dyn Backend) {
     let store = backend.open(at(0));
     let id = planned(&store, 2);
     let tasks = claim(&store, 2, at(2));
-    store
-        .fail(lease(&tasks[0]), failure("NaN in batch 3", true), at(3))
-        .unwrap();
+    fail(&store, &tasks[0], failure("NaN in batch 3", true), at(3));
     let Phase::Failed { error, ended } = store.get_job(id).unwrap().job.phase else {
         panic!()
     };
@@ -206,23 +183,11 @@ pub(super) fn a_permanent_error_ends_the_job_at_once(backend: &dyn Backend) {
     );
 }
 
-/// Waits of half to all of 10 s after the first failure, of 10 to 20 s after the second.
-fn with_backoff() -> StoreConfig {
-    let mut config = config();
-    config.machine.backoff = Backoff {
-        first: Duration::from_secs(10),
-        cap: Duration::from_secs(60),
-    };
-    config
-}
-
 pub(super) fn a_failed_task_waits_out_its_backoff(backend: &dyn Backend) {
     let store = backend.open_with(with_backoff(), at(0));
     let id = planned(&store, 1);
     let first = claim_one(&store, at(2));
-    let changes = store
-        .fail(lease(&first), failure("flaky", false), at(2))
-        .unwrap();
+    let changes = fail(&store, &first, failure("flaky", false), at(2));
     assert_eq!(changes.queued, 0, "nobody is woken for a task that waits");
     assert!(claim(&store, 1, at(6)).is_empty());
     let counts = store.counts().unwrap();
@@ -234,9 +199,7 @@ pub(super) fn a_failed_task_waits_out_its_backoff(backend: &dyn Backend) {
     store.expire(at(12).after(TTL)).unwrap();
     assert!(claim(&store, 1, at(51)).is_empty());
     let third = claim_one(&store, at(62));
-    store
-        .complete(lease(&third), result("", None), at(62))
-        .unwrap();
+    complete(&store, &third, result("", None), at(62));
     assert_eq!(store.counts().unwrap().waiting_tasks, 0);
     assert_eq!(state(&store, id), State::Running);
 }
@@ -245,9 +208,7 @@ pub(super) fn a_backoff_survives_a_restart_and_ends_with_its_job(backend: &dyn B
     let store = backend.open_with(with_backoff(), at(0));
     let id = planned(&store, 1);
     let task = claim_one(&store, at(2));
-    store
-        .fail(lease(&task), failure("flaky", false), at(2))
-        .unwrap();
+    fail(&store, &task, failure("flaky", false), at(2));
     store.close().unwrap();
     drop(store);
     let store = backend.open_with(with_backoff(), at(3));
@@ -267,17 +228,11 @@ pub(super) fn a_release_counts_no_attempt(backend: &dyn Backend) {
     for _ in 0..5 {
         let task = claim_one(&store, at(2));
         assert_eq!(store.release(&[lease(&task)], at(2)).unwrap().queued, 1);
-        assert!(is_lease_lost(store.complete(
-            lease(&task),
-            result("", None),
-            at(2)
-        )));
+        assert!(is_lost(&store, &task, at(2)));
     }
     assert_eq!(state(&store, id), State::Running);
     let task = claim_one(&store, at(3));
-    store
-        .complete(lease(&task), result("", None), at(3))
-        .unwrap();
+    complete(&store, &task, result("", None), at(3));
 }
 
 pub(super) fn a_retry_keeps_what_succeeded(backend: &dyn Backend) {
@@ -290,30 +245,22 @@ pub(super) fn a_retry_keeps_what_succeeded(backend: &dyn Backend) {
             crate::job::Refusal::NotRetryable { .. }
         ))
     ));
-    store
-        .complete(lease(&tasks[0]), result("kept", None), at(3))
-        .unwrap();
-    store
-        .fail(lease(&tasks[1]), failure("x", true), at(4))
-        .unwrap();
+    complete(&store, &tasks[0], result("kept", None), at(3));
+    fail(&store, &tasks[1], failure("x", true), at(4));
     let (retried, changes) = store.retry(id, at(5)).unwrap();
     assert_eq!((retried.job.phase, changes.queued), (Phase::Running, 2));
     let rest = claim(&store, 9, at(6));
     let slots: Vec<_> = rest.iter().map(|task| task.task.slot).collect();
     assert_eq!(slots, [Slot::Map(1), Slot::Map(2)]);
     for task in &rest {
-        store
-            .complete(lease(task), result("new", None), at(7))
-            .unwrap();
+        complete(&store, task, result("new", None), at(7));
     }
     let reduce = claim_one(&store, at(8));
     assert_eq!(
         reduce.inputs,
         [inline("kept"), inline("new"), inline("new")]
     );
-    store
-        .complete(lease(&reduce), result("", Some(finish())), at(9))
-        .unwrap();
+    complete(&store, &reduce, result("", Some(finish())), at(9));
     assert_eq!(state(&store, id), State::Succeeded);
 }
 
@@ -330,9 +277,7 @@ pub(super) fn concurrent_claims_never_share_a_task(backend: &dyn Backend) {
                         if task.task.slot == Slot::Reduce {
                             break;
                         }
-                        store
-                            .complete(lease(&task), result("", None), at(3))
-                            .unwrap();
+                        complete(&store, &task, result("", None), at(3));
                         mine.push(lease(&task));
                     }
                     mine
@@ -365,18 +310,12 @@ pub(super) fn a_worker_completes_after_a_restart(backend: &dyn Backend) {
     assert_eq!(store.counts().unwrap(), counts);
     // Long past its deadline, but nobody was there to hear its heartbeats.
     assert_eq!(store.expire(at(1000)).unwrap(), Changes::default());
-    store
-        .complete(lease(&task), result("first", None), at(1001))
-        .unwrap();
+    complete(&store, &task, result("first", None), at(1001));
     let rest = claim_one(&store, at(1002));
-    store
-        .complete(lease(&rest), result("second", None), at(1002))
-        .unwrap();
+    complete(&store, &rest, result("second", None), at(1002));
     let reduce = claim_one(&store, at(1003));
     assert_eq!(reduce.inputs, [inline("first"), inline("second")]);
-    store
-        .complete(lease(&reduce), result("", Some(finish())), at(1004))
-        .unwrap();
+    complete(&store, &reduce, result("", Some(finish())), at(1004));
     assert_eq!(state(&store, id), State::Succeeded);
 }
 
@@ -403,9 +342,7 @@ pub(super) fn many_failures_stop_neither_their_task_nor_the_others(backend: &dyn
         let tasks = claim(&store, 2, at(now));
         now += 1;
         if attempt % 2 == 0 {
-            store
-                .fail(lease(&tasks[0]), failure(&told, false), at(now))
-                .unwrap();
+            fail(&store, &tasks[0], failure(&told, false), at(now));
         }
         now += TTL.as_secs();
         store.expire(at(now)).unwrap();

@@ -22,9 +22,7 @@ fn spread(store: &Subject, id: JobId, maps: usize) {
     let plan = claim_one(store, at(1));
     assert_eq!(plan.job.id, id);
     let next = Some(stage("measure", maps));
-    store
-        .complete(lease(&plan), result("plan", next), at(1))
-        .unwrap();
+    complete(store, &plan, result("plan", next), at(1));
 }
 
 /// The jobs of so many tasks, claimed one by one by a worker that has the files of the jobs `held`.
