@@ -37,6 +37,7 @@ pub(crate) mod testing;
 use std::time::Duration;
 
 use dual16_proto::v1;
+use prost::Message as _;
 use tonic::async_trait;
 
 pub(crate) use self::sled::LostCommits;
@@ -286,6 +287,31 @@ pub struct EventPage {
     pub last_sequence: u64,
     /// The job has ended. With `events` up to `last_sequence`, nothing more will come.
     pub ended: bool,
+}
+
+impl EventPage {
+    /// The page of what is stored of a job's events from `after` on.
+    fn read(
+        job: &Job,
+        after: u64,
+        stored: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<Self, StoreError> {
+        let mut events = Vec::new();
+        for (expected, event) in (after + 1..).zip(stored) {
+            let event = v1::JobEvent::decode(event.as_slice()).ok();
+            let event = event.filter(|event| event.sequence == expected);
+            // A gap can only be a deletion under way.
+            events.push(event.ok_or(StoreError::NotFound(job.id))?);
+        }
+        if events.is_empty() && after < job.last_sequence {
+            return Err(StoreError::NotFound(job.id));
+        }
+        Ok(Self {
+            events,
+            last_sequence: job.last_sequence,
+            ended: job.phase.ended().is_some(),
+        })
+    }
 }
 
 /// Whom a change concerns.

@@ -58,7 +58,7 @@ impl Table {
 
     /// Keys of one job.
     pub(super) fn of_job(self, job: JobId) -> Range<Vec<u8>> {
-        let start = self.prefix(job);
+        let start = key(self as u8, &[job.as_bytes()]);
         let mut end = start.clone();
         // The successor of a prefix: the next value of its last byte that has one.
         while let Some(last) = end.pop() {
@@ -89,7 +89,7 @@ impl Table {
 
     /// Key of one task's record.
     pub(super) fn task(self, name: TaskName) -> Vec<u8> {
-        let mut key = self.prefix(name.job);
+        let mut key = key(self as u8, &[name.job.as_bytes()]);
         key.extend(name.task.stage.to_be_bytes());
         match name.task.slot {
             Slot::Map(index) => {
@@ -103,24 +103,18 @@ impl Table {
 
     /// Key of the record `number` of a job.
     pub(super) fn numbered(self, job: JobId, number: u64) -> Vec<u8> {
-        let mut key = self.prefix(job);
-        key.extend(number.to_be_bytes());
-        key
+        key(self as u8, &[job.as_bytes(), &number.to_be_bytes()])
     }
 
     /// Key of the record that a job keeps a blob.
     pub(super) fn blob(self, job: JobId, digest: Digest) -> Vec<u8> {
-        let mut key = self.prefix(job);
-        key.extend(digest.as_bytes());
-        key
+        key(self as u8, &[job.as_bytes(), digest.as_bytes()])
     }
+}
 
-    fn prefix(self, job: JobId) -> Vec<u8> {
-        let mut key = Vec::with_capacity(32);
-        key.push(self as u8);
-        key.extend(job.as_bytes());
-        key
-    }
+/// Key of a table: its letter, and what tells its records apart.
+fn key(table: u8, parts: &[&[u8]]) -> Vec<u8> {
+    [&[table][..], &parts.concat()].concat()
 }
 
 /// Reads back what [`Table::task`] wrote.
@@ -156,15 +150,12 @@ pub(super) fn parse_job(key: &[u8]) -> Option<JobId> {
 
 /// Key of the record that a blob is kept by a job.
 pub(super) fn keeper(digest: Digest, job: JobId) -> Vec<u8> {
-    let mut key = keepers(digest).start;
-    key.extend(job.as_bytes());
-    key
+    key(b'B', &[digest.as_bytes(), job.as_bytes()])
 }
 
 /// Keys of all jobs that keep a blob.
 pub(super) fn keepers(digest: Digest) -> Range<Vec<u8>> {
-    let mut start = vec![b'B'];
-    start.extend(digest.as_bytes());
+    let start = key(b'B', &[digest.as_bytes()]);
     let mut end = start.clone();
     // Beyond every job, whose id has 16 bytes.
     end.extend([u8::MAX; 17]);
@@ -173,9 +164,7 @@ pub(super) fn keepers(digest: Digest) -> Range<Vec<u8>> {
 
 /// Key of a blob's last use.
 pub(super) fn blob_use(digest: Digest) -> Vec<u8> {
-    let mut key = vec![b'U'];
-    key.extend(digest.as_bytes());
-    key
+    key(b'U', &[digest.as_bytes()])
 }
 
 /// Keys of the last use of every blob.
@@ -201,9 +190,7 @@ pub(super) fn observed_time() -> Vec<u8> {
 
 /// Key of a job's header.
 pub(super) fn job(id: JobId) -> Vec<u8> {
-    let mut key = vec![b'J'];
-    key.extend(id.as_bytes());
-    key
+    key(b'J', &[id.as_bytes()])
 }
 
 /// Keys of the headers of jobs older than `before`, or of all.
@@ -213,11 +200,7 @@ pub(super) fn jobs(before: Option<JobId>) -> Range<Vec<u8>> {
 
 /// Key of a request id, which is its owner's: others may use the same one.
 pub(super) fn request(owner: &Principal, id: &str) -> Vec<u8> {
-    let mut key = vec![b'R'];
-    key.extend(owner.as_str().as_bytes());
-    key.push(0);
-    key.extend(id.as_bytes());
-    key
+    key(b'R', &[owner.as_str().as_bytes(), &[0], id.as_bytes()])
 }
 
 #[cfg(test)]

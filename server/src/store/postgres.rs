@@ -55,40 +55,26 @@ const RELEASE_PAUSE: Duration = Duration::from_millis(500);
 /// How often that is tried: the lease runs out meanwhile.
 const RELEASE_TRIES: u32 = 60;
 
+/// One step, from its file. It waits for whoever holds a lock.
+macro_rules! step {
+    ($version:literal, $name:literal) => {
+        (
+            $version,
+            $name,
+            concat!(
+                "SET LOCAL lock_timeout = 0;\n",
+                include_str!(concat!("postgres/schema_", $version, ".sql"))
+            ),
+        )
+    };
+}
+
 /// Steps of the schema, forward only. A database that has further ones is refused.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
-    (
-        1,
-        "jobs",
-        concat!(
-            "SET LOCAL lock_timeout = 0;\n",
-            include_str!("postgres/schema_1.sql")
-        ),
-    ),
-    (
-        2,
-        "uses of blobs",
-        concat!(
-            "SET LOCAL lock_timeout = 0;\n",
-            include_str!("postgres/schema_2.sql")
-        ),
-    ),
-    (
-        3,
-        "priorities",
-        concat!(
-            "SET LOCAL lock_timeout = 0;\n",
-            include_str!("postgres/schema_3.sql")
-        ),
-    ),
-    (
-        4,
-        "deadlines",
-        concat!(
-            "SET LOCAL lock_timeout = 0;\n",
-            include_str!("postgres/schema_4.sql")
-        ),
-    ),
+    step!(1, "jobs"),
+    step!(2, "uses of blobs"),
+    step!(3, "priorities"),
+    step!(4, "deadlines"),
 ];
 
 /// A [`super::Store`] in a database that other servers use too.

@@ -5,7 +5,7 @@
 pub(super) mod reader;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
     sync::{Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
@@ -15,7 +15,7 @@ use prost::Message as _;
 
 use self::reader::Reader;
 use super::{
-    Batch, Changes, Engine, MAX_RECORD_BYTES, Quota, Records as _, StoreError,
+    Batch, Changes, Engine, MAX_RECORD_BYTES, Quota, Records as _, StoreError, Usage,
     commit::GroupCommit,
     index::Index,
     keys::{self, Table},
@@ -25,6 +25,7 @@ use crate::{
     clock::Timestamp,
     digest::Digest,
     job::{BlobRef, Effect, FAILURES_BYTES, Job, JobId, Machine, Step},
+    principal::Principal,
 };
 
 pub(super) const FORMAT: &str = "2";
@@ -33,6 +34,19 @@ pub(super) const FORMAT: &str = "2";
 /// for its error, which holds the failures of a task. Between two stages only counters grow; to refuse
 /// them room would stop a job that was let in.
 pub(super) const OPEN_HEADER_BYTES: usize = MAX_RECORD_BYTES - FAILURES_BYTES - 4 * 1024;
+
+/// Refuses a header of so many bytes, where the effects beside it add a stage.
+pub(super) fn check_header(bytes: usize, effects: &[Effect]) -> Result<(), StoreError> {
+    let adds_a_stage = |effect: &Effect| matches!(effect, Effect::SavePayload(..));
+    match effects.iter().any(adds_a_stage) && bytes > OPEN_HEADER_BYTES {
+        true => Err(StoreError::RecordTooLarge {
+            what: "job",
+            bytes,
+            max: OPEN_HEADER_BYTES,
+        }),
+        false => Ok(()),
+    }
+}
 
 /// What a store enforces.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +57,26 @@ pub struct StoreConfig {
     pub max_open_jobs: u64,
     /// What the jobs of one owner may use.
     pub quota: Quota,
+}
+
+impl StoreConfig {
+    /// Refuses a further open job that keeps `blobs`, beyond what the server or its owner may have; so many
+    /// are `open`, and the owner's have `used` that.
+    pub(super) fn admit(
+        &self,
+        owner: &Principal,
+        blobs: &[BlobRef],
+        open: u64,
+        used: Usage,
+    ) -> Result<(), StoreError> {
+        let max = self.max_open_jobs;
+        if open >= max {
+            return Err(StoreError::QueueFull { max });
+        }
+        let sizes: HashMap<_, _> = blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
+        let asked = sizes.into_values().fold(0, u64::saturating_add);
+        self.quota.admit(owner, used, asked)
+    }
 }
 
 /// A [`super::Store`] over an [`Engine`] that only this process uses.
@@ -220,14 +254,7 @@ impl<E: Engine> Writer<'_, E> {
             }
         }
         let header = reader::encode_json(&job)?;
-        let adds_a_stage = |effect: &Effect| matches!(effect, Effect::SavePayload(..));
-        if effects.iter().any(adds_a_stage) && header.len() > OPEN_HEADER_BYTES {
-            return Err(StoreError::RecordTooLarge {
-                what: "job",
-                bytes: header.len(),
-                max: OPEN_HEADER_BYTES,
-            });
-        }
+        check_header(header.len(), &effects)?;
         batch.put("job", keys::job(job.id), header)?;
         for task in &tasks {
             let key = Table::Task.task(job.task_name(task.id));

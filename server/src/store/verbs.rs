@@ -4,10 +4,9 @@ mod claim;
 mod list;
 mod uses;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use dual16_proto::v1;
-use prost::Message as _;
 
 use super::{
     Batch, Changes, Claim, Claimed, Counts, Created, Engine, EventPage, JobPage, JobQuery, Order,
@@ -246,22 +245,7 @@ impl<E: Engine> RecordStore<E> {
             } else {
                 reader.records.scan(range, Order::Ascending, EVENT_PAGE)?
             };
-            let mut events = Vec::with_capacity(records.len());
-            for (expected, (_, value)) in (after + 1..).zip(records) {
-                let event = v1::JobEvent::decode(value.as_slice()).ok();
-                let event = event.filter(|event| event.sequence == expected);
-                // A gap can only be a deletion under way.
-                events.push(event.ok_or(StoreError::NotFound(id))?);
-            }
-            if events.is_empty() && after < job.last_sequence {
-                return Err(StoreError::NotFound(id));
-            }
-            let ended = job.phase.ended().is_some();
-            Ok(EventPage {
-                events,
-                last_sequence: job.last_sequence,
-                ended,
-            })
+            EventPage::read(&job, after, records.into_iter().map(|(_, event)| event))
         })
     }
 
@@ -347,14 +331,9 @@ impl<E: Engine> Writer<'_, E> {
 
     /// Refuses a further open job beyond what the server or its owner may have.
     fn admit_job(&self, owner: &Principal, blobs: &[BlobRef]) -> Result<(), StoreError> {
-        let max = self.config.max_open_jobs;
-        if self.index.catalog.total().open_jobs >= max {
-            return Err(StoreError::QueueFull { max });
-        }
-        let sizes: HashMap<_, _> = blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
-        let asked = sizes.into_values().fold(0, u64::saturating_add);
-        let used = self.index.catalog.usage(owner);
-        self.config.quota.admit(owner, used, asked)
+        let catalog = &self.index.catalog;
+        let (open, used) = (catalog.total().open_jobs, catalog.usage(owner));
+        self.config.admit(owner, blobs, open, used)
     }
 
     /// Removes everything of a job but its blobs, which it keeps no longer.

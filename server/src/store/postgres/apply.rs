@@ -10,7 +10,7 @@ use super::{Writing, column, number, place, sql};
 use crate::{
     clock::Timestamp,
     job::{BlobRef, Effect, Grant, Job, Step, Task, TaskId, TaskName},
-    store::{MAX_RECORD_BYTES, StoreError, records::OPEN_HEADER_BYTES, transition},
+    store::{MAX_RECORD_BYTES, StoreError, records::check_header, transition},
 };
 
 /// The rows of a step, gathered from its effects. What comes before the end of a job is not queued.
@@ -79,13 +79,7 @@ impl Writing<'_> {
         let rows = Rows::of(&effects);
         self.keep_blobs(&mut job, &rows).await?;
         let header = json("job", &job)?;
-        if !rows.payloads.is_empty() && header.len() > OPEN_HEADER_BYTES {
-            return Err(StoreError::RecordTooLarge {
-                what: "job",
-                bytes: header.len(),
-                max: OPEN_HEADER_BYTES,
-            });
-        }
+        check_header(header.len(), &effects)?;
         let granted = self.end_leases(&job, &rows).await?;
         self.write_tasks(&job, &tasks, &rows).await?;
         self.write_events(&job, &rows).await?;

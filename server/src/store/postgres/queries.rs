@@ -182,21 +182,7 @@ impl PostgresStore {
             .bind(column(job.last_sequence))
             .bind(EVENT_PAGE);
         let rows: Vec<(i64, Vec<u8>)> = rows.fetch_all(&self.pool).await?;
-        let mut events = Vec::with_capacity(rows.len());
-        for (expected, (_, event)) in (after + 1..).zip(rows) {
-            let event = v1::JobEvent::decode(event.as_slice()).ok();
-            let event = event.filter(|event| event.sequence == expected);
-            // A gap can only be a deletion under way.
-            events.push(event.ok_or(StoreError::NotFound(id))?);
-        }
-        if events.is_empty() && after < job.last_sequence {
-            return Err(StoreError::NotFound(id));
-        }
-        Ok(EventPage {
-            events,
-            last_sequence: job.last_sequence,
-            ended: job.phase.ended().is_some(),
-        })
+        EventPage::read(&job, after, rows.into_iter().map(|(_, event)| event))
     }
 
     pub(super) async fn free(&self, blobs: &[Digest]) -> Result<Vec<Digest>, StoreError> {

@@ -1,10 +1,6 @@
 //! The verbs of [`Store`]: lock the job, ask the machine, write, commit.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::atomic::Ordering, time::Duration};
 
 use dual16_proto::v1;
 use prost::Message as _;
@@ -335,13 +331,7 @@ impl Writing<'_> {
             open_jobs: number(open_jobs),
             bytes: number(bytes),
         };
-        let sizes: HashMap<_, _> = blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
-        let asked = sizes.into_values().fold(0, u64::saturating_add);
-        let max = self.config.max_open_jobs;
-        if number(all) >= max {
-            return Err(StoreError::QueueFull { max });
-        }
-        self.config.quota.admit(owner, used, asked)
+        self.config.admit(owner, blobs, number(all), used)
     }
 
     pub(super) async fn task_event(
