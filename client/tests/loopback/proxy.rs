@@ -4,46 +4,15 @@
 use std::{collections::VecDeque, net::SocketAddr, sync::Mutex};
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{self, AsyncReadExt as _},
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 
-/// How many bytes a connection may carry.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Budget {
-    /// To the server.
-    pub(crate) up: usize,
-    /// To the client.
-    pub(crate) down: usize,
-}
+/// More than any connection carries.
+pub(crate) const UNLIMITED: u64 = u64::MAX;
 
-impl Budget {
-    pub(crate) const NONE: Self = Self { up: 0, down: 0 };
-    pub(crate) const UNLIMITED: Self = Self {
-        up: usize::MAX,
-        down: usize::MAX,
-    };
-
-    pub(crate) fn up(up: usize) -> Self {
-        Self {
-            up,
-            ..Self::UNLIMITED
-        }
-    }
-
-    pub(crate) fn down(down: usize) -> Self {
-        Self {
-            down,
-            ..Self::UNLIMITED
-        }
-    }
-}
-
-/// A running proxy; connections take their budgets in turn, those after the last one `rest`.
+/// A running proxy. Connections may carry so many bytes to the client, those after the last one `rest`.
 pub(crate) struct Proxy {
     pub(crate) url: String,
     accepting: JoinHandle<()>,
@@ -52,8 +21,8 @@ pub(crate) struct Proxy {
 impl Proxy {
     pub(crate) async fn start(
         server: SocketAddr,
-        budgets: impl IntoIterator<Item = Budget>,
-        rest: Budget,
+        budgets: impl IntoIterator<Item = u64>,
+        rest: u64,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -74,32 +43,18 @@ impl Drop for Proxy {
     }
 }
 
-/// Carries both ways until one budget is used up, then cuts both at once.
-async fn carry(client: TcpStream, server: SocketAddr, budget: Budget) {
-    if budget.up == 0 {
+/// Carries both ways until the budget is used up, then cuts both at once.
+async fn carry(client: TcpStream, server: SocketAddr, budget: u64) {
+    if budget == 0 {
         return;
     }
     let server = TcpStream::connect(server).await.unwrap();
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let up = copy(from_client, to_server, budget.up);
-    let down = copy(from_server, to_client, budget.down);
+    let (mut from_client, mut to_client) = client.into_split();
+    let (from_server, mut to_server) = server.into_split();
+    let mut from_server = from_server.take(budget);
+    // However it ends, it is over.
     tokio::select! {
-        () = up => {}
-        () = down => {}
-    }
-}
-
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut budget: usize) {
-    let mut buffer = vec![0; 16 << 10];
-    while budget > 0 {
-        let wanted = buffer.len().min(budget);
-        let Ok(count @ 1..) = from.read(&mut buffer[..wanted]).await else {
-            return;
-        };
-        if to.write_all(&buffer[..count]).await.is_err() {
-            return;
-        }
-        budget -= count;
+        _ = io::copy(&mut from_client, &mut to_server) => {}
+        _ = io::copy(&mut from_server, &mut to_client) => {}
     }
 }

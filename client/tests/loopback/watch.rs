@@ -10,7 +10,7 @@ use dual16_proto::v1::{JobState, Notice, event_detail::Detail};
 
 use crate::{
     fake::{Fake, JOB},
-    proxy::{Budget, Proxy},
+    proxy::{Proxy, UNLIMITED},
 };
 
 fn notices(count: usize) -> Vec<Detail> {
@@ -47,8 +47,8 @@ async fn sequences(client: &Client) -> Result<Vec<u64>, ApiError> {
 async fn a_lost_watch_goes_on_where_it_was() {
     let fake = Fake::start().await;
     fake.script(notices(200), JobState::Succeeded);
-    let budgets = [Budget::down(40_000), Budget::NONE, Budget::down(60_000)];
-    let proxy = Proxy::start(fake.addr, budgets, Budget::UNLIMITED).await;
+    let budgets = [40_000, 0, 60_000];
+    let proxy = Proxy::start(fake.addr, budgets, UNLIMITED).await;
     let told = Arc::new(Mutex::new(0));
     let count = Arc::clone(&told);
     let options = ConnectOptions {
@@ -127,7 +127,7 @@ async fn a_watch_from_beyond_the_last_event_ends() {
 async fn a_server_that_stays_away_ends_the_watch_with_its_url() {
     let fake = Fake::start().await;
     fake.script(notices(200), JobState::Succeeded);
-    let proxy = Proxy::start(fake.addr, [Budget::down(20_000)], Budget::NONE).await;
+    let proxy = Proxy::start(fake.addr, [20_000], 0).await;
     let mut options = options(&proxy.url);
     options.retry.give_up_after = Duration::from_millis(300);
     let client = Client::connect(options).await.unwrap();
