@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use clap::{
+    Args, CommandFactory as _, Parser, Subcommand, ValueEnum,
+    builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser},
+};
 use clap_complete::Shell;
 use dual16_proto::v1::JobState;
 use dual16_rpc::credentials::{ClientIdentity, Credentials, CredentialsError, TokenSource};
@@ -410,34 +413,18 @@ impl TableArgs {
 #[derive(Debug, Clone, Args)]
 pub struct JobsArgs {
     /// Only jobs in this state (repeatable)
-    #[arg(long, env = "DUAL16_STATE", value_enum, value_delimiter = ';')]
-    pub state: Vec<StateFilter>,
+    #[arg(long, env = "DUAL16_STATE", value_parser = states(), value_delimiter = ';')]
+    pub state: Vec<JobState>,
     /// At most this many
     #[arg(long, env = "DUAL16_LIMIT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
 }
 
-/// A job's state, for filtering.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs, reason = "the states are the API's, documented there")]
-pub enum StateFilter {
-    Pending,
-    Running,
-    Succeeded,
-    Failed,
-    Cancelled,
-}
-
-impl From<StateFilter> for JobState {
-    fn from(filter: StateFilter) -> Self {
-        match filter {
-            StateFilter::Pending => Self::Pending,
-            StateFilter::Running => Self::Running,
-            StateFilter::Succeeded => Self::Succeeded,
-            StateFilter::Failed => Self::Failed,
-            StateFilter::Cancelled => Self::Cancelled,
-        }
-    }
+/// The states by which jobs are listed.
+fn states() -> impl TypedValueParser<Value = JobState> {
+    let names = ["pending", "running", "succeeded", "failed", "cancelled"];
+    PossibleValuesParser::new(names)
+        .map(|name| JobState::from_str_name(&name.to_uppercase()).unwrap_or_default())
 }
 
 /// Arguments of the commands on one job.

@@ -6,6 +6,7 @@ use dual16_rpc::credentials::Credentials;
 
 use super::{
     Context, DoctorArgs, OutputFormat,
+    fetch::temporary,
     session::{Session, Target, Work, connect},
 };
 use crate::{
@@ -17,10 +18,7 @@ use crate::{
 
 pub(super) async fn run(args: &DoctorArgs, mut context: Context<'_>) -> Result<(), Error> {
     // Without a server: the cluster that local commands start, in a folder of its own.
-    let state = tempfile::tempdir().map_err(|source| Error::Write {
-        path: std::env::temp_dir(),
-        source,
-    })?;
+    let state = temporary()?;
     let target = Target::of_new_job(context.global, || Ok(state.path().to_owned()))?;
     let global = context.global;
     let progress = context.progress.clone();

@@ -1,10 +1,11 @@
 //! `dual16 fetch`: brings the artifacts of a job that has succeeded.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dual16_proto::v1::{Job, JobState};
 use indicatif::HumanBytes;
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::{
     Context, FetchArgs, OutputFormat,
@@ -15,10 +16,7 @@ use super::{
 use crate::{api::Fetched, error::Error};
 
 pub(super) async fn run(args: &FetchArgs, mut context: Context<'_>) -> Result<(), Error> {
-    let out = args
-        .out
-        .as_deref()
-        .ok_or_else(|| Error::usage("it is not said where the results go", "add --out DIR"))?;
+    let out = required(&args.out)?;
     let target = Target::of_existing_job(context.global)?;
     let files = with_session(
         &target,
@@ -82,6 +80,21 @@ pub(super) fn make_folder(out: &Path) -> Result<(), Error> {
         .tempfile_in(out)
         .map_err(failed)?;
     Ok(())
+}
+
+/// A folder that goes with its command.
+pub(super) fn temporary() -> Result<TempDir, Error> {
+    let folder = tempfile::Builder::new().prefix("dual16-").tempdir();
+    folder.map_err(|source| Error::Write {
+        path: std::env::temp_dir(),
+        source,
+    })
+}
+
+/// The folder for results, which a command needs.
+pub(super) fn required(out: &Option<PathBuf>) -> Result<&Path, Error> {
+    out.as_deref()
+        .ok_or_else(|| Error::usage("it is not said where the results go", "add --out DIR"))
 }
 
 /// The files that were written, a line each.

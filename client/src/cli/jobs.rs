@@ -11,9 +11,8 @@ use crate::{
 
 pub(super) async fn run(args: &JobsArgs, mut context: Context<'_>) -> Result<(), Error> {
     let target = Target::of_existing_job(context.global)?;
-    let states: Vec<_> = args.state.iter().copied().map(Into::into).collect();
     let jobs = with_session(&target, Work::StateOnly, &mut context, async |client, _| {
-        Ok(client.list_jobs(&states, args.limit as usize).await?)
+        Ok(client.list_jobs(&args.state, args.limit as usize).await?)
     })
     .await?;
     match context.global.output {

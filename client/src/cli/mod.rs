@@ -1,18 +1,17 @@
-//! The command line: arguments, and one file for each command.
+//! The command line: arguments, and a file for each command; `job` has those on one job.
 //!
 //! A command gets a [`Context`] and ends in `Ok` or an [`Error`]; it never exits the process and
 //! never touches stdout but through [`Terminal`].
 
 mod analyze;
 mod args;
-mod cancel;
 mod completion;
-mod delete;
 mod doctor;
 mod fetch;
 mod find;
 mod follow;
 mod info;
+mod job;
 mod jobs;
 #[cfg(feature = "local")]
 mod local_server;
@@ -22,9 +21,7 @@ mod quantize;
 mod quantize_args;
 mod report;
 mod rescale;
-mod retry;
 mod session;
-mod show;
 mod signals;
 mod submit;
 mod values;
@@ -35,7 +32,7 @@ pub(crate) use args::command;
 pub use args::{
     AnalyzeArgs, CheckArgs, Cli, ColorWhen, Command, CompletionArgs, DoctorArgs, ExactRows,
     FetchArgs, GlobalArgs, JobArgs, JobsArgs, ManArgs, OutputFormat, PlanArgs, QuantizeArgs,
-    QuantizeCommandArgs, ReportArgs, StateFilter, TableArgs, WatchArgs,
+    QuantizeCommandArgs, ReportArgs, TableArgs, WatchArgs,
 };
 pub use quantize_args::{InputArgs, SettingArgs};
 pub use signals::{Signal, Signals};
@@ -72,14 +69,14 @@ pub async fn run(cli: Cli, terminal: &Terminal, signals: Signals) -> Result<(), 
         Command::Quantize(args) => quantize::run(args, context).await,
         Command::Plan(args) => plan::run(args, context).await,
         Command::Jobs(args) => jobs::run(args, context).await,
-        Command::Show(args) => show::run(args, context).await,
+        Command::Show(args) => job::show(args, context).await,
         Command::Watch(args) => watch::run(args, context).await,
         Command::Fetch(args) => fetch::run(args, context).await,
-        Command::Cancel(args) => cancel::run(args, context).await,
+        Command::Cancel(args) => job::cancel(args, context).await,
         Command::Report(args) => report::run(args, context).await,
         Command::Rescale(args) => rescale::run(args, context).await,
-        Command::Retry(args) => retry::run(args, context).await,
-        Command::Delete(args) => delete::run(args, context).await,
+        Command::Retry(args) => job::retry(args, context).await,
+        Command::Delete(args) => job::delete(args, context).await,
         Command::Doctor(args) => doctor::run(args, context).await,
         Command::Info => info::run(context).await,
         Command::Ways => ways::run(context),

@@ -4,10 +4,10 @@ use dual16_proto::v1::{Artifact, Job, PlanSpec, job_spec::Kind};
 
 use super::{
     Context, OutputFormat, PlanArgs,
-    fetch::{files_text, make_folder},
+    fetch::{files_text, make_folder, temporary},
     follow::{Ended, follow},
     quantize::{job_name, submit_or_resume},
-    session::{Session, Target, Work},
+    session::Target,
     submit,
 };
 use crate::{api::Client, error::Error, inputs::PreparedJob, render::Plan};
@@ -16,13 +16,7 @@ const PLAN: &str = "plan.json";
 
 pub(super) async fn run(args: &PlanArgs, mut context: Context<'_>) -> Result<(), Error> {
     // Nothing in a plan's state is worth keeping: it is made again in no time.
-    let state = tempfile::Builder::new()
-        .prefix("dual16-plan-")
-        .tempdir()
-        .map_err(|source| Error::Write {
-            path: std::env::temp_dir(),
-            source,
-        })?;
+    let state = temporary()?;
     let target = Target::of_new_job(context.global, || Ok(state.path().to_owned()))?;
     args.inputs.require("plan", &[])?;
     let spec = args.settings.spec();
@@ -35,11 +29,7 @@ pub(super) async fn run(args: &PlanArgs, mut context: Context<'_>) -> Result<(),
     if let Some(out) = &args.out {
         make_folder(out)?;
     }
-    let open = Session::open(&target, Work::Tasks, context.global, &context.progress);
-    let session = context
-        .signals
-        .or_interrupted("nothing was submitted", open)
-        .await?;
+    let session = context.open(&target).await?;
     let result = in_session(&session.client, job, args, &target, &mut context).await;
     session.close().await;
     result

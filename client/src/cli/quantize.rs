@@ -7,10 +7,10 @@ use indicatif::HumanBytes;
 
 use super::{
     Context, OutputFormat, QuantizeArgs, QuantizeCommandArgs, TableArgs,
-    fetch::{files_text, make_folder},
+    fetch::{files_text, make_folder, required},
     follow::{Ended, follow},
     report,
-    session::{Session, Target, Work},
+    session::Target,
     submit,
 };
 use crate::{
@@ -52,7 +52,9 @@ pub(super) async fn to_end(
         _ => &[],
     };
     args.inputs.require(command, missing)?;
-    let target = Target::of_new_job(context.global, || Ok(out_of(args)?.join(STATE_FOLDER)))?;
+    let target = Target::of_new_job(context.global, || {
+        Ok(required(&args.out)?.join(STATE_FOLDER))
+    })?;
     if args.detach && target.is_local() {
         return Err(Error::usage(
             "--detach needs a server: a local job ends with its command",
@@ -62,7 +64,7 @@ pub(super) async fn to_end(
     // The folder is tried now rather than after hours of work.
     let out = match args.detach {
         true => None,
-        false => Some(out_of(args)?),
+        false => Some(required(&args.out)?),
     };
     let spec = args.settings.spec();
     let prepare = submit::prepare(&args.inputs, spec, kind, &context.progress);
@@ -73,11 +75,7 @@ pub(super) async fn to_end(
     if let Some(out) = out {
         make_folder(out)?;
     }
-    let open = Session::open(&target, Work::Tasks, context.global, &context.progress);
-    let session = context
-        .signals
-        .or_interrupted("nothing was submitted", open)
-        .await?;
+    let session = context.open(&target).await?;
     let result = in_session(&session.client, job, out, &target, &mut context).await;
     let left = match is_over(&result) {
         true => unfinished(&session.client, &target).await,
@@ -298,10 +296,4 @@ fn size_of(folder: &Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
-}
-
-fn out_of(args: &QuantizeArgs) -> Result<&Path, Error> {
-    args.out
-        .as_deref()
-        .ok_or_else(|| Error::usage("it is not said where the results go", "add --out DIR"))
 }

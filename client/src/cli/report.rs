@@ -7,7 +7,7 @@ use dual16_proto::v1::Artifact;
 
 use super::{
     CheckArgs, Context, OutputFormat, ReportArgs,
-    fetch::{file_json, files_text, make_folder, require_results},
+    fetch::{file_json, files_text, make_folder, require_results, temporary},
     find::find,
     session::{Target, Work, with_session},
 };
@@ -51,11 +51,7 @@ async fn of_job(
         .out
         .as_deref()
         .ok_or_else(|| Error::usage("it is not said where report.html goes", "add --out DIR"))?;
-    let io = |source| Error::Write {
-        path: std::env::temp_dir(),
-        source,
-    };
-    let folder = tempfile::tempdir().map_err(io)?;
+    let folder = temporary()?;
     with_session(
         &target,
         Work::StateOnly,

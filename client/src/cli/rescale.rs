@@ -15,7 +15,7 @@ use super::{
     fetch::{make_folder, require_results},
     find::find,
     quantize::{Brought, present, to_results},
-    session::{Session, Target, Work},
+    session::Target,
     values::{
         Merge, Observer, ScaleRule, Toolchain, dtype_setting, observer_setting, operator_setting,
         percentile, scale_setting, way_setting, wire_name,
@@ -81,11 +81,7 @@ const PLAN: &str = "plan.json";
 pub(super) async fn run(args: &RescaleArgs, mut context: Context<'_>) -> Result<(), Error> {
     let target = Target::of_existing_job(context.global)?;
     make_folder(&args.out)?;
-    let open = Session::open(&target, Work::Tasks, context.global, &context.progress);
-    let session = context
-        .signals
-        .or_interrupted("nothing was submitted", open)
-        .await?;
+    let session = context.open(&target).await?;
     let result = in_session(&session.client, args, &target, &mut context).await;
     session.close().await;
     match result? {
@@ -149,24 +145,12 @@ async fn rescaled(client: &Client, job: &Job, args: &RescaleArgs) -> Result<JobS
     }));
     let quantize = spec.quantize.get_or_insert_default();
     quantize.save_outputs = false;
-    if let Some(observer) = args.observer {
-        quantize.observer = wire_name(observer);
-    }
-    if let Some(percentile) = args.percentile {
-        quantize.percentile = percentile;
-    }
-    if let Some(merge) = args.merge {
-        quantize.merge = wire_name(merge);
-    }
-    if let Some(rule) = args.scale_rule {
-        quantize.scale_rule = wire_name(rule);
-    }
-    if let Some(toolchain) = args.toolchain {
-        quantize.toolchain = wire_name(toolchain);
-    }
-    if let Some(power_of_two) = args.power_of_two {
-        quantize.power_of_two = power_of_two;
-    }
+    set(&mut quantize.observer, args.observer.map(wire_name));
+    set(&mut quantize.percentile, args.percentile);
+    set(&mut quantize.merge, args.merge.map(wire_name));
+    set(&mut quantize.scale_rule, args.scale_rule.map(wire_name));
+    set(&mut quantize.toolchain, args.toolchain.map(wire_name));
+    set(&mut quantize.power_of_two, args.power_of_two);
     quantize.settings.extend(ways(&plan)?);
     let given = [
         &args.linear,
@@ -179,6 +163,12 @@ async fn rescaled(client: &Client, job: &Job, args: &RescaleArgs) -> Result<JobS
         .settings
         .extend(given.into_iter().flatten().cloned());
     Ok(spec)
+}
+
+fn set<T>(setting: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *setting = given;
+    }
 }
 
 /// The way of each layer by name, with its fit: without batches none can be measured.

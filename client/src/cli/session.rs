@@ -189,6 +189,16 @@ pub(super) fn workers_of(global: &GlobalArgs) -> Workers {
     count.map_or(Workers::Cores, Workers::Count)
 }
 
+impl Context<'_> {
+    /// Opens a session for a job that is to be submitted.
+    pub(super) async fn open(&mut self, target: &Target) -> Result<Session, Error> {
+        let open = Session::open(target, Work::Tasks, self.global, &self.progress);
+        self.signals
+            .or_interrupted("nothing was submitted", open)
+            .await
+    }
+}
+
 /// Opens a session, runs a short `body` in it and closes it whatever happens.
 pub(super) async fn with_session<T>(
     target: &Target,

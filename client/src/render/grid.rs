@@ -147,6 +147,18 @@ impl Grid {
         lines.join("\n")
     }
 
+    /// The same below a title and above remarks.
+    pub(super) fn titled(
+        &self,
+        title: &str,
+        remarks: impl IntoIterator<Item = String>,
+        paint: Paint,
+    ) -> String {
+        let mut lines = vec![wrapped(title, paint.width(), 0), self.render(paint)];
+        lines.extend(remarks);
+        lines.join("\n")
+    }
+
     fn natural(&self, column: usize) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(column));
         let texts = cells.flat_map(|cell| cell.text.split('\n'));

@@ -5,6 +5,7 @@ use dual16_proto::v1::MendStep;
 use super::{
     cut,
     grid::{Cell, Grid, name, number, word},
+    metrics::tenths,
     terminal::{FAINT, GOOD, HANG, Paint},
     wrap::wrapped,
 };
@@ -21,8 +22,8 @@ pub(super) fn line(step: &MendStep, paint: Paint) -> String {
         step.from,
         step.to,
         percent(step.share),
-        decibels(step.before_sqnr_db),
-        decibels(step.output_sqnr_db),
+        tenths(step.before_sqnr_db),
+        tenths(step.output_sqnr_db),
     );
     wrapped(&line, paint.width(), HANG)
 }
@@ -55,24 +56,17 @@ pub(super) fn table(steps: &[MendStep], top: usize, paint: Paint) -> String {
             percent(step.share).into(),
             percent(step.left).into(),
             format!("{:+.1}", step.added_us).into(),
-            decibels(step.output_sqnr_db).into(),
+            tenths(step.output_sqnr_db).into(),
         ]);
     }
     let title = "Mended for the outputs: what cost them most, its share of their error, what the change left of \
                  that and the time it adds on the chip (estimates), and the worst output of the quantized model on the calibration batches \
                  after its round";
-    let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
-    lines.extend(more);
-    if steps.iter().any(|step| !step.kept) {
-        lines.push("( ) did not help and was taken back".to_owned());
-    }
-    lines.join("\n")
+    let taken_back = steps.iter().any(|step| !step.kept);
+    let taken_back = taken_back.then(|| "( ) did not help and was taken back".to_owned());
+    grid.titled(title, more.into_iter().chain(taken_back), paint)
 }
 
 fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
-}
-
-fn decibels(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |db| format!("{db:.1}"))
 }

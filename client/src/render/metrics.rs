@@ -15,6 +15,11 @@ pub(super) fn sqnr(metrics: Option<&Metrics>) -> String {
     }
 }
 
+/// A figure with one decimal; "-" where there is none.
+pub(super) fn tenths(figure: Option<f64>) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.1}"))
+}
+
 /// Cosine with enough digits to tell good from perfect.
 pub(super) fn cosine(metrics: Option<&Metrics>) -> String {
     let cosine = metrics.and_then(|metrics| metrics.cosine);

@@ -3,10 +3,10 @@
 use dual16_proto::v1::OperatorMeasured;
 
 use super::{
+    cut,
     grid::{Grid, name, number, word},
     metrics::sqnr,
     terminal::Paint,
-    wrap::wrapped,
 };
 
 /// Rows shown, at most: the others are in per_layer.csv.
@@ -21,12 +21,6 @@ pub(super) fn table(rows: &[OperatorMeasured], top: usize, paint: Paint) -> Opti
     let counts = |row: &&OperatorMeasured| drop(row) >= WORTH && !row.op.starts_with("Reduce");
     let mut worst: Vec<&OperatorMeasured> = rows.iter().filter(counts).collect();
     worst.sort_by(|a, b| drop(b).total_cmp(&drop(a)));
-    let shown = match top {
-        0 => worst.len(),
-        top => top.min(SHOWN),
-    };
-    let left = worst.len().saturating_sub(shown);
-    worst.truncate(shown);
     if worst.is_empty() {
         return None;
     }
@@ -41,7 +35,8 @@ pub(super) fn table(rows: &[OperatorMeasured], top: usize, paint: Paint) -> Opti
         number("zeros").may_go(4),
         number("clipped").may_go(3),
     ]);
-    for row in worst {
+    let (shown, more) = cut(&worst, top.min(SHOWN));
+    for row in shown {
         grid.row([
             row.name.as_str().into(),
             row.op.as_str().into(),
@@ -56,11 +51,7 @@ pub(super) fn table(rows: &[OperatorMeasured], top: usize, paint: Paint) -> Opti
     }
     let title = "Operators that lose most: dB lost from the worst input to what they make, SQNR alone and in the \
                  whole quantized model, shares that become 0 and that saturate; all are in per_layer.csv";
-    let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
-    if left > 0 {
-        lines.push(format!("and {left} more; --top 0 for all"));
-    }
-    Some(lines.join("\n"))
+    Some(grid.titled(title, more, paint))
 }
 
 fn percent(share: f64) -> String {

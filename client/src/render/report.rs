@@ -11,7 +11,9 @@ use super::{
     grid::{Cell, Grid, name, number, word},
     layer_line::layer_line,
     mended,
-    metrics::{alone, cosine, latency, magnitude, measured, microseconds, sqnr, tried, ways_of},
+    metrics::{
+        alone, cosine, latency, magnitude, measured, microseconds, sqnr, tenths, tried, ways_of,
+    },
     notices, operators,
     progress::Progress,
     sensitivity,
@@ -156,7 +158,6 @@ impl Report {
         }
         let title = "Layers, the worst first: SQNR in dB of the effective way alone, of each way tried, and \
                      in the whole quantized model; est. us is an estimate of its time on the chip";
-        let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
         let mut remarks: Vec<String> = more.into_iter().collect();
         remarks.extend(illegal(self.layers.iter()));
         let reasons: Vec<_> = layers
@@ -171,12 +172,10 @@ impl Report {
             )
         }));
         remarks.extend(more);
-        lines.extend(
-            remarks
-                .iter()
-                .map(|remark| wrapped(remark, paint.width(), HANG)),
-        );
-        lines.join("\n")
+        let remarks = remarks
+            .iter()
+            .map(|remark| wrapped(remark, paint.width(), HANG));
+        grid.titled(title, remarks, paint)
     }
 
     fn layer_row(&self, layer: &LayerMeasured, ways: &[String]) -> Vec<Cell> {
@@ -255,24 +254,16 @@ impl Report {
                     cosine(metrics).into(),
                     magnitude(metrics.and_then(|metrics| metrics.mse)).into(),
                     magnitude(metrics.and_then(|metrics| metrics.atol)).into(),
-                    lsb.map_or_else(|| "-".to_owned(), |lsb| format!("{lsb:.1}"))
-                        .into(),
+                    tenths(lsb).into(),
                 ]);
             }
         }
-        let mut lines = vec![
-            match self
-                .notices
-                .iter()
-                .find(|notice| notice.code == PARTLY_FLOAT)
-            {
-                Some(notice) => wrapped(&format!("Outputs, {}", notice.message), paint.width(), 0),
-                None => "Outputs of the whole quantized model".to_owned(),
-            },
-            grid.render(paint),
-        ];
-        lines.extend(more);
-        lines.join("\n")
+        let mut notices = self.notices.iter();
+        let title = match notices.find(|notice| notice.code == PARTLY_FLOAT) {
+            Some(notice) => format!("Outputs, {}", notice.message),
+            None => "Outputs of the whole quantized model".to_owned(),
+        };
+        grid.titled(&title, more, paint)
     }
 }
 
@@ -332,10 +323,8 @@ fn way_table(layers: &[&LayerMeasured], top: usize, paint: Paint) -> String {
              chip for one batch, and dB over the plain way on rows held out"
         }
     };
-    let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
-    lines.extend(more);
-    lines.extend(illegal(layers.iter().copied()));
-    lines.join("\n")
+    let remarks = more.into_iter().chain(illegal(layers.iter().copied()));
+    grid.titled(title, remarks, paint)
 }
 
 /// What the star of a way means, where there is one.

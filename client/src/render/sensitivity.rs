@@ -5,9 +5,8 @@ use dual16_proto::v1::{OutputSensitivity, SensitivityMeasured};
 use super::{
     cut,
     grid::{Grid, name, number, word},
-    metrics::magnitude,
+    metrics::{magnitude, tenths},
     terminal::Paint,
-    wrap::wrapped,
 };
 
 /// The table, with the figures of the output that a row costs most.
@@ -34,7 +33,6 @@ pub(super) fn table(rows: &[SensitivityMeasured], top: usize, paint: Paint) -> S
     let (shown, more) = cut(rows, top);
     for row in shown {
         let worst = worst(row);
-        let decibels = |db: Option<f64>| db.map_or_else(|| "-".to_owned(), |db| format!("{db:.1}"));
         let mut cells = vec![
             row.op_name.as_str().into(),
             row.sensitive_type.as_str().into(),
@@ -46,8 +44,8 @@ pub(super) fn table(rows: &[SensitivityMeasured], top: usize, paint: Paint) -> S
         }
         let cosine = worst.and_then(|worst| worst.cosine);
         cells.extend([
-            decibels(worst.and_then(|worst| worst.sqnr)).into(),
-            decibels(row.estimate_db).into(),
+            tenths(worst.and_then(|worst| worst.sqnr)).into(),
+            tenths(row.estimate_db).into(),
             cosine
                 .map_or_else(|| "-".to_owned(), |cosine| format!("{cosine:.6}"))
                 .into(),
@@ -59,9 +57,7 @@ pub(super) fn table(rows: &[SensitivityMeasured], top: usize, paint: Paint) -> S
     }
     let title = "What each fake quant alone costs the model's outputs, everything else in float; the estimate is to \
                  first order";
-    let mut lines = vec![wrapped(title, paint.width(), 0), grid.render(paint)];
-    lines.extend(more);
-    lines.join("\n")
+    grid.titled(title, more, paint)
 }
 
 /// The output with the lowest SQNR.
