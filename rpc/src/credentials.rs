@@ -5,6 +5,7 @@
 //! A secret is never a value on a command line, where every process of the machine can read it: a
 //! token comes from a file or from the environment.
 
+mod args;
 mod explain;
 mod token;
 
@@ -20,6 +21,7 @@ use tonic::{
 };
 
 pub use self::{
+    args::AccessArgs,
     explain::explain,
     token::{Bearer, TOKEN_VARIABLE, TokenSource},
 };

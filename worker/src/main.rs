@@ -4,8 +4,8 @@
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Parser, builder::BoolishValueParser};
-use dual16_rpc::credentials::{ClientIdentity, Credentials, TokenSource};
+use clap::Parser;
+use dual16_rpc::credentials::{AccessArgs, TokenSource};
 use dual16_telemetry::{exit, logs::LogArgs, ops::OpsArgs};
 use dual16_worker::{
     ChildProgram, DEFAULT_CACHE_BYTES, MemoryLimit, NUMERICS_VERSION, WorkerOptions, start,
@@ -24,26 +24,8 @@ struct Args {
     #[arg(long, env = "DUAL16_SERVER", default_value = "http://127.0.0.1:7016")]
     server: String,
 
-    /// File with the token, where the server asks for one; read again when it changes. Without it,
-    /// the variable DUAL16_TOKEN may hold the token itself.
-    #[arg(long, env = "DUAL16_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
-
-    /// PEM file of the authority that signed the server's certificate [default: the system's].
-    #[arg(long, env = "DUAL16_TLS_CA", value_name = "FILE")]
-    tls_ca: Option<PathBuf>,
-
-    /// PEM file of a client certificate, where the server asks for one.
-    #[arg(long, env = "DUAL16_TLS_CERT", value_name = "FILE")]
-    tls_cert: Option<PathBuf>,
-
-    /// PEM file of the client certificate's private key.
-    #[arg(long, env = "DUAL16_TLS_KEY", value_name = "FILE")]
-    tls_key: Option<PathBuf>,
-
-    /// Send the token over http:// to other machines, where something else encrypts the way.
-    #[arg(long, env = "DUAL16_INSECURE", value_parser = BoolishValueParser::new())]
-    insecure: bool,
+    #[command(flatten)]
+    access: AccessArgs,
 
     /// Tasks run at once [default: the number of cores].
     #[arg(long, env = "DUAL16_WORKERS", value_name = "N")]
@@ -123,11 +105,7 @@ fn main() -> ExitCode {
 fn work(args: Args) -> anyhow::Result<()> {
     let Args {
         server,
-        token_file,
-        tls_ca,
-        tls_cert,
-        tls_key,
-        insecure,
+        access,
         workers,
         threads,
         cache,
@@ -140,12 +118,7 @@ fn work(args: Args) -> anyhow::Result<()> {
     } = args;
 
     let mut options = WorkerOptions::new(server, cache);
-    options.credentials = Credentials {
-        token: TokenSource::of(token_file)?,
-        tls_ca,
-        identity: ClientIdentity::of(tls_cert, tls_key)?,
-        insecure,
-    };
+    options.credentials = access.credentials()?;
     options.cache_bytes = cache_bytes;
     options.memory_limit = memory_limit;
     options.slots = workers.unwrap_or(options.slots);

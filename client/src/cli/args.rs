@@ -8,7 +8,7 @@ use clap::{
 };
 use clap_complete::Shell;
 use dual16_proto::v1::JobState;
-use dual16_rpc::credentials::{ClientIdentity, Credentials, CredentialsError, TokenSource};
+use dual16_rpc::credentials::AccessArgs;
 use terminal_size::{Width, terminal_size};
 
 use super::{
@@ -170,39 +170,6 @@ pub struct GlobalArgs {
     /// How to prove who is calling.
     #[command(flatten)]
     pub access: AccessArgs,
-}
-
-/// What a server may ask for before it listens.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Access to a server")]
-pub struct AccessArgs {
-    /// File with the token; without one, the variable DUAL16_TOKEN may hold the token itself
-    #[arg(long, global = true, env = "DUAL16_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// PEM file of the authority that signed the server's certificate [default: the system's]
-    #[arg(long, global = true, env = "DUAL16_TLS_CA", value_name = "FILE")]
-    pub tls_ca: Option<PathBuf>,
-    /// PEM file of a client certificate, where the server asks for one
-    #[arg(long, global = true, env = "DUAL16_TLS_CERT", value_name = "FILE")]
-    pub tls_cert: Option<PathBuf>,
-    /// PEM file of the client certificate's private key
-    #[arg(long, global = true, env = "DUAL16_TLS_KEY", value_name = "FILE")]
-    pub tls_key: Option<PathBuf>,
-    /// Send the token over http:// to other machines, where something else encrypts the way
-    #[arg(long, global = true, env = "DUAL16_INSECURE", value_parser = BoolishValueParser::new())]
-    pub insecure: bool,
-}
-
-impl AccessArgs {
-    /// The credentials that these flags and DUAL16_TOKEN name.
-    pub(super) fn credentials(&self) -> Result<Credentials, CredentialsError> {
-        Ok(Credentials {
-            token: TokenSource::of(self.token_file.clone())?,
-            tls_ca: self.tls_ca.clone(),
-            identity: ClientIdentity::of(self.tls_cert.clone(), self.tls_key.clone())?,
-            insecure: self.insecure,
-        })
-    }
 }
 
 /// What stdout carries.
