@@ -24,9 +24,6 @@ struct Args {
     #[arg(long, env = "DUAL16_SERVER", default_value = "http://127.0.0.1:7016")]
     server: String,
 
-    #[command(flatten)]
-    access: AccessArgs,
-
     /// Tasks run at once [default: the number of cores].
     #[arg(long, env = "DUAL16_WORKERS", value_name = "N")]
     workers: Option<NonZeroUsize>,
@@ -76,6 +73,9 @@ struct Args {
     drain_seconds: u64,
 
     #[command(flatten)]
+    access: AccessArgs,
+
+    #[command(flatten)]
     ops: OpsArgs,
 
     #[command(flatten)]
@@ -105,7 +105,6 @@ fn main() -> ExitCode {
 fn work(args: Args) -> anyhow::Result<()> {
     let Args {
         server,
-        access,
         workers,
         threads,
         cache,
@@ -113,6 +112,7 @@ fn work(args: Args) -> anyhow::Result<()> {
         memory_limit,
         name,
         drain_seconds,
+        access,
         ops,
         logs,
     } = args;
