@@ -10,7 +10,7 @@ mod migrate;
 mod repair;
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -115,6 +115,27 @@ impl Opened {
         salvage::require_format(&engine)?;
         Ok(self.engine.insert(engine))
     }
+
+    /// The database, of which no commit may be lost.
+    fn whole_engine(&mut self) -> Result<&SledEngine, OfflineError> {
+        let engine = self.engine()?;
+        match engine.lost_commits().is_some() || engine.unknown_commits().is_some() {
+            true => Err(OfflineError::Damaged),
+            false => Ok(engine),
+        }
+    }
+}
+
+/// Makes the database in `fresh`, which is complete, the store of the data directory.
+fn install(engine: SledEngine, fresh: &Path, data: &Path) -> Result<(), OfflineError> {
+    drop(engine);
+    SledEngine::wait_for_release(fresh);
+    // The name says that it is whole: a store appears last.
+    let store = data.join("store");
+    fs::rename(fresh, &store).map_err(at(&store))?;
+    File::open(data)
+        .and_then(|data| data.sync_all())
+        .map_err(at(data))
 }
 
 impl Drop for Opened {

@@ -16,7 +16,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{OfflineError, Opened, at, blob_finding, job_findings, say};
+use super::{OfflineError, Opened, at, blob_finding, install, job_findings, say};
 use crate::{
     blob::LocalBlobs,
     digest::Digest,
@@ -52,10 +52,7 @@ pub fn export(data: &Path, archive: &Path, report: &mut dyn Write) -> Result<(),
     require_empty(archive)?;
     let mut opened = Opened::new(data)?;
     let blobs = opened.blobs.clone();
-    let engine = opened.engine()?;
-    if engine.lost_commits().is_some() || engine.unknown_commits().is_some() {
-        return Err(OfflineError::Damaged);
-    }
+    let engine = opened.whole_engine()?;
     fs::create_dir_all(archive).map_err(at(archive))?;
     let target = LocalBlobs::open(&archive.join("blobs")).map_err(at(archive))?;
     let path = archive.join("records.jsonl");
@@ -171,14 +168,7 @@ pub fn import(archive: &Path, data: &Path, report: &mut dyn Write) -> Result<(),
             return Err(broken(format!("{job}: {first}")));
         }
     }
-    drop(engine);
-    SledEngine::wait_for_release(&fresh);
-    // The name says that it is whole: a store appears last.
-    let store = data.join("store");
-    fs::rename(&fresh, &store).map_err(at(&store))?;
-    File::open(data)
-        .and_then(|data| data.sync_all())
-        .map_err(at(data))?;
+    install(engine, &fresh, data)?;
     let (records, blobs, data) = (manifest.records, kept.len(), data.display());
     say(
         report,

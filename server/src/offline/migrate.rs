@@ -1,12 +1,11 @@
 //! `migrate-store`: every job of a data directory into a database, or back. Blobs stay where they are.
 
 use std::{
-    fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
 };
 
-use super::{OfflineError, Opened, archive::require_empty_of_store, at, say};
+use super::{OfflineError, Opened, archive::require_empty_of_store, install, say};
 use crate::{
     server::data_dir::DataDir,
     store::{
@@ -72,10 +71,7 @@ pub fn migrate(from: &Place, to: &Place, report: &mut dyn Write) -> Result<(), O
 
 async fn into_database(data: &Path, url: &str) -> Result<u64, OfflineError> {
     let mut opened = Opened::new(data)?;
-    let engine = opened.engine()?;
-    if engine.lost_commits().is_some() || engine.unknown_commits().is_some() {
-        return Err(OfflineError::Damaged);
-    }
+    let engine = opened.whole_engine()?;
     for job in salvage::jobs(engine)? {
         if !salvage::findings(engine, job)?.is_empty() {
             return Err(OfflineError::Damaged);
@@ -113,13 +109,6 @@ async fn into_directory(url: &str, data: &Path) -> Result<u64, OfflineError> {
         }
     }
     database.close().await?;
-    drop(engine);
-    SledEngine::wait_for_release(&fresh);
-    // The name says that it is whole: a store appears last.
-    let store = data.join("store");
-    fs::rename(&fresh, &store).map_err(at(&store))?;
-    File::open(data)
-        .and_then(|data| data.sync_all())
-        .map_err(at(data))?;
+    install(engine, &fresh, data)?;
     Ok(jobs.len() as u64)
 }
