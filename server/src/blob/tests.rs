@@ -50,6 +50,31 @@ fn data(len: usize) -> Bytes {
     (0..len).map(|i| (i % 251) as u8).collect()
 }
 
+/// An upload that has taken these bytes from `offset` on.
+async fn send(
+    blobs: &dyn BlobStore,
+    digest: Digest,
+    size: u64,
+    offset: usize,
+    data: &[Bytes],
+) -> Box<dyn Upload> {
+    let upload = blobs.begin(digest, size, offset as u64).await.unwrap();
+    let mut upload = upload.unwrap();
+    for data in data {
+        upload.write(data.clone()).await.unwrap();
+    }
+    upload
+}
+
+/// Waits until so many bytes are kept: what was taken is written in the background.
+async fn committed(blobs: &dyn BlobStore, digest: Digest, bytes: usize) {
+    let deadline = std::time::Instant::now() + 4 * PATIENCE;
+    while blobs.committed(digest).await.unwrap() != bytes as u64 {
+        assert!(std::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// What comes of a blob, and how it ends if that is not well.
 async fn read(blobs: &dyn BlobStore, digest: Digest, offset: u64) -> (Vec<u8>, Option<BlobError>) {
     let mut bytes = Vec::new();

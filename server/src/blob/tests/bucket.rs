@@ -13,29 +13,6 @@ use super::*;
 const GRACE: Duration = Duration::from_secs(86_400);
 const MIB: usize = 1 << 20;
 
-async fn send(
-    blobs: &dyn BlobStore,
-    digest: Digest,
-    size: u64,
-    offset: usize,
-    data: &[Bytes],
-) -> Box<dyn Upload> {
-    let upload = blobs.begin(digest, size, offset as u64).await.unwrap();
-    let mut upload = upload.unwrap();
-    for data in data {
-        upload.write(data.clone()).await.unwrap();
-    }
-    upload
-}
-
-async fn committed(blobs: &dyn BlobStore, digest: Digest, bytes: usize) {
-    let deadline = std::time::Instant::now() + 4 * PATIENCE;
-    while blobs.committed(digest).await.unwrap() != bytes as u64 {
-        assert!(std::time::Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_of_many_parts_goes_on_from_wherever_the_sender_likes() {
     let s3 = S3::new().await;

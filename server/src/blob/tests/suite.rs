@@ -8,37 +8,24 @@ pub(super) async fn an_interrupted_upload_goes_on_where_it_was(backend: &dyn Bac
     let blobs = backend.blobs();
     let all = data(3 * CHUNK_BYTES + 17);
     let (digest, size) = (Digest::of(&all), all.len() as u64);
-    let mut upload = blobs.begin(digest, size, 0).await.unwrap().unwrap();
-    upload.write(all.slice(..CHUNK_BYTES)).await.unwrap();
-    upload
-        .write(all.slice(CHUNK_BYTES..2 * CHUNK_BYTES))
-        .await
-        .unwrap();
-    drop(upload);
+    let kept = 2 * CHUNK_BYTES;
+    let chunks = [all.slice(..CHUNK_BYTES), all.slice(CHUNK_BYTES..kept)];
+    drop(send(&*blobs, digest, size, 0, &chunks).await);
     assert_eq!(
         blobs.size(digest).await.unwrap(),
         None,
         "half a blob must not exist"
     );
-    // What was taken is written in the background.
-    let committed = 2 * CHUNK_BYTES as u64;
-    while blobs.committed(digest).await.unwrap() < committed {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    committed(&*blobs, digest, kept).await;
 
     // Going on from less than all is fine too.
-    let beyond = blobs.begin(digest, size, committed + 1).await.err();
+    let beyond = blobs.begin(digest, size, kept as u64 + 1).await.err();
     assert!(
         matches!(beyond, Some(BlobError::OffsetOutOfRange { .. })),
         "{beyond:?}"
     );
     let offset = CHUNK_BYTES + 5;
-    let mut upload = blobs
-        .begin(digest, size, offset as u64)
-        .await
-        .unwrap()
-        .unwrap();
-    upload.write(all.slice(offset..)).await.unwrap();
+    let upload = send(&*blobs, digest, size, offset, &[all.slice(offset..)]).await;
     upload.finish().await.unwrap();
     assert_eq!(blobs.size(digest).await.unwrap(), Some(size));
     assert_eq!(read_all(&*blobs, digest, 0).await, all);
@@ -62,9 +49,8 @@ pub(super) async fn an_interrupted_upload_goes_on_where_it_was(backend: &dyn Bac
 pub(super) async fn bytes_that_do_not_match_their_name_leave_nothing(backend: &dyn Backend) {
     let blobs = backend.blobs();
     let digest = Digest::of(b"what was promised");
-    let mut upload = blobs.begin(digest, 7, 0).await.unwrap().unwrap();
-    upload.write(Bytes::from_static(b"garbage")).await.unwrap();
-    let refused = upload.finish().await;
+    let garbage = [Bytes::from_static(b"garbage")];
+    let refused = send(&*blobs, digest, 7, 0, &garbage).await.finish().await;
     assert!(
         matches!(refused, Err(BlobError::DigestMismatch { found, .. })
         if found == Digest::of(b"garbage"))
@@ -80,9 +66,8 @@ pub(super) async fn bytes_that_do_not_match_their_name_leave_nothing(backend: &d
 pub(super) async fn an_upload_has_exactly_its_declared_size(backend: &dyn Backend) {
     let blobs = backend.blobs();
     let digest = Digest::of(b"four");
-    let mut upload = blobs.begin(digest, 4, 0).await.unwrap().unwrap();
-    upload.write(Bytes::from_static(b"fo")).await.unwrap();
-    let refused = upload.finish().await;
+    let half = [Bytes::from_static(b"fo")];
+    let refused = send(&*blobs, digest, 4, 0, &half).await.finish().await;
     assert!(matches!(
         refused,
         Err(BlobError::Incomplete {
@@ -91,7 +76,7 @@ pub(super) async fn an_upload_has_exactly_its_declared_size(backend: &dyn Backen
             ..
         })
     ));
-    let mut upload = blobs.begin(digest, 4, 2).await.unwrap().unwrap();
+    let mut upload = send(&*blobs, digest, 4, 2, &[]).await;
     let refused = match upload.write(Bytes::from_static(b"urth")).await {
         Ok(()) => upload.finish().await,
         Err(error) => {
@@ -102,14 +87,8 @@ pub(super) async fn an_upload_has_exactly_its_declared_size(backend: &dyn Backen
     assert!(matches!(refused, Err(BlobError::TooLong { size: 4, .. })));
     assert_eq!(blobs.committed(digest).await.unwrap(), 2);
     let empty = Digest::of(b"");
-    blobs
-        .begin(empty, 0, 0)
-        .await
-        .unwrap()
-        .unwrap()
-        .finish()
-        .await
-        .unwrap();
+    let upload = send(&*blobs, empty, 0, 0, &[]).await;
+    upload.finish().await.unwrap();
     assert_eq!(blobs.size(empty).await.unwrap(), Some(0));
 }
 
@@ -143,8 +122,7 @@ pub(super) async fn uploads_of_one_digest_at_once_are_safe(backend: &dyn Backend
 pub(super) async fn the_next_uploader_goes_on_when_the_first_gives_up(backend: &dyn Backend) {
     let blobs = backend.blobs();
     let digest = Digest::of(b"hello");
-    let mut first = blobs.begin(digest, 5, 0).await.unwrap().unwrap();
-    first.write(Bytes::from_static(b"hel")).await.unwrap();
+    let first = send(&*blobs, digest, 5, 0, &[Bytes::from_static(b"hel")]).await;
     let second = {
         let blobs = Arc::clone(&blobs);
         tokio::spawn(async move { blobs.begin(digest, 5, 3).await })
