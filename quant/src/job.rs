@@ -1,5 +1,7 @@
 //! What a job works on, apart from any wire format.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{limits::InputLimits, metrics::Metric, settings::Settings};
 
 /// Everything a job depends on.
@@ -77,7 +79,7 @@ impl ModelInput {
 }
 
 /// A named blob.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRef {
     /// What the user calls it.
     pub name: String,
