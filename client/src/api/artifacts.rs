@@ -12,9 +12,13 @@ use std::{
 
 use dual16_proto::v1::Artifact;
 use dual16_rpc::blob::DurableFile;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tempfile::NamedTempFile;
 
 use super::{ApiError, Client, Moved};
+
+/// Downloads at the same time: hides the round trips of small files, and what each waits for its disk.
+const DOWNLOADS: usize = 4;
 
 /// A file that a fetch has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +47,11 @@ impl Client {
             source,
         };
         fs::create_dir_all(out).map_err(|source| failed(out, source))?;
-        let mut staged = Vec::with_capacity(artifacts.len());
-        for artifact in artifacts {
-            let path = out.join(name_within(&artifact.name)?);
-            staged.push((
-                self.stage(artifact, &path, out, moved).await?,
-                path,
-                artifact.size,
-            ));
-        }
+        let staged: Vec<(NamedTempFile, PathBuf, u64)> = stream::iter(artifacts)
+            .map(|artifact| self.stage(artifact, out, moved))
+            .buffered(DOWNLOADS)
+            .try_collect()
+            .await?;
         // What a rename would fail at is found before the first one.
         for (_, path, _) in &staged {
             make_folders(out, path).map_err(|(folder, source)| failed(&folder, source))?;
@@ -76,25 +76,26 @@ impl Client {
         Ok(fetched)
     }
 
+    /// One file under a temporary name, the name that it is for, and its bytes.
     async fn stage(
         &self,
         artifact: &Artifact,
-        path: &Path,
         out: &Path,
         moved: Moved<'_>,
-    ) -> Result<NamedTempFile, ApiError> {
+    ) -> Result<(NamedTempFile, PathBuf, u64), ApiError> {
+        let path = out.join(name_within(&artifact.name)?);
         let failed = |source| ApiError::Write {
-            path: path.to_owned(),
+            path: path.clone(),
             source,
         };
         let temporary = temporary_in(out).map_err(failed)?;
         let sink = DurableFile::new(temporary.reopen().map_err(failed)?);
-        let sink = self.download(artifact, path, sink, moved).await?;
+        let sink = self.download(artifact, &path, sink, moved).await?;
         tokio::task::spawn_blocking(move || sink.sync())
             .await
             .unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
             .map_err(failed)?;
-        Ok(temporary)
+        Ok((temporary, path, artifact.size))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Stage convert: the integer weights of every layer; the reduce writes the job's files.
+//! Stage convert: the integer weights of every layer, and beside them what is for the toolchain; the reduce
+//! writes the job's other files.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use crate::{
     },
     graph::{NodeId, Op},
     handoff::{Handoff, Source, TENSORS},
-    measured::Measured,
+    measured::{Measured, Planned},
     plan::{Calibration, Plan, shared},
     ways::{Integers, QuantizedLinear},
 };
@@ -30,63 +31,97 @@ const FOLDER: &str = "handoff/";
 /// The integer weights of every layer, and the job's files.
 pub(super) struct Convert;
 
-/// Some Linears.
+/// Something of a plan that was measured.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Linears {
-    /// Node indices, in execution order.
-    linears: Vec<usize>,
+pub(super) struct Piece {
+    of: PieceOf,
     /// Blob of the [`Measured`].
     measured: String,
 }
 
-/// Their integers.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Converted {
-    /// Blob of a safetensors file.
-    weights: String,
-    /// Layers whose weight is written under the name of another, and that name.
-    aliases: BTreeMap<String, String>,
+enum PieceOf {
+    /// The folder of what is for the toolchain: all weights once more, in floats.
+    Handoff,
+    /// Linears by node index, in execution order.
+    Linears(Vec<usize>),
+}
+
+/// What a piece has become.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Converted {
+    Handoff(Vec<FileRef>),
+    Linears {
+        /// Blob of a safetensors file.
+        weights: String,
+        /// Layers whose weight is written under the name of another, and that name.
+        aliases: BTreeMap<String, String>,
+    },
 }
 
 impl Convert {
-    /// The same groups of layers as in evaluate.
+    /// The folder for the toolchain first, which takes longest, and the same groups of layers as in evaluate.
     pub(super) fn start(session: &Session, measured: &str) -> Result<QueuedStage> {
-        let map = |linears| Linears {
-            linears,
+        let groups = evaluate::groups(session).into_iter();
+        let pieces = [PieceOf::Handoff]
+            .into_iter()
+            .chain(groups.map(PieceOf::Linears));
+        let map = |of| Piece {
+            of,
             measured: measured.to_owned(),
         };
-        let groups = evaluate::groups(session);
-        Self::queued(groups.into_iter().map(map), &measured.to_owned())
+        Self::queued(pieces.map(map), &measured.to_owned())
+    }
+
+    /// Tasks of the stage.
+    pub(super) fn tasks(groups: usize) -> usize {
+        // The folder, and the reduce.
+        groups + 2
     }
 }
 
 impl Stage for Convert {
     const NAME: &'static str = "convert";
-    type Map = Linears;
+    type Map = Piece;
     type Part = Converted;
     /// Blob of the [`Measured`].
     type Given = String;
     /// The job's files.
     type Done = Vec<FileRef>;
 
-    fn peak(session: &Session, map: &Linears, context: &Context<'_>) -> Result<Option<Peak>> {
+    fn peak(session: &Session, map: &Piece, context: &Context<'_>) -> Result<Option<Peak>> {
+        let PieceOf::Linears(linears) = &map.of else {
+            // A tensor at a time.
+            return Ok(None);
+        };
         let blobs = context.blobs;
         let Measured { planned, .. } = load("measurements", &map.measured, blobs)?;
         let variant = session.of_plan(&planned, blobs)?;
         let session = variant.as_deref().unwrap_or(session);
         Ok(Some(Peak {
             what: "converting layers".to_owned(),
-            bytes: session.convert_bytes(&map.linears, &planned.plan),
+            bytes: session.convert_bytes(linears, &planned.plan),
         }))
     }
 
     fn map(
         session: &Session,
-        map: Linears,
+        Piece { of, measured }: Piece,
         context: &Context<'_>,
         _told: &mut Vec<Event>,
     ) -> Result<Converted> {
-        self::map(session, map, context.blobs)
+        let blobs = context.blobs;
+        let Measured { planned, .. } = load("measurements", &measured, blobs)?;
+        let variant = session.of_plan(&planned, blobs)?;
+        let of_plan = variant.as_deref().unwrap_or(session);
+        // The plan has run; its integers, made ready, would lie beside those that are made here.
+        of_plan.drop_prepared();
+        match of {
+            PieceOf::Handoff => {
+                handed_back(session, of_plan, &planned.plan, blobs).map(Converted::Handoff)
+            }
+            PieceOf::Linears(linears) => integers(of_plan, &planned, linears, blobs),
+        }
     }
 
     fn reduce(
@@ -101,16 +136,12 @@ impl Stage for Convert {
 }
 
 /// Integer weights of a group of layers.
-fn map(
+fn integers(
     session: &Session,
-    Linears { linears, measured }: Linears,
+    planned: &Planned,
+    linears: Vec<usize>,
     blobs: &dyn Blobs,
 ) -> Result<Converted> {
-    let Measured { planned, .. } = load("measurements", &measured, blobs)?;
-    let variant = session.of_plan(&planned, blobs)?;
-    let session = variant.as_deref().unwrap_or(session);
-    // The plan has run; its integers, made ready, would lie beside those that are made here.
-    session.drop_prepared();
     let owners = shared::owners(&session.graph, &planned.plan);
     let fits = fits(&session.graph, &planned.plan, &linears, blobs)?;
     let mut made: BTreeMap<usize, weights::Layer<'_>> = BTreeMap::new();
@@ -149,7 +180,7 @@ fn map(
         what: "converted weights".to_owned(),
         source,
     };
-    Ok(Converted {
+    Ok(Converted::Linears {
         weights: blobs.put(bytes).map_err(io)?,
         aliases,
     })
@@ -181,10 +212,18 @@ fn reduce(
     };
     let mut parts = Vec::new();
     let mut aliases = BTreeMap::new();
+    let mut handoff = Vec::new();
     for part in converted {
-        let part = part?;
-        parts.push(part.weights);
-        aliases.extend(part.aliases);
+        match part? {
+            Converted::Handoff(files) => handoff.extend(files),
+            Converted::Linears {
+                weights,
+                aliases: of_group,
+            } => {
+                parts.push(weights);
+                aliases.extend(of_group);
+            }
+        }
     }
     let plan = plan_json::text(&report, &aliases)?;
     files.put_file("converted.safetensors", |path| {
@@ -201,7 +240,7 @@ fn reduce(
             outputs::join(&measured.saved, blobs, path)
         })?;
     }
-    handed_back(plain_session, session, &measured.planned.plan, &mut files)?;
+    files.written.extend(handoff);
     let fits = kept_fits(&measured, blobs)?;
     let observed = match &measured.planned.mended {
         Some(mended) => Observed {
@@ -224,14 +263,17 @@ fn reduce(
     Ok(files.written)
 }
 
-/// Adds what the toolchain takes, in a folder of its own.
+/// What the toolchain takes, in a folder of its own.
 fn handed_back(
     plain: &Session,
     session: &Session,
     plan: &Plan,
-    files: &mut Files<'_>,
-) -> Result<()> {
-    let blobs = files.blobs;
+    blobs: &dyn Blobs,
+) -> Result<Vec<FileRef>> {
+    let mut files = Files {
+        blobs,
+        written: Vec::new(),
+    };
     let fitted = |linear: usize| Ok(fits(&session.graph, plan, &[linear], blobs)?.remove(&linear));
     let source = Source {
         model: &plain.model,
@@ -248,7 +290,8 @@ fn handed_back(
     }
     files.put_file(&format!("{FOLDER}{TENSORS}"), |path| {
         handoff.write_tensors(&source, path)
-    })
+    })?;
+    Ok(files.written)
 }
 
 /// The fits that run, with their integers.

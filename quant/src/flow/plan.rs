@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     Blobs, Context, Event, FileRef, Notice, asked,
-    convert::Files,
+    convert::{Convert, Files},
     evaluate, float_share,
     session::Session,
     stage::{Parts, Stage, no_maps},
@@ -167,7 +167,7 @@ fn dry_run(session: &Session) -> Result<String> {
         ("observe", session.job.calibration.len() + 1),
         ("evaluate", groups + 1),
         ("validate", session.measured_files().len() + 1),
-        ("convert", groups + 1),
+        ("convert", Convert::tasks(groups)),
     ]);
     let (model, model_bytes) = match &session.job.model {
         ModelInput::Onnx {

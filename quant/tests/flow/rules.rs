@@ -37,7 +37,7 @@ fn the_order_of_tasks_changes_no_byte() {
             ("observe", 8),
             ("evaluate", 9),
             ("validate", 1),
-            ("convert", 9)
+            ("convert", 10)
         ]
     );
     let backwards = run_in_order(&job, |indices| indices.reverse()).unwrap();

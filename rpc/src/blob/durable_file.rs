@@ -24,6 +24,8 @@ type Failed = Arc<dyn Fn() + Send + Sync>;
 pub struct DurableFile {
     file: File,
     unsynced: u64,
+    /// Bytes after which a sync begins; `None` where nobody waits for the disk.
+    sync_bytes: Option<u64>,
     syncing: Option<JoinHandle<io::Result<()>>>,
     failed: Failed,
 }
@@ -41,8 +43,18 @@ impl DurableFile {
         Self {
             file,
             unsynced: 0,
+            sync_bytes: Some(SYNC_BYTES),
             syncing: None,
             failed: Arc::new(failed),
+        }
+    }
+
+    /// Nothing is synced beside the writing: for a file that is not going to be waited for.
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        Self {
+            sync_bytes: None,
+            ..self
         }
     }
 
@@ -88,7 +100,7 @@ impl Write for DurableFile {
             }
         })?;
         self.unsynced += written as u64;
-        if self.unsynced >= SYNC_BYTES {
+        if self.sync_bytes.is_some_and(|most| self.unsynced >= most) {
             self.sync_beside()?;
         }
         Ok(written)

@@ -98,6 +98,10 @@ impl Part {
         let watched = Arc::clone(&kept);
         let file =
             DurableFile::watched(file, move || watched.failed.store(true, Ordering::Release));
+        let file = match layout.durability.waits() {
+            true => file,
+            false => file.unhurried(),
+        };
         Ok(Self {
             digest,
             size,
