@@ -43,7 +43,7 @@ fn files_of_one_name_are_one_batch_in_the_order_of_their_numbers() {
         "mask/._9.npy",
     ];
     let batches = found(&files, Some(&["mask", "ids"])).unwrap();
-    assert_eq!(names(&batches), ["calib/9.npz", "calib/10.npz"]);
+    assert_eq!(names(&batches), ["calib/9.npy", "calib/10.npy"]);
     assert_eq!(inputs(&batches[1]), [("ids", "10.npy"), ("mask", "10.npy")]);
 }
 
@@ -51,7 +51,7 @@ fn files_of_one_name_are_one_batch_in_the_order_of_their_numbers() {
 fn a_model_of_one_input_needs_no_folder_and_may_have_one() {
     for files in [["000.npy", "001.npy"], ["x/000.npy", "x/001.npy"]] {
         let batches = found(&files, Some(&["x"])).unwrap();
-        assert_eq!(names(&batches), ["calib/000.npz", "calib/001.npz"]);
+        assert_eq!(names(&batches), ["calib/000.npy", "calib/001.npy"]);
         assert_eq!(inputs(&batches[0]), [("x", "000.npy")]);
     }
     // As the exporter of another framework calls an input.
