@@ -110,6 +110,7 @@ def attention_spelled_out(d):
     y = d.node("Reshape", [y, d.constant(np.array([0, 0, -1], np.int64))])
     d.output(d.node("MatMul", [y, d.constant(d.floats([width, 4]))]))
 
+
 @family
 def relative_buckets(d):
     """The bias of T5, MPNet and their kind: the logarithm of 0 becomes an integer that a Where leaves."""
@@ -123,10 +124,9 @@ def relative_buckets(d):
     apart = d.node("Abs", [d.node("Sub", [places, rows])])
     part = d.node("Div", [d.node("Cast", [apart], to=1), d.constant(np.float32(exact))])
     steps = d.node("Mul", [d.node("Log", [part]), d.constant(np.float32(exact / np.log(8)))])
-    kind = d.pick([6, 7])
-    far = d.node("Add", [d.node("Cast", [steps], to=kind), d.constant(np.array(exact, [np.int32, np.int64][kind - 6]))])
-    far = d.node("Cast", [far], to=7)
-    far = d.node("Min", [far, integer(2 * exact - 1)])
+    kind, of_kind = d.pick([(6, np.int32), (7, np.int64)])
+    far = d.node("Add", [d.node("Cast", [steps], to=kind), d.constant(of_kind(exact))])
+    far = d.node("Min", [d.node("Cast", [far], to=7), integer(2 * exact - 1)])
     bucket = d.node("Where", [d.node("Less", [apart, integer(exact)]), apart, far])
     bias = d.node("Gather", [d.constant(d.floats([2 * exact, heads])), bucket])
     d.output(d.node("MatMul", [d.node("Transpose", [bias], perm=[2, 0, 1]), x]))
