@@ -159,7 +159,7 @@ fn one_file_is_a_batch_of_a_model_with_one_input() {
     let batch = of(Some(&["x".to_owned()])).unwrap();
     assert_eq!(
         (batch.name.as_str(), inputs(&batch)),
-        ("eval/eval.npz", vec![("x", "eval.npy")])
+        ("eval/eval.npy", vec![("x", "eval.npy")])
     );
     assert!(of(None).is_err() && of(Some(&[])).is_err());
 }
