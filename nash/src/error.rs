@@ -206,7 +206,7 @@ pub enum ShapeError {
         /// The axis, counted from the front.
         axis: usize,
     },
-    /// Nothing to concatenate, or nothing to take a maximum of.
+    /// Nothing to concatenate, or no axis to normalize.
     #[error("{what} is empty")]
     Empty {
         /// Which input.

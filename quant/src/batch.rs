@@ -241,7 +241,11 @@ impl Source {
             limits.check_unpacked(name, file.data_bytes())?;
             return Ok(Source::Safetensors(file));
         }
-        if has_extension(name, "npz") {
+        // Lone arrays come as an archive that is called as they are.
+        if ["npz", "npy"]
+            .iter()
+            .any(|known| has_extension(name, known))
+        {
             return NpzFile::open(name, path, limits).map(Source::Npz);
         }
         let reason = "batches are .safetensors or .npz files".to_owned();

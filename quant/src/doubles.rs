@@ -14,11 +14,13 @@ pub(crate) const ADVICE: &str = "subtract the offset before the model, or export
                                  what it needs";
 
 /// A double as it is held. The least and the largest of doubles stay the least and the largest, for
-/// masks are written so.
+/// masks are written so; and what is not 0 does not become 0, for it may be there to be divided by.
 pub(crate) fn held(x: f64) -> f32 {
-    match x.abs() == f64::MAX {
-        true => f32::MAX.copysign(x as f32),
-        false => x as f32,
+    let near = x as f32;
+    match x {
+        _ if x.abs() == f64::MAX => f32::MAX.copysign(near),
+        _ if x != 0.0 && near == 0.0 => f32::from_bits(1).copysign(near),
+        _ => near,
     }
 }
 

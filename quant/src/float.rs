@@ -9,6 +9,7 @@ mod convert;
 mod cut;
 mod doubles;
 mod executable;
+mod hidden;
 mod own;
 mod pieces;
 
@@ -104,14 +105,16 @@ impl FloatModel {
     /// left out, since they are no tensors.
     ///
     /// # Errors
-    /// As [`Self::run`].
+    /// As [`Self::run`]; for a node that would hide NaN.
     pub fn probe(&self, inputs: &Batch) -> Result<HashMap<String, Datum>> {
         let names: BTreeSet<&str> = self.value_names.iter().map(String::as_str).collect();
         let values = self.execute_whole(inputs, &names)?;
         let named = names.iter().zip(values);
-        Ok(named
+        let probed = named
             .filter_map(|(&name, value)| Some((name.to_owned(), convert::from_rten(value)?)))
-            .collect())
+            .collect();
+        hidden::check(&self.nodes, &probed)?;
+        Ok(probed)
     }
 
     /// About how many bytes [`Self::probe`] gives, from a run that keeps every eighth value.

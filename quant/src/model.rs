@@ -185,6 +185,11 @@ impl Model {
         &self.inputs
     }
 
+    /// Whether an input of the graph is an initializer as well, which a run might replace.
+    pub(crate) fn is_given_a_value(&self, name: &str) -> bool {
+        self.is_constant(name) && self.declared.inputs.iter().any(|input| input.name == name)
+    }
+
     /// Names of the graph's outputs.
     pub fn outputs(&self) -> &[String] {
         &self.outputs
@@ -286,7 +291,7 @@ fn check_order(
         }
         for name in node.made() {
             let new = made.insert(name);
-            if !new && constants.get(name).is_none() {
+            if !new || constants.get(name).is_some() {
                 let reason = format!("value '{name}' is made twice; names of values are unique");
                 return Err(Error::Model {
                     file: file.to_owned(),

@@ -23,7 +23,7 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// One batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArrayBatch {
-    /// In the job: "calib/000.npz".
+    /// In the job: "calib/000.npy", as its files are called; there it is one archive of them.
     pub name: String,
     /// Names of inputs and their files, sorted.
     arrays: Vec<(String, PathBuf)>,
@@ -31,7 +31,7 @@ pub struct ArrayBatch {
 
 /// The batches in `folder`, in the order of their numbers or names; none where it holds no `.npy`
 /// files. `inputs` are those of the model, None where only the folders know them; in the job a batch
-/// is called `prefix/NNN.npz`.
+/// is called `prefix/NNN.npy`.
 pub(super) fn collect(
     folder: &Path,
     prefix: &str,
@@ -52,7 +52,7 @@ pub(super) fn collect(
         let of =
             |(input, files): (&String, &Files)| Some((input.clone(), files.get(number)?.clone()));
         ArrayBatch {
-            name: format!("{prefix}/{}.npz", number.stem),
+            name: format!("{prefix}/{}.npy", number.stem),
             arrays: by_input.iter().filter_map(of).collect(),
         }
     };
@@ -130,7 +130,7 @@ pub(super) fn single(
     };
     check_magic(path)?;
     let batch = ArrayBatch {
-        name: format!("{prefix}/{}.npz", Number::of(path)?.stem),
+        name: format!("{prefix}/{}.npy", Number::of(path)?.stem),
         arrays: vec![(input.clone(), path.to_owned())],
     };
     batch.note(holdings);

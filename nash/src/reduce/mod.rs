@@ -57,12 +57,11 @@ pub fn reduce_sum_on<A: QInt, Y: QInt>(
     })
 }
 
-/// Largest value; the scale is kept. For f32 as well (no NaN).
+/// Largest value; the scale is kept. For f32 as well (no NaN). Of nothing it is 0 `[our]`.
 ///
 /// # Errors
-/// [`ShapeError::Axis`], [`ShapeError::RepeatedAxis`]; [`ShapeError::Empty`] where a maximum over
-/// nothing would be needed.
-pub fn reduce_max<T: Copy + PartialOrd>(
+/// [`ShapeError::Axis`], [`ShapeError::RepeatedAxis`].
+pub fn reduce_max<T: Copy + PartialOrd + Default>(
     x: TensorRef<'_, T>,
     axes: &[i64],
     keepdims: bool,
@@ -74,7 +73,7 @@ pub fn reduce_max<T: Copy + PartialOrd>(
 ///
 /// # Errors
 /// As [`reduce_max`].
-pub fn reduce_max_on<T: Copy + PartialOrd>(
+pub fn reduce_max_on<T: Copy + PartialOrd + Default>(
     isa: Isa,
     x: TensorRef<'_, T>,
     axes: &[i64],
@@ -84,10 +83,11 @@ pub fn reduce_max_on<T: Copy + PartialOrd>(
         [max] => *max = rows::max(isa, row, *max),
         maxima => rows::max_to(isa, row, maxima),
     })?;
-    let data: Option<Vec<T>> = maxima.data.into_iter().collect();
-    let data = data.ok_or(ShapeError::Empty {
-        what: "axis of a maximum",
-    })?;
+    let data = maxima
+        .data
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .collect();
     Ok(Tensor {
         shape: maxima.shape,
         data,
@@ -110,22 +110,18 @@ pub fn reduce_sum_f32(
     })
 }
 
-/// Mean of f32 values, accumulated in f64 in row-major order and rounded once `[our]`.
+/// Mean of f32 values, accumulated in f64 in row-major order and rounded once; of nothing 0, as an integer
+/// machine has no NaN `[our]`.
 ///
 /// # Errors
-/// [`ShapeError::Axis`], [`ShapeError::RepeatedAxis`]; [`ShapeError::Empty`] for a mean of nothing.
+/// [`ShapeError::Axis`], [`ShapeError::RepeatedAxis`].
 pub fn reduce_mean_f32(
     x: TensorRef<'_, f32>,
     axes: &[i64],
     keepdims: bool,
 ) -> Result<Tensor<f32>, ShapeError> {
-    let count = reduced_count(x.shape(), axes)?;
+    let count = reduced_count(x.shape(), axes)?.max(1);
     let sums = fold(x, axes, keepdims, 0f64, |sum, v| sum + f64::from(v))?;
-    if count == 0 && !sums.data.is_empty() {
-        return Err(ShapeError::Empty {
-            what: "axis of a mean",
-        });
-    }
     let data = sums
         .data
         .iter()

@@ -25,6 +25,12 @@ pub(crate) enum Loss {
     Angle,
     /// A number beyond the largest f32.
     Overflow,
+    /// A number below the least f32, which another is divided by, or whose logarithm is taken: operand by place.
+    Underflow(usize),
+    /// A sum over the axes of one tensor, that nearly cancels.
+    Total,
+    /// A sum of products.
+    Product,
     /// Integers that become doubles.
     Widened,
 }
@@ -122,7 +128,11 @@ fn loss(node: &NodeProto, known: &Known<'_>) -> Option<Loss> {
         "Floor" | "Ceil" | "Round" => Loss::Integer,
         "Mod" => Loss::Rest,
         "Sin" | "Cos" | "Tan" => Loss::Angle,
-        "Exp" | "Pow" | "Mul" => Loss::Overflow,
+        "Exp" | "Pow" | "Mul" | "ReduceProd" | "ReduceSumSquare" | "ReduceL2" => Loss::Overflow,
+        "Log" | "Reciprocal" => Loss::Underflow(0),
+        "Div" => Loss::Underflow(1),
+        "ReduceSum" | "ReduceMean" | "CumSum" => Loss::Total,
+        "MatMul" | "Gemm" | "Conv" | "ConvTranspose" | "Einsum" => Loss::Product,
         _ => return None,
     })
 }

@@ -6,7 +6,7 @@ use super::{
     OPSET, Watch, branches, counters, decode, doubles, fold,
     functions::Functions,
     known::{Known, ValueType},
-    operators,
+    open, operators,
     refusal::Refusal,
     replacement::encoded_len,
     rewrites, sparse, types,
@@ -16,7 +16,7 @@ use crate::{
     limits::{InputLimit, InputLimits},
     onnx::{
         AttributeProto, ExternalData, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-        TensorProto,
+        TensorProto, reads,
     },
 };
 
@@ -162,6 +162,7 @@ impl Form<'_> {
             }
             let inputs: Vec<String> = graph.input.iter().map(|value| value.name.clone()).collect();
             self.doubles = doubles::watched(&done, &inputs, &known);
+            open::mark(&mut done, &outputs, &known);
         }
         graph.node = done;
         graph.value_info.clear();
@@ -357,27 +358,22 @@ impl Form<'_> {
 
 /// Whether each node leads to an output of its graph.
 fn needed(graph: &GraphProto) -> Vec<bool> {
-    let outputs = graph.output.iter().map(|value| value.name.clone());
-    let mut wanted: HashSet<String> = outputs.collect();
+    let mut wanted: HashSet<&str> = graph
+        .output
+        .iter()
+        .map(|value| value.name.as_str())
+        .collect();
     let mut needed = vec![false; graph.node.len()];
     for (node, needed) in graph.node.iter().zip(&mut needed).rev() {
-        *needed = node.output.iter().any(|name| wanted.contains(name));
+        *needed = node
+            .output
+            .iter()
+            .any(|name| wanted.contains(name.as_str()));
         if *needed {
-            reads(node, &mut wanted);
+            reads::of_node(node, &mut wanted);
         }
     }
     needed
-}
-
-/// What a node reads, in its bodies as well.
-fn reads(node: &NodeProto, wanted: &mut HashSet<String>) {
-    wanted.extend(node.input.iter().cloned());
-    for attribute in &node.attribute {
-        for body in attribute.g.iter().chain(&attribute.graphs) {
-            wanted.extend(body.output.iter().map(|value| value.name.clone()));
-            body.node.iter().for_each(|node| reads(node, wanted));
-        }
-    }
 }
 
 /// What became of a node.

@@ -13,6 +13,7 @@
 //! - [`rewrites`]: a file a rewrite;
 //! - [`functions`], [`branches`]: model-local functions, and If with a constant condition, inlined;
 //! - [`doubles`]: which nodes can lose what a double has and f32 has not;
+//! - [`open`]: which Casts may be given what no integer is;
 //! - [`counters`]: which integers in the body of a Loop cannot become large;
 //! - [`fold`]: what needs to be known of who consumes a value: BatchNormalization into the Linear or
 //!   Conv before it;
@@ -29,6 +30,7 @@ mod form;
 mod functions;
 mod known;
 mod moved;
+mod open;
 mod operators;
 mod refusal;
 mod replacement;
@@ -43,6 +45,7 @@ pub use operators::{Fate, Operator, operators};
 pub(crate) use decode::narrowed;
 pub(crate) use doubles::{Loss, Watch};
 pub(crate) use form::{Canonical, canonical};
+pub(crate) use open::OPEN;
 pub(crate) use refusal::{NO_TWO_CORNERS, two_ways_to_align};
 pub(crate) use replacement::{float_attribute, int_attribute, ints_attribute, text_attribute};
 pub(crate) use written::{file, named};

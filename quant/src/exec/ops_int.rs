@@ -139,7 +139,7 @@ fn compute<Y: QInt>(
             let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
             let rescale = match kind {
                 ReduceKind::Mean => {
-                    let count = reduced_count(x.shape, &axes).of(name)?;
+                    let count = reduced_count(x.shape, &axes).of(name)?.max(1);
                     Rescale::of_mean(x.scale, count, to)
                 }
                 ReduceKind::Sum | ReduceKind::Max => between(x),
@@ -165,7 +165,7 @@ fn compute<Y: QInt>(
             let (a, b) = (get(0)?, get(1)?);
             let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
             let count = match mean {
-                true => reduced_count(a.shape, &axes).of(name)?,
+                true => reduced_count(a.shape, &axes).of(name)?.max(1),
                 false => 1,
             };
             let rescale = Rescale::of_dot(a.scale, b.scale, count, to);

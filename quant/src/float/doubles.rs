@@ -39,6 +39,13 @@ pub(super) fn check(
     let lost = match (watch.loss, floats.as_slice()) {
         (Loss::Widened, _) => operands.first().and_then(widened),
         (Loss::Overflow, _) => overflow(&floats, made),
+        (Loss::Underflow(place), all) => all.get(place).and_then(|x| {
+            let of_nothing = x.tensor.iter().any(|&x| x == 0.0);
+            underflow(x, watch.given.get(place) == Some(&true))
+                .or_else(|| overflow(&floats, made).filter(|_| !of_nothing))
+        }),
+        (Loss::Total, [x, ..]) => total(x, made).or_else(|| overflow(&floats, made)),
+        (Loss::Product, [a, b, ..]) => product(a, b, made).or_else(|| overflow(&floats, made)),
         (Loss::Sum, [a, b, ..]) => difference(a, b, -1.0),
         (Loss::Difference, [a, b, ..]) => difference(a, b, 1.0),
         (Loss::Spread, [x, ..]) => spread(x),
@@ -83,6 +90,15 @@ impl<'t> Held<'t> {
         if self.exact { 0.0 } else { step(x) }
     }
 
+    /// The same of an element that looks like itself where others do not.
+    fn rounded(&self, x: f32) -> f64 {
+        if is_itself(x, self.whole) {
+            0.0
+        } else {
+            step(x)
+        }
+    }
+
     /// The largest element that is not itself.
     fn largest(&self) -> Option<f32> {
         let rounded = |x: &f32| !is_itself(*x, self.whole);
@@ -107,6 +123,76 @@ fn overflow(operands: &[Held<'_>], made: Option<&Datum>) -> Option<String> {
     let made = made?.as_f32()?;
     let left = operands.iter().all(|x| finite(x.tensor)) && made.iter().any(|x| x.is_infinite());
     left.then(|| "what it makes is beyond the largest, 3.4e38".to_owned())
+}
+
+/// Of what is given, 0 is 0.
+fn underflow(x: &Held<'_>, given: bool) -> Option<String> {
+    let vanished = |&x: &f32| x.abs() < f32::MIN_POSITIVE && !(given && x == 0.0);
+    let found = x.tensor.iter().copied().find(vanished)?;
+    Some(format!(
+        "{found:e}, which it divides by or takes the logarithm of, may be any number below 1.2e-38"
+    ))
+}
+
+/// A sum or a mean over axes: the elements' roundings are as likely up as down.
+fn total(x: &Held<'_>, made: Option<&Datum>) -> Option<String> {
+    let made = made?.as_f32()?;
+    let summed = (x.tensor.len() / made.len().max(1)).max(1);
+    cancelled(
+        step(x.largest()?) * (summed as f64).sqrt(),
+        x.largest()?,
+        made,
+    )
+}
+
+/// A sum of products: what is rounded of one operand is multiplied by the other.
+fn product(a: &Held<'_>, b: &Held<'_>, made: Option<&Datum>) -> Option<String> {
+    let (x, w) = (a.tensor, b.tensor);
+    // Where the second is a matrix each of its rows meets one place of the first; elsewhere anything may meet.
+    let rows = match (x.shape().last(), w.shape()) {
+        (Some(k), [rows, _]) if k == rows => Some((Axis(x.ndim() - 1), Axis(0))),
+        _ => None,
+    };
+    let of_a = most(x, rows.map(|(axis, _)| axis), |x| {
+        (f64::from(x.abs()), a.rounded(x))
+    });
+    let of_b = most(w, rows.map(|(_, axis)| axis), |x| {
+        (f64::from(x.abs()), b.rounded(x))
+    });
+    let lost = of_a
+        .iter()
+        .zip(&of_b)
+        .map(|(a, b)| (a.1 * b.0).max(a.0 * b.1));
+    let of = a.largest().or(b.largest())?;
+    cancelled(lost.fold(0.0, f64::max), of, made?.as_f32()?)
+}
+
+/// The most of both figures that finite elements have, for each place of an axis or over all.
+fn most(x: &Tensor, axis: Option<Axis>, of: impl Fn(f32) -> (f64, f64)) -> Vec<(f64, f64)> {
+    let most = |elements: &mut dyn Iterator<Item = &f32>| {
+        let figures = elements.filter(|x| x.is_finite()).map(|&x| of(x));
+        figures.fold((0.0_f64, 0.0_f64), |most, of| {
+            (most.0.max(of.0), most.1.max(of.1))
+        })
+    };
+    match axis {
+        Some(axis) => x
+            .axis_iter(axis)
+            .map(|part| most(&mut part.iter()))
+            .collect(),
+        None => vec![most(&mut x.iter())],
+    }
+}
+
+/// Says what a sum has lost, where that is much beside the sum and in itself: many a sum is nearly 0, as the
+/// mean of what was centred before, and none the worse for it.
+fn cancelled(lost: f64, of: f32, made: &Tensor) -> Option<String> {
+    let finite = made.iter().copied().filter(|x| x.is_finite());
+    let left = f64::from(finite.fold(0.0_f32, |most, x| most.max(x.abs())));
+    let much = lost > NOTHING && lost > PART * left;
+    much.then(|| {
+        format!("{of} is held to {lost} once it is summed, and what is left is {left} at most")
+    })
 }
 
 /// a - sign b.

@@ -214,7 +214,18 @@ impl Session {
 
     /// Checks one batch file against the model without reading its tensors.
     pub(super) fn check_file(&self, file: &FileRef, blobs: &dyn Blobs) -> Result<()> {
-        self.batches(file, blobs).map(|_| ())
+        let batches = self.batches(file, blobs)?;
+        let constant = |key: &&String| self.model.is_given_a_value(key);
+        match batches.ignored_keys().iter().find(constant) {
+            None => Ok(()),
+            Some(key) => Err(Error::Batch {
+                file: file.name.clone(),
+                reason: format!(
+                    "tensor '{key}': the model has the values of this input, as an initializer, and they are what \
+                     is quantized; leave it out of the batch, or the initializer out of the model"
+                ),
+            }),
+        }
     }
 
     /// A file of batches, its headers checked.

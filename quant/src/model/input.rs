@@ -5,7 +5,7 @@ use std::{fmt, ops::RangeInclusive};
 use super::constants::Constants;
 use crate::{
     error::{Error, Result},
-    onnx::{DataType, GraphProto, ValueInfoProto},
+    onnx::{DataType, GraphProto, ValueInfoProto, reads},
 };
 
 /// Key of a note on a graph input whose rank is open: its last dimensions, as "256" or "8,256".
@@ -99,16 +99,17 @@ pub enum InputShape {
     Trailing(Vec<usize>),
 }
 
-/// The graph inputs that are no initializers.
+/// The graph inputs that are no initializers and that something reads: of the others no batch need tell.
 pub(super) fn specs(
     file: &str,
     graph: &GraphProto,
     constants: &Constants,
 ) -> Result<Vec<InputSpec>> {
+    let read = reads::reads(graph);
     let fed = graph
         .input
         .iter()
-        .filter(|value| constants.get(&value.name).is_none());
+        .filter(|value| constants.get(&value.name).is_none() && read.contains(value.name.as_str()));
     fed.map(|value| {
         spec(value).map_err(|reason| Error::Model {
             file: file.to_owned(),

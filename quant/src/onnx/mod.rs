@@ -9,6 +9,7 @@ mod external;
 mod label;
 pub(crate) mod lifted;
 mod proto;
+pub(crate) mod reads;
 pub(crate) mod survey;
 mod tensor;
 mod wire;

@@ -134,3 +134,45 @@ fn nothing_but_empty_batches_is_refused() {
         "{text}"
     );
 }
+
+/// A mean and a maximum over an axis that is empty in one batch are no numbers in float, 0 in integers, and in no
+/// figure; a constant without elements is no Linear.
+#[test]
+fn what_is_made_of_nothing_stops_no_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut made = Made::new(&[])
+        .constant("w", &[WIDTH, WIDTH], &support::curve(WIDTH * WIDTH, 0.7))
+        .constant("nothing", &[0, WIDTH], &[])
+        .node("MatMul", &["x", "w"], &["h"])
+        .node("ReduceMean", &["h"], &["mean"])
+        .ints("axes", &[1])
+        .node("ReduceMax", &["h"], &["most"])
+        .ints("axes", &[1])
+        .node("Slice", &["mean", "end", "end", "last"], &["none"])
+        .node("MatMul", &["none", "nothing"], &["zeros"])
+        .node("Add", &["mean", "most"], &["sum"])
+        .node("Add", &["sum", "zeros"], &["y"])
+        .indices("end", &[WIDTH as i64])
+        .indices("last", &[2]);
+    made.opset = 17;
+    let open = [None, None, Some(WIDTH)];
+    made.graph.input = vec![f32_value("x", Some(&open))];
+    made.graph.output = vec![f32_value("y", None)];
+    let other = write(folder.path(), &[(0, [2, 3]), (1, [2, 0])]);
+    std::fs::write(folder.path().join("model.onnx"), made.encode()).unwrap();
+    let job = JobInput {
+        evaluation: Vec::new(),
+        ..job(folder.path().to_str().unwrap(), other.settings)
+    };
+    let finished = run(&job).unwrap();
+    let result = finished.result();
+    assert_eq!(result["layers"].as_array().unwrap().len(), 1, "{result}");
+    let told = result["notices"].to_string();
+    assert!(told.contains("has no element"), "{told}");
+    let sqnr = result["outputs"][0]["validation"]["sqnr_db"].as_f64();
+    assert!(
+        sqnr.is_some_and(|sqnr| sqnr > 25.0),
+        "{}",
+        result["outputs"]
+    );
+}

@@ -183,3 +183,58 @@ fn doubles_that_f32_has_not_are_refused() {
         &["node_y", "Sin", "angle"],
     );
 }
+
+#[test]
+fn sums_that_cancel_are_refused() {
+    let times = [1.7e9 + 0.123, -1.7e9];
+    let sum = || doubles(&[2]).node("ReduceSum", &["x"], &["y"]);
+    refused(
+        run_doubles(sum(), &times),
+        &["node_y", "ReduceSum", "1700000000"],
+    );
+    assert!(run_doubles(sum(), &[0.1, -0.1 + 1e-9]).is_ok());
+
+    let mut weighed = doubles(&[2]);
+    weighed.graph.initializer.push(TensorProto {
+        name: "w".to_owned(),
+        dims: vec![2, 1],
+        double_data: vec![0.3, 0.3],
+        data_type: DataType::Double.into(),
+        ..TensorProto::default()
+    });
+    let product = || {
+        Made {
+            graph: weighed.graph.clone(),
+            opset: 18,
+        }
+        .node("MatMul", &["x", "w"], &["y"])
+    };
+    refused(run_doubles(product(), &times), &["node_y", "MatMul"]);
+    assert!(run_doubles(product(), &[0.7, 0.2]).is_ok());
+}
+
+/// An epsilon that only doubles have is no 0, and a logarithm of what may be one of many numbers is none.
+#[test]
+fn what_is_below_the_least_f32_is_not_divided_by() {
+    let divided = |x: &[f64]| {
+        let made = constant(doubles(&[2]), "tiny", &[1e-300])
+            .node("Add", &["x", "tiny"], &["above"])
+            .node("Div", &["x", "above"], &["y"]);
+        run_doubles(made, x)
+    };
+    assert!(divided(&[0.5, 0.25]).is_ok());
+    refused(divided(&[0.5, 0.0]), &["node_y", "Div", "1.2e-38"]);
+
+    let logarithm = doubles(&[2])
+        .node("Exp", &["x"], &["e"])
+        .node("Log", &["e"], &["y"]);
+    refused(
+        run_doubles(logarithm, &[-200.0, 1.5]),
+        &["node_y", "Log", "1.2e-38"],
+    );
+    let squares = doubles(&[2]).node("ReduceSumSquare", &["x"], &["y"]);
+    refused(
+        run_doubles(squares, &[1e30, 2.0]),
+        &["node_y", "ReduceSumSquare", "3.4e38"],
+    );
+}

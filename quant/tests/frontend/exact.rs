@@ -16,7 +16,9 @@ use ndarray::arr1;
 
 fn run(made: Made, output: &str) -> Result<Datum, Error> {
     let model = Model::from_bytes("made.onnx", made.encode().into(), &[], LIMITS)?;
-    let mut outputs = FloatModel::load(&model, 1)?.run(&made::batch(&[4]), &[output])?;
+    let mut batch = made::batch(&[4]);
+    batch.retain(|name, _| model.inputs().iter().any(|input| input.name == *name));
+    let mut outputs = FloatModel::load(&model, 1)?.run(&batch, &[output])?;
     Ok(outputs.remove(output).unwrap())
 }
 
@@ -258,4 +260,59 @@ fn what_a_scale_of_float16_makes_is_float16() {
     let scale = half::f16::from_f32(0.1).to_f32();
     let near = [77.0, -101.0].map(|code: f32| half::f16::from_f32(code * scale).to_f32());
     assert_eq!(run(made, "y").unwrap(), Datum::F32(arr1(&near).into_dyn()));
+}
+
+/// The logarithm of no more than 0, as an integer, from which a Where takes what `x` above 0 makes.
+#[test]
+fn what_no_integer_is_may_be_cast_where_a_where_takes_another() {
+    let buckets = |reads: &[(&str, &[&str])]| {
+        let mut made = Made::new(&[4])
+            .scalar("none", 0.0)
+            .scalar("two", 2.0)
+            .indices("one", &[1])
+            .indices("seven", &[7])
+            .node("Sub", &["x", "two"], &["around"])
+            .node("Log", &["around"], &["log"]);
+        made = cast(made, "log", "whole", DataType::Int64)
+            .node("Add", &["whole", "one"], &["more"])
+            .node("Min", &["more", "seven"], &["least"])
+            .node("Greater", &["around", "none"], &["known"]);
+        for (op, operands) in reads {
+            made = made.node(op, operands, &["y"]);
+        }
+        run(made, "y")
+    };
+    let chosen = buckets(&[("Where", &["known", "least", "seven"])]).unwrap();
+    let Datum::I32(chosen) = chosen else { panic!() };
+    assert_eq!(chosen.as_slice(), Some(&[7, 1, 0, 7][..]));
+
+    // Read by anything else, or given to the outside.
+    for reads in [("Identity", &["least"][..]), ("Equal", &["least", "one"])] {
+        let error = buckets(&[reads]).unwrap_err().to_string();
+        let says = ["node_whole", "no integer of 64 bits", "a Where before it"];
+        assert!(
+            says.iter().all(|part| error.contains(part)),
+            "{reads:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn nan_that_a_node_would_hide_is_an_error() {
+    for op in ["Relu", "Clip"] {
+        let made = Made::new(&[4])
+            .node("Log", &["x"], &["log"])
+            .node(op, &["log"], &["y"]);
+        let float = FloatModel::load(&made.model(), 1).unwrap();
+        let batch = |x: f32| {
+            [(
+                "x".to_owned(),
+                Datum::F32(arr1(&[1.0, 2.0, 3.0, x]).into_dyn()),
+            )]
+            .into()
+        };
+        assert!(float.probe(&batch(0.0)).is_ok());
+        let error = float.probe(&batch(-1.0)).unwrap_err().to_string();
+        assert!(error.contains("node_y") && error.contains("NaN"), "{error}");
+    }
 }

@@ -322,6 +322,21 @@ fn an_output_that_is_also_consumed_stays_both_and_argmax_is_an_island() {
         .node("Relu", &["x"], &["r"])
         .node("ArgMax", &["r"], &["y"]);
     assert_eq!(operators(made), ["Relu", "island ArgMax"]);
+
+    // Integers are calculated with as they are, whatever has a kernel for floats.
+    for op in ["Add", "Sub", "Mul", "Concat"] {
+        let made = x()
+            .node("ArgMax", &["x"], &["most"])
+            .node("ArgMin", &["x"], &["least"])
+            .node(op, &["most", "least"], &["y"]);
+        let made = if op == "Concat" {
+            made.int("axis", 1)
+        } else {
+            made
+        };
+        let wanted = ["island ArgMax", "island ArgMin", &format!("island {op}")];
+        assert_eq!(operators(made), wanted);
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn files_of_one_name_are_one_batch_in_the_order_of_their_numbers() {
         "mask/._9.npy",
     ];
     let batches = found(&files, Some(&["mask", "ids"])).unwrap();
-    assert_eq!(names(&batches), ["calib/9.npz", "calib/10.npz"]);
+    assert_eq!(names(&batches), ["calib/9.npy", "calib/10.npy"]);
     assert_eq!(inputs(&batches[1]), [("ids", "10.npy"), ("mask", "10.npy")]);
 }
 
@@ -51,7 +51,7 @@ fn files_of_one_name_are_one_batch_in_the_order_of_their_numbers() {
 fn a_model_of_one_input_needs_no_folder_and_may_have_one() {
     for files in [["000.npy", "001.npy"], ["x/000.npy", "x/001.npy"]] {
         let batches = found(&files, Some(&["x"])).unwrap();
-        assert_eq!(names(&batches), ["calib/000.npz", "calib/001.npz"]);
+        assert_eq!(names(&batches), ["calib/000.npy", "calib/001.npy"]);
         assert_eq!(inputs(&batches[0]), [("x", "000.npy")]);
     }
     // As the exporter of another framework calls an input.
@@ -159,7 +159,7 @@ fn one_file_is_a_batch_of_a_model_with_one_input() {
     let batch = of(Some(&["x".to_owned()])).unwrap();
     assert_eq!(
         (batch.name.as_str(), inputs(&batch)),
-        ("eval/eval.npz", vec![("x", "eval.npy")])
+        ("eval/eval.npy", vec![("x", "eval.npy")])
     );
     assert!(of(None).is_err() && of(Some(&[])).is_err());
 }

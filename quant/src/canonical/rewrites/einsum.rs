@@ -7,6 +7,7 @@ use super::{Node, Rewritten};
 use crate::{
     canonical::{
         known::Known,
+        refusal::Refusal,
         replacement::{Replacement, int_attribute, ints_attribute},
     },
     onnx::f32_initializer,
@@ -16,6 +17,11 @@ use crate::{
 pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
     if node.op() != "Einsum" {
         return Ok(None);
+    }
+    if node.inputs().iter().any(|name| known.is_integer(name)) {
+        return Err(Refusal::new(
+            "it multiplies integers, which nothing here runs; cast them to floats before it, or write it as MatMul",
+        ));
     }
     let equation: String = node
         .text("equation")

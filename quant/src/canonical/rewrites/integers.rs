@@ -28,7 +28,12 @@ pub(super) fn rewrite(known: &Known<'_>, node: &Node<'_>) -> Rewritten {
         }
         "Max" | "Min" | "Clip" | "Equal" | "Less" | "LessOrEqual" | "Greater"
         | "GreaterOrEqual" | "Where" | "ReduceMax" | "ReduceMin" | "ArgMax" | "ArgMin" | "TopK"
-        | "Relu" | "PRelu" | "Trilu" | "OneHot" | "Gemm" | "EyeLike" => return bytes(known, node),
+        | "PRelu" | "Trilu" | "OneHot" | "Gemm" | "EyeLike" => return bytes(known, node),
+        "Relu" if known.is_integer(node.needs(0)?) => {
+            let mut new = Replacement::of(node.proto);
+            let zero = new.number(0, known.elem(node.needs(0)?));
+            return Ok(Some(new.last("Max", &[node.needs(0)?, &zero])));
+        }
         _ => return Ok(None),
     }
     let elem = elem(known, node);

@@ -4,22 +4,31 @@ use super::{
     Made,
     call::{Call, integers, stored},
 };
-use crate::{canonical::narrowed, onnx::DataType, tensor::Datum};
+use crate::{
+    canonical::{OPEN, narrowed},
+    onnx::DataType,
+    tensor::Datum,
+};
 
-/// To an integer type `elem`: floats are cut, integers wrap.
+/// To an integer type `elem`: floats are cut, integers wrap. What no integer is, where nobody takes it, is the
+/// least one.
 pub(super) fn cast(call: &Call<'_>) -> Made {
     let elem = call.elem();
     let whole = match call.needs(0)? {
         Datum::F32(x) => {
-            if let Some(x) = x.iter().find(|x| x.is_nan() || x.abs() >= 9.0e18) {
-                return Err(format!("no integer of {} bits is {x}", 64));
+            let bits = if elem == DataType::Int32 { 32 } else { 64 };
+            let largest = 2_f32.powi(bits - 1);
+            let fits = |x: f32| x < largest && x >= -largest;
+            let open = call.int(OPEN, 0) != 0;
+            if let Some(x) = x.iter().find(|&&x| !open && !fits(x)) {
+                return Err(format!(
+                    "no integer of {bits} bits is {x}; keep it from the Cast, by a Clip or a Where before it"
+                ));
             }
-            let largest = 2_f32.powi(31);
-            let outside = |x: &&f32| **x >= largest || **x < -largest;
-            if let (DataType::Int32, Some(x)) = (elem, x.iter().find(outside)) {
-                return Err(format!("no integer of 32 bits is {x}"));
-            }
-            x.mapv(|x| x as i64)
+            x.mapv(|x| match fits(x) {
+                true => x as i64,
+                false => i32::MIN.into(),
+            })
         }
         other => integers(other).ok_or("its input is no tensor of numbers")?,
     };

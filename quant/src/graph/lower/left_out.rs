@@ -46,7 +46,18 @@ fn reason(facts: &Facts<'_>, node: &OnnxNode, live: bool) -> Option<String> {
     let other = node.uses().take(2).find(|name| *name != weight);
     Some(match other {
         None => return None,
-        Some(other) if facts.is_constant(other) => return None,
+        // A weight that is made of weights is told with its Linear.
+        Some(other)
+            if facts.model.is_constant(weight) == facts.model.is_constant(other)
+                && facts.is_constant(other) =>
+        {
+            return None;
+        }
+        Some(other) if facts.is_constant(other) => {
+            format!(
+                "'{weight}' and '{other}', which it multiplies, follow from constants alone, and so does what it makes"
+            )
+        }
         Some(other) if !facts.is_activation(other) => {
             format!("'{other}', which it multiplies by '{weight}', holds no activations")
         }
@@ -55,6 +66,9 @@ fn reason(facts: &Facts<'_>, node: &OnnxNode, live: bool) -> Option<String> {
              matrix, or the rank of '{}' is not known; it runs in float",
             other.unwrap_or_default()
         ),
+        Some(_) if shape.contains(&0) => {
+            format!("its constant '{weight}' of shape {shape:?} has no element")
+        }
         Some(_) if shape.len() > 2 => format!(
             "its constant '{weight}' has the shape {shape:?}: batched weights, a matrix for each of \
              a batch, run as a product of activations"

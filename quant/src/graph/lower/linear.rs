@@ -45,7 +45,7 @@ pub(super) fn recognise<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<Lin
 
 fn matmul<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LinearParts<'a>> {
     let (x, weight) = (node.input(0)?, node.input(1)?);
-    let fits = facts.is_activation(x) && facts.is_constant(weight) && facts.rank(weight) == Some(2);
+    let fits = facts.is_activation(x) && is_weight(facts, weight) && facts.rank(weight) == Some(2);
     fits.then_some(LinearParts {
         product: node,
         x,
@@ -58,7 +58,7 @@ fn matmul<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LinearParts<'a>> 
 /// In canonical form a Gemm has its weight as `[O, K]`, a vector to add and no factors.
 fn gemm<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LinearParts<'a>> {
     let (x, weight) = (node.input(0)?, node.input(1)?);
-    let fits = facts.is_activation(x) && facts.is_constant(weight);
+    let fits = facts.is_activation(x) && is_weight(facts, weight);
     fits.then_some(LinearParts {
         product: node,
         x,
@@ -66,6 +66,14 @@ fn gemm<'a>(facts: &Facts<'a>, node: &'a OnnxNode) -> Option<LinearParts<'a>> {
         turned: false,
         bias: node.input(2),
     })
+}
+
+/// A constant that has elements: without any there is nothing to choose a way for.
+fn is_weight(facts: &Facts<'_>, name: &str) -> bool {
+    facts.is_constant(name)
+        && facts
+            .constant_shape(name)
+            .is_some_and(|shape| !shape.contains(&0))
 }
 
 /// A MatMul that only this Add uses, and a constant vector.

@@ -70,8 +70,12 @@ fn lower_unit<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<()> {
     }
 }
 
-/// A node alone: the first module that knows its operator takes it.
+/// A node alone: the first module that knows its operator takes it, if it makes floats. Integers are calculated with
+/// as they are, and no kernel quantizes them.
 fn lower_single<'a>(build: &mut Build<'a>, unit: &Unit<'a>) -> Result<()> {
+    if build.facts.is_exact(unit.output()) {
+        return build.island(unit);
+    }
     let taken = elementwise::lower(build, unit)?
         || movement::lower(build, unit)?
         || reduce::lower(build, unit)?

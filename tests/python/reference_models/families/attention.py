@@ -109,3 +109,24 @@ def attention_spelled_out(d):
     y = d.node("Transpose", [d.node("MatMul", [weights, v])], perm=[0, 2, 1, 3])
     y = d.node("Reshape", [y, d.constant(np.array([0, 0, -1], np.int64))])
     d.output(d.node("MatMul", [y, d.constant(d.floats([width, 4]))]))
+
+
+@family
+def relative_buckets(d):
+    """The bias of T5, MPNet and their kind: the logarithm of 0 becomes an integer that a Where leaves."""
+    d.opset = d.pick([14, 17, 18, 20])
+    length, heads, exact = d.dim(5, 9, 1), d.int(1, 2), d.pick([2, 4])
+    integer = lambda value: d.constant(np.int64(value))
+    x = d.input([1, length, 4])
+    count = d.node("Gather", [d.node("Shape", [x]), integer(1)])
+    places = d.node("Range", [integer(0), count, integer(1)])
+    rows = d.node("Unsqueeze", [places, d.constant(np.array([1], np.int64))])
+    apart = d.node("Abs", [d.node("Sub", [places, rows])])
+    part = d.node("Div", [d.node("Cast", [apart], to=1), d.constant(np.float32(exact))])
+    steps = d.node("Mul", [d.node("Log", [part]), d.constant(np.float32(exact / np.log(8)))])
+    kind, of_kind = d.pick([(6, np.int32), (7, np.int64)])
+    far = d.node("Add", [d.node("Cast", [steps], to=kind), d.constant(of_kind(exact))])
+    far = d.node("Min", [d.node("Cast", [far], to=7), integer(2 * exact - 1)])
+    bucket = d.node("Where", [d.node("Less", [apart, integer(exact)]), apart, far])
+    bias = d.node("Gather", [d.constant(d.floats([2 * exact, heads])), bucket])
+    d.output(d.node("MatMul", [d.node("Transpose", [bias], perm=[2, 0, 1]), x]))

@@ -7,7 +7,7 @@ use dual16_quant::onnx::{
 use dual16_tests::data::Copy;
 use prost::Message as _;
 
-use super::{BAD_INPUT, Case};
+use super::{BAD_INPUT, BATCH, Case};
 
 pub(super) const MODELS: &[Case] = &[
     Case {
@@ -151,6 +151,27 @@ pub(super) const MODELS: &[Case] = &[
         arguments: &[],
         code: BAD_INPUT,
         says: &["model.onnx", "is made twice", "unique"],
+    },
+    Case {
+        name: "a batch with another value for an initializer",
+        spoil: |copy| {
+            graph(copy, |graph| {
+                let bias = f32_value("linear1.bias", Some(&[Some(256)]));
+                graph.input.push(bias);
+            });
+            copy.edit_tensors(BATCH, |tensors| {
+                let other = tensors["x"].clone();
+                tensors.insert("linear1.bias".to_owned(), other);
+            });
+        },
+        arguments: &[],
+        code: BAD_INPUT,
+        says: &[
+            "001.safetensors",
+            "'linear1.bias'",
+            "initializer",
+            "leave it out",
+        ],
     },
     Case {
         name: "an output that no node makes",
