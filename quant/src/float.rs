@@ -113,8 +113,16 @@ impl FloatModel {
         let probed = named
             .filter_map(|(&name, value)| Some((name.to_owned(), convert::from_rten(value)?)))
             .collect();
-        hidden::check(&self.nodes, &probed)?;
+        self.check_hidden(&probed)?;
         Ok(probed)
+    }
+
+    /// Looks at a run's values for NaN that a node has hidden.
+    ///
+    /// # Errors
+    /// Names the node.
+    pub(crate) fn check_hidden(&self, values: &HashMap<String, Datum>) -> Result<()> {
+        hidden::check(&self.nodes, values)
     }
 
     /// About how many bytes [`Self::probe`] gives, from a run that keeps every eighth value.

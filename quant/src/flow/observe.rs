@@ -163,6 +163,7 @@ fn observe_file(session: &Session, file: usize, context: &Context<'_>) -> Result
     let mut batches = session.file(&session.job.calibration, file, context.blobs)?;
     session.for_each_batch(&mut batches, context, |_, batch| {
         let capture = session.float_run(batch, &session.all_values())?;
+        session.float.check_hidden(&capture)?;
         observed.push(observe_batch(session, &capture)?);
         Ok(())
     })?;

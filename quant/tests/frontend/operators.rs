@@ -25,7 +25,7 @@ leaves them is an error that names the node; where the type is int32 or narrower
 element wraps, as ONNX's does, and only a reduction is an error. Doubles are run in float32: what
 loses too much of them, as a difference of two times in seconds since 1970, is an error that names the node
 and the number. A Cast of what no integer is, as NaN, is an error too, unless nothing reads it but the choices of
-a Where, as in the buckets of relative positions; and so is NaN that a Relu or a Clip is given in the first batch. A
+a Where, as in the buckets of relative positions; and so is NaN that a Relu or a Clip is given in a calibration batch. A
 Cast to float16 rounds; inside a body it does not. Inside the body of a Loop or a branch only what the float
 engine runs itself is run: what is \"exact\" here is refused there, by name, and so is arithmetic on 64-bit
 integers other than lengths, small constants, the number of the iteration and what a Loop only counts.
