@@ -23,15 +23,15 @@ fn plan(made: Made, told: bool) -> String {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("model.onnx"), made.encode()).unwrap();
     std::fs::create_dir(folder.path().join("calib")).unwrap();
-    write(&folder.path().join("calib/000.safetensors"));
+    let x = curve(SHAPE.iter().product(), 0.9);
+    write(&folder.path().join("calib/000.safetensors"), &x);
     let mut job = job(folder.path().to_str().unwrap(), Settings::default());
     job.kind = JobKind::Plan;
     job.evaluation = Vec::new();
     run(&job).err().unwrap().to_string()
 }
 
-fn write(path: &Path) {
-    let x = curve(SHAPE.iter().product(), 0.9);
+fn write(path: &Path, x: &[f32]) {
     let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, SHAPE.to_vec(), &bytes).unwrap();
     serialize_to_file(HashMap::from([("x", view)]), None, path).unwrap();
@@ -76,4 +76,32 @@ fn corners_that_cannot_be_aligned_are_refused_when_planned() {
         ];
         assert!(says.iter().all(|part| text.contains(part)), "{text}");
     }
+}
+
+/// What a batch gives is known when it is run only.
+#[test]
+fn nan_that_a_node_would_hide_in_a_later_batch_ends_the_job() {
+    let mut made = Made::new(&[])
+        .constant("w", &[4, 4], &curve(16, 0.7))
+        .node("Log", &["x"], &["log"])
+        .node("Relu", &["log"], &["positive"])
+        .named("hides")
+        .node("MatMul", &["positive", "w"], &["y"]);
+    made.graph.input = vec![f32_value("x", Some(&SHAPE.map(Some)))];
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.onnx"), made.encode()).unwrap();
+    std::fs::create_dir(folder.path().join("calib")).unwrap();
+    for (number, first) in [2.0, -1.0].into_iter().enumerate() {
+        let mut x = [3.0; 20];
+        x[0] = first;
+        let path = format!("calib/{number:03}.safetensors");
+        write(&folder.path().join(path), &x);
+    }
+    let mut job = job(folder.path().to_str().unwrap(), Settings::default());
+    job.evaluation = Vec::new();
+    let text = run(&job).err().unwrap().to_string();
+    let says = ["node 'hides' (operator Relu)", "NaN"];
+    assert!(says.iter().all(|part| text.contains(part)), "{text}");
+    job.calibration.pop();
+    assert!(run(&job).is_ok());
 }

@@ -170,6 +170,20 @@ mod tests {
         assert_eq!(failures.load(Ordering::SeqCst), 2);
     }
 
+    /// A device that cannot be synced tells that nobody has tried.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_not_waited_for_is_not_synced_beside_the_writing() {
+        let failures = Arc::new(AtomicUsize::new(0));
+        let device = File::options().write(true).open("/dev/null").unwrap();
+        let mut file = counting(device, &failures).unhurried();
+        let large = usize::try_from(SYNC_BYTES).unwrap();
+        file.write_all(&vec![7; large]).unwrap();
+        assert!(file.syncing.is_none());
+        drop(file);
+        assert_eq!(failures.load(Ordering::SeqCst), 0);
+    }
+
     fn counting(file: File, failures: &Arc<AtomicUsize>) -> DurableFile {
         let failures = Arc::clone(failures);
         DurableFile::watched(file, move || {
